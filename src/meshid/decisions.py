@@ -1,0 +1,41 @@
+"""A decision: the answer, and everything that it takes to explain it."""
+
+from __future__ import annotations
+
+import attrs
+
+from meshid.reasons import Reason
+
+
+@attrs.frozen(kw_only=True)
+class Decision:
+    """Whether a peer may be there, and why.
+
+    A decision is plain data and is true exactly when the peer is let in.
+
+    Attributes:
+        allowed: Whether the peer is let in.
+        reason: The cause, from the closed enum.
+        rule: The id of the rule that decided, if one did.
+        policy_hash: SHA-256 of the policy in force, in hex; None without a policy.
+        name: The peer's SPIFFE ID; None if no name was verified.
+        target: What the peer wants to reach.
+        request: The request (``"METHOD /path"``, normalised), if there was one.
+        observed: What observing rules, or an observing policy, would have
+            decided: ``"allow: rule-id"``, ``"deny: rule-id"`` or ``"no_rule"``.
+        detail: The facts of this case in one sentence, bounded and escaped.
+    """
+
+    allowed: bool
+    reason: Reason
+    rule: str | None = None
+    policy_hash: str | None = None
+    name: str | None = None
+    target: str | None = None
+    request: str | None = None
+    observed: tuple[str, ...] = ()
+    detail: str = ""
+
+    def __bool__(self) -> bool:
+        """Tell whether the peer is let in."""
+        return self.allowed

@@ -1,0 +1,142 @@
+"""What meshid raises, by who has to act.
+
+    MeshidError
+    ├── PeerRejected          the peer's fault, or nobody's: it may not be there
+    ├── NoPeer                the caller asked for a peer where none was admitted
+    └── InvalidInput          the operator's: something that was loaded is wrong
+        ├── InvalidSpiffeId
+        ├── InvalidPattern
+        ├── InvalidBundle
+        ├── InvalidCredentials
+        ├── InvalidRevocations
+        └── InvalidPolicy     .problems holds all of them
+
+A wrong type or a wrong combination of arguments in the calling code is a
+`TypeError` or a `ValueError`, as everywhere in Python.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable
+
+import attrs
+
+from meshid.decisions import Decision
+from meshid.reasons import Reason
+
+MAX_SHOWN_PROBLEMS = 50
+"""Problems that the text of one error lists; `problems` always holds all."""
+
+_X509_V_ERR_APPLICATION_VERIFICATION = 50
+
+
+class MeshidError(Exception):
+    """Base of everything that meshid raises on its own account."""
+
+
+class InvalidInput(MeshidError, ValueError):
+    """Something that was given to meshid breaks its format or its rules."""
+
+
+class InvalidSpiffeId(InvalidInput):
+    """A text is not a SPIFFE ID or not a trust domain (SPIFFE-ID section 2)."""
+
+
+class InvalidPattern(InvalidInput):
+    """A text is not a pattern."""
+
+
+class InvalidBundle(InvalidInput):
+    """Trust bundles cannot be used (SPIFFE Trust Domain and Bundle section 4)."""
+
+
+class InvalidCredentials(InvalidInput):
+    """Our own certificate or key cannot be used (X509-SVID section 2)."""
+
+
+class InvalidRevocations(InvalidInput):
+    """A certificate revocation list or a deny list cannot be used (RFC 5280 section 5)."""
+
+
+@attrs.frozen
+class Problem:
+    """One thing that is wrong in a file.
+
+    Attributes:
+        where: The place, as a path into the document (``allow[3].from[0]``).
+        what: What is wrong there, and what would be right.
+    """
+
+    where: str
+    what: str
+
+    def __str__(self) -> str:
+        """Return ``where: what``."""
+        return f"{self.where}: {self.what}" if self.where else self.what
+
+
+class InvalidPolicy(InvalidInput):
+    """A policy cannot be loaded.
+
+    Attributes:
+        problems: Everything that is wrong with it, in the order of the file.
+    """
+
+    problems: tuple[Problem, ...]
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        """Collect *problems*; the text of the error lists them a line each."""
+        super().__init__(problems)
+        self.problems = problems
+
+    def __str__(self) -> str:
+        """List the problems a line each, at most `MAX_SHOWN_PROBLEMS`."""
+        lines = [str(problem) for problem in self.problems[:MAX_SHOWN_PROBLEMS]]
+        if hidden := len(self.problems) - len(lines):
+            lines.append(f"... and {hidden} more")
+        return "\n".join(lines)
+
+
+class NoPeer(MeshidError):
+    """There is no admitted peer at the other end of this object."""
+
+
+class PeerRejected(MeshidError, ssl.SSLCertVerificationError):
+    """The peer may not be there.
+
+    It is an `ssl.SSLCertVerificationError`, so that every framework treats it
+    as the failed handshake that it is. Its text tells a stranger nothing: some
+    frameworks send the text of an exception to the other end.
+
+    Attributes:
+        reason: The cause.
+        detail: The facts of this case in one sentence, bounded and escaped.
+        decision: The whole decision.
+    """
+
+    # OpenSSL's mnemonic lives under this name in `ssl.SSLError`; ours is a `str`, too.
+    reason: Reason
+
+    def __init__(self, decision: Decision) -> None:
+        """Refuse the peer as *decision* says."""
+        super().__init__(ssl.SSLErrorNumber.SSL_ERROR_SSL, "peer rejected")
+        self.decision = decision
+        self.reason = decision.reason
+        self.detail = decision.detail
+        self.library = "meshid"
+        self.verify_code = _X509_V_ERR_APPLICATION_VERIFICATION
+        self.verify_message = "peer rejected"
+
+    def __str__(self) -> str:
+        """Return a text that is the same for every cause."""
+        return "peer rejected"
+
+    def __reduce__(self) -> tuple[Callable[..., PeerRejected], tuple[Decision]]:
+        """Travel between processes as the decision."""
+        return PeerRejected, (self.decision,)
+
+
+def rejected(reason: Reason, detail: str, *, name: str | None = None) -> PeerRejected:
+    """Return the refusal of a chain for *reason*; *name* is its verified or claimed name."""
+    return PeerRejected(Decision(allowed=False, reason=reason, detail=detail, name=name))

@@ -1,0 +1,261 @@
+"""Why a peer was admitted or refused: one closed enum.
+
+This file is a table. Each row is one cause, with what it means, the clause that
+it enforces and what the operator should do; `docs/reasons.md` and the command
+line are made from it, so that nothing about a reason is written twice. The
+values are stable: audit records and alarms are built on them.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Self
+
+
+class Reason(StrEnum):
+    """The cause of a decision.
+
+    A member is its own stable text (``Reason.EXPIRED == "expired"``).
+
+    Attributes:
+        meaning: One sentence, for a person.
+        clause: The specification and clause, or the promise of meshid, that it enforces.
+        remedy: What the operator should do.
+    """
+
+    meaning: str
+    clause: str
+    remedy: str
+
+    def __new__(cls, value: str, meaning: str, clause: str, remedy: str) -> Self:
+        """Make a member that is *value* and knows the rest of its row."""
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.meaning = meaning
+        member.clause = clause
+        member.remedy = remedy
+        return member
+
+    # -- The peer is admitted -------------------------------------------------
+    ALLOWED = (
+        "allowed",
+        "An allow rule matches and no deny rule does.",
+        "meshid policy: deny beats allow",
+        "Nothing.",
+    )
+    REQUEST_AWAITED = (
+        "request_awaited",
+        "The connection is let through, because a rule with http conditions may allow its requests.",
+        "meshid policy: http conditions at the handshake",
+        "Nothing: each request is judged by check().",
+    )
+    EXPECTED = (
+        "expected",
+        "The server's name matches a pattern that the client expects.",
+        "meshid client_context(expect=...)",
+        "Nothing.",
+    )
+    OBSERVED = (
+        "observed",
+        "The policy only observes: it decides nothing and records what it would have decided.",
+        "meshid policy: observe = true",
+        "Read what it would have decided, then remove `observe` from the policy.",
+    )
+
+    # -- There is no chain that can be judged ---------------------------------
+    NO_CERTIFICATE = (
+        "no_certificate",
+        "The peer presented no certificate.",
+        "RFC 8446 section 4.4.2.4",
+        "Give the client its certificate and key; if it is no mesh client, it may not connect here.",
+    )
+    CHAIN_TOO_LARGE = (
+        "chain_too_large",
+        "The chain exceeds what meshid is willing to look at.",
+        "meshid input limits (meshid.verifier)",
+        "Send the leaf and its intermediates only; a leaf names one workload.",
+    )
+    MALFORMED = (
+        "malformed_certificate",
+        "The bytes are not a certificate that can be read.",
+        "RFC 5280 section 4.1",
+        "Look at the issuer: the certificate breaks its own format.",
+    )
+
+    # -- The leaf does not name one workload ----------------------------------
+    NO_NAME = (
+        "no_name",
+        "The leaf has no name that a profile can read.",
+        "X509-SVID section 2",
+        "Issue a certificate with one SPIFFE ID as URI SAN; a common name is never an identity.",
+    )
+    MANY_NAMES = (
+        "ambiguous_name",
+        "The leaf has more than one name where its profile allows one.",
+        "X509-SVID section 2",
+        "Issue one certificate for each workload identity.",
+    )
+    INVALID_NAME = (
+        "invalid_name",
+        "The leaf's name is not a valid SPIFFE ID.",
+        "SPIFFE-ID section 2",
+        "Correct the name in the issuer's template; trust domains are lower-case ASCII.",
+    )
+    NAME_WITHOUT_PATH = (
+        "name_without_path",
+        "The leaf names a trust domain and no workload in it.",
+        "X509-SVID sections 3.1 and 5.2",
+        "Issue the workload a SPIFFE ID with a path.",
+    )
+    UNKNOWN_TRUST_DOMAIN = (
+        "unknown_trust_domain",
+        "No trust bundle is loaded for the trust domain that the leaf claims.",
+        "SPIFFE Trust Domain and Bundle section 3; SPIFFE Workload API section 4.6",
+        "If that trust domain is to be trusted here, load its bundle; else the peer is in the wrong environment.",
+    )
+    PROFILE_MISMATCH = (
+        "profile_mismatch",
+        "The leaf's name is of another profile than the bundle of its trust domain declares.",
+        "meshid profiles: a bundle names its profile",
+        "Declare the bundle with the profile that its authorities issue (spiffe, linkerd or dns).",
+    )
+
+    # -- The leaf may not be used so ------------------------------------------
+    LEAF_IS_CA = (
+        "leaf_is_ca",
+        "A certificate authority's certificate was presented as a leaf.",
+        "X509-SVID sections 4.1 and 5.2",
+        "A signing certificate must not authenticate: give the peer a leaf of its own.",
+    )
+    LEAF_MAY_SIGN = (
+        "leaf_may_sign",
+        "The leaf's key usage has keyCertSign or cRLSign.",
+        "X509-SVID section 5.2",
+        "Remove both key usages from the issuer's leaf template.",
+    )
+    NO_DIGITAL_SIGNATURE = (
+        "no_digital_signature",
+        "The leaf's key usage is missing or lacks digitalSignature.",
+        "X509-SVID section 4.3",
+        "Set digitalSignature in the issuer's leaf template.",
+    )
+    WRONG_KEY_PURPOSE = (
+        "wrong_key_purpose",
+        "The leaf's extended key usage does not allow what the peer does in this handshake.",
+        "X509-SVID section 4.4; RFC 5280 section 4.2.1.12",
+        "Set both clientAuth and serverAuth in the issuer's leaf template.",
+    )
+    WEAK_KEY = (
+        "weak_key",
+        "The leaf's public key is of a kind or size that meshid does not accept.",
+        "NIST SP 800-131A section 3",
+        "Use P-256, P-384, P-521, Ed25519, ML-DSA, or RSA of 2048 to 8192 bits.",
+    )
+    NOT_YET_VALID = (
+        "not_yet_valid",
+        "The leaf is not valid yet.",
+        "RFC 5280 section 6.1.3 (a)(2)",
+        "Compare the clocks of this host and of the issuer.",
+    )
+    EXPIRED = (
+        "expired",
+        "The leaf is no longer valid.",
+        "RFC 5280 section 6.1.3 (a)(2)",
+        "Find out why the peer did not renew: its agent, its mount, or a process that never reloads.",
+    )
+
+    # -- No authority of its trust domain stands behind it --------------------
+    SELF_SIGNED = (
+        "self_signed",
+        "The leaf is signed by its own key.",
+        "X509-SVID section 5.2",
+        "Give the peer a certificate that an authority of its trust domain issued.",
+    )
+    FOREIGN_AUTHORITY = (
+        "foreign_authority",
+        "An authority of one trust domain signed a name of another.",
+        "SPIFFE-ID section 3; SPIFFE Federation section 7.3",
+        "Treat it as an attack or a grave misconfiguration: an authority minted a name that is not its to give.",
+    )
+    UNKNOWN_AUTHORITY = (
+        "unknown_authority",
+        "No path leads from the leaf to an authority of its trust domain.",
+        "RFC 5280 section 6.1; X509-SVID section 5.2",
+        "Make the peer send its intermediates; if its authority is new, add that to the bundle.",
+    )
+    AUTHORITY_NOT_IN_DATE = (
+        "authority_not_in_date",
+        "Each path to an authority holds a certificate authority that is expired or not yet valid.",
+        "RFC 5280 section 6.1.3 (a)(2)",
+        "Renew that certificate authority and publish the new bundle.",
+    )
+    INVALID_PATH = (
+        "invalid_path",
+        "A path to an authority exists by name, and breaks a rule of path validation.",
+        "RFC 5280 section 6.1",
+        "Read the detail: a signature, a name constraint, a path length or a CA without keyCertSign.",
+    )
+    REVOKED = (
+        "revoked",
+        "A certificate revocation list names a certificate of the path.",
+        "RFC 5280 section 6.3",
+        "If the revocation was a mistake, issue a new certificate: revocation has no way back.",
+    )
+    CRL_NOT_IN_DATE = (
+        "crl_not_in_date",
+        "The revocation list of an issuer in the path is past its next update, or not valid yet.",
+        "RFC 5280 section 6.3.3 (a)",
+        "Publish a current list for that issuer, or remove the old one.",
+    )
+    DENY_LISTED = (
+        "deny_listed",
+        "The deny list names the peer or a certificate of its path.",
+        "meshid revocations: deny list",
+        "Remove the entry from the deny list, if the incident is over.",
+    )
+
+    # -- The policy says no ---------------------------------------------------
+    DENIED = (
+        "denied",
+        "A deny rule matches.",
+        "meshid policy: deny beats allow",
+        "If the peer should be let in, narrow the deny rule; an allow rule cannot overrule it.",
+    )
+    NO_RULE = (
+        "no_rule",
+        "No allow rule matches.",
+        "meshid policy: no matching allow is a refusal",
+        "If the peer should be let in, add or widen an allow rule; the nearest one is named in the detail.",
+    )
+    NO_POLICY = (
+        "no_policy",
+        "No policy is loaded, so nobody is let in.",
+        "meshid promise 1: fail closed",
+        "Give the Mesh a policy.",
+    )
+    UNSAFE_REQUEST = (
+        "unsafe_request",
+        "The request's method or path cannot be normalised safely.",
+        "RFC 3986 section 6.2.2; meshid policy: the path that is judged is the path that is served",
+        "Find out who sends it: an honest client sends no dot segments, backslashes or double encodings.",
+    )
+    UNEXPECTED_SERVER = (
+        "unexpected_server",
+        "The server's name matches no pattern that the client expects.",
+        "RFC 9525 section 6; meshid client_context(expect=...)",
+        "Check the address that was dialled; if the server was renamed, correct `expect`.",
+    )
+
+    # -- It never came to a verdict -------------------------------------------
+    TLS_FAILED = (
+        "tls_failed",
+        "The TLS library broke off the handshake after the peer sent its certificate.",
+        "RFC 8446 sections 4.4.2 and 4.4.3",
+        "Read the detail; a bad CertificateVerify means that the peer does not hold the key.",
+    )
+    INTERNAL_ERROR = (
+        "internal_error",
+        "Something failed inside meshid or in a sink or clock that it was given.",
+        "meshid promise 1: fail closed",
+        "Report it with the detail; until then, nobody comes in this way.",
+    )

@@ -1,0 +1,23 @@
+"""Strings that somebody else wrote, made safe to show."""
+
+from __future__ import annotations
+
+MAX_QUOTED = 256
+"""Characters of a foreign string that a message or a log shows, at the most."""
+
+
+def quote(text: str, limit: int = MAX_QUOTED) -> str:
+    """Return *text* in quotes, as printable ASCII, cut after *limit* characters.
+
+    What an attacker writes into a certificate, a header or a file can then
+    neither forge a log line nor fill a disk.
+    """
+    if len(text) <= limit:
+        return ascii(text)
+    return f"{ascii(text[:limit])}... ({len(text)} characters)"
+
+
+def quote_all(texts: tuple[str, ...] | list[str], limit: int = 8) -> str:
+    """Return the first *limit* of *texts*, quoted and joined by commas."""
+    shown = ", ".join(quote(text) for text in texts[:limit])
+    return shown if len(texts) <= limit else f"{shown} and {len(texts) - limit} more"
