@@ -18,7 +18,8 @@ class Decision:
         reason: The cause, from the closed enum.
         rule: The id of the rule that decided, if one did.
         policy_hash: SHA-256 of the policy in force, in hex; None without a policy.
-        name: The peer's SPIFFE ID; None if no name was verified.
+        name: The peer's SPIFFE ID; of a chain that was refused, only what its leaf
+            claims; None if it claims nothing that can be read.
         target: What the peer wants to reach.
         request: The request (``"METHOD /path"``, normalised), if there was one.
         observed: What observing rules, or an observing policy, would have

@@ -128,6 +128,10 @@ class PeerRejected(MeshidError, ssl.SSLCertVerificationError):
         self.verify_code = _X509_V_ERR_APPLICATION_VERIFICATION
         self.verify_message = "peer rejected"
 
+    def claiming(self, name: str) -> PeerRejected:
+        """Return the same refusal for the *name* that the leaf claims."""
+        return PeerRejected(attrs.evolve(self.decision, name=name))
+
     def __str__(self) -> str:
         """Return a text that is the same for every cause."""
         return "peer rejected"
@@ -137,6 +141,6 @@ class PeerRejected(MeshidError, ssl.SSLCertVerificationError):
         return PeerRejected, (self.decision,)
 
 
-def rejected(reason: Reason, detail: str, *, name: str | None = None) -> PeerRejected:
-    """Return the refusal of a chain for *reason*; *name* is its verified or claimed name."""
-    return PeerRejected(Decision(allowed=False, reason=reason, detail=detail, name=name))
+def rejected(reason: Reason, detail: str) -> PeerRejected:
+    """Return the refusal of a chain for *reason*."""
+    return PeerRejected(Decision(allowed=False, reason=reason, detail=detail))

@@ -1,0 +1,75 @@
+"""meshid: who is at the other end of a mutual-TLS connection, and may they be there?
+
+    bytes -> chain -> claimed name -> bundle of its trust domain -> Peer -> Decision
+
+`Mesh.admit()` is the one door; `Mesh.server_context()` and `Mesh.client_context()` are
+`ssl.SSLContext` objects that ask it in every handshake, and `Mesh.check()` asks it again
+for each call. `meshid.testing` is imported by name.
+"""
+
+from meshid.audit import AuditEvent, JsonFormatter
+from meshid.bundles import BundleSet, TrustBundle
+from meshid.cache import CachedVerifier, CacheStats
+from meshid.credentials import X509Svid
+from meshid.decisions import Decision
+from meshid.errors import (
+    InvalidBundle,
+    InvalidCredentials,
+    InvalidInput,
+    InvalidPattern,
+    InvalidPolicy,
+    InvalidRevocations,
+    InvalidSpiffeId,
+    MeshidError,
+    NoPeer,
+    PeerRejected,
+    Problem,
+)
+from meshid.mesh import Mesh
+from meshid.names import SpiffeId, TrustDomain
+from meshid.patterns import Pattern
+from meshid.policy import REQUEST_FOLLOWS, Explanation, Policy, Request
+from meshid.profiles import Profile
+from meshid.reasons import Reason
+from meshid.revocation import Revocations
+from meshid.snapshots import Snapshot
+from meshid.tls import MeshContext, peer_of
+from meshid.verifier import ChainVerifier, Peer
+
+__all__ = [
+    "REQUEST_FOLLOWS",
+    "AuditEvent",
+    "BundleSet",
+    "CacheStats",
+    "CachedVerifier",
+    "ChainVerifier",
+    "Decision",
+    "Explanation",
+    "InvalidBundle",
+    "InvalidCredentials",
+    "InvalidInput",
+    "InvalidPattern",
+    "InvalidPolicy",
+    "InvalidRevocations",
+    "InvalidSpiffeId",
+    "JsonFormatter",
+    "Mesh",
+    "MeshContext",
+    "MeshidError",
+    "NoPeer",
+    "Pattern",
+    "Peer",
+    "PeerRejected",
+    "Policy",
+    "Problem",
+    "Profile",
+    "Reason",
+    "Request",
+    "Revocations",
+    "Snapshot",
+    "SpiffeId",
+    "TrustBundle",
+    "TrustDomain",
+    "X509Svid",
+    "peer_of",
+]

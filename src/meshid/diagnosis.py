@@ -1,0 +1,128 @@
+"""Why no path was found: a failure, looked at again.
+
+The verdict has fallen before anything here runs, and nothing here can change it:
+every function ends in a refusal. The work is bounded, for the chain is a stranger's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+
+from meshid.bundles import BundleSet, TrustBundle
+from meshid.errors import PeerRejected, rejected
+from meshid.names import TrustDomain
+from meshid.reasons import Reason
+from meshid.text import quote
+
+MAX_SIGNATURE_CHECKS = 8
+"""Signatures checked to explain one failure: a chain of four links, and as many wrong turns."""
+
+
+class _Budget:
+    """Counts signature checks down; without any left, no one has signed anything."""
+
+    def __init__(self) -> None:
+        self.left = MAX_SIGNATURE_CHECKS
+
+    def issued(self, issuer: x509.Certificate, certificate: x509.Certificate) -> bool:
+        if issuer.subject != certificate.issuer or not self.left:
+            return False
+        self.left -= 1
+        try:
+            certificate.verify_directly_issued_by(issuer)
+        except (InvalidSignature, ValueError, TypeError):
+            return False
+        return True
+
+
+def diagnose(
+    bundles: BundleSet,
+    bundle: TrustBundle,
+    leaf: x509.Certificate,
+    intermediates: list[x509.Certificate],
+    now: datetime,
+    error: Exception,
+) -> PeerRejected:
+    """Return the refusal of a leaf for which no path to an authority of *bundle* was found.
+
+    Args:
+        bundles: All bundles, to tell whether an authority of another trust domain signed.
+        bundle: The bundle of the trust domain that the leaf claims.
+        leaf: The leaf.
+        intermediates: The other certificates of the chain.
+        now: The instant of the verification.
+        error: What the backend said.
+    """
+    budget = _Budget()
+    if budget.issued(leaf, leaf):
+        return rejected(Reason.SELF_SIGNED, "the leaf is signed by its own key")
+    if owner := _foreign_owner(bundles, bundle, leaf, intermediates, budget):
+        msg = f"the leaf claims {bundle.trust_domain}, and an authority of {owner} signed it"
+        return rejected(Reason.FOREIGN_AUTHORITY, msg)
+    if not _reaches(bundle, leaf, intermediates):
+        msg = (
+            f"no authority of {bundle.trust_domain} is called {quote(_last_issuer(leaf, intermediates))};"
+            f" the peer sent {len(intermediates)} usable intermediates"
+        )
+        return rejected(Reason.UNKNOWN_AUTHORITY, msg)
+    current = TrustBundle(bundle.trust_domain, _in_date(bundle.authorities, now))
+    if not _reaches(current, leaf, _in_date(intermediates, now)):
+        msg = f"each path to an authority of {bundle.trust_domain} holds one that is not in date"
+        return rejected(Reason.AUTHORITY_NOT_IN_DATE, msg)
+    return rejected(Reason.INVALID_PATH, f"the X.509 backend says: {quote(str(error))}")
+
+
+def _foreign_owner(
+    bundles: BundleSet,
+    bundle: TrustBundle,
+    leaf: x509.Certificate,
+    intermediates: list[x509.Certificate],
+    budget: _Budget,
+) -> TrustDomain | None:
+    """Follow the signatures upwards until an authority of another trust domain has signed."""
+    own = set(bundle.authorities)
+    foreign = [
+        (domain, authority)
+        for domain, other in bundles.items()
+        for authority in other.authorities
+        if authority not in own
+    ]
+    certificate: x509.Certificate | None = leaf
+    while certificate is not None:
+        for domain, authority in foreign:
+            if budget.issued(authority, certificate):
+                return domain
+        lower = certificate
+        certificate = next((each for each in intermediates if budget.issued(each, lower)), None)
+    return None
+
+
+def _lineage(leaf: x509.Certificate, intermediates: Iterable[x509.Certificate]) -> list[x509.Certificate]:
+    """Return the leaf and those that could be above it, going by their names."""
+    lineage = [leaf]
+    waiting = list(intermediates)
+    for lower in lineage:
+        lineage += [each for each in waiting if each.subject == lower.issuer]
+        waiting = [each for each in waiting if each.subject != lower.issuer]
+    return lineage
+
+
+def _reaches(
+    bundle: TrustBundle, leaf: x509.Certificate, intermediates: Iterable[x509.Certificate]
+) -> bool:
+    subjects = {authority.subject for authority in bundle.authorities}
+    return any(each.issuer in subjects for each in _lineage(leaf, intermediates))
+
+
+def _last_issuer(leaf: x509.Certificate, intermediates: Iterable[x509.Certificate]) -> str:
+    return _lineage(leaf, intermediates)[-1].issuer.rfc4514_string()
+
+
+def _in_date(certificates: Iterable[x509.Certificate], now: datetime) -> tuple[x509.Certificate, ...]:
+    return tuple(
+        each for each in certificates if each.not_valid_before_utc <= now <= each.not_valid_after_utc
+    )

@@ -1,0 +1,127 @@
+"""The SSL objects and sockets whose handshake ends with a decision.
+
+The rules of this room:
+
+- A handshake is over when the door has admitted the peer, and not before. It is no
+  matter who runs it, or when: a server that handshakes inside its first `recv()` gets
+  the refusal from `recv()`.
+- Until then nothing is read and nothing is written. A refusal is final: every later call
+  raises it again, and the audit hears of it once.
+- After it, the connection belongs to the context that the user knows. The one that it
+  was made with watches each message, and has done its work.
+
+`ssl.SSLObject` and `ssl.SSLSocket` have no common base, so there are two twins.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
+
+from meshid.errors import PeerRejected
+from meshid.tls.presented import chain_of
+from meshid.verifier import Peer
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+class Judge(Protocol):
+    """The context that the user holds; it asks the door."""
+
+    def ask(self, chain: Sequence[bytes], *, broken: str | None = None) -> Peer:
+        """Return the peer, or raise `PeerRejected`, as always if the handshake is *broken*."""
+
+
+class Generation(ssl.SSLContext):
+    """The context of one state of credentials and trust; never changed once it is in use."""
+
+    judge: Judge
+    state: tuple[object, ...]
+
+
+class Judged:
+    """What is known about the other end of one connection."""
+
+    peer: Peer | None = None
+    presented: list[bytes] | None = None
+    _refusal: PeerRejected | None = None
+
+    def _handshake(self, tls_handshake: Callable[[], None]) -> None:
+        if self._refusal is not None:
+            raise self._refusal
+        try:
+            tls_handshake()
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise
+        except ssl.SSLError as error:
+            # Without a Certificate message there was nobody to refuse.
+            if self.presented is None:
+                raise
+            self._ask(self.presented, broken=str(error))
+        if self.peer is None:
+            self._ask(chain_of(self))
+
+    def _ask(self, chain: list[bytes], *, broken: str | None = None) -> None:
+        connection = cast("ssl.SSLObject", self)
+        judge = cast("Generation", connection.context).judge
+        try:
+            self.peer = judge.ask(chain, broken=broken)
+        except PeerRejected as rejection:
+            self._refusal = rejection
+            raise
+        connection.context = cast("ssl.SSLContext", judge)
+
+
+def _admitted_only(method: Callable[Concatenate[Any, _P], _R]) -> Callable[Concatenate[Any, _P], _R]:
+    """Let *method* run only once the peer is admitted, and finish the handshake if need be."""
+
+    @wraps(method)
+    def guarded(connection: Any, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+        if connection.peer is None:
+            connection.do_handshake()
+        return method(connection, *args, **kwargs)
+
+    return guarded
+
+
+class MeshSSLObject(Judged, ssl.SSLObject):
+    """An `ssl.SSLObject` whose handshake ends with a decision."""
+
+    def do_handshake(self) -> None:
+        """Run the TLS handshake, then ask the door.
+
+        Raises:
+            PeerRejected: If the peer may not be there.
+        """
+        self._handshake(super().do_handshake)
+
+    read = _admitted_only(ssl.SSLObject.read)
+    write = _admitted_only(ssl.SSLObject.write)
+
+
+class MeshSSLSocket(Judged, ssl.SSLSocket):
+    """An `ssl.SSLSocket` whose handshake ends with a decision."""
+
+    def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002  # the signature of ssl
+        """Run the TLS handshake, then ask the door.
+
+        Raises:
+            PeerRejected: If the peer may not be there.
+        """
+        self._handshake(lambda: ssl.SSLSocket.do_handshake(self, block))
+
+    read = _admitted_only(ssl.SSLSocket.read)
+    write = _admitted_only(ssl.SSLSocket.write)
+    # Those below would be plain-text calls once TLS has been shut down, which is no way in either.
+    recv = _admitted_only(ssl.SSLSocket.recv)
+    recv_into = _admitted_only(ssl.SSLSocket.recv_into)
+    send = _admitted_only(ssl.SSLSocket.send)
+    sendall = _admitted_only(ssl.SSLSocket.sendall)
+    unwrap = _admitted_only(ssl.SSLSocket.unwrap)
+
+
+Generation.sslobject_class = MeshSSLObject
+Generation.sslsocket_class = MeshSSLSocket

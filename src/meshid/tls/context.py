@@ -1,0 +1,159 @@
+"""`MeshContext`: an `ssl.SSLContext` that always means the trust of this instant.
+
+The rules of this room:
+
+- It is a facade. Each connection is made by an inner context, a *generation*, which is
+  built for one state of our credentials and bundles and never changed afterwards. A new
+  state is a new generation, with new session keys; listeners keep the facade and notice
+  nothing. (In place it cannot be done: trust can only be added to a live context, and
+  replacing its certificate crashes the process under threads.)
+- Nobody can loosen it. What a library sets on the facade (its own CAs, `CERT_NONE`, a
+  certificate) reaches no generation. ALPN does: it is no matter of trust.
+- OpenSSL's own check, against all authorities together, is the outer fence and keeps the
+  proof of possession. The door is the judge.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+from collections.abc import Iterable, Sequence
+from typing import Self
+
+import attrs
+
+from meshid.bundles import BundleSet
+from meshid.certificates import to_der
+from meshid.credentials import X509Svid
+from meshid.door import Door, Question
+from meshid.errors import InvalidCredentials
+from meshid.tls.connections import Generation
+from meshid.tls.keys import load_credentials
+from meshid.tls.presented import watch
+from meshid.verifier import Peer
+
+
+class MeshContext(ssl.SSLContext):
+    """An `ssl.SSLContext` whose handshakes end with a decision; made by `Mesh`.
+
+    It serves wherever an `ssl.SSLContext` does: asyncio, blocking sockets, servers and
+    clients of every framework that takes one. A handshake with a peer that may not be
+    there raises `PeerRejected`, and the application never sees a byte of it.
+    """
+
+    def __new__(cls, door: Door, *, question: Question, **_: object) -> Self:
+        """Make the facade, of the kind that libraries expect."""
+        protocol = ssl.PROTOCOL_TLS_SERVER if question.expect is None else ssl.PROTOCOL_TLS_CLIENT
+        return super().__new__(cls, protocol)
+
+    def __init__(
+        self,
+        door: Door,
+        *,
+        question: Question,
+        alpn: Iterable[str] = (),
+        resumption: bool = False,
+        minimum_version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3,
+    ) -> None:
+        """Ask *door* the *question* about each peer; it says whether we are server or client."""
+        # Libraries look at these two; SPIFFE IDs are matched by the door, not by host name.
+        self.check_hostname = False
+        self.verify_mode = ssl.CERT_REQUIRED
+        self._door = door
+        self._question = question
+        self._alpn = tuple(alpn)
+        self._resumption = resumption
+        self._oldest_version = minimum_version
+        self._building = threading.Lock()
+        self._built: Generation | None = None
+        # Early, so that a server without a certificate fails when it starts.
+        self._generation()
+
+    def wrap_socket(
+        self,
+        sock: socket.socket,
+        server_side: bool = False,
+        do_handshake_on_connect: bool = True,
+        suppress_ragged_eofs: bool = True,
+        server_hostname: str | bytes | None = None,
+        session: ssl.SSLSession | None = None,
+    ) -> ssl.SSLSocket:
+        """Wrap a socket, as `ssl.SSLContext.wrap_socket` does.
+
+        A client's *session* is not offered to the server: each of our handshakes is a
+        full one, in which the server proves anew who it is.
+        """
+        # A listener must hold the facade, so that each `accept()` gets the generation of its time.
+        listens = server_side and not _is_connected(sock)
+        wrap = super().wrap_socket if listens else self._generation().wrap_socket
+        return wrap(sock, server_side, do_handshake_on_connect, suppress_ragged_eofs, server_hostname)
+
+    def wrap_bio(
+        self,
+        incoming: ssl.MemoryBIO,
+        outgoing: ssl.MemoryBIO,
+        server_side: bool = False,
+        server_hostname: str | bytes | None = None,
+        session: ssl.SSLSession | None = None,
+    ) -> ssl.SSLObject:
+        """Wrap two memory BIOs, as `ssl.SSLContext.wrap_bio` does; see `wrap_socket` for *session*."""
+        return self._generation().wrap_bio(incoming, outgoing, server_side, server_hostname)
+
+    def set_alpn_protocols(self, alpn_protocols: Iterable[str]) -> None:
+        """Offer these protocols from the next handshake on (RFC 7301)."""
+        alpn = tuple(alpn_protocols)
+        # Some clients say the same before each connection; the generation is kept for the same object.
+        if alpn != self._alpn:
+            self._alpn = alpn
+
+    def ask(self, chain: Sequence[bytes], *, broken: str | None = None) -> Peer:
+        """Ask the door about a chain; *broken* are OpenSSL's words, if it has refused already.
+
+        Raises:
+            PeerRejected: If the peer may not be there.
+        """
+        question = self._question
+        return self._door.ask(chain, question if broken is None else attrs.evolve(question, broken=broken))
+
+    def _generation(self) -> Generation:
+        snapshot = self._door.snapshot
+        if snapshot.credentials is None:
+            msg = "TLS needs a certificate of our own: give the Mesh credentials"
+            raise InvalidCredentials(msg)
+        with self._building:
+            state = (snapshot.credentials, snapshot.bundles, self._alpn)
+            built = self._built
+            if built is None or any(old is not new for old, new in zip(built.state, state, strict=True)):
+                built = self._built = self._build(snapshot.credentials, snapshot.bundles, state)
+            return built
+
+    def _build(self, credentials: X509Svid, bundles: BundleSet, state: tuple[object, ...]) -> Generation:
+        context = Generation(self.protocol)
+        context.judge = self
+        context.state = state
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_REQUIRED
+        # What is in a bundle is trusted, intermediates too.
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        context.minimum_version = self._oldest_version
+        context.options |= ssl.OP_NO_RENEGOTIATION
+        if not self._resumption:
+            context.options |= ssl.OP_NO_TICKET
+            if context.protocol is ssl.PROTOCOL_TLS_SERVER:
+                context.num_tickets = 0
+        if self._alpn:
+            context.set_alpn_protocols(self._alpn)
+        if authorities := [to_der(each) for bundle in bundles.values() for each in bundle.authorities]:
+            context.load_verify_locations(cadata=b"".join(authorities))
+        load_credentials(context, credentials)
+        watch(context)
+        return context
+
+
+def _is_connected(sock: socket.socket) -> bool:
+    try:
+        sock.getpeername()
+    except OSError:
+        return False
+    return True
