@@ -75,7 +75,7 @@ def _name_constraint_fault(certificate: x509.Certificate, profile: Profile) -> s
     subtrees = [*(constraints.permitted_subtrees or ()), *(constraints.excluded_subtrees or ())]
     kinds = {type(subtree) for subtree in subtrees}
     if x509.UniformResourceIdentifier in kinds and profile is Profile.SPIFFE:
-        return "it has a URI name constraint, which the X.509 backend cannot evaluate; use a bundle per trust domain"
+        return "it has a URI name constraint, which the X.509 backend cannot evaluate"
     if x509.DirectoryName in kinds:
         return "it has a directory name constraint, which the X.509 backend cannot evaluate"
     return None

@@ -47,7 +47,7 @@ class TrustBundle:
     """
 
     trust_domain: TrustDomain
-    authorities: tuple[x509.Certificate, ...] = attrs.field(repr=len, eq=frozenset)
+    authorities: tuple[x509.Certificate, ...] = attrs.field(repr=lambda it: f"<{len(it)}>", eq=frozenset)
     profile: Profile = Profile.SPIFFE
     skipped: tuple[Problem, ...] = attrs.field(default=(), eq=False)
 
@@ -69,7 +69,9 @@ class TrustBundle:
         return bundle
 
     @classmethod
-    def from_spiffe_json(cls, trust_domain: TrustDomain | str, data: bytes, *, profile: str = "spiffe") -> Self:
+    def from_spiffe_json(
+        cls, trust_domain: TrustDomain | str, data: bytes, *, profile: str = "spiffe"
+    ) -> Self:
         """Read a SPIFFE bundle (SPIFFE Trust Domain and Bundle section 4, X509-SVID section 6).
 
         An entry that cannot be used is skipped and the bundle stands: an unknown
@@ -139,7 +141,8 @@ class BundleSet(Mapping[TrustDomain, TrustBundle]):
             self._bundles[bundle.trust_domain] = bundle
         nameless = [str(bundle.trust_domain) for bundle in self.values() if bundle.profile is Profile.DNS]
         if len(nameless) > 1:
-            msg = f"only one bundle can have profile dns, not {' and '.join(nameless)}: a host tells no trust domain"
+            domains = ", ".join(nameless)
+            msg = f"only one bundle can be of profile dns, for a host tells no trust domain: {domains}"
             raise InvalidBundle(msg)
 
     def __getitem__(self, trust_domain: TrustDomain) -> TrustBundle:
@@ -217,7 +220,9 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return members
 
 
-def _jwk_entries(keys: list[dict[str, Any]], skipped: list[Problem]) -> Iterator[tuple[str, x509.Certificate]]:
+def _jwk_entries(
+    keys: list[dict[str, Any]], skipped: list[Problem]
+) -> Iterator[tuple[str, x509.Certificate]]:
     for index, key in enumerate(keys):
         use = key.get("use")
         if isinstance(use, str) and use in _OTHER_USES:

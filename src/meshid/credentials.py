@@ -34,7 +34,7 @@ class X509Svid:
     """
 
     leaf: x509.Certificate = attrs.field(eq=False, repr=False)
-    chain: tuple[bytes, ...] = attrs.field(repr=len)
+    chain: tuple[bytes, ...] = attrs.field(repr=lambda it: f"<{len(it)}>")
     claim: Claim = attrs.field(eq=False)
     key: PrivateKeyTypes = attrs.field(eq=False, repr=False)
 

@@ -13,6 +13,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 
 from meshid.bundles import BundleSet, TrustBundle
+from meshid.chains import Chain
 from meshid.errors import PeerRejected, rejected
 from meshid.names import TrustDomain
 from meshid.reasons import Reason
@@ -42,8 +43,7 @@ class _Budget:
 def diagnose(
     bundles: BundleSet,
     bundle: TrustBundle,
-    leaf: x509.Certificate,
-    intermediates: list[x509.Certificate],
+    chain: Chain,
     now: datetime,
     error: Exception,
 ) -> PeerRejected:
@@ -52,36 +52,32 @@ def diagnose(
     Args:
         bundles: All bundles, to tell whether an authority of another trust domain signed.
         bundle: The bundle of the trust domain that the leaf claims.
-        leaf: The leaf.
-        intermediates: The other certificates of the chain.
+        chain: What the peer presented.
         now: The instant of the verification.
         error: What the backend said.
     """
     budget = _Budget()
-    if budget.issued(leaf, leaf):
+    if budget.issued(chain.leaf, chain.leaf):
         return rejected(Reason.SELF_SIGNED, "the leaf is signed by its own key")
-    if owner := _foreign_owner(bundles, bundle, leaf, intermediates, budget):
+    if owner := _foreign_owner(bundles, bundle, chain, budget):
         msg = f"the leaf claims {bundle.trust_domain}, and an authority of {owner} signed it"
         return rejected(Reason.FOREIGN_AUTHORITY, msg)
-    if not _reaches(bundle, leaf, intermediates):
+    if not _reaches(bundle, chain):
+        issuer = _lineage(chain)[-1].issuer.rfc4514_string()
         msg = (
-            f"no authority of {bundle.trust_domain} is called {quote(_last_issuer(leaf, intermediates))};"
-            f" the peer sent {len(intermediates)} usable intermediates"
+            f"no authority of {bundle.trust_domain} is called {quote(issuer)};"
+            f" the peer sent {len(chain.intermediates)} usable intermediates"
         )
         return rejected(Reason.UNKNOWN_AUTHORITY, msg)
     current = TrustBundle(bundle.trust_domain, _in_date(bundle.authorities, now))
-    if not _reaches(current, leaf, _in_date(intermediates, now)):
+    if not _reaches(current, Chain(chain.leaf, _in_date(chain.intermediates, now))):
         msg = f"each path to an authority of {bundle.trust_domain} holds one that is not in date"
         return rejected(Reason.AUTHORITY_NOT_IN_DATE, msg)
     return rejected(Reason.INVALID_PATH, f"the X.509 backend says: {quote(str(error))}")
 
 
 def _foreign_owner(
-    bundles: BundleSet,
-    bundle: TrustBundle,
-    leaf: x509.Certificate,
-    intermediates: list[x509.Certificate],
-    budget: _Budget,
+    bundles: BundleSet, bundle: TrustBundle, chain: Chain, budget: _Budget
 ) -> TrustDomain | None:
     """Follow the signatures upwards until an authority of another trust domain has signed."""
     own = set(bundle.authorities)
@@ -91,35 +87,29 @@ def _foreign_owner(
         for authority in other.authorities
         if authority not in own
     ]
-    certificate: x509.Certificate | None = leaf
+    certificate: x509.Certificate | None = chain.leaf
     while certificate is not None:
         for domain, authority in foreign:
             if budget.issued(authority, certificate):
                 return domain
         lower = certificate
-        certificate = next((each for each in intermediates if budget.issued(each, lower)), None)
+        certificate = next((each for each in chain.intermediates if budget.issued(each, lower)), None)
     return None
 
 
-def _lineage(leaf: x509.Certificate, intermediates: Iterable[x509.Certificate]) -> list[x509.Certificate]:
+def _lineage(chain: Chain) -> list[x509.Certificate]:
     """Return the leaf and those that could be above it, going by their names."""
-    lineage = [leaf]
-    waiting = list(intermediates)
+    lineage = [chain.leaf]
+    waiting = list(chain.intermediates)
     for lower in lineage:
         lineage += [each for each in waiting if each.subject == lower.issuer]
         waiting = [each for each in waiting if each.subject != lower.issuer]
     return lineage
 
 
-def _reaches(
-    bundle: TrustBundle, leaf: x509.Certificate, intermediates: Iterable[x509.Certificate]
-) -> bool:
+def _reaches(bundle: TrustBundle, chain: Chain) -> bool:
     subjects = {authority.subject for authority in bundle.authorities}
-    return any(each.issuer in subjects for each in _lineage(leaf, intermediates))
-
-
-def _last_issuer(leaf: x509.Certificate, intermediates: Iterable[x509.Certificate]) -> str:
-    return _lineage(leaf, intermediates)[-1].issuer.rfc4514_string()
+    return any(each.issuer in subjects for each in _lineage(chain))
 
 
 def _in_date(certificates: Iterable[x509.Certificate], now: datetime) -> tuple[x509.Certificate, ...]:

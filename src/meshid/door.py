@@ -76,7 +76,7 @@ class Door:
         InvalidBundle: If none of the authorities of a bundle is in date.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # a mesh has that many parts, all named
         self,
         *,
         credentials: X509Svid | None = None,
@@ -211,7 +211,11 @@ class Door:
         if question.broken is not None:
             detail = f"the TLS library says: {quote(question.broken)}"
             return None, Decision(
-                allowed=False, reason=Reason.TLS_FAILED, name=str(peer.spiffe_id), target=target, detail=detail
+                allowed=False,
+                reason=Reason.TLS_FAILED,
+                name=str(peer.spiffe_id),
+                target=target,
+                detail=detail,
             )
         if question.expect is not None:
             return peer, _expected(peer, question.expect, snapshot)

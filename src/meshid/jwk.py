@@ -9,27 +9,45 @@ from __future__ import annotations
 import base64
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, mldsa, rsa
 
-KEY_TYPES = ("EC", "RSA")
-"""The ``kty`` values that are read: RFC 7518 section 6.1, less the symmetric ones."""
+from meshid.errors import InvalidBundle
+
+KEY_TYPES = ("EC", "RSA", "AKP")
+"""The ``kty`` values that are read: RFC 7518 section 6.1 without ``oct``, and RFC 9964 section 3."""
 
 _CURVES = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521"}
+_ML_DSA = {
+    mldsa.MLDSA44PublicKey: "ML-DSA-44",
+    mldsa.MLDSA65PublicKey: "ML-DSA-65",
+    mldsa.MLDSA87PublicKey: "ML-DSA-87",
+}
 
 
 def public_jwk(certificate: x509.Certificate) -> dict[str, str]:
-    """Return the public key's members (RFC 7518 section 6)."""
+    """Return the members of an authority's public key.
+
+    Raises:
+        InvalidBundle: If it is of a kind that no authority here can have.
+    """
     key = certificate.public_key()
     if isinstance(key, ec.EllipticCurvePublicKey):
-        numbers = key.public_numbers()
+        point = key.public_numbers()
         size = (key.curve.key_size + 7) // 8
-        point = {"x": _base64url(numbers.x, size), "y": _base64url(numbers.y, size)}
-        return {"kty": "EC", "crv": _CURVES[key.curve.name], **point}
-    assert isinstance(key, rsa.RSAPublicKey)
-    public = key.public_numbers()
-    return {"kty": "RSA", "n": _base64url(public.n), "e": _base64url(public.e)}
+        curve = _CURVES[key.curve.name]
+        return {"kty": "EC", "crv": curve, "x": _integer(point.x, size), "y": _integer(point.y, size)}
+    if isinstance(key, rsa.RSAPublicKey):
+        numbers = key.public_numbers()
+        return {"kty": "RSA", "n": _integer(numbers.n), "e": _integer(numbers.e)}
+    if isinstance(key, (mldsa.MLDSA44PublicKey, mldsa.MLDSA65PublicKey, mldsa.MLDSA87PublicKey)):
+        return {"kty": "AKP", "alg": _ML_DSA[type(key)], "pub": _base64url(key.public_bytes_raw())}
+    msg = f"an authority's key cannot be a {type(key).__name__}"
+    raise InvalidBundle(msg)
 
 
-def _base64url(number: int, size: int | None = None) -> str:
-    data = number.to_bytes(size or (number.bit_length() + 7) // 8, "big")
+def _integer(number: int, size: int | None = None) -> str:
+    return _base64url(number.to_bytes(size or (number.bit_length() + 7) // 8, "big"))
+
+
+def _base64url(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()

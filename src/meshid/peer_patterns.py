@@ -58,7 +58,9 @@ class PeerPattern:
 
     def __str__(self) -> str:
         """Return the pattern as it is written."""
-        return self.path.text if self.trust_domain is None else f"{_SCHEME}{self.trust_domain}{self.path.text}"
+        return (
+            self.path.text if self.trust_domain is None else f"{_SCHEME}{self.trust_domain}{self.path.text}"
+        )
 
 
 def _path(text: str) -> Pattern:

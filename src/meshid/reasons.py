@@ -111,7 +111,7 @@ class Reason(StrEnum):
         "unknown_trust_domain",
         "No trust bundle is loaded for the trust domain that the leaf claims.",
         "SPIFFE Trust Domain and Bundle section 3; SPIFFE Workload API section 4.6",
-        "If that trust domain is to be trusted here, load its bundle; else the peer is in the wrong environment.",
+        "If it is to be trusted here, load its bundle; else the peer is in the wrong environment.",
     )
     PROFILE_MISMATCH = (
         "profile_mismatch",
@@ -175,7 +175,7 @@ class Reason(StrEnum):
         "foreign_authority",
         "An authority of one trust domain signed a name of another.",
         "SPIFFE-ID section 3; SPIFFE Federation section 7.3",
-        "Treat it as an attack or a grave misconfiguration: an authority minted a name that is not its to give.",
+        "Treat it as an attack, or as a grave mistake: the name was not that authority's to give.",
     )
     UNKNOWN_AUTHORITY = (
         "unknown_authority",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from datetime import datetime
+from itertools import pairwise
 
 import attrs
 from cryptography import x509
@@ -38,7 +39,7 @@ class RevocationList:
     """
 
     crl: x509.CertificateRevocationList
-    serials: frozenset[int] = attrs.field(repr=len, eq=False)
+    serials: frozenset[int] = attrs.field(repr=lambda it: f"<{len(it)}>", eq=False)
 
     # Which issuers were seen to have signed this list, and which not: a check of 100 000 entries takes 0.1 s.
     _signers: Sieve[x509.Certificate, bool] = attrs.field(
@@ -69,7 +70,9 @@ class DeniedName:
 
 
 def _read_lists(crls: Iterable[bytes]) -> tuple[RevocationList, ...]:
-    return tuple(_read_list(number, crl) for number, data in enumerate(crls, 1) for crl in _ders(number, data))
+    return tuple(
+        _read_list(number, crl) for number, data in enumerate(crls, 1) for crl in _ders(number, data)
+    )
 
 
 def _read_deny(entries: Iterable[str | SpiffeId]) -> frozenset[DeniedName | str]:
@@ -95,7 +98,9 @@ class Revocations:
     crls: tuple[RevocationList, ...] = attrs.field(default=(), converter=_read_lists)
     deny: frozenset[DeniedName | str] = attrs.field(default=(), converter=_read_deny)
 
-    def check(self, spiffe_id: SpiffeId, path: tuple[x509.Certificate, ...], now: datetime) -> datetime | None:
+    def check(
+        self, spiffe_id: SpiffeId, path: tuple[x509.Certificate, ...], now: datetime
+    ) -> datetime | None:
         """Check that nothing of a verified path was taken back.
 
         Args:
@@ -113,7 +118,7 @@ class Revocations:
         self._check_deny(spiffe_id, path)
         due = [
             _check_list(each, certificate, now)
-            for certificate, issuer in zip(path, path[1:], strict=False)
+            for certificate, issuer in pairwise(path)
             for each in self.crls
             if each.is_from(issuer)
         ]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TypedDict
+from typing import TypedDict, cast
 
 import attrs
 
@@ -97,7 +97,8 @@ def next_snapshot(current: Snapshot, changes: Changes) -> Snapshot:
         msg = f"a snapshot has no part {', '.join(sorted(unknown))}"
         raise TypeError(msg)
     # Equal content is not a change: it keeps the cache warm and the TLS sessions alive.
-    news = {name: value for name, value in changes.items() if value != getattr(current, name)}
+    different = {name: value for name, value in changes.items() if value != getattr(current, name)}
+    news = cast("Changes", different)
     if not news:
         return current
     clock = current.verifier.verifier.clock
@@ -119,7 +120,9 @@ def _check_bundles(bundles: BundleSet, known: BundleSet, now: float) -> None:
     for bundle in bundles.values():
         if not bundle.authorities or bundle == known.get(bundle.trust_domain):
             continue
-        if not any(each.not_valid_before_utc <= instant <= each.not_valid_after_utc for each in bundle.authorities):
+        if not any(
+            each.not_valid_before_utc <= instant <= each.not_valid_after_utc for each in bundle.authorities
+        ):
             last = max(each.not_valid_after_utc for each in bundle.authorities)
             msg = f"bundle of {bundle.trust_domain}: no authority in it is in date; the last one ends {last}"
             raise InvalidBundle(msg)
@@ -153,7 +156,7 @@ def _check_own_path(credentials: X509Svid, verifier: ChainVerifier) -> None:
     raise InvalidCredentials(msg) from last
 
 
-def _check_environment(draft: Snapshot, news: dict[str, object]) -> None:
+def _check_environment(draft: Snapshot, news: Changes) -> None:
     if draft.policy is None or draft.name is None:
         return
     environment = draft.policy.environment

@@ -14,7 +14,7 @@ def quote(text: str, limit: int = MAX_QUOTED) -> str:
     """
     if len(text) <= limit:
         return ascii(text)
-    return f"{ascii(text[:limit])}... ({len(text)} characters)"
+    return f"{text[:limit]!a}... ({len(text)} characters)"
 
 
 def quote_all(texts: tuple[str, ...] | list[str], limit: int = 8) -> str:

@@ -23,11 +23,11 @@ from datetime import UTC, datetime
 
 import attrs
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509 import verification
 
 from meshid.bundles import BundleSet, TrustBundle
-from meshid.certificates import fingerprint, public_key_of, read_certificate, rsa_is_too_heavy, to_der
+from meshid.certificates import fingerprint, to_der
+from meshid.chains import Chain, read_chain
 from meshid.diagnosis import diagnose
 from meshid.errors import PeerRejected, rejected
 from meshid.names import SpiffeId, TrustDomain
@@ -39,27 +39,14 @@ from meshid.profiles import (
     Role,
     check_leaf,
     check_purpose,
-    extension,
     names_of,
     read_claim,
 )
 from meshid.reasons import Reason
 from meshid.revocation import Revocations
 
-MAX_LEAF_BYTES = 16 * 1024
-"""Real leaves have 0.5 to 2 kB."""
-
-MAX_INTERMEDIATES = 6
-"""Real chains have one to three; more only feeds the search for a path."""
-
-MAX_CHAIN_BYTES = 64 * 1024
-"""Above it the backend can be kept busy for 0.1 s by one hostile chain."""
-
 MAX_DEPTH = 4
 """Intermediates between the leaf and its anchor; deeper meshes are not known."""
-
-MAX_NAME_CONSTRAINTS = 64
-"""Subtrees in one intermediate; thousands keep the interpreter's lock for 0.1 s."""
 
 
 @attrs.frozen(init=False)
@@ -82,7 +69,7 @@ class Peer:
 
     spiffe_id: SpiffeId
     names: tuple[str, ...]
-    chain: tuple[bytes, ...] = attrs.field(repr=len)
+    chain: tuple[bytes, ...] = attrs.field(repr=lambda it: f"<{len(it)}>")
     not_before: datetime
     not_after: datetime
     fingerprint: str
@@ -136,7 +123,8 @@ class ChainVerifier:
         """
         part = Role(role)
         now = datetime.fromtimestamp(self.clock(), UTC)
-        leaf, intermediates = read_chain(chain)
+        presented = read_chain(chain)
+        leaf = presented.leaf
         claim = read_claim(leaf, self._profiles)
         name = str(claim.spiffe_id or claim.path)
         try:
@@ -144,7 +132,7 @@ class ChainVerifier:
             check_leaf(leaf)
             check_purpose(leaf, part)
             _check_dates(leaf, now)
-            path = self._build_path(bundle, part, leaf, intermediates, now)
+            path = self._build_path(bundle, part, presented, now)
             spiffe_id = SpiffeId(bundle.trust_domain, claim.path)
             due = self.revocations.check(spiffe_id, path, now)
         except PeerRejected as rejection:
@@ -160,28 +148,21 @@ class ChainVerifier:
             msg = f"the leaf claims {claim.spiffe_id}; bundles are loaded for: {known}"
             raise rejected(Reason.UNKNOWN_TRUST_DOMAIN, msg)
         if bundle.profile is not claim.profile:
-            msg = f"the name is of profile {claim.profile}; the bundle of {bundle.trust_domain} is {bundle.profile}"
+            msg = (
+                f"the name is a {claim.profile} name; the bundle of {bundle.trust_domain} is {bundle.profile}"
+            )
             raise rejected(Reason.PROFILE_MISMATCH, msg)
         return bundle
 
     def _build_path(
-        self,
-        bundle: TrustBundle,
-        role: Role,
-        leaf: x509.Certificate,
-        intermediates: list[x509.Certificate],
-        now: datetime,
+        self, bundle: TrustBundle, role: Role, chain: Chain, now: datetime
     ) -> tuple[x509.Certificate, ...]:
-        builder = self._builders[bundle.trust_domain].get(role)
         try:
-            if builder is None:
-                msg = f"the bundle of {bundle.trust_domain} is empty"
-                raise verification.VerificationError(msg)
-            verifier = builder.time(now).build_client_verifier()
-            return tuple(verifier.verify(leaf, intermediates).chain)
+            verifier = self._builders[bundle.trust_domain][role].time(now).build_client_verifier()
+            return tuple(verifier.verify(chain.leaf, list(chain.intermediates)).chain)
         # The backend raises more than its own error for a few hostile names; each means no path.
         except Exception as error:
-            raise diagnose(self.bundles, bundle, leaf, intermediates, now, error) from error
+            raise diagnose(self.bundles, bundle, chain, now, error) from error
 
 
 def _builders(bundle: TrustBundle) -> dict[Role, verification.PolicyBuilder]:
@@ -232,54 +213,6 @@ def _authority_policy(anchors: frozenset[x509.Certificate], role: Role) -> verif
     )
 
 
-def read_chain(chain: Sequence[bytes]) -> tuple[x509.Certificate, list[x509.Certificate]]:
-    """Read the leaf and the intermediates that can be of use, within the limits above.
-
-    Raises:
-        PeerRejected: If there is no leaf, if a limit is exceeded, or a certificate is broken.
-    """
-    if not chain:
-        raise rejected(Reason.NO_CERTIFICATE, "the peer presented no certificate")
-    if len(chain) > 1 + MAX_INTERMEDIATES:
-        msg = f"the chain has {len(chain)} certificates; at most 1 leaf and {MAX_INTERMEDIATES} intermediates are read"
-        raise rejected(Reason.CHAIN_TOO_LARGE, msg)
-    size = sum(map(len, chain))
-    if len(chain[0]) > MAX_LEAF_BYTES or size > MAX_CHAIN_BYTES:
-        msg = (
-            f"the leaf has {len(chain[0])} bytes and the chain {size};"
-            f" at most {MAX_LEAF_BYTES} and {MAX_CHAIN_BYTES} are read"
-        )
-        raise rejected(Reason.CHAIN_TOO_LARGE, msg)
-    leaf, *others = map(_read, range(len(chain)), chain)
-    # A self-issued certificate is a root: either it is an anchor here, or it helps nobody.
-    useful = dict.fromkeys(other for other in others if other.subject != other.issuer and other != leaf)
-    for intermediate in useful:
-        _check_weight(intermediate)
-    return leaf, list(useful)
-
-
-def _read(number: int, der: bytes) -> x509.Certificate:
-    try:
-        return read_certificate(der)
-    except ValueError as error:
-        where = f"intermediate {number}" if number else "the leaf"
-        raise rejected(Reason.MALFORMED, f"{where} is {error}") from error
-
-
-def _check_weight(intermediate: x509.Certificate) -> None:
-    key = public_key_of(intermediate)
-    if isinstance(key, rsa.RSAPublicKey) and rsa_is_too_heavy(key):
-        msg = f"an intermediate has an RSA key of {key.key_size} bits, or with a huge exponent"
-        raise rejected(Reason.CHAIN_TOO_LARGE, msg)
-    constraints = extension(intermediate, x509.NameConstraints)
-    if constraints is None:
-        return
-    subtrees = len(constraints.permitted_subtrees or ()) + len(constraints.excluded_subtrees or ())
-    if subtrees > MAX_NAME_CONSTRAINTS:
-        msg = f"an intermediate has {subtrees} name constraints, and at most {MAX_NAME_CONSTRAINTS} are read"
-        raise rejected(Reason.CHAIN_TOO_LARGE, msg)
-
-
 def _check_dates(leaf: x509.Certificate, now: datetime) -> None:
     if now < leaf.not_valid_before_utc:
         msg = f"valid from {leaf.not_valid_before_utc}, and it is {now:%Y-%m-%d %H:%M:%S} here"
@@ -299,7 +232,7 @@ def _peer(
     chain = tuple(map(to_der, path))
     ends = [certificate.not_valid_after_utc for certificate in path]
     peer = Peer.__new__(Peer)
-    peer.__attrs_init__(  # type: ignore[attr-defined]  # attrs makes it for init=False; mypy's plugin does not know
+    peer.__attrs_init__(
         spiffe_id=spiffe_id,
         names=names_of(path[0]),
         chain=chain,

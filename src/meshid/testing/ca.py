@@ -21,9 +21,8 @@ from typing import TypedDict, Unpack
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
-from cryptography.x509.oid import NameOID
 
 from meshid.bundles import TrustBundle
 from meshid.certificates import to_der, to_pem
@@ -255,12 +254,14 @@ def _sign(
         .not_valid_before(shape.get("not_before", min(now, shape.get("not_after", now)) - _SKEW))
         .not_valid_after(shape.get("not_after", now + timedelta(hours=1)))
     )
-    for extension, critical in _extensions(shape, issuer):
+    for extension, critical in _extensions(shape, None if issuer is None else key):
         builder = builder.add_extension(extension, critical)
     return builder.sign(key, _digest(key))
 
 
-def _extensions(shape: Shape, issuer: x509.Certificate | None) -> list[tuple[x509.ExtensionType, bool]]:
+def _extensions(
+    shape: Shape, issuer_key: CertificateIssuerPrivateKeyTypes | None
+) -> list[tuple[x509.ExtensionType, bool]]:
     critical = shape.get("critical", True)
     extensions: list[tuple[x509.ExtensionType, bool]] = []
     if (ca := shape.get("ca")) is not None:
@@ -273,12 +274,12 @@ def _extensions(shape: Shape, issuer: x509.Certificate | None) -> list[tuple[x50
     hosts = [x509.DNSName(host) for host in shape.get("dns", ())]
     if names or hosts:
         extensions.append((x509.SubjectAlternativeName([*names, *hosts]), critical))
-    if issuer is not None and shape.get("authority_key_id", True):
-        identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.public_key())
+    if issuer_key is not None and shape.get("authority_key_id", True):
+        identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key())
         extensions.append((identifier, False))
     return [*extensions, *shape.get("extra", ())]
 
 
 def _digest(key: CertificateIssuerPrivateKeyTypes) -> hashes.SHA256 | None:
-    # EdDSA brings its own digest (RFC 8410 section 3).
-    return None if isinstance(key, (ed25519.Ed25519PrivateKey, ed448.Ed448PrivateKey)) else hashes.SHA256()
+    # All others bring a digest of their own (RFC 8410 section 3, RFC 9881 section 3).
+    return hashes.SHA256() if isinstance(key, (ec.EllipticCurvePrivateKey, rsa.RSAPrivateKey)) else None

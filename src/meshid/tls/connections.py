@@ -18,7 +18,9 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
+from typing import Concatenate, ParamSpec, Protocol, TypeVar, cast
+
+from typing_extensions import override
 
 from meshid.errors import PeerRejected
 from meshid.tls.presented import chain_of
@@ -26,6 +28,7 @@ from meshid.verifier import Peer
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
+_C = TypeVar("_C", ssl.SSLObject, ssl.SSLSocket)
 
 
 class Judge(Protocol):
@@ -62,7 +65,7 @@ class Judged:
                 raise
             self._ask(self.presented, broken=str(error))
         if self.peer is None:
-            self._ask(chain_of(self))
+            self._ask(chain_of(cast("ssl.SSLObject", self)))
 
     def _ask(self, chain: list[bytes], *, broken: str | None = None) -> None:
         connection = cast("ssl.SSLObject", self)
@@ -75,12 +78,12 @@ class Judged:
         connection.context = cast("ssl.SSLContext", judge)
 
 
-def _admitted_only(method: Callable[Concatenate[Any, _P], _R]) -> Callable[Concatenate[Any, _P], _R]:
+def _admitted_only(method: Callable[Concatenate[_C, _P], _R]) -> Callable[Concatenate[_C, _P], _R]:
     """Let *method* run only once the peer is admitted, and finish the handshake if need be."""
 
     @wraps(method)
-    def guarded(connection: Any, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
-        if connection.peer is None:
+    def guarded(connection: _C, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+        if cast("Judged", connection).peer is None:
             connection.do_handshake()
         return method(connection, *args, **kwargs)
 
@@ -90,6 +93,7 @@ def _admitted_only(method: Callable[Concatenate[Any, _P], _R]) -> Callable[Conca
 class MeshSSLObject(Judged, ssl.SSLObject):
     """An `ssl.SSLObject` whose handshake ends with a decision."""
 
+    @override
     def do_handshake(self) -> None:
         """Run the TLS handshake, then ask the door.
 
@@ -105,7 +109,8 @@ class MeshSSLObject(Judged, ssl.SSLObject):
 class MeshSSLSocket(Judged, ssl.SSLSocket):
     """An `ssl.SSLSocket` whose handshake ends with a decision."""
 
-    def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002  # the signature of ssl
+    @override
+    def do_handshake(self, block: bool = False) -> None:
         """Run the TLS handshake, then ask the door.
 
         Raises:

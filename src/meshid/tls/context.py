@@ -22,6 +22,7 @@ from collections.abc import Iterable, Sequence
 from typing import Self
 
 import attrs
+from typing_extensions import override
 
 from meshid.bundles import BundleSet
 from meshid.certificates import to_der
@@ -42,7 +43,7 @@ class MeshContext(ssl.SSLContext):
     there raises `PeerRejected`, and the application never sees a byte of it.
     """
 
-    def __new__(cls, door: Door, *, question: Question, **_: object) -> Self:
+    def __new__(cls, *_: object, question: Question, **__: object) -> Self:
         """Make the facade, of the kind that libraries expect."""
         protocol = ssl.PROTOCOL_TLS_SERVER if question.expect is None else ssl.PROTOCOL_TLS_CLIENT
         return super().__new__(cls, protocol)
@@ -70,6 +71,7 @@ class MeshContext(ssl.SSLContext):
         # Early, so that a server without a certificate fails when it starts.
         self._generation()
 
+    @override
     def wrap_socket(
         self,
         sock: socket.socket,
@@ -89,6 +91,7 @@ class MeshContext(ssl.SSLContext):
         wrap = super().wrap_socket if listens else self._generation().wrap_socket
         return wrap(sock, server_side, do_handshake_on_connect, suppress_ragged_eofs, server_hostname)
 
+    @override
     def wrap_bio(
         self,
         incoming: ssl.MemoryBIO,
@@ -100,6 +103,7 @@ class MeshContext(ssl.SSLContext):
         """Wrap two memory BIOs, as `ssl.SSLContext.wrap_bio` does; see `wrap_socket` for *session*."""
         return self._generation().wrap_bio(incoming, outgoing, server_side, server_hostname)
 
+    @override
     def set_alpn_protocols(self, alpn_protocols: Iterable[str]) -> None:
         """Offer these protocols from the next handshake on (RFC 7301)."""
         alpn = tuple(alpn_protocols)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterator
-from typing import Any
+from typing import Protocol
 
 _HANDSHAKE = 22
 _CERTIFICATE = 11
@@ -19,8 +19,14 @@ _MESSAGE_HEADER = 4
 _DER = 2
 
 
-def chain_of(connection: Any) -> list[bytes]:
-    """Return the chain of a finished handshake on an SSL socket or object: DER, leaf first.
+class Watched(Protocol):
+    """A connection whose messages are watched."""
+
+    presented: list[bytes] | None
+
+
+def chain_of(connection: ssl.SSLObject) -> list[bytes]:
+    """Return the chain of a finished handshake as DER, leaf first; of an `ssl.SSLSocket`, too.
 
     After a resumption with a session ticket it is the leaf alone, for a ticket holds no more.
     """
@@ -28,20 +34,26 @@ def chain_of(connection: Any) -> list[bytes]:
     if leaf is None:
         return []
     # Public since Python 3.13 only; the object behind it has had it since 3.10.
-    sent = connection._sslobj.get_unverified_chain() or ()
+    sent = connection._sslobj.get_unverified_chain() or ()  # type: ignore[attr-defined]  # noqa: SLF001
     return list(dict.fromkeys([leaf, *(certificate.public_bytes(_DER) for certificate in sent)]))
 
 
 def watch(context: ssl.SSLContext) -> None:
     """Let each connection of *context* keep what is presented to it as ``presented``."""
-    context._msg_callback = _keep_certificates  # type: ignore[attr-defined]  # private, see above
+    # Private, see above.
+    context._msg_callback = _keep_certificates  # type: ignore[attr-defined]  # noqa: SLF001
 
 
-def _keep_certificates(  # noqa: PLR0913  # the signature is CPython's
-    connection: Any, direction: str, version: Any, content_type: Any, message_type: Any, message: bytes
+def _keep_certificates(  # noqa: PLR0913, PLR0917  # the signature is CPython's
+    connection: Watched,
+    direction: str,
+    version: ssl.TLSVersion,
+    content_type: int,
+    message_type: int,
+    message: bytes,
 ) -> None:
     if direction == "read" and content_type == _HANDSHAKE and message_type == _CERTIFICATE:
-        connection.presented = read_certificate_message(message, tls13=version == ssl.TLSVersion.TLSv1_3)
+        connection.presented = read_certificate_message(message, tls13=version is ssl.TLSVersion.TLSv1_3)
 
 
 def read_certificate_message(message: bytes, *, tls13: bool) -> list[bytes]:
