@@ -75,6 +75,7 @@ class Judged:
         except PeerRejected as rejection:
             self._refusal = rejection
             raise
+        self.presented = None
         connection.context = cast("ssl.SSLContext", judge)
 
 

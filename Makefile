@@ -1,0 +1,80 @@
+# make demo    see it work: real handshakes, each verdict with its reason
+# make test    all checks, on one Python
+# make bench   the figures
+# make clean   remove what the others made
+#
+# PYTHON=python3.12 chooses the Python; each version has its own environment, .venv-3.12.
+
+PYTHON ?= python3
+
+VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+RECENT  := $(shell $(PYTHON) -c 'import sys; print(sys.version_info >= (3, 11) or "")' 2>/dev/null)
+VENV    := .venv-$(VERSION)
+BIN     := $(VENV)/bin
+PIP     := $(BIN)/python -m pip --quiet --disable-pip-version-check
+SHIPPED := pyproject.toml README.md LICENSE $(shell find src -not -path '*__pycache__*')
+CHECKED := src tests $(wildcard benchmarks)
+
+# The tests import the installed wheel; a path in the environment would put the source tree before it.
+unexport PYTHONPATH
+# Two steps must not install into one environment at once.
+.NOTPARALLEL:
+.PHONY: demo test bench clean ruff format types layers cover
+
+demo: $(VENV)/.installed
+	@$(BIN)/meshid demo
+
+test: ruff format types layers cover
+
+bench: $(VENV)/.installed
+	@set -e; for script in benchmarks/bench_*.py; do echo "-- $$script"; $(BIN)/python "$$script"; done
+
+clean:
+	@rm -rf .venv-* .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
+
+# -- The steps of `make test` -------------------------------------------------
+
+ruff: $(VENV)/.dev
+	@echo "-- ruff check"
+	@$(BIN)/ruff check --quiet $(CHECKED)
+
+format: $(VENV)/.dev
+	@echo "-- ruff format --check"
+	@$(BIN)/ruff format --check --quiet $(CHECKED)
+
+types: $(VENV)/.dev $(VENV)/.installed
+	@echo "-- mypy --strict"
+	@$(BIN)/mypy --strict --no-error-summary $(CHECKED)
+
+layers: $(VENV)/.dev $(VENV)/.installed
+	@echo "-- lint-imports"
+	@$(BIN)/lint-imports --no-cache --no-logo > $(VENV)/layers.txt || { cat $(VENV)/layers.txt; exit 1; }
+
+cover: $(VENV)/.dev $(VENV)/.installed
+	@echo "-- pytest, on the installed wheel"
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest
+	@echo "-- coverage"
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report
+
+# -- The environment ----------------------------------------------------------
+
+$(VENV)/.made:
+	$(if $(VERSION),,$(error `$(PYTHON)` does not run. Name a Python of 3.11 or newer: make $(MAKECMDGOALS) PYTHON=/path/to/python3))
+	$(if $(RECENT),,$(error meshid needs Python 3.11 or newer, and `$(PYTHON)` is $(VERSION). Name another: make $(MAKECMDGOALS) PYTHON=/path/to/python3))
+	@echo "-- a virtual environment for Python $(VERSION), in $(VENV)"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.made $(SHIPPED)
+	@echo "-- installing meshid"
+	@$(PIP) install .
+	@touch $@
+
+# pip reads dependency groups from 25.1 on.
+$(VENV)/.dev: $(VENV)/.made pyproject.toml
+	@echo "-- installing the tools"
+	@$(PIP) install --upgrade 'pip>=25.1'
+	@$(PIP) install --group dev
+	@touch $@

@@ -1,0 +1,60 @@
+"""What `import meshid` gives, and what it must not bring along."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from types import ModuleType
+
+import pytest
+
+import meshid
+
+PUBLIC = [(name, getattr(meshid, name, None)) for name in meshid.__all__]
+OPTIONAL = ["meshid.__main__", "meshid.cli", "meshid.testing"]
+ONLY_FOR_TESTS = ["hypothesis", "pytest"]
+
+
+def test_the_public_names_are_sorted_and_told_once() -> None:
+    def constants_then_classes_then_functions(name: str) -> tuple[bool, bool, str]:
+        return not name.isupper(), not name[0].isupper(), name
+
+    assert list(meshid.__all__) == sorted(set(meshid.__all__), key=constants_then_classes_then_functions)
+
+
+@pytest.mark.parametrize("name", meshid.__all__)
+def test_a_public_name_is_there_and_is_no_module(name: str) -> None:
+    assert not isinstance(getattr(meshid, name), ModuleType)
+
+
+def test_no_thing_has_two_public_names() -> None:
+    names = {id(thing): name for name, thing in PUBLIC}
+    assert sorted(names.values()) == sorted(meshid.__all__)
+
+
+def test_nothing_that_looks_public_is_left_out() -> None:
+    public = {
+        name
+        for name, thing in vars(meshid).items()
+        if not name.startswith("_") and not isinstance(thing, ModuleType) and name != "annotations"
+    }
+    assert public == {name for name in meshid.__all__ if not name.startswith("_")}
+
+
+@pytest.mark.parametrize(("name", "thing"), [(name, thing) for name, thing in PUBLIC if callable(thing)])
+def test_a_public_class_or_function_says_what_it_is_for(name: str, thing: object) -> None:
+    assert (thing.__doc__ or "").strip(), f"{name} has no docstring"
+
+
+@pytest.mark.parametrize("room", OPTIONAL)
+def test_an_optional_room_is_there_to_be_imported_by_name(room: str) -> None:
+    assert importlib.util.find_spec(room) is not None
+
+
+def test_importing_meshid_imports_no_optional_room() -> None:
+    code = "import sys, meshid; print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    imported = run.stdout.split()
+    assert "meshid" in imported
+    assert not {*OPTIONAL, *ONLY_FOR_TESTS} & set(imported)
