@@ -9,6 +9,7 @@
         ├── InvalidBundle
         ├── InvalidCredentials
         ├── InvalidRevocations
+        ├── InvalidRequest
         └── InvalidPolicy     .problems holds all of them
 
 A wrong type or a wrong combination of arguments in the calling code is a
@@ -57,6 +58,10 @@ class InvalidCredentials(InvalidInput):
 
 class InvalidRevocations(InvalidInput):
     """A certificate revocation list or a deny list cannot be used (RFC 5280 section 5)."""
+
+
+class InvalidRequest(InvalidInput):
+    """A request's method or path cannot be normalised safely (RFC 3986 section 6.2.2)."""
 
 
 @attrs.frozen

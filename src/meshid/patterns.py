@@ -1,0 +1,259 @@
+"""The one wildcard grammar: for peers, for targets and for paths.
+
+The rules of this room:
+
+- A text is either a pattern or an exception, once, here; after that nobody checks again.
+- `*` in a segment stands for any run of characters except "/", `**` as a segment for any
+  number of segments; both may stand for nothing. No other character is special, and
+  nothing is folded or normalised.
+- `matches`, `contains` and `intersects` are exact over all strings. None of them ever
+  goes back to try again: an attacker writes the values.
+
+A value is its segments: what stands between "/", once one leading "/" is dropped. So ""
+has no segment, and "/" has one, which is empty.
+
+How it works. A pattern is a chain of *blocks* with *gaps* between them. A gap is a `**`
+together with the `*` and `**` segments beside it: any number of segments, but at least
+one for each `*`, in whatever order they were written. A block is what lies between gaps:
+
+    /ns/*/**/sa/api-*/**    is    ns <at least 1> sa/api-* <at least 0> (nothing)
+
+The first block lies at the start of a value, the last at its end; both may be empty. The
+others lie between, in order. **To match** is to lay each block as far left as it goes:
+that leaves most room for the next, so that no other place need be tried.
+
+**To contain** is to lay our blocks over the other pattern itself. In a segment, its `*` is
+a character like any other. Our literals hold no `*`, so if our segment matches that text,
+each `*` of theirs falls into one of ours, and so does all that it stands for. If not, the
+text is a value that they match and we do not. Across segments, their `**` may fall only
+into a gap, and counts as no segment there, since it may stand for nothing. Blocks that can
+be laid so can be laid over every value of theirs. If they cannot, we do not match this
+value of theirs: each `*` stands for "*", and each `**` for nothing if it comes where a gap
+is still short of its least, else for more segments "*" than we have segments. For no block
+overlaps such a run. The run is longer than any block. The first block ends with a segment
+that is not a bare `*`, the last begins with one, those between do both; so none can end,
+or begin, inside it. The blocks therefore go over that value as they go over the pattern.
+(A pattern without a gap has one length. It contains no pattern that has two.)
+
+**To intersect.** Two segments that both have a `*` share a value if what comes before the
+first `*` in one begins what comes before it in the other, and what comes after the last
+likewise: between them, write the middle of the one and then of the other, and a `*` of
+each takes in what is not its own. Two patterns with gaps are the same again, with their
+first and last blocks. If one has no gap, each of its segments meets one segment of a block
+of the other or falls into a gap, so that the pairs are judged one by one: blocks are laid
+over it as over a value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import groupby
+from typing import Self, TypeVar
+from unicodedata import category
+
+import attrs
+
+from meshid.errors import InvalidPattern
+from meshid.text import quote
+
+MAX_PATTERN_LENGTH = 2048
+"""Characters of a pattern: as many as the longest SPIFFE ID has (SPIFFE-ID section 2.3)."""
+
+MAX_WILDCARDS = 32
+"""Wildcards of a pattern: more than a person reads, few enough that no comparison costs much."""
+
+_Glob = tuple[str, ...]
+"""A segment, split at each `*`; of one part, if it has none."""
+
+_Block = tuple[_Glob, ...]
+_Item = TypeVar("_Item")
+
+
+@attrs.frozen
+class Pattern:
+    """A set of values, told by wildcards.
+
+    Patterns are equal if their segments are. Two that are not can still match the same
+    values (``*/**`` and ``**/*``): each then contains the other.
+
+    Attributes:
+        text: The pattern as it was written.
+        segments: What stands between ``/``; one leading ``/`` makes no segment.
+
+    Raises:
+        InvalidPattern: If *text* is not a pattern; it tells the fault and its place.
+    """
+
+    text: str = attrs.field(eq=False)
+    segments: tuple[str, ...] = attrs.field(init=False)
+    _chain: _Chain = attrs.field(init=False, eq=False, repr=False)
+
+    @segments.default
+    def _read_segments(self) -> tuple[str, ...]:
+        return _read(self.text)
+
+    @_chain.default
+    def _read_chain(self) -> _Chain:
+        return _Chain.of(self.segments)
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read a pattern of at most 2048 characters and 32 wildcards.
+
+        Raises:
+            InvalidPattern: If *text* is not a pattern; it tells the fault and its place.
+        """
+        return cls(text)
+
+    @property
+    def is_literal(self) -> bool:
+        """Whether it has no wildcard, and so matches one value only."""
+        return "*" not in self.text
+
+    def matches(self, value: str) -> bool:
+        """Tell whether the whole of *value* is in the set, exactly and case-sensitively."""
+        segments = tuple(value.removeprefix("/").split("/")) if value else ()
+        return segments == self.segments if self.is_literal else self._chain.lies_over(segments, _fits)
+
+    def contains(self, other: Pattern) -> bool:
+        """Tell whether this pattern matches every value that *other* matches."""
+        items = [None if segment == "**" else segment for segment in other.segments]
+        return self._chain.lies_over(items, _fits)
+
+    def intersects(self, other: Pattern) -> bool:
+        """Tell whether some value is matched by this pattern and by *other*."""
+        return self._chain.meets(other._chain)  # noqa: SLF001 - of the same class
+
+    def __str__(self) -> str:
+        """Return the pattern as it was written."""
+        return self.text
+
+
+# -- Reading ------------------------------------------------------------------
+
+
+def _read(text: str) -> tuple[str, ...]:
+    if not text:
+        msg = "a pattern is missing"
+        raise InvalidPattern(msg)
+    if len(text) > MAX_PATTERN_LENGTH:
+        raise _fault(text, MAX_PATTERN_LENGTH, f"a pattern has at most {MAX_PATTERN_LENGTH} characters")
+    for at, character in enumerate(text):
+        if category(character) in {"Cc", "Cs"}:
+            raise _fault(text, at, f"{character!a} is a control character or half a character; remove it")
+    segments = tuple(text.removeprefix("/").split("/"))
+    _check_segments(text, segments)
+    _check_wildcards(text)
+    return segments
+
+
+def _check_segments(text: str, segments: tuple[str, ...]) -> None:
+    at = 1 if text.startswith("/") else 0
+    for number, segment in enumerate(segments, start=1):
+        if not segment and number < len(segments):
+            raise _fault(text, at, "a segment is empty; write one '/' here")
+        if segment in {".", ".."}:
+            raise _fault(text, at, f"no safe value holds a segment {segment!r}; write the path without it")
+        if "**" in segment and segment != "**":
+            what = "'**' is part of a longer segment; write '*', or '**' as a segment of its own"
+            raise _fault(text, at + segment.index("**"), what)
+        at += len(segment) + 1
+
+
+def _check_wildcards(text: str) -> None:
+    wildcards = [at for at in range(len(text)) if text[at] == "*" and text[at - 1 : at] != "*"]
+    if len(wildcards) > MAX_WILDCARDS:
+        raise _fault(text, wildcards[MAX_WILDCARDS], f"a pattern has at most {MAX_WILDCARDS} wildcards")
+
+
+def _fault(text: str, at: int, what: str) -> InvalidPattern:
+    return InvalidPattern(f"pattern {quote(text)}, character {at + 1}: {what}")
+
+
+# -- Laying -------------------------------------------------------------------
+
+
+@attrs.frozen
+class _Chain:
+    """Blocks, and between each two of them the least number of segments in their gap."""
+
+    blocks: tuple[_Block, ...]
+    gaps: tuple[int, ...]
+
+    @classmethod
+    def of(cls, segments: tuple[str, ...]) -> Self:
+        blocks: list[_Block] = [()]
+        gaps: list[int] = []
+        for _, run in groupby(segments, key={"*", "**"}.__contains__):
+            texts = list(run)
+            if "**" in texts:
+                gaps.append(texts.count("*"))
+                blocks.append(())
+            else:
+                blocks[-1] += tuple(tuple(text.split("*")) for text in texts)
+        return cls(tuple(blocks), tuple(gaps))
+
+    def lies_over(self, items: Sequence[_Item], agree: Callable[[_Glob, _Item], bool]) -> bool:
+        first, *between, last = self.blocks if self.gaps else (*self.blocks, ())
+        if not _lies_at(first, items, 0, agree):
+            return False
+        at = len(first)
+        if not self.gaps:
+            return at == len(items)
+        for block, gap in zip(between, self.gaps, strict=False):
+            starts = range(_after(items, at, gap), len(items) - len(block) + 1)
+            start = next((start for start in starts if _lies_at(block, items, start, agree)), None)
+            if start is None:
+                return False
+            at = start + len(block)
+        start = len(items) - len(last)
+        return _after(items, at, self.gaps[-1]) <= start and _lies_at(last, items, start, agree)
+
+    def meets(self, other: _Chain) -> bool:
+        if not other.gaps:
+            return self.lies_over(other.blocks[0], _meets)
+        if not self.gaps:
+            return other.lies_over(self.blocks[0], _meets)
+        return all(map(_meets, self.blocks[0], other.blocks[0])) and all(
+            map(_meets, reversed(self.blocks[-1]), reversed(other.blocks[-1]))
+        )
+
+
+def _lies_at(
+    block: _Block, items: Sequence[_Item], start: int, agree: Callable[[_Glob, _Item], bool]
+) -> bool:
+    window = items[start : start + len(block)]
+    return len(window) == len(block) and all(map(agree, block, window))
+
+
+def _after(items: Sequence[object], at: int, count: int) -> int:
+    """Return the place after the next *count* segments: beyond the end, if there are not so many."""
+    while count and at < len(items):
+        count -= items[at] is not None
+        at += 1
+    return at + count
+
+
+def _fits(glob: _Glob, text: str | None) -> bool:
+    """Tell whether a segment matches *text*; None, the `**` of another pattern, fits no segment."""
+    if text is None or len(glob) == 1:
+        return glob[0] == text
+    first, *between, last = glob
+    at, end = len(first), len(text) - len(last)
+    if at > end or not (text.startswith(first) and text.endswith(last)):
+        return False
+    for part in between:
+        found = text.find(part, at, end)
+        if found < 0:
+            return False
+        at = found + len(part)
+    return True
+
+
+def _meets(one: _Glob, two: _Glob) -> bool:
+    if len(two) == 1:
+        return _fits(one, two[0])
+    if len(one) == 1:
+        return _fits(two, one[0])
+    begins = one[0].startswith(two[0]) or two[0].startswith(one[0])
+    return begins and (one[-1].endswith(two[-1]) or two[-1].endswith(one[-1]))

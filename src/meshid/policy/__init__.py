@@ -1,0 +1,19 @@
+"""The policy: who may reach what."""
+
+from meshid.policy.engine import Policy
+from meshid.policy.explain import Explanation, RuleLook
+from meshid.policy.model import Effect, Environment, HttpCondition, Rule
+from meshid.policy.requests import REQUEST_FOLLOWS, Request, RequestLike
+
+__all__ = [
+    "REQUEST_FOLLOWS",
+    "Effect",
+    "Environment",
+    "Explanation",
+    "HttpCondition",
+    "Policy",
+    "Request",
+    "RequestLike",
+    "Rule",
+    "RuleLook",
+]

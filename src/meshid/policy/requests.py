@@ -1,0 +1,122 @@
+"""A request, as the policy judges it: the path that is judged is the path that is served.
+
+A path is decoded once, and whatever two servers could read differently is refused, not
+repaired: dot segments, empty segments, backslashes, parameters, double encodings.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+import unicodedata
+from typing import Final, Literal, Self, TypeAlias
+from urllib.parse import unquote_to_bytes
+
+import attrs
+
+from meshid.errors import InvalidRequest
+from meshid.text import quote
+
+MAX_PATH_LENGTH = 8192
+"""RFC 9112 section 3 recommends to support request lines of 8000 octets."""
+
+METHOD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}", re.ASCII)
+"""A token (RFC 9110 section 9.1); no registered method is half as long."""
+
+_BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_ENCODED_SLASH = re.compile(r"%2f", re.IGNORECASE)
+
+
+class _Follows(enum.Enum):
+    REQUEST_FOLLOWS = "request follows"
+
+
+REQUEST_FOLLOWS: Final = _Follows.REQUEST_FOLLOWS
+"""In place of a request, at the handshake: the promise that each request will be asked about."""
+
+
+def _checked_method(method: str) -> str:
+    if not METHOD.fullmatch(method):
+        msg = f"{quote(method)} is not a method (RFC 9110 section 9.1)"
+        raise InvalidRequest(msg)
+    return method
+
+
+def _normalised(target: str) -> str:
+    if len(target) > MAX_PATH_LENGTH:
+        msg = f"the path has {len(target)} characters, and at most {MAX_PATH_LENGTH} are read"
+        raise InvalidRequest(msg)
+    path = _decoded(target.partition("?")[0])
+    if fault := _fault(path):
+        msg = f"the path {quote(target)} {fault}"
+        raise InvalidRequest(msg)
+    return path
+
+
+@attrs.frozen
+class Request:
+    """An HTTP request.
+
+    Attributes:
+        method: The method, exactly as it was sent.
+        path: The path of the request's target, given as it was sent (RFC 9112 section 3.2.1)
+            and kept normalised: without the query, percent-decoded once.
+
+    Raises:
+        InvalidRequest: If the method is none, or if the path cannot be normalised safely
+            (RFC 3986 section 6.2.2).
+    """
+
+    method: str = attrs.field(converter=_checked_method)
+    path: str = attrs.field(converter=_normalised)
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read ``METHOD /path``.
+
+        Raises:
+            InvalidRequest: As the class does.
+        """
+        method, _, target = text.partition(" ")
+        return cls(method, target)
+
+    def __str__(self) -> str:
+        """Return ``METHOD /path``."""
+        return f"{self.method} {self.path}"
+
+
+RequestLike: TypeAlias = Request | str | Literal[_Follows.REQUEST_FOLLOWS] | None
+"""A request, its text, the promise of requests, or none at all."""
+
+
+def _decoded(path: str) -> str:
+    if _BROKEN_ESCAPE.search(path):
+        msg = f"the path {quote(path)} has a '%' without two hexadecimal digits"
+        raise InvalidRequest(msg)
+    if _ENCODED_SLASH.search(path):
+        msg = f"the path {quote(path)} has an encoded '/', which servers read differently"
+        raise InvalidRequest(msg)
+    try:
+        return unquote_to_bytes(path).decode("utf-8")
+    except UnicodeError as error:
+        msg = f"the path {quote(path)} is not UTF-8"
+        raise InvalidRequest(msg) from error
+
+
+def _fault(path: str) -> str | None:
+    if not path.startswith("/"):
+        return "does not begin with '/'"
+    for character, fault in (
+        ("\\", "has a backslash, which some servers read as '/'"),
+        ("%", "is encoded twice"),
+        ("#", "has a fragment"),
+        (";", "has a parameter, which some servers cut off"),
+    ):
+        if character in path:
+            return fault
+    if any(unicodedata.category(character) == "Cc" for character in path):
+        return "has a control character"
+    segments = path[1:].split("/")
+    if {".", ".."} & set(segments):
+        return "has a dot segment"
+    return "has an empty segment" if "" in segments[:-1] else None
