@@ -18,7 +18,7 @@ HEAD = """\
 
 All of these come with `import meshid`; `meshid.testing` is imported by name.
 Whatever is not listed here is private.
-Each docstring says the types, the units, what is raised, and the clause that is enforced: `help(meshid.Mesh)`.
+Each docstring says units, what is raised, and the clause that is enforced: `help(meshid.Mesh)`.
 """
 
 

@@ -62,18 +62,27 @@ def diagnose(
     if owner := _foreign_owner(bundles, bundle, chain, budget):
         msg = f"the leaf claims {bundle.trust_domain}, and an authority of {owner} signed it"
         return rejected(Reason.FOREIGN_AUTHORITY, msg)
-    if not _reaches(bundle, chain):
-        issuer = _lineage(chain)[-1].issuer.rfc4514_string()
-        msg = (
-            f"no authority of {bundle.trust_domain} is called {quote(issuer)};"
-            f" the peer sent {len(chain.intermediates)} usable intermediates"
-        )
-        return rejected(Reason.UNKNOWN_AUTHORITY, msg)
+    if not any(
+        budget.issued(authority, each) for each in _lineage(chain) for authority in bundle.authorities
+    ):
+        return rejected(Reason.UNKNOWN_AUTHORITY, _missing_link(bundle, chain))
     current = TrustBundle(bundle.trust_domain, _in_date(bundle.authorities, now))
     if not _reaches(current, Chain(chain.leaf, _in_date(chain.intermediates, now))):
         msg = f"each path to an authority of {bundle.trust_domain} holds one that is not in date"
         return rejected(Reason.AUTHORITY_NOT_IN_DATE, msg)
     return rejected(Reason.INVALID_PATH, f"the X.509 backend says: {quote(str(error))}")
+
+
+def _missing_link(bundle: TrustBundle, chain: Chain) -> str:
+    issuer = quote(_lineage(chain)[-1].issuer.rfc4514_string())
+    if _reaches(bundle, chain):
+        return (
+            f"{bundle.trust_domain} has an authority called {issuer}, and its key has not signed this chain"
+        )
+    sent = len(chain.intermediates)
+    return (
+        f"{bundle.trust_domain} has no authority called {issuer}; the peer sent {sent} usable intermediates"
+    )
 
 
 def _foreign_owner(

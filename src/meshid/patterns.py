@@ -60,7 +60,7 @@ MAX_PATTERN_LENGTH = 2048
 """Characters of a pattern: as many as the longest SPIFFE ID has (SPIFFE-ID section 2.3)."""
 
 MAX_WILDCARDS = 32
-"""Wildcards of a pattern: more than a person reads, few enough that no comparison costs much."""
+"""Wildcards of a pattern: more than a person can follow; each may cost a pass over a long value."""
 
 _Glob = tuple[str, ...]
 """A segment, split at each `*`; of one part, if it has none."""
@@ -122,7 +122,7 @@ class Pattern:
 
     def intersects(self, other: Pattern) -> bool:
         """Tell whether some value is matched by this pattern and by *other*."""
-        return self._chain.meets(other._chain)  # noqa: SLF001 - of the same class
+        return self._chain.meets(other._chain)
 
     def __str__(self) -> str:
         """Return the pattern as it was written."""
@@ -140,7 +140,7 @@ def _read(text: str) -> tuple[str, ...]:
         raise _fault(text, MAX_PATTERN_LENGTH, f"a pattern has at most {MAX_PATTERN_LENGTH} characters")
     for at, character in enumerate(text):
         if category(character) in {"Cc", "Cs"}:
-            raise _fault(text, at, f"{character!a} is a control character or half a character; remove it")
+            raise _fault(text, at, f"remove {character!a}, a control character or a lone surrogate")
     segments = tuple(text.removeprefix("/").split("/"))
     _check_segments(text, segments)
     _check_wildcards(text)
@@ -194,20 +194,18 @@ class _Chain:
         return cls(tuple(blocks), tuple(gaps))
 
     def lies_over(self, items: Sequence[_Item], agree: Callable[[_Glob, _Item], bool]) -> bool:
-        first, *between, last = self.blocks if self.gaps else (*self.blocks, ())
-        if not _lies_at(first, items, 0, agree):
-            return False
-        at = len(first)
         if not self.gaps:
-            return at == len(items)
-        for block, gap in zip(between, self.gaps, strict=False):
-            starts = range(_after(items, at, gap), len(items) - len(block) + 1)
-            start = next((start for start in starts if _lies_at(block, items, start, agree)), None)
-            if start is None:
+            return len(self.blocks[0]) == len(items) and _lies_at(self.blocks[0], items, 0, agree)
+        first, *between, last = self.blocks
+        at, end = len(first), len(items) - len(last)
+        if at > end or not (_lies_at(first, items, 0, agree) and _lies_at(last, items, end, agree)):
+            return False
+        for gap, block in zip(self.gaps, between, strict=False):
+            found = _find(block, items, _after(items, at, gap), end, agree)
+            if found < 0:
                 return False
-            at = start + len(block)
-        start = len(items) - len(last)
-        return _after(items, at, self.gaps[-1]) <= start and _lies_at(last, items, start, agree)
+            at = found + len(block)
+        return _after(items, at, self.gaps[-1]) <= end
 
     def meets(self, other: _Chain) -> bool:
         if not other.gaps:
@@ -220,10 +218,16 @@ class _Chain:
 
 
 def _lies_at(
-    block: _Block, items: Sequence[_Item], start: int, agree: Callable[[_Glob, _Item], bool]
+    block: _Block, items: Sequence[_Item], at: int, agree: Callable[[_Glob, _Item], bool]
 ) -> bool:
-    window = items[start : start + len(block)]
-    return len(window) == len(block) and all(map(agree, block, window))
+    return all(map(agree, block, items[at : at + len(block)]))
+
+
+def _find(
+    block: _Block, items: Sequence[_Item], at: int, end: int, agree: Callable[[_Glob, _Item], bool]
+) -> int:
+    places = range(at, end - len(block) + 1)
+    return next((place for place in places if _lies_at(block, items, place, agree)), -1)
 
 
 def _after(items: Sequence[object], at: int, count: int) -> int:

@@ -1,0 +1,101 @@
+"""The `meshid` command: what was typed, what is done about it, and how it ends.
+
+The exit statuses are a contract with scripts:
+
+0    admitted, or the demo went as it must
+1    refused, or the demo did not
+2    no verdict: the question was wrong, a file cannot be used, or meshid itself failed
+130  interrupted
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import io
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from typing_extensions import override
+
+from meshid.cli import demo, verify
+from meshid.cli.faults import CannotJudge
+from meshid.cli.terminal import clean
+from meshid.errors import InvalidInput
+from meshid.text import quote
+
+CANNOT_JUDGE = 2
+INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line *argv*, that of the process if None, and return the exit status."""
+    try:
+        arguments = _parser().parse_args(argv)
+        status: int = arguments.run(arguments)
+        # Now, so that a reader who has gone is noticed here and not at the end of the process.
+        sys.stdout.flush()
+    except CannotJudge as fault:
+        return _tell(*fault.lines)
+    except InvalidInput as error:
+        return _tell(str(error))
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        return _leave_quietly()
+    # Python's own status for an exception is 1, which here means "refused".
+    except Exception as error:  # noqa: BLE001
+        return _tell(f"internal error, please report it: {type(error).__name__}: {quote(str(error))}")
+    return status
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, and are ours to print."""
+
+    @override
+    def error(self, message: str) -> NoReturn:
+        raise CannotJudge(f"{message}; see: {self.prog} --help")
+
+
+class _Version(argparse.Action):
+    """Tells the version of the installed package, which is asked for only now."""
+
+    @override
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        try:
+            version = importlib.metadata.version("meshid")
+        except importlib.metadata.PackageNotFoundError:
+            version = "of a source tree that is not installed"
+        print(f"meshid {version}")
+        parser.exit()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="meshid",
+        description="Who is at the other end of a mutual-TLS connection, and may they be there?",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
+    for name, command in (("demo", demo), ("verify", verify)):
+        about = command.ABOUT
+        below = commands.add_parser(name, help=about, description=about, allow_abbrev=False)
+        command.add_arguments(below)
+        below.set_defaults(run=command.run)
+    return parser
+
+
+def _tell(*lines: str) -> int:
+    for line in lines:
+        print(f"meshid: {clean(line)}", file=sys.stderr)
+    return CANNOT_JUDGE
+
+
+def _leave_quietly() -> int:
+    """Nobody reads the output any more, and the interpreter must not stumble over that at its end."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return CANNOT_JUDGE
