@@ -89,12 +89,12 @@ def wants(sink: Sink | None, *, allowed: bool) -> bool:
 
 
 def record(sink: Sink | None, event: AuditEvent) -> None:
-    """Tell the logger and the *sink* of the event."""
+    """Tell the *sink* and the logger of the event; if the sink raises, the logger hears nothing."""
+    if sink is not None:
+        sink(event)
     level = _level(event.decision.allowed)
     if LOGGER.isEnabledFor(level):
         LOGGER.log(level, "%s", event, extra={"meshid": event})
-    if sink is not None:
-        sink(event)
 
 
 class JsonFormatter(logging.Formatter):

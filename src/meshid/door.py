@@ -239,30 +239,23 @@ class Door:
         if not audit.wants(self._sink, allowed=decision.allowed):
             return decision
         try:
-            audit.record(self._sink, self._event(call, chain, question, snapshot, decision))
+            event = audit.AuditEvent(
+                time=self._clock(),
+                call=call,
+                decision=decision,
+                role=question.role,
+                fingerprint=fingerprint(chain[0]) if chain else None,
+                local_name=str(snapshot.name) if snapshot.name else None,
+                environment=snapshot.policy.environment.name if snapshot.policy else None,
+                generation=snapshot.generation,
+            )
+            audit.record(self._sink, event)
         # A sink is the caller's code; no record, no entry.
         except Exception as error:  # noqa: BLE001
-            return _internal_error(error)
+            failure = _internal_error(error)
+            audit.LOGGER.error("refused, for the decision could not be recorded: %s", failure.detail)  # noqa: TRY400
+            return failure
         return decision
-
-    def _event(
-        self,
-        call: str,
-        chain: Sequence[bytes],
-        question: Question,
-        snapshot: Snapshot,
-        decision: Decision,
-    ) -> audit.AuditEvent:
-        return audit.AuditEvent(
-            time=self._clock(),
-            call=call,
-            decision=decision,
-            role=question.role,
-            fingerprint=fingerprint(chain[0]) if chain else None,
-            local_name=str(snapshot.name) if snapshot.name else None,
-            environment=snapshot.policy.environment.name if snapshot.policy else None,
-            generation=snapshot.generation,
-        )
 
 
 def _internal_error(error: Exception) -> Decision:

@@ -217,9 +217,7 @@ class _Chain:
         )
 
 
-def _lies_at(
-    block: _Block, items: Sequence[_Item], at: int, agree: Callable[[_Glob, _Item], bool]
-) -> bool:
+def _lies_at(block: _Block, items: Sequence[_Item], at: int, agree: Callable[[_Glob, _Item], bool]) -> bool:
     return all(map(agree, block, items[at : at + len(block)]))
 
 
