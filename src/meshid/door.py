@@ -253,7 +253,7 @@ class Door:
         # A sink is the caller's code; no record, no entry.
         except Exception as error:  # noqa: BLE001
             failure = _internal_error(error)
-            audit.LOGGER.error("refused, for the decision could not be recorded: %s", failure.detail)  # noqa: TRY400
+            audit.LOGGER.error("refused, for the decision could not be recorded: %s", failure.detail)
             return failure
         return decision
 

@@ -35,6 +35,9 @@ from meshid.text import quote, quote_all
 MAX_NAMES = 64
 """Names in one leaf; Istio and SPIRE issue up to a handful, and each costs time and log space."""
 
+MAX_HOST_LENGTH = 253
+"""RFC 1035 section 2.3.4: 255 octets on the wire, where the first label's length and the root's count."""
+
 _LINKERD_MARKER = ".serviceaccount.identity."
 _HOST = re.compile(r"[a-z0-9_]([a-z0-9._-]*[a-z0-9_])?", re.ASCII)
 
@@ -182,7 +185,7 @@ def _spiffe_claim(uris: list[str]) -> Claim:
 
 
 def _host_claim(host: str, declared: Collection[Profile]) -> Claim:
-    if not _HOST.fullmatch(host):
+    if len(host) > MAX_HOST_LENGTH or not _HOST.fullmatch(host):
         msg = f"the DNS name {quote(host)} is not one exact host in lower-case ASCII"
         raise rejected(Reason.INVALID_NAME, msg)
     # Whatever looks like a Linkerd name is one, so that a dns authority cannot make up one.
