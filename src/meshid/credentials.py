@@ -60,8 +60,8 @@ class X509Svid:
             raise InvalidCredentials(msg) from error
         if private_key.public_key() != public_key_of(leaf):
             msg = (
-                f"own certificate: the private key is not that of the first certificate,"
-                f" {quote(leaf.subject.rfc4514_string())}; is the pair half-written, or the order wrong?"
+                f"own certificate: the private key is not that of the first certificate, which is for"
+                f" {claim.spiffe_id or claim.path}; is the pair half-written, or the order wrong?"
             )
             raise InvalidCredentials(msg)
         return cls(leaf, chain, claim, private_key)
