@@ -107,7 +107,7 @@ class Pattern:
 
     @property
     def is_literal(self) -> bool:
-        """Whether it has no wildcard, and so matches one value only."""
+        """Whether it has no wildcard, and so matches only itself."""
         return "*" not in self.text
 
     def matches(self, value: str) -> bool:
