@@ -85,7 +85,7 @@ def look_at_all(
     rules: Iterable[Rule],
     spiffe_id: SpiffeId,
     target: str,
-    request: Request | RequestLike,
+    request: RequestLike,
     environment: Environment,
 ) -> tuple[RuleLook, ...]:
     """Look at every rule."""
@@ -105,9 +105,9 @@ def nearest(
 
 
 def _nearest(looks: Iterable[RuleLook]) -> tuple[RuleLook, ...]:
-    allows = [look for look in looks if look.rule.effect is Effect.ALLOW and look.misses]
+    allows = [look for look in looks if look.rule.effect is Effect.ALLOW and not look.rule.observe]
     # A rule about another peer and another target has nothing to do with it.
-    near = [look for look in allows if not look.misses.keys() >= {"peer", "target"}]
+    near = [look for look in allows if look.misses and not look.misses.keys() >= {"peer", "target"}]
     return tuple(sorted(near, key=lambda look: (look.distance, look.rule.id))[:MAX_NEAREST])
 
 

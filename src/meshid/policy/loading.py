@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
@@ -149,8 +149,8 @@ class _Reader:
             self._fail("version", f"must be 1, not {_kind(version)}; write: version = 1")
         environments = self._environments(top.get("environments"))
         environment = environments.get(self.chosen)
-        if environment is None and self.chosen not in self._names(top):
-            known = ", ".join(map(quote, environments)) or "none"
+        if environments and self.chosen not in top["environments"]:
+            known = ", ".join(map(quote, top["environments"]))
             self._fail("environments", f"there is no environment {quote(self.chosen)}; there are: {known}")
         rules = [
             rule
@@ -162,11 +162,6 @@ class _Reader:
         if environment is None:
             return None
         return RuleSet(environment, tuple(sorted(rules, key=lambda rule: rule.id)), observe)
-
-    @staticmethod
-    def _names(top: Mapping[str, Any]) -> Collection[str]:
-        environments = top.get("environments")
-        return environments if isinstance(environments, dict) else ()
 
     # -- Environments ---------------------------------------------------------
 
@@ -314,7 +309,7 @@ def _kind(value: object) -> str:
         case str():
             name = f"the string {quote(value, 64)}"
         case dict():
-            name = "a table"
+            name = "a table" if value else "an empty table"
         case list():
             name = "a list" if value else "an empty list"
         case _:

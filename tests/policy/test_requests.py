@@ -1,0 +1,109 @@
+"""The path that is judged is the path that is served, or none."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meshid import InvalidRequest, Request
+
+
+@pytest.mark.parametrize(
+    ("sent", "judged"),
+    [
+        ("/", "/"),
+        ("/v1/charges", "/v1/charges"),
+        ("/v1/charges/", "/v1/charges/"),
+        ("/v1/charges?id=1", "/v1/charges"),
+        ("/v1/charges?next=/../admin%2f", "/v1/charges"),
+        ("/a%20b", "/a b"),
+        ("/caf%C3%A9", "/café"),
+        ("/a+b", "/a+b"),
+        ("/a:b@c,d=e", "/a:b@c,d=e"),
+        ("/..a/.b/c.", "/..a/.b/c."),
+        ("/%41", "/A"),
+    ],
+)
+def test_a_path_is_decoded_once_and_the_query_is_cut_off(sent: str, judged: str) -> None:
+    assert Request("GET", sent).path == judged
+
+
+@pytest.mark.parametrize(
+    ("sent", "fault"),
+    [
+        pytest.param("", "does not begin with '/'", id="empty"),
+        pytest.param("*", "does not begin with '/'", id="asterisk form"),
+        pytest.param("http://host/x", "does not begin with '/'", id="absolute form"),
+        pytest.param("host:443", "does not begin with '/'", id="authority form"),
+        pytest.param("?q", "does not begin with '/'", id="only a query"),
+        pytest.param("/a/../b", "dot segment", id="parent"),
+        pytest.param("/a/./b", "dot segment", id="self"),
+        pytest.param("/..", "dot segment", id="parent at the end"),
+        pytest.param("/a/%2e%2e/b", "dot segment", id="encoded parent"),
+        pytest.param("/a/.%2E/b", "dot segment", id="half-encoded parent"),
+        pytest.param("//a", "empty segment", id="two slashes first"),
+        pytest.param("/a//b", "empty segment", id="two slashes"),
+        pytest.param("/a//", "empty segment", id="two slashes last"),
+        pytest.param("/a%2fb", "encoded '/'", id="encoded slash"),
+        pytest.param("/a%2Fb", "encoded '/'", id="encoded slash, upper case"),
+        pytest.param("/a%252fb", "encoded twice", id="double encoding"),
+        pytest.param("/a%25b", "encoded twice", id="an encoded percent sign"),
+        pytest.param("/a\\b", "backslash", id="backslash"),
+        pytest.param("/a%5Cb", "backslash", id="encoded backslash"),
+        pytest.param("/a;v=1/b", "parameter", id="path parameter"),
+        pytest.param("/a%3Bv", "parameter", id="encoded semicolon"),
+        pytest.param("/a#b", "fragment", id="fragment"),
+        pytest.param("/a%23b", "fragment", id="encoded fragment"),
+        pytest.param("/a%00b", "control character", id="NUL"),
+        pytest.param("/a\nb", "control character", id="newline"),
+        pytest.param("/a%7Fb", "control character", id="DEL"),
+        pytest.param("/a%", "two hexadecimal digits", id="a percent sign alone"),
+        pytest.param("/a%g1", "two hexadecimal digits", id="no hexadecimal digits"),
+        pytest.param("/a%ff", "not UTF-8", id="not UTF-8"),
+        pytest.param("/a%c0%af", "not UTF-8", id="overlong slash"),
+        pytest.param("/\ud800", "not UTF-8", id="lone surrogate"),
+        pytest.param("/" + "a" * 8192, "8193 characters", id="overlong"),
+    ],
+)
+def test_what_two_servers_could_read_differently_is_refused(sent: str, fault: str) -> None:
+    with pytest.raises(InvalidRequest, match=fault):
+        Request("GET", sent)
+
+
+@pytest.mark.parametrize("method", ["GET", "get", "M-SEARCH", "*"])
+def test_a_method_is_a_token_in_its_own_case(method: str) -> None:
+    assert str(Request.parse(f"{method} /x")) == f"{method} /x"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "GET", "/x", "GE T /x", "GET\t/x", "G\u00c9T /x", "GET\n /x", "A" * 33 + " /x"]
+)
+def test_what_is_no_request_line_is_refused(text: str) -> None:
+    with pytest.raises(InvalidRequest):
+        Request.parse(text)
+
+
+def test_the_longest_path_is_read() -> None:
+    assert len(Request("GET", "/" + "a" * 8191).path) == 8192
+
+
+@given(st.text())
+def test_any_text_is_a_request_or_a_clear_error(text: str) -> None:
+    try:
+        request = Request.parse(text)
+    except InvalidRequest as error:
+        assert str(error).isprintable()
+    else:
+        assert request.path.startswith("/")
+
+
+@given(
+    st.lists(st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="/%;#\\"), min_size=1))
+)
+def test_a_safe_path_survives_its_encoding(segments: list[str]) -> None:
+    path = "/" + "/".join(segment for segment in segments if segment not in {".", ".."})
+    if len(quote(path)) <= 8192:
+        assert Request("GET", quote(path)).path == path
