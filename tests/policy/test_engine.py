@@ -248,9 +248,9 @@ def shuffled(document: object, seed: float) -> object:
             key: value if key == "trust_domains" else shuffled(value, order.random()) for key, value in items
         }
     if isinstance(document, list):
-        items = [shuffled(item, order.random()) for item in document]
-        order.shuffle(items)
-        return items
+        elements = [shuffled(element, order.random()) for element in document]
+        order.shuffle(elements)
+        return elements
     return document
 
 
