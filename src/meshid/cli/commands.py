@@ -32,6 +32,9 @@ INTERRUPTED = 130
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line *argv*, that of the process if None, and return the exit status."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A terminal without the character for a tick must not end the demo.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         arguments = _parser().parse_args(argv)
         status: int = arguments.run(arguments)
@@ -39,12 +42,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except CannotJudge as fault:
         return _tell(*fault.lines)
-    except InvalidInput as error:
-        return _tell(str(error))
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
         return _leave_quietly()
+    except (InvalidInput, OSError) as error:
+        return _tell(str(error))
     # Python's own status for an exception is 1, which here means "refused".
     except Exception as error:  # noqa: BLE001
         return _tell(f"internal error, please report it: {type(error).__name__}: {quote(str(error))}")
@@ -56,7 +59,8 @@ class _Parser(argparse.ArgumentParser):
 
     @override
     def error(self, message: str) -> NoReturn:
-        raise CannotJudge(f"{message}; see: {self.prog} --help")
+        msg = f"{message}; see: {self.prog} --help"
+        raise CannotJudge(msg)
 
 
 class _Version(argparse.Action):
@@ -67,7 +71,7 @@ class _Version(argparse.Action):
         try:
             version = importlib.metadata.version("meshid")
         except importlib.metadata.PackageNotFoundError:
-            version = "of a source tree that is not installed"
+            version = "(not installed: a source tree)"
         print(f"meshid {version}")
         parser.exit()
 
@@ -96,6 +100,5 @@ def _tell(*lines: str) -> int:
 
 def _leave_quietly() -> int:
     """Nobody reads the output any more, and the interpreter must not stumble over that at its end."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return CANNOT_JUDGE

@@ -17,7 +17,8 @@ from meshid.text import quote
 MAX_FILE_BYTES = 64 * 1024 * 1024
 """As large as a policy may be; a revocation list with 100 000 entries has 4 MB."""
 
-_DER_SEQUENCE = b"\x30"
+# A sequence of more than 127 bytes, as each certificate is (X.690 section 8.1.3.5); no text begins so.
+_DER_SEQUENCES = (b"\x30\x81", b"\x30\x82", b"\x30\x83")
 
 
 def read_chain(path: str) -> tuple[bytes, ...]:
@@ -29,7 +30,7 @@ def read_chain(path: str) -> tuple[bytes, ...]:
         CannotJudge: If the file holds anything else.
     """
     data = _read(path)
-    if data.startswith(_DER_SEQUENCE):
+    if data.startswith(_DER_SEQUENCES):
         return (data,)
     with naming(path):
         return _pem_chain(data)

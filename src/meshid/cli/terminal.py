@@ -22,7 +22,7 @@ class Colour(StrEnum):
 
 
 def paint_for_stdout() -> Paint:
-    """Return how standard output is painted: only a terminal is, and not if ``NO_COLOR`` is set (no-color.org)."""
+    """Return how standard output is painted: a terminal only, unless ``NO_COLOR`` is set (no-color.org)."""
     return _colour if sys.stdout.isatty() and not os.environ.get("NO_COLOR") else _plain
 
 
