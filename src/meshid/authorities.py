@@ -25,7 +25,7 @@ _USABLE_PURPOSES = frozenset({ANY_PURPOSE, *PURPOSE.values()})
 
 def authority_fault(certificate: x509.Certificate, profile: Profile) -> str | None:
     """Say why *certificate* can never verify a leaf of *profile*; None if it can."""
-    for check in (_form_fault, _key_fault, _usage_fault, _unknown_extension_fault):
+    for check in (_form_fault, _usage_fault, _name_fault, _key_fault, _unknown_extension_fault):
         if fault := check(certificate):
             return fault
     return _name_constraint_fault(certificate, profile)
@@ -36,9 +36,11 @@ def _form_fault(certificate: x509.Certificate) -> str | None:
         return "it is not an X.509 version 3 certificate"
     if not 0 < certificate.serial_number.bit_length() <= MAX_SERIAL_BITS or certificate.serial_number < 0:
         return "its serial number is not positive, or longer than 20 octets"
-    if not list(certificate.subject):
-        return "it has no subject, so no leaf can name it as issuer"
     return None
+
+
+def _name_fault(certificate: x509.Certificate) -> str | None:
+    return None if list(certificate.subject) else "it has no subject, so no leaf can name it as issuer"
 
 
 def _key_fault(certificate: x509.Certificate) -> str | None:

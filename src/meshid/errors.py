@@ -86,21 +86,21 @@ class InvalidPolicy(InvalidInput):
 
     Attributes:
         problems: Everything that is wrong with it, in the order of the file.
+        file: The file, if it was read from one.
     """
 
-    problems: tuple[Problem, ...]
-
-    def __init__(self, problems: tuple[Problem, ...]) -> None:
+    def __init__(self, problems: tuple[Problem, ...], file: str | None = None) -> None:
         """Collect *problems*; the text of the error lists them a line each."""
-        super().__init__(problems)
+        super().__init__(problems, file)
         self.problems = problems
+        self.file = file
 
     def __str__(self) -> str:
         """List the problems a line each, at most `MAX_SHOWN_PROBLEMS`."""
         lines = [str(problem) for problem in self.problems[:MAX_SHOWN_PROBLEMS]]
         if hidden := len(self.problems) - len(lines):
             lines.append(f"... and {hidden} more")
-        return "\n".join(lines)
+        return "\n".join(f"{self.file}: {line}" if self.file else line for line in lines)
 
 
 class NoPeer(MeshidError):

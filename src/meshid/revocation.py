@@ -16,9 +16,9 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 
 from meshid.certificates import fingerprint, pem_blocks, to_der
-from meshid.errors import InvalidPattern, InvalidRevocations, InvalidSpiffeId, rejected
-from meshid.names import SpiffeId, TrustDomain
-from meshid.patterns import Pattern
+from meshid.errors import InvalidPattern, InvalidRevocations, rejected
+from meshid.names import SpiffeId
+from meshid.peer_patterns import PeerPattern
 from meshid.profiles import extension
 from meshid.reasons import Reason
 from meshid.sieve import Sieve
@@ -28,7 +28,6 @@ _MAX_SIGNERS = 64
 """Issuers of one name that a list remembers; a name has one key, or two while it is renewed."""
 
 _SHA256_HEX = re.compile(r"[0-9a-f]{64}", re.ASCII)
-_SCHEME = "spiffe://"
 
 
 @attrs.frozen
@@ -57,25 +56,13 @@ class RevocationList:
         return signed
 
 
-@attrs.frozen
-class DeniedName:
-    """A deny-list entry for SPIFFE IDs."""
-
-    trust_domain: TrustDomain
-    path: Pattern
-
-    def matches(self, spiffe_id: SpiffeId) -> bool:
-        """Tell whether *spiffe_id* is denied."""
-        return spiffe_id.trust_domain == self.trust_domain and self.path.matches(spiffe_id.path)
-
-
 def _read_lists(crls: Iterable[bytes]) -> tuple[RevocationList, ...]:
     return tuple(
         _read_list(number, crl) for number, data in enumerate(crls, 1) for crl in _ders(number, data)
     )
 
 
-def _read_deny(entries: Iterable[str | SpiffeId]) -> frozenset[DeniedName | str]:
+def _read_deny(entries: Iterable[str | SpiffeId]) -> frozenset[PeerPattern | str]:
     return frozenset(_read_entry(str(entry)) for entry in entries)
 
 
@@ -96,7 +83,7 @@ class Revocations:
     """
 
     crls: tuple[RevocationList, ...] = attrs.field(default=(), converter=_read_lists)
-    deny: frozenset[DeniedName | str] = attrs.field(default=(), converter=_read_deny)
+    deny: frozenset[PeerPattern | str] = attrs.field(default=(), converter=_read_deny)
 
     def check(
         self, spiffe_id: SpiffeId, path: tuple[x509.Certificate, ...], now: datetime
@@ -131,9 +118,8 @@ class Revocations:
         if denied:
             raise rejected(Reason.DENY_LISTED, f"the deny list has certificate {min(denied)}")
         for entry in self.deny:
-            if isinstance(entry, DeniedName) and entry.matches(spiffe_id):
-                msg = f"the deny list has {_SCHEME}{entry.trust_domain}{entry.path}"
-                raise rejected(Reason.DENY_LISTED, msg)
+            if isinstance(entry, PeerPattern) and entry.matches(spiffe_id, own=()):
+                raise rejected(Reason.DENY_LISTED, f"the deny list has {entry}")
 
 
 def _is_signed(crl: x509.CertificateRevocationList, issuer: x509.Certificate) -> bool:
@@ -190,15 +176,14 @@ def _read_list(number: int, crl: x509.CertificateRevocationList) -> RevocationLi
     return RevocationList(crl, serials)
 
 
-def _read_entry(text: str) -> DeniedName | str:
+def _read_entry(text: str) -> PeerPattern | str:
     if _SHA256_HEX.fullmatch(text):
         return text
-    domain, slash, path = text.removeprefix(_SCHEME).partition("/")
+    if not text.startswith("spiffe://"):
+        msg = f"deny list: {quote(text)} is neither spiffe://trust-domain/pattern nor a lower-case SHA-256"
+        raise InvalidRevocations(msg)
     try:
-        if text.startswith(_SCHEME) and slash:
-            return DeniedName(TrustDomain(domain), Pattern.parse(path))
-    except (InvalidSpiffeId, InvalidPattern) as error:
-        msg = f"deny list: {quote(text)}: {error}"
+        return PeerPattern.parse(text)
+    except InvalidPattern as error:
+        msg = f"deny list: {error}"
         raise InvalidRevocations(msg) from error
-    msg = f"deny list: {quote(text)} is neither spiffe://trust-domain/pattern nor a SHA-256 in lower-case hex"
-    raise InvalidRevocations(msg)

@@ -48,21 +48,27 @@ def read_file(path: Path, environment: str) -> RuleSet:
     Raises:
         InvalidPolicy: If it cannot be read, or with everything that is wrong in it.
     """
+    try:
+        return _read_file(path, environment)
+    except InvalidPolicy as error:
+        raise InvalidPolicy(error.problems, quote(str(path))) from error.__cause__
+
+
+def _read_file(path: Path, environment: str) -> RuleSet:
     if path.suffix not in {".toml", ".json"}:
-        msg = f"{quote(str(path))} must end in .toml or .json"
+        msg = "its name must end in .toml or .json"
         raise _invalid(msg)
     try:
         with path.open("rb") as file:
             data = file.read(MAX_POLICY_BYTES + 1)
+        return (
+            read_json(data, environment) if path.suffix == ".json" else read_toml(data.decode(), environment)
+        )
     except OSError as error:
-        msg = f"{quote(str(path))} cannot be read: {error.strerror}"
+        msg = f"it cannot be read: {error.strerror}"
         raise _invalid(msg) from error
-    if path.suffix == ".json":
-        return read_json(data, environment)
-    try:
-        return read_toml(data.decode("utf-8"), environment)
     except UnicodeDecodeError as error:
-        msg = f"{quote(str(path))} is not UTF-8, at byte {error.start}"
+        msg = f"it is not UTF-8, at byte {error.start}"
         raise _invalid(msg) from error
 
 
