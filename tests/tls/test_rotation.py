@@ -1,0 +1,83 @@
+"""Rotation under fire: what is published counts from then on, and nobody else notices."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from meshid import BundleSet, TrustBundle
+from meshid.testing import CA
+from tls.wire import PATH, Visit, asyncio_server, credentials, knock, mesh_of
+
+DURATION = 20.0
+"""Seconds of fire."""
+
+PERIOD = 0.02
+"""Seconds from one publication to the next."""
+
+RESTORED = 4
+"""Every so many publications the second authority is back; in between it is gone."""
+
+
+class Fire:
+    """A mesh whose credentials and trust never stand still, and who comes to it."""
+
+    def __init__(self) -> None:
+        self.lasting = CA("prod.example.org")
+        self.going = CA("prod.example.org", subject="CN=going")
+        both = TrustBundle.from_pem("prod.example.org", self.lasting.pem + self.going.pem)
+        self.both, self.one = BundleSet([both]), BundleSet([self.lasting.bundle()])
+        self.mesh = mesh_of(self.lasting, bundles=self.both)
+        self.over = threading.Event()
+        self.publications = self.restoring = self.admitted = self.refused = 0
+        self.wrong: list[Visit] = []
+
+    def publish(self) -> None:
+        while not self.over.wait(PERIOD):
+            self.publications += 1
+            restore = self.publications % RESTORED == 0
+            # Odd while the second authority comes back, so that a peer can tell whether it did meanwhile.
+            self.restoring += restore
+            bundles = self.both if restore else self.one
+            self.mesh.publish(credentials=credentials(self.lasting), bundles=bundles)
+            self.restoring += restore
+
+    def good_peer(self, port: int) -> None:
+        context = self.lasting.issue(PATH).client_context()
+        while not self.over.is_set():
+            visit = knock(port, context)
+            if visit.answer:
+                self.admitted += 1
+            else:
+                self.wrong.append(visit)
+
+    def removed_peer(self, port: int) -> None:
+        context = self.going.issue(PATH).client_context()
+        while not self.over.is_set():
+            before = self.restoring
+            if before % 2 or self.mesh.snapshot.bundles is not self.one:
+                continue
+            visit = knock(port, context)
+            # If its authority came back meanwhile, either answer is right.
+            if before == self.restoring:
+                self.refused += not visit.answer
+                self.wrong += [visit] if visit.answer else []
+
+
+def test_no_good_peer_fails_and_no_removed_one_succeeds() -> None:
+    fire = Fire()
+    with asyncio_server(fire.mesh.server_context(resumption=True)) as service, ThreadPoolExecutor(5) as pool:
+        running = [
+            pool.submit(fire.publish),
+            *(pool.submit(fire.good_peer, service.port) for _ in range(2)),
+            *(pool.submit(fire.removed_peer, service.port) for _ in range(2)),
+        ]
+        time.sleep(DURATION)
+        fire.over.set()
+        for each in running:
+            each.result(timeout=30)
+    print(f"{fire.publications} publications, {fire.admitted} admitted, {fire.refused} refused")  # noqa: T201
+    assert fire.wrong == []
+    assert service.raised.empty()
+    assert min(fire.publications, fire.admitted, fire.refused) > 50
