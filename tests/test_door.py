@@ -248,10 +248,10 @@ def test_what_changes_while_it_is_decided_is_decided_again(prod_ca: CA, heard: H
     """After publish() has returned, no decision is made under the old state."""
 
     def take_away() -> None:
-        mesh.publish(policy=CLOSED_POLICY)
+        changing.publish(policy=CLOSED_POLICY)
 
-    mesh = mesh_of(prod_ca, policy=policy_that(take_away), audit=heard)
-    raised = refusal(lambda: mesh.admit(prod_ca.issue(PATH).chain))
+    changing = mesh_of(prod_ca, policy=policy_that(take_away), audit=heard)
+    raised = refusal(lambda: changing.admit(prod_ca.issue(PATH).chain))
     assert raised.reason is Reason.NO_RULE
     event = heard.next()
     assert (event.generation, event.decision) == (2, raised.decision)
@@ -261,9 +261,14 @@ def test_what_changes_while_it_is_decided_is_decided_again(prod_ca: CA, heard: H
 def test_a_decision_costs_no_event_if_nobody_listens(
     prod_ca: CA, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    made: list[object] = []
+    made: list[dict[str, object]] = []
     real = AuditEvent
-    monkeypatch.setattr("meshid.audit.AuditEvent", lambda **parts: made.append(parts) or real(**parts))
+
+    def make(**parts: object) -> AuditEvent:
+        made.append(parts)
+        return real(**parts)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("meshid.audit.AuditEvent", make)
     mesh = mesh_of(prod_ca)
     caplog.set_level(logging.WARNING, "meshid.audit")
     mesh.admit(prod_ca.issue(PATH).chain)

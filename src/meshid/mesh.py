@@ -33,8 +33,8 @@ class Mesh(Door):
             alpn: The application protocols on offer, preferred first (RFC 7301).
             http: The promise that each request will be asked about with `check()`; without
                 it, an allow rule with http conditions lets nobody in.
-            resumption: Whether clients may resume TLS sessions; each is judged again, from
-                the leaf, and refused when its verdict is no longer at hand.
+            resumption: Whether clients may resume TLS sessions; each is judged again, under
+                what is in force then.
             minimum_version: The oldest TLS version that is accepted.
 
         Raises:

@@ -8,12 +8,13 @@ import tomllib
 from itertools import product
 from typing import Any
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from meshid import REQUEST_FOLLOWS, BundleSet, ChainVerifier, Policy, Reason, Request, SpiffeId
-from meshid.policy import RequestLike
+from meshid.policy import Effect, RequestLike
 from meshid.testing import CA
 
 PROD = "spiffe://prod.example.org"
@@ -144,6 +145,8 @@ class TestAtTheHandshake:
         )
         decision = policy(both).decide(name(f"{PROD}/ns/checkout/sa/api"), "payments", REQUEST_FOLLOWS)
         assert (decision.reason, decision.rule) == (Reason.ALLOWED, "checkout")
+        decision = policy(both).decide(name(f"{PROD}/ns/checkout/sa/api"), "payments", "GET /x")
+        assert (decision.reason, decision.rule) == (Reason.ALLOWED, "a-some"), "else the smallest id is named"
 
 
 @pytest.mark.parametrize("sent", ["GET /v1/../health", "GET", "GET //health", "GET /health%00"])
@@ -153,6 +156,12 @@ def test_an_unsafe_request_is_refused_whatever_the_rules_say(sent: str) -> None:
     assert decision.detail
     assert decision.request is not None
     assert decision.request.isprintable()
+
+
+def test_the_query_of_an_unsafe_request_is_not_told() -> None:
+    decision = policy().decide(name(f"{PROD}/x"), "payments", "GET /..?token=secret")
+    assert decision.request == "'GET /..'"
+    assert "secret" not in decision.detail
 
 
 def test_a_request_may_be_given_as_a_value() -> None:
@@ -285,8 +294,14 @@ def test_what_a_rule_is_for_does_not_count() -> None:
     assert hash(policy(TOML.replace("charges cards", "does"))) == hash(policy())
 
 
+def test_a_policy_never_changes() -> None:
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        policy().rules = ()  # type: ignore[misc]
+
+
 def test_a_policy_is_equal_to_policies_only() -> None:
-    assert policy() != policy().hash
+    same_hash: object = policy().hash
+    assert policy() != same_hash
     assert policy() != policy(environment="dev")
     assert "for prod, 5 rules" in repr(policy())
 
@@ -309,37 +324,51 @@ _RULES = st.lists(
 )
 
 
-def reference(rules: list[Any], peer: str, target: str, request: str | None) -> tuple[bool, set[str]]:
-    """Say whether the peer is let in, and what observing rules match, in the words of the design."""
+def covers(source: str, peer: str) -> bool:
+    """Read one `from` of `_SOURCES` in the words of the design."""
     domain, path = peer.removeprefix("spiffe://").split("/", 1)
-    allowed = denied = False
-    observed = set()
+    wanted, pattern = "prod.example.org", source.removeprefix("/")
+    if source.startswith("spiffe://"):
+        wanted, pattern = source.removeprefix("spiffe://").split("/", 1)
+    return domain == wanted and (pattern in {"**", path} or (pattern == "*" and "/" not in path))
+
+
+def asks(http: list[str], request: str) -> bool:
+    """Read one `http` of `_HTTP`."""
+    method, path = request.split(" ")
+    return any(condition in {f"{m} {p}" for m in ("*", method) for p in ("/**", path)} for condition in http)
+
+
+def reference(
+    rules: list[Any], peer: str, target: str, request: RequestLike
+) -> tuple[str, str | None, tuple[str, ...]]:
+    """Say the reason, the rule and what was observed, in the words of the design."""
+    found: dict[str, list[str]] = {"allow": [], "deny": [], "await": [], "observed": []}
     for number, (effect, source, to, http, observe) in enumerate(rules):
-        wanted_domain, pattern = "prod.example.org", source
-        if source.startswith("spiffe://"):
-            wanted_domain, pattern = source.removeprefix("spiffe://").split("/", 1)
-            pattern = "/" + pattern
-        by_path = pattern == "/**" or (pattern == "/*" and "/" not in path) or pattern == "/" + path
-        if domain != wanted_domain or not by_path or to not in {"*", target}:
+        if not covers(source, peer) or to not in {"*", target}:
             continue
+        does = effect
         if http and request is None and effect == "allow":
             continue
-        if http and request is not None:
-            method, asked = request.split(" ")
-            hits = [c.split(" ") for c in http]
-            if not any(m in {"*", method} and p in {"/**", asked} for m, p in hits):
+        if http and request is REQUEST_FOLLOWS:
+            if effect == "deny":
                 continue
+            does = "await"
+        if http and isinstance(request, str) and not asks(http, request):
+            continue
         if observe:
-            observed.add(f"{effect}: r{number}")
-        elif effect == "allow":
-            allowed = True
+            found["observed"].append(f"{effect}: r{number}")
         else:
-            denied = True
-    return allowed and not denied, observed
+            found[does].append(f"r{number}")
+    observed = tuple(sorted(found["observed"]))
+    for does, reason in (("deny", "denied"), ("allow", "allowed"), ("await", "request_awaited")):
+        if found[does]:
+            return reason, min(found[does]), observed
+    return "no_rule", None, observed
 
 
 @given(_RULES)
-def test_decide_agrees_with_a_naive_reading(rules: list[Any]) -> None:
+def test_decide_agrees_with_a_naive_reading_and_explain_with_decide(rules: list[Any]) -> None:
     document: dict[str, Any] = {
         "version": 1,
         "environments": {
@@ -352,17 +381,38 @@ def test_decide_agrees_with_a_naive_reading(rules: list[Any]) -> None:
         rule = {"id": f"r{number}", "from": [source], "to": [to], "observe": observe}
         document[effect].append(rule | ({"http": http} if http else {}))
     loaded = Policy.from_json(json.dumps(document), environment="prod")
+    watching = Policy.from_json(json.dumps(document | {"observe": True}), environment="prod")
     peers = [domain + path for domain, path in product([PROD, PARTNER], _PATHS)]
-    for peer, target, request in product(peers, _TARGETS, [None, "GET /x", "POST /x", "GET /y"]):
+    requests: list[RequestLike] = [None, REQUEST_FOLLOWS, "GET /x", "POST /x", "GET /y"]
+    for peer, target, request in product(peers, _TARGETS, requests):
         decision = loaded.decide(name(peer), target, request)
-        assert (decision.allowed, set(decision.observed)) == reference(rules, peer, target, request)
-        explained = loaded.explain(name(peer), target, request)
-        assert explained.decision == decision
-        assert (
-            decision.allowed
-            or decision.rule
-            or not any(
-                look.matches and look.rule.effect == "allow" and not look.rule.observe
-                for look in explained.rules
-            )
-        )
+        assert (decision.reason, decision.rule, decision.observed) == reference(rules, peer, target, request)
+        assert_explained(loaded, name(peer), target, request)
+        watched = watching.decide(name(peer), target, request)
+        assert (watched.reason, watched.observed[1:]) == (Reason.OBSERVED, decision.observed)
+        assert watched.observed[0].split(": ")[-1] == (decision.rule or decision.reason)
+
+
+def assert_explained(loaded: Policy, peer: SpiffeId, target: str, request: RequestLike) -> None:
+    explanation = loaded.explain(peer, target, request)
+    decision = explanation.decision
+    assert decision == loaded.decide(peer, target, request)
+    assert [look.rule for look in explanation.rules] == list(loaded.rules)
+    deciding = [look for look in explanation.rules if not look.rule.observe]
+    matching = {
+        effect: [x.rule.id for x in deciding if x.matches and x.rule.effect == effect] for effect in Effect
+    }
+    awaiting = [x.rule.id for x in deciding if x.awaits and x.rule.effect is Effect.ALLOW]
+    for ids, reason in (
+        (matching[Effect.DENY], Reason.DENIED),
+        (matching[Effect.ALLOW], Reason.ALLOWED),
+        (awaiting, Reason.REQUEST_AWAITED),
+    ):
+        if ids:
+            assert (decision.reason, decision.rule, explanation.nearest) == (reason, ids[0], ())
+            return
+    assert decision.reason is Reason.NO_RULE
+    if explanation.nearest:
+        assert decision.detail == str(explanation.nearest[0])
+    else:
+        assert decision.detail.startswith("no allow rule comes near")

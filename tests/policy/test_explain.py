@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from meshid import REQUEST_FOLLOWS, Policy, SpiffeId
@@ -11,6 +13,7 @@ TOML = """
 version = 1
 [environments.prod]
 trust_domains = ["prod.example.org"]
+federates_with = ["partner.example"]
 [environments.dev]
 trust_domains = ["dev.example.org"]
 [[allow]]
@@ -49,7 +52,8 @@ def nearest(peer: str, target: str = "payments", request: RequestLike = None) ->
             "payments",
             None,
             'allow rule "checkout-charges-cards" matches but for the trust domain:'
-            " peer is dev.example.org, rule is prod.example.org",
+            " peer is dev.example.org, rule is prod.example.org"
+            " (environment 'prod' neither has nor federates with dev.example.org)",
             id="trust domain",
         ),
         pytest.param(
@@ -96,9 +100,36 @@ def nearest(peer: str, target: str = "payments", request: RequestLike = None) ->
             "orders",
             REQUEST_FOLLOWS,
             'allow rule "support-reads" matches but for the trust domain:'
-            " peer is dev.example.org, rule is prod.example.org,"
+            " peer is dev.example.org, rule is prod.example.org"
+            " (environment 'prod' neither has nor federates with dev.example.org),"
             " and for the target: it is 'orders', the rule is to 'payments'",
             id="two things",
+        ),
+        pytest.param(
+            "partner.example/ns/checkout/sa/api",
+            "payments",
+            None,
+            'allow rule "checkout-charges-cards" matches but for the trust domain:'
+            " peer is partner.example, rule is prod.example.org",
+            id="a federated trust domain",
+        ),
+        pytest.param(
+            "dev.example.org/ns/nobody/x",
+            "payments",
+            REQUEST_FOLLOWS,
+            'allow rule "checkout-charges-cards" matches but for the trust domain:'
+            " peer is dev.example.org, rule is prod.example.org"
+            " (environment 'prod' neither has nor federates with dev.example.org),"
+            " and for the peer: it is '/ns/nobody/x', the rule is from '/ns/checkout/sa/api'",
+            id="trust domain and path",
+        ),
+        pytest.param(
+            "dev.example.org/ns/nobody/x",
+            "orders",
+            None,
+            "no allow rule comes near spiffe://dev.example.org/ns/nobody/x at 'orders'"
+            " (environment 'prod' neither has nor federates with dev.example.org)",
+            id="a stranger",
         ),
     ],
 )
@@ -120,9 +151,13 @@ def test_an_explanation_reads_from_top_to_bottom() -> None:
         (
             '  near: allow rule "checkout-charges-cards" matches but for the trust domain:'
             " peer is dev.example.org, rule is prod.example.org"
+            " (environment 'prod' neither has nor federates with dev.example.org)"
         ),
         (
-            "  near: allow rule \"support-reads\" matches but for the peer: it is '/ns/checkout/sa/api',"
+            '  near: allow rule "support-reads" matches but for the trust domain:'
+            " peer is dev.example.org, rule is prod.example.org"
+            " (environment 'prod' neither has nor federates with dev.example.org),"
+            " and for the peer: it is '/ns/checkout/sa/api',"
             " the rule is from '/ns/support/**', and for the request: there is none to judge,"
             " the rule is for 'GET /v1/charges/*'"
         ),
@@ -134,7 +169,7 @@ def test_what_lets_a_peer_in_is_shown_with_what_else_matches() -> None:
     peer = SpiffeId.parse("spiffe://prod.example.org/ns/support/x")
     explanation = POLICY.explain(peer, "payments", "GET /v1/charges/1")
     assert str(explanation).splitlines()[:3] == [
-        "allowed: spiffe://prod.example.org/ns/support/x at 'payments' for GET /v1/charges/1",
+        "allowed: spiffe://prod.example.org/ns/support/x at 'payments' for 'GET /v1/charges/1'",
         "  An allow rule matches and no deny rule does.",
         '  allow rule "support-reads" matches',
     ]
@@ -144,23 +179,106 @@ def test_what_lets_a_peer_in_is_shown_with_what_else_matches() -> None:
 
 def test_an_observing_rule_says_so() -> None:
     peer = SpiffeId.parse("spiffe://prod.example.org/ns/watched/x")
-    assert '  allow rule "watched" observes and matches' in str(POLICY.explain(peer, "payments"))
+    lines = str(POLICY.explain(peer, "payments")).splitlines()
+    assert "  observed: allow: watched" in lines
+    assert '  allow rule "watched" observes and matches' in lines
 
 
 @pytest.mark.parametrize(
-    ("request_", "matches"),
-    [(None, True), ("DELETE /x", True), ("GET /x", False), (REQUEST_FOLLOWS, True)],
+    ("request_", "sentence"),
+    [
+        (None, 'deny rule "no-ci" matches'),
+        ("DELETE /x", 'deny rule "no-ci" matches'),
+        (
+            "GET /x",
+            "deny rule \"no-ci\" matches but for the request: it is 'GET /x', the rule is for 'DELETE /**'",
+        ),
+        (REQUEST_FOLLOWS, "deny rule \"no-ci\" matches if a request is 'DELETE /**'"),
+    ],
 )
 def test_a_deny_rule_with_conditions_is_looked_at_as_it_is_judged(
-    request_: RequestLike, *, matches: bool
+    request_: RequestLike, sentence: str
 ) -> None:
     peer = SpiffeId.parse("spiffe://prod.example.org/ns/ci/x")
     (look,) = [x for x in POLICY.explain(peer, "payments", request_).rules if x.rule.id == "no-ci"]
-    assert look.matches is matches
-    assert (look.distance == 0) is matches
+    assert str(look) == sentence
+
+
+def test_a_rule_that_waits_for_a_request_is_shown_and_nothing_is_near() -> None:
+    peer = SpiffeId.parse("spiffe://prod.example.org/ns/support/x")
+    explanation = POLICY.explain(peer, "payments", REQUEST_FOLLOWS)
+    assert "  allow rule \"support-reads\" matches if a request is 'GET /v1/charges/*'" in str(explanation)
+    assert explanation.nearest == ()
+
+
+def test_a_denied_peer_is_near_nothing() -> None:
+    peer = SpiffeId.parse("spiffe://prod.example.org/ns/ci/sa/api")
+    explanation = POLICY.explain(peer, "payments")
+    assert explanation.decision.rule == "no-ci"
+    assert explanation.nearest == ()
+
+
+def test_what_an_observing_policy_would_have_refused_is_explained_as_well() -> None:
+    watching = Policy.from_toml("observe = true\n" + TOML, environment="prod")
+    peer = SpiffeId.parse("spiffe://prod.example.org/ns/checkout/sa/apis")
+    explanation = watching.explain(peer, "payments")
+    lines = str(explanation).splitlines()
+    assert lines[0].startswith("allowed: ")
+    assert "  observed: no_rule" in lines
+    assert lines[3] == f"  near: {explanation.decision.detail}"
+
+
+def test_a_stranger_is_told_to_be_near_nothing() -> None:
+    peer = SpiffeId.parse("spiffe://prod.example.org/ns/nobody/x")
+    assert str(POLICY.explain(peer, "orders")).splitlines()[2] == (
+        "  no allow rule comes near spiffe://prod.example.org/ns/nobody/x at 'orders'"
+    )
 
 
 def test_an_unsafe_request_is_explained_by_itself() -> None:
     explanation = POLICY.explain(SpiffeId.parse("spiffe://prod.example.org/x"), "payments", "GET /..")
     assert explanation.rules == explanation.nearest == ()
     assert "cannot be normalised safely" in str(explanation)
+    assert "  the path '/..' has a dot segment" in str(explanation).splitlines()
+
+
+def test_what_a_request_says_cannot_forge_a_line() -> None:
+    peer = SpiffeId.parse("spiffe://prod.example.org/ns/support/x")
+    explanation = POLICY.explain(peer, "payments\nallowed", "GET /%E2%80%AE%E2%80%A8allowed")
+    assert str(explanation).isascii()
+    assert str(explanation).splitlines()[0].startswith("refused: ")
+    assert len(str(explanation).splitlines()) == 2 + len(explanation.nearest) + 1
+
+
+def test_the_words_are_bounded_whatever_the_rules_are() -> None:
+    domains = [f"{'d' * 200}{number}" for number in range(100)]
+    policy = Policy.from_json(
+        json.dumps(
+            {
+                "version": 1,
+                "environments": {"prod": {"trust_domains": ["own"], "federates_with": domains}},
+                "allow": [
+                    {
+                        "id": "long",
+                        "from": [f"spiffe://{domain}/{'x' * 500}" for domain in domains],
+                        "to": ["t" * 2000, "u" * 2000, "v", "w"],
+                        "http": [f"GET /{'y' * 2000}/{number}" for number in range(100)],
+                    }
+                ],
+            }
+        ),
+        environment="prod",
+    )
+    peer = SpiffeId.parse(f"spiffe://own/{'x' * 500}")
+    words = policy.decide(peer, "t" * 100_000, "GET /" + "z" * 8000).detail
+    assert " or 97 more" in words
+    assert "the target" in words
+    assert "the request" in words
+    assert len(words) < 4096
+
+
+def test_an_explanation_is_a_value() -> None:
+    peer = SpiffeId.parse("spiffe://dev.example.org/ns/checkout/sa/api")
+    one, two = POLICY.explain(peer, "payments"), POLICY.explain(peer, "payments")
+    assert one == two
+    assert hash(one) == hash(two)

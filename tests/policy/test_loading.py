@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -93,13 +94,13 @@ WRONG = [
     (
         "federation with itself",
         with_prod(federates_with=["prod.example.org"]),
-        "environments.prod.federates_with",
+        "environments.prod.federates_with[0]",
         "this environment's own already",
     ),
     (
         "a trust domain of two environments",
-        changed(environments={"prod": {"trust_domains": ["a"]}, "dev": {"trust_domains": ["a"]}}),
-        "environments.dev.trust_domains",
+        changed(environments={"prod": {"trust_domains": ["a"]}, "dev": {"trust_domains": ["b", "a"]}}),
+        "environments.dev.trust_domains[1]",
         "belongs to environment 'prod' already",
     ),
     (
@@ -107,6 +108,12 @@ WRONG = [
         changed(environments={**GOOD["environments"], "test": {"trust_domains": [1]}}),
         "environments.test.trust_domains[0]",
         "must be a string, not the number 1",
+    ),
+    (
+        "a hostile name of an environment",
+        changed(environments={**GOOD["environments"], "a.b\ud800": 1}),
+        "environments.'a.b\\ud800'",
+        "must be a table, not the number 1",
     ),
     # -- rules
     ("rules as a table", changed(allow=RULE), "allow", "must be tables [[allow]], not a table"),
@@ -205,9 +212,15 @@ def test_all_mistakes_are_told_at_once() -> None:
         "environments": {"prod": {"trust_domains": "x"}},
         "allow": [{"id": "A", "from": ["x", "/ok"], "to": "y"}, 5],
         "extra": 1,
+        "more": 1,
+        "and more": 1,
+        "last": 1,
     }
     assert [problem.where for problem in problems_of(document)] == [
         "extra",
+        "more",
+        "'and more'",
+        "last",
         "version",
         "environments.prod.trust_domains",
         "allow[0].id",
@@ -220,6 +233,13 @@ def test_all_mistakes_are_told_at_once() -> None:
 def test_an_environment_that_is_not_there_is_told_with_those_that_are() -> None:
     (problem,) = problems_of(GOOD, environment="staging")
     assert problem == Problem("environments", "there is no environment 'staging'; there are: 'prod', 'dev'")
+
+
+def test_what_is_in_a_list_twice_counts_once() -> None:
+    twice = with_rule(**{"from": ["/a", "/b", "/a"]}, to=["t", "t"], http=["GET /x", "GET /x"])
+    once = with_rule(**{"from": ["/a", "/b"]}, to=["t"], http=["GET /x"])
+    read = [Policy.from_json(json.dumps(document), environment="prod") for document in (twice, once)]
+    assert read[0].rules == read[1].rules
 
 
 def test_the_text_of_the_error_lists_a_line_each_and_not_without_end() -> None:
@@ -244,8 +264,12 @@ def test_problems_are_collected_up_to_a_limit() -> None:
         pytest.param('{"version": 1, "version": 1}', "'version' occurs twice", id="a key twice"),
         pytest.param("[" * 200_000, "nested too deeply", id="deep"),
         pytest.param("9" * 5000, "cannot be parsed", id="an absurd integer"),
-        pytest.param(b"\xff\xfe{", "cannot be parsed", id="not UTF-8"),
-        pytest.param("\ufeff{}", "cannot be parsed", id="a byte order mark"),
+        pytest.param(b'{"a": "\xff"}', "not UTF-8, at byte 7", id="not UTF-8"),
+        pytest.param(json.dumps(GOOD).encode("utf-16"), "not UTF-8, at byte 0", id="UTF-16"),
+        pytest.param(json.dumps(GOOD).encode("utf-16-le"), "cannot be parsed", id="UTF-16 without a mark"),
+        pytest.param(b'"\xed\xa0\x80"', "not UTF-8, at byte 1", id="a lone surrogate in UTF-8"),
+        pytest.param("\ufeff{}", "begins with a byte order mark", id="a byte order mark"),
+        pytest.param(b"\xef\xbb\xbf{}", "begins with a byte order mark", id="a byte order mark in bytes"),
         pytest.param("NaN", "must be a table, not a huge number", id="not a number"),
         pytest.param("1e400", "must be a table, not a huge number", id="infinity"),
     ],
@@ -265,12 +289,52 @@ def test_what_is_not_json_is_one_clear_problem(text: str | bytes, what: str) -> 
         pytest.param("a = " + "[" * 100_000, "nested too deeply", id="deep"),
         pytest.param("a = 0x" + "f" * 50_000, "", id="an absurd integer"),
         pytest.param("\0", "cannot be parsed", id="NUL"),
+        pytest.param("\ufeffversion = 1", "begins with a byte order mark", id="a byte order mark"),
+        pytest.param("x = 1\n" + "a." * 99 + "a = 1", "more than 32 parts (at line 2)", id="a long key"),
+        pytest.param("['a' . " + '"\\"" . ' * 99 + "a]", "more than 32 parts", id="a long quoted key"),
+        pytest.param("x = {y=1," + "a." * 99 + "a=1}", "more than 32 parts", id="a long key inside"),
     ],
 )
 def test_what_is_not_toml_is_a_clear_problem(text: str, what: str) -> None:
     with pytest.raises(InvalidPolicy) as caught:
         Policy.from_toml(text, environment="prod")
     assert what in caught.value.problems[0].what
+
+
+@pytest.mark.parametrize(
+    "junk",
+    [
+        pytest.param("a", id="a word"),
+        pytest.param("a.", id="one key"),
+        pytest.param("[", id="brackets"),
+        pytest.param("\0", id="NUL"),
+        pytest.param("\udfff", id="lone surrogates"),
+    ],
+)
+def test_50_mb_of_junk_are_one_problem_in_bounded_time(junk: str) -> None:
+    text = junk * (50_000_000 // len(junk))
+    began = time.monotonic()
+    for read in (Policy.from_toml, Policy.from_json):
+        with pytest.raises(InvalidPolicy) as caught:
+            read(text, environment="prod")
+        assert len(caught.value.problems) == 1
+    # A second or two; what takes time in the square of its length takes hours.
+    assert time.monotonic() - began < 60
+
+
+def test_a_text_full_of_dots_is_no_long_key() -> None:
+    dots = "a." * 120 + "a"
+    policy = Policy.from_toml(
+        f"""
+        version = 1
+        environments.prod.trust_domains = ["{dots}", '{dots}x']
+        environments.prod.federates_with = [
+          "{dots}y",
+        ]
+        """,
+        environment="prod",
+    )
+    assert [len(str(domain)) for domain in policy.environment.trust_domains] == [241, 242]
 
 
 def test_toml_has_types_that_json_has_not() -> None:
@@ -297,7 +361,9 @@ def test_a_file_is_read_by_its_ending(tmp_path: Path) -> None:
         ("policy", b"", "must end in .toml or .json"),
         ("missing.toml", None, "No such file"),
         ("policy.toml", b"\xff", "is not UTF-8, at byte 0"),
-        ("policy.json", b"\xff", "cannot be parsed"),
+        ("policy.json", b"\xff", "is not UTF-8, at byte 0"),
+        ("nul\0.toml", None, "cannot be read: 'embedded null byte'"),
+        ("sur\ud800.toml", None, "cannot be read"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_told_by_name(

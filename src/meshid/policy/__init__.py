@@ -1,7 +1,7 @@
 """The policy: who may reach what."""
 
 from meshid.policy.engine import Policy
-from meshid.policy.explain import Explanation, RuleLook
+from meshid.policy.explain import Explanation, Miss, RuleLook
 from meshid.policy.model import Effect, Environment, HttpCondition, Rule
 from meshid.policy.requests import REQUEST_FOLLOWS, Request, RequestLike
 
@@ -11,6 +11,7 @@ __all__ = [
     "Environment",
     "Explanation",
     "HttpCondition",
+    "Miss",
     "Policy",
     "Request",
     "RequestLike",

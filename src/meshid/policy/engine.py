@@ -6,7 +6,8 @@ The rules of this room:
 - At the handshake there is no request. An allow rule with http conditions then matches
   nothing, and a deny rule with them matches whatever its `from` and `to` match; unless
   the caller promises to ask about each request: then both are left undecided.
-- What a peer can reach is worked out once and remembered; a policy never changes.
+- What a peer can reach is worked out once and remembered, and so is the rule that misses
+  it by least; a policy never changes.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ import attrs
 from meshid.decisions import Decision
 from meshid.errors import InvalidRequest
 from meshid.names import SpiffeId
-from meshid.policy.explain import Explanation, look_at_all, nearest
+from meshid.policy.explain import Explanation, look_at_all, near_miss, nearest_rule
 from meshid.policy.loading import read_file, read_json, read_toml
 from meshid.policy.model import Effect, Environment, Rule, RuleSet
-from meshid.policy.requests import REQUEST_FOLLOWS, Request, RequestLike
+from meshid.policy.requests import REQUEST_FOLLOWS, Request, RequestLike, without_query
 from meshid.reasons import Reason
 from meshid.sieve import Sieve
 from meshid.text import quote
@@ -45,20 +46,33 @@ class _Prospects:
     """What one peer can be told at one target."""
 
     rules: tuple[Rule, ...]
+    nearest: Rule | None
     without_request: Decision
     request_follows: Decision
 
 
+@attrs.frozen(init=False, repr=False)
 class Policy:
-    """Who may reach what, in one environment. Two policies with the same hash are equal."""
+    """Who may reach what, in one environment. Two policies with the same hash are equal.
+
+    Attributes:
+        environment: The environment that it was loaded for.
+        rules: The rules, sorted by id.
+        observe: Whether the whole policy only observes.
+        hash: SHA-256, in hex, over the canonical form that `RuleSet.hash` describes.
+    """
+
+    environment: Environment = attrs.field(eq=False)
+    rules: tuple[Rule, ...] = attrs.field(eq=False)
+    observe: bool = attrs.field(eq=False)
+    hash: str
+    _prospects: Sieve[tuple[SpiffeId, str], _Prospects] = attrs.field(
+        init=False, eq=False, factory=lambda: Sieve(REMEMBERED)
+    )
 
     def __init__(self, rules: RuleSet) -> None:
         """Take the rules of a file, from `load`, `from_toml` or `from_json`."""
-        self.environment: Environment = rules.environment
-        self.rules: tuple[Rule, ...] = rules.rules
-        self.observe: bool = rules.observe
-        self.hash: str = rules.hash()
-        self._prospects: Sieve[tuple[SpiffeId, str], _Prospects] = Sieve(REMEMBERED)
+        self.__attrs_init__(rules.environment, rules.rules, rules.observe, rules.hash())
 
     @classmethod
     def load(cls, path: str | Path, environment: str) -> Self:
@@ -114,14 +128,6 @@ class Policy:
         asked = Request.parse(request) if isinstance(request, str) else request
         return Explanation(decision, look_at_all(self.rules, spiffe_id, target, asked, self.environment))
 
-    def __eq__(self, other: object) -> bool:
-        """Compare by hash."""
-        return self.hash == other.hash if isinstance(other, Policy) else NotImplemented
-
-    def __hash__(self) -> int:
-        """Hash by hash."""
-        return hash(self.hash)
-
     def __repr__(self) -> str:
         """Show the environment and the hash."""
         return f"<Policy {self.hash[:12]} for {self.environment.name}, {len(self.rules)} rules>"
@@ -129,10 +135,12 @@ class Policy:
     def _look_ahead(self, spiffe_id: SpiffeId, target: str) -> _Prospects:
         own = self.environment.trust_domains
         rules = tuple(rule for rule in self.rules if rule.is_about(spiffe_id, target, own))
+        nearest = nearest_rule(self.rules, spiffe_id, target, self.environment)
         prospects = _Prospects(
             rules,
-            self._answer(spiffe_id, target, None, _without_request(rules)),
-            self._answer(spiffe_id, target, REQUEST_FOLLOWS, _before_requests(rules)),
+            nearest,
+            self._answer(spiffe_id, target, None, _without_request(rules), nearest),
+            self._answer(spiffe_id, target, REQUEST_FOLLOWS, _before_requests(rules), nearest),
         )
         self._prospects.put((spiffe_id, target), prospects)
         return prospects
@@ -144,19 +152,21 @@ class Policy:
             asked = Request.parse(request) if isinstance(request, str) else request
         except InvalidRequest as error:
             refused = _decision(Reason.UNSAFE_REQUEST, detail=str(error))
-            shown = quote(str(request))
-        else:
-            matching = [rule for rule in prospects.rules if rule.is_for(asked)]
-            return self._answer(spiffe_id, target, asked, matching)
-        return self._signed(refused, spiffe_id, target, shown)
+            return self._signed(refused, spiffe_id, target, quote(without_query(str(request))))
+        matching = [rule for rule in prospects.rules if rule.is_for(asked)]
+        return self._answer(spiffe_id, target, asked, matching, prospects.nearest)
 
     def _answer(
-        self, spiffe_id: SpiffeId, target: str, request: RequestLike, matching: Iterable[Rule]
+        self,
+        spiffe_id: SpiffeId,
+        target: str,
+        request: RequestLike,
+        matching: list[Rule],
+        nearest: Rule | None,
     ) -> Decision:
-        matching = list(matching)
         decision = _judge([rule for rule in matching if not rule.observe], request)
         if decision.reason is Reason.NO_RULE:
-            detail = nearest(self.rules, spiffe_id, target, request, self.environment)
+            detail = near_miss(nearest, spiffe_id, target, request, self.environment)
             decision = attrs.evolve(decision, detail=detail)
         observed = tuple(sorted(str(rule) for rule in matching if rule.observe))
         shown = str(request) if isinstance(request, Request) else None
@@ -203,8 +213,8 @@ def _judge(matching: list[Rule], request: RequestLike) -> Decision:
     for rule in matching:
         if rule.effect is Effect.DENY:
             return _decision(Reason.DENIED, rule=rule)
-    # At a handshake with requests to come, a rule for all of them says more than one for some.
-    for rule in sorted(matching, key=lambda rule: bool(rule.http)):
-        awaited = request is REQUEST_FOLLOWS and rule.http
-        return _decision(Reason.REQUEST_AWAITED if awaited else Reason.ALLOWED, rule=rule)
-    return _decision(Reason.NO_RULE)
+    # With requests to come, a rule for all of them says more than one for some.
+    certain = [rule for rule in matching if not rule.http] if request is REQUEST_FOLLOWS else matching
+    if certain:
+        return _decision(Reason.ALLOWED, rule=certain[0])
+    return _decision(Reason.REQUEST_AWAITED if matching else Reason.NO_RULE, rule=next(iter(matching), None))

@@ -1,13 +1,18 @@
-"""Why: what every rule says of a peer, and which would have let it in but for one thing."""
+"""Why: what every rule says of a peer, and which would have let it in but for one thing.
+
+Which rule is nearest depends on the peer and the target alone, so that it can be
+remembered with them; the request counts only in the words.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import attrs
 
 from meshid.decisions import Decision
-from meshid.names import SpiffeId
+from meshid.names import SpiffeId, TrustDomain
+from meshid.peer_patterns import PeerPattern
 from meshid.policy.model import Effect, Environment, Rule
 from meshid.policy.requests import REQUEST_FOLLOWS, Request, RequestLike
 from meshid.text import quote, quote_all
@@ -15,8 +20,28 @@ from meshid.text import quote, quote_all
 MAX_NEAREST = 3
 """Near misses that an explanation shows; the first is the one that a decision tells."""
 
-# How far a rule is off that misses by this: a name is nearer in another trust domain than by another path.
-_WEIGHTS = {"trust domain": 1, "request": 1, "target": 2, "peer": 3}
+# How far off a rule is that misses by these: a name is nearer in another trust domain than by another
+# path. Each weighs more than the lighter ones together.
+_WEIGHTS = {"trust domain": 1, "target": 2, "peer": 4}
+_NOT_NEAR = _WEIGHTS["peer"] + _WEIGHTS["target"]
+_FEW = 3
+
+
+@attrs.frozen
+class Miss:
+    """One thing that keeps a rule from matching.
+
+    Attributes:
+        by: What it misses by: ``trust domain``, ``peer``, ``target`` or ``request``.
+        words: What was found and what the rule wants.
+    """
+
+    by: str
+    words: str
+
+    def __str__(self) -> str:
+        """Return both."""
+        return f"the {self.by}: {self.words}"
 
 
 @attrs.frozen
@@ -25,30 +50,26 @@ class RuleLook:
 
     Attributes:
         rule: The rule.
-        misses: Why it does not match, in words, by what it misses: ``trust domain``,
-            ``peer``, ``target`` or ``request``; empty if it matches.
+        misses: Why it does not match; empty if nothing keeps it from matching.
+        awaits: Whether a request is still to come that the rule has conditions on.
     """
 
     rule: Rule
-    misses: dict[str, str]
+    misses: tuple[Miss, ...] = ()
+    awaits: bool = False
 
     @property
     def matches(self) -> bool:
-        """Whether the rule matches."""
-        return not self.misses
-
-    @property
-    def distance(self) -> int:
-        """How far off it is; 0 if it matches."""
-        return sum(_WEIGHTS[miss] for miss in self.misses)
+        """Whether the rule matches, and does not wait for a request."""
+        return not self.misses and not self.awaits
 
     def __str__(self) -> str:
         """Return a sentence."""
-        verb = "observes and " if self.rule.observe else ""
-        if not self.misses:
-            return f'{self.rule.effect} rule "{self.rule.id}" {verb}matches'
-        but = ", and for ".join(f"the {miss}: {words}" for miss, words in self.misses.items())
-        return f'{self.rule.effect} rule "{self.rule.id}" {verb}matches but for {but}'
+        verb = "observes and matches" if self.rule.observe else "matches"
+        said = f'{self.rule.effect} rule "{self.rule.id}" {verb}'
+        if self.misses:
+            return f"{said} but for {', and for '.join(map(str, self.misses))}"
+        return f"{said} if a request is {_shown(self.rule.http)}" if self.awaits else said
 
 
 @attrs.frozen
@@ -65,18 +86,28 @@ class Explanation:
 
     @property
     def nearest(self) -> tuple[RuleLook, ...]:
-        """The allow rules that miss by least, the nearest first; none if the peer is let in."""
-        return () if self.decision.allowed else _nearest(self.rules)
+        """The allow rules that miss by least, the nearest first; none if the peer is let in.
+
+        None either if a deny rule matches: then it is the cause. Of an observing policy,
+        what it would have decided counts.
+        """
+        if any(_has_a_say(look) for look in self.rules):
+            return ()
+        near = [(_distance(look), look.rule.id, look) for look in self.rules if _could_allow(look.rule)]
+        return tuple(look for distance, _, look in sorted(near)[:MAX_NEAREST] if distance < _NOT_NEAR)
 
     def __str__(self) -> str:
         """Return the explanation as lines for a person."""
         decision = self.decision
         verdict = "allowed" if decision.allowed else "refused"
-        request = f" for {decision.request}" if decision.request else ""
+        request = f" for {quote(decision.request)}" if decision.request else ""
         lines = [f"{verdict}: {decision.name} at {quote(decision.target or '')}{request}"]
         lines.append(f"  {decision.reason.meaning}")
-        lines += [f"  {look}" for look in self.rules if look.matches]
-        lines += [f"  near: {look}" for look in self.nearest]
+        lines += [f"  observed: {', '.join(decision.observed)}"] if decision.observed else []
+        lines += [f"  {look}" for look in self.rules if not look.misses]
+        near = [str(look) for look in self.nearest]
+        lines += [f"  {decision.detail}"] if decision.detail and decision.detail not in near else []
+        lines += [f"  near: {look}" for look in near]
         lines.append(f"  policy {decision.policy_hash}")
         return "\n".join(lines)
 
@@ -89,60 +120,111 @@ def look_at_all(
     environment: Environment,
 ) -> tuple[RuleLook, ...]:
     """Look at every rule."""
-    return tuple(RuleLook(rule, _misses(rule, spiffe_id, target, request, environment)) for rule in rules)
+    return tuple(_look(rule, spiffe_id, target, request, environment) for rule in rules)
 
 
-def nearest(
-    rules: Iterable[Rule],
+def nearest_rule(
+    rules: Iterable[Rule], spiffe_id: SpiffeId, target: str, environment: Environment
+) -> Rule | None:
+    """Return the allow rule that misses by least, if one comes near."""
+    nearest, least = None, _NOT_NEAR
+    for rule in rules:
+        if _could_allow(rule):
+            distance = sum(_WEIGHTS[miss] for miss in _missed(rule, spiffe_id, target, environment))
+            if distance < least:
+                nearest, least = rule, distance
+    return nearest
+
+
+def near_miss(
+    nearest: Rule | None,
     spiffe_id: SpiffeId,
     target: str,
     request: RequestLike,
     environment: Environment,
 ) -> str:
-    """Return the nearest miss as a sentence, or that there is none."""
-    near = _nearest(look_at_all(rules, spiffe_id, target, request, environment))
-    return str(near[0]) if near else f"no allow rule comes near {spiffe_id} at {quote(target)}"
+    """Return in words what keeps the nearest rule from matching, or that there is none."""
+    if nearest is not None:
+        return str(_look(nearest, spiffe_id, target, request, environment))
+    foreign = _foreign(spiffe_id.trust_domain, environment)
+    return f"no allow rule comes near {spiffe_id} at {quote(target)}{foreign}"
 
 
-def _nearest(looks: Iterable[RuleLook]) -> tuple[RuleLook, ...]:
-    allows = [look for look in looks if look.rule.effect is Effect.ALLOW and not look.rule.observe]
-    # A rule about another peer and another target has nothing to do with it.
-    near = [look for look in allows if look.misses and not look.misses.keys() >= {"peer", "target"}]
-    return tuple(sorted(near, key=lambda look: (look.distance, look.rule.id))[:MAX_NEAREST])
+def _could_allow(rule: Rule) -> bool:
+    return rule.effect is Effect.ALLOW and not rule.observe
 
 
-def _misses(
+def _has_a_say(look: RuleLook) -> bool:
+    undecided = look.awaits and look.rule.effect is Effect.DENY
+    return not (look.misses or look.rule.observe or undecided)
+
+
+def _distance(look: RuleLook) -> int:
+    return sum(_WEIGHTS.get(miss.by, 0) for miss in look.misses)
+
+
+def _look(
     rule: Rule, spiffe_id: SpiffeId, target: str, request: RequestLike, environment: Environment
-) -> dict[str, str]:
-    misses = _name_misses(rule, spiffe_id, environment)
-    if not any(each.matches(target) for each in rule.targets):
-        misses["target"] = f"it is {quote(target)}, the rule is to {_shown(rule.targets)}"
-    return misses | _request_misses(rule, request)
+) -> RuleLook:
+    misses = [
+        Miss(by, _words(by, rule, spiffe_id, target, environment))
+        for by in _missed(rule, spiffe_id, target, environment)
+    ]
+    if words := _request_missed(rule, request):
+        misses.append(Miss("request", words))
+    awaits = request is REQUEST_FOLLOWS and bool(rule.http) and not misses
+    return RuleLook(rule, tuple(misses), awaits)
 
 
-def _name_misses(rule: Rule, spiffe_id: SpiffeId, environment: Environment) -> dict[str, str]:
+def _missed(rule: Rule, spiffe_id: SpiffeId, target: str, environment: Environment) -> Iterator[str]:
+    """Tell what a rule misses by, the request aside."""
     own = environment.trust_domains
-    if any(each.matches(spiffe_id, own) for each in rule.sources):
-        return {}
+    if not any(each.matches(spiffe_id, own) for each in rule.sources):
+        # Of several patterns, the one counts that is nearest.
+        by_path = any(each.path.matches(spiffe_id.path) for each in rule.sources)
+        if by_path or not any(spiffe_id.trust_domain in _domains(each, own) for each in rule.sources):
+            yield "trust domain"
+        if not by_path:
+            yield "peer"
+    if not any(each.matches(target) for each in rule.targets):
+        yield "target"
+
+
+def _words(by: str, rule: Rule, spiffe_id: SpiffeId, target: str, environment: Environment) -> str:
+    if by == "target":
+        return f"it is {quote(target)}, the rule is to {_shown(rule.targets)}"
+    if by == "peer":
+        return f"it is {quote(spiffe_id.path)}, the rule is from {_shown(rule.sources)}"
+    own = environment.trust_domains
     by_path = [each for each in rule.sources if each.path.matches(spiffe_id.path)]
-    if not by_path:
-        return {"peer": f"it is {quote(spiffe_id.path)}, the rule is from {_shown(rule.sources)}"}
-    domains = sorted({str(each.trust_domain or own[0]) for each in by_path})
-    return {"trust domain": f"peer is {spiffe_id.trust_domain}, rule is {' or '.join(domains)}"}
+    wanted = sorted({str(_domains(each, own)[0]) for each in by_path or rule.sources})
+    few = " or ".join(wanted[:_FEW]) + (f" or {len(wanted) - _FEW} more" if len(wanted) > _FEW else "")
+    foreign = _foreign(spiffe_id.trust_domain, environment)
+    return f"peer is {spiffe_id.trust_domain}, rule is {few}{foreign}"
 
 
-def _request_misses(rule: Rule, request: RequestLike) -> dict[str, str]:
+def _domains(pattern: PeerPattern, own: tuple[TrustDomain, ...]) -> tuple[TrustDomain, ...]:
+    return own if pattern.trust_domain is None else (pattern.trust_domain,)
+
+
+def _foreign(domain: TrustDomain, environment: Environment) -> str:
+    if domain in environment.trust_domains or domain in environment.federates_with:
+        return ""
+    return f" (environment {quote(environment.name)} neither has nor federates with {domain})"
+
+
+def _request_missed(rule: Rule, request: RequestLike) -> str | None:
     if not rule.http or request is REQUEST_FOLLOWS:
-        return {}
+        return None
     if isinstance(request, Request):
         if rule.is_for(request):
-            return {}
-        return {"request": f"it is {quote(str(request))}, the rule is for {_shown(rule.http)}"}
+            return None
+        return f"it is {quote(str(request))}, the rule is for {_shown(rule.http)}"
     # At a handshake without requests to come, a deny rule for some of them denies all.
     if rule.effect is Effect.DENY:
-        return {}
-    return {"request": f"there is none to judge, the rule is for {_shown(rule.http)}"}
+        return None
+    return f"there is none to judge, the rule is for {_shown(rule.http)}"
 
 
 def _shown(patterns: Iterable[object]) -> str:
-    return quote_all([str(each) for each in patterns], limit=3)
+    return quote_all([str(each) for each in patterns], limit=_FEW)

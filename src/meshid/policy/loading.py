@@ -21,7 +21,7 @@ from meshid.patterns import Pattern
 from meshid.peer_patterns import PeerPattern
 from meshid.policy.model import ANY_METHOD, Effect, Environment, HttpCondition, Rule, RuleSet
 from meshid.policy.requests import METHOD
-from meshid.text import quote
+from meshid.text import quote, quote_all
 
 MAX_POLICY_BYTES = 64 * 1024 * 1024
 """100 000 rules have about 20 MB; beyond that, somebody gave us the wrong file."""
@@ -34,6 +34,13 @@ MAX_WHY = 1024
 
 _HUGE = 10**30
 
+_MAX_KEY_PARTS = 32
+_KEY_PART = r"""(?:[\w-]++|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')"""
+_LONG_KEY = re.compile(
+    rf"(?:^|[\[{{,])[ \t]*+(?:{_KEY_PART}[ \t]*+\.[ \t]*+){{{_MAX_KEY_PARTS}}}", re.ASCII | re.MULTILINE
+)
+
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.ASCII)
 _TOP_KEYS = ("version", "environments", "allow", "deny", "observe")
 _ENVIRONMENT_KEYS = ("trust_domains", "federates_with")
@@ -48,28 +55,18 @@ def read_file(path: Path, environment: str) -> RuleSet:
     Raises:
         InvalidPolicy: If it cannot be read, or with everything that is wrong in it.
     """
-    try:
-        return _read_file(path, environment)
-    except InvalidPolicy as error:
-        raise InvalidPolicy(error.problems, quote(str(path))) from error.__cause__
-
-
-def _read_file(path: Path, environment: str) -> RuleSet:
-    if path.suffix not in {".toml", ".json"}:
-        msg = "its name must end in .toml or .json"
+    if path.suffix not in _READERS:
+        msg = f"{quote(str(path))} must end in .toml or .json"
         raise _invalid(msg)
     try:
         with path.open("rb") as file:
             data = file.read(MAX_POLICY_BYTES + 1)
-        return (
-            read_json(data, environment) if path.suffix == ".json" else read_toml(data.decode(), environment)
-        )
-    except OSError as error:
-        msg = f"it cannot be read: {error.strerror}"
+    # A NUL in the path is a ValueError.
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else quote(str(error))
+        msg = f"{quote(str(path))} cannot be read: {why}"
         raise _invalid(msg) from error
-    except UnicodeDecodeError as error:
-        msg = f"it is not UTF-8, at byte {error.start}"
-        raise _invalid(msg) from error
+    return _read(_READERS[path.suffix], data, environment)
 
 
 def read_toml(text: str, environment: str) -> RuleSet:
@@ -78,7 +75,7 @@ def read_toml(text: str, environment: str) -> RuleSet:
     Raises:
         InvalidPolicy: With everything that is wrong in it.
     """
-    return _read(tomllib.loads, text, environment)
+    return _read(_toml, text, environment)
 
 
 def read_json(text: str | bytes, environment: str) -> RuleSet:
@@ -87,23 +84,51 @@ def read_json(text: str | bytes, environment: str) -> RuleSet:
     Raises:
         InvalidPolicy: With everything that is wrong in it.
     """
-    return _read(lambda data: json.loads(data, object_pairs_hook=_unique), text, environment)
+    return _read(_json, text, environment)
 
 
-def _read(parse: Callable[[Any], object], text: str | bytes, environment: str) -> RuleSet:
-    if len(text) > MAX_POLICY_BYTES:
+def _read(parse: Callable[[str], object], data: str | bytes, environment: str) -> RuleSet:
+    if len(data) > MAX_POLICY_BYTES:
         msg = f"it is larger than {MAX_POLICY_BYTES} bytes"
         raise _invalid(msg)
     try:
-        document = parse(text)
+        document = parse(_text(data))
     except RecursionError as error:
         msg = "it is nested too deeply"
         raise _invalid(msg) from error
-    # Syntax, encoding, and integers of absurd length.
+    # Syntax, and integers of absurd length.
     except ValueError as error:
         msg = f"it cannot be parsed: {quote(str(error))}"
         raise _invalid(msg) from error
     return _Reader(environment).rule_set(document)
+
+
+def _text(data: str | bytes) -> str:
+    try:
+        text = data.decode("utf-8") if isinstance(data, bytes) else data
+    except UnicodeDecodeError as error:
+        msg = f"it is not UTF-8, at byte {error.start}"
+        raise _invalid(msg) from error
+    if text.startswith("\ufeff"):
+        msg = "it begins with a byte order mark, which no editor shows; save it as UTF-8 without one"
+        raise _invalid(msg)
+    return text
+
+
+def _toml(text: str) -> object:
+    # tomllib takes time in the square of the parts of a dotted key.
+    if long := _LONG_KEY.search(text):
+        line = text.count("\n", 0, long.end()) + 1
+        msg = f"a key has more than {_MAX_KEY_PARTS} parts (at line {line})"
+        raise ValueError(msg)
+    return tomllib.loads(text)
+
+
+def _json(text: str) -> object:
+    return json.loads(text, object_pairs_hook=_unique)
+
+
+_READERS = {".toml": _toml, ".json": _json}
 
 
 def _invalid(what: str) -> InvalidPolicy:
@@ -131,6 +156,7 @@ class _Reader:
         self.chosen = environment
         self.problems: list[Problem] = []
         self.places: dict[str, str] = {}
+        self.owners: dict[TrustDomain, str] = {}
 
     def rule_set(self, document: object) -> RuleSet:
         try:
@@ -156,7 +182,7 @@ class _Reader:
         environments = self._environments(top.get("environments"))
         environment = environments.get(self.chosen)
         if environments and self.chosen not in top["environments"]:
-            known = ", ".join(map(quote, top["environments"]))
+            known = quote_all(list(top["environments"]), limit=50)
             self._fail("environments", f"there is no environment {quote(self.chosen)}; there are: {known}")
         rules = [
             rule
@@ -175,28 +201,23 @@ class _Reader:
         if not isinstance(value, dict) or not value:
             self._fail("environments", f"must be tables [environments.NAME], not {_kind(value)}")
             return {}
-        found: dict[str, Environment] = {}
-        owners: dict[TrustDomain, str] = {}
-        for name, table in value.items():
-            where = f"environments.{name if name.isprintable() and len(name) < MAX_WHY else quote(name)}"
-            environment = self._environment(name, table, where)
-            if environment is None:
-                continue
-            found[name] = environment
-            for domain in environment.trust_domains:
-                if owners.setdefault(domain, name) != name:
-                    what = f"{domain} belongs to environment {quote(owners[domain])} already"
-                    self._fail(f"{where}.trust_domains", f"{what}; each environment needs its own")
-        return found
+        read = {name: self._environment(name, table) for name, table in value.items()}
+        return {name: environment for name, environment in read.items() if environment is not None}
 
-    def _environment(self, name: str, value: object, where: str) -> Environment | None:
+    def _environment(self, name: str, value: object) -> Environment | None:
+        where = _below("environments", name)
         table = self._table(value, where, _ENVIRONMENT_KEYS)
         if table is None:
             return None
         own = self._parsed(table, where, "trust_domains", TrustDomain.parse)
         others = self._parsed(table, where, "federates_with", TrustDomain.parse, required=False)
-        for domain in set(own) & set(others):
-            self._fail(f"{where}.federates_with", f"{domain} is this environment's own already")
+        for domain, place in own.items():
+            if (owner := self.owners.setdefault(domain, name)) != name:
+                what = f"{domain} belongs to environment {quote(owner)} already"
+                self._fail(place, f"{what}; each environment needs its own")
+        for domain, place in others.items():
+            if domain in own:
+                self._fail(place, f"{domain} is this environment's own already")
         return Environment(name, tuple(own), tuple(others)) if own else None
 
     # -- Rules ----------------------------------------------------------------
@@ -218,9 +239,9 @@ class _Reader:
             id=self._id(table, where),
             effect=effect,
             why=self._why(table, where),
-            sources=self._parsed(table, where, "from", lambda text: _source(text, environment)),
-            targets=self._parsed(table, where, "to", _target),
-            http=self._parsed(table, where, "http", _http, required=False),
+            sources=tuple(self._parsed(table, where, "from", lambda text: _source(text, environment))),
+            targets=tuple(self._parsed(table, where, "to", _target)),
+            http=tuple(self._parsed(table, where, "http", _http, required=False)),
             observe=self._flag(table, where, "observe"),
         )
 
@@ -250,7 +271,7 @@ class _Reader:
         if not isinstance(value, dict):
             self._fail(where, f"must be a table, not {_kind(value)}")
             return None
-        for key in value.keys() - set(known):
+        for key in (key for key in value if key not in known):
             near = get_close_matches(key[:64], known, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
             self._fail(_below(where, key), f"is unknown; {hint}")
@@ -271,21 +292,26 @@ class _Reader:
         parse: Callable[[str], _T],
         *,
         required: bool = True,
-    ) -> tuple[_T, ...]:
+    ) -> dict[_T, str]:
+        """Return what is in a list, each with the place where it was first."""
         where = _below(where, key)
         value = table.get(key)
         if value is None and key not in table:
             if required:
                 self._fail(where, 'is missing; write a list of strings, such as ["..."]')
-            return ()
+            return {}
         if isinstance(value, str):
             self._fail(where, f"must be a list: write [{json.dumps(value[:64])}]")
-            return ()
+            return {}
         if not isinstance(value, list) or not value:
             self._fail(where, f"must be a list of strings, not {_kind(value)}")
-            return ()
-        parsed = (self._item(item, f"{where}[{number}]", parse) for number, item in enumerate(value))
-        return tuple(dict.fromkeys(item for item in parsed if item is not None))
+            return {}
+        found: dict[_T, str] = {}
+        for number, item in enumerate(value):
+            place = f"{where}[{number}]"
+            if (parsed := self._item(item, place, parse)) is not None:
+                found.setdefault(parsed, place)
+        return found
 
     def _item(self, item: object, where: str, parse: Callable[[str], _T]) -> _T | None:
         if not isinstance(item, str):
@@ -299,7 +325,7 @@ class _Reader:
 
 
 def _below(where: str, key: str) -> str:
-    shown = key if key.isascii() and key.isidentifier() and len(key) <= MAX_WHY else quote(key)
+    shown = key if _BARE_KEY.fullmatch(key) else quote(key)
     return f"{where}.{shown}" if where else shown
 
 

@@ -42,13 +42,19 @@ def _checked_method(method: str) -> str:
     return method
 
 
+def without_query(target: str) -> str:
+    """Cut the query off: it is not judged, and may hold what no log should."""
+    return target.partition("?")[0]
+
+
 def _normalised(target: str) -> str:
-    if len(target) > MAX_PATH_LENGTH:
-        msg = f"the path has {len(target)} characters, and at most {MAX_PATH_LENGTH} are read"
+    encoded = without_query(target)
+    if len(encoded) > MAX_PATH_LENGTH:
+        msg = f"the path has {len(encoded)} characters, and at most {MAX_PATH_LENGTH} are read"
         raise InvalidRequest(msg)
-    path = _decoded(target.partition("?")[0])
+    path = _decoded(encoded)
     if fault := _fault(path):
-        msg = f"the path {quote(target)} {fault}"
+        msg = f"the path {quote(encoded)} {fault}"
         raise InvalidRequest(msg)
     return path
 
@@ -110,6 +116,7 @@ def _fault(path: str) -> str | None:
         ("\\", "has a backslash, which some servers read as '/'"),
         ("%", "is encoded twice"),
         ("#", "has a fragment"),
+        ("?", "has an encoded '?', which some servers read as the beginning of a query"),
         (";", "has a parameter, which some servers cut off"),
     ):
         if character in path:

@@ -23,6 +23,7 @@ from typing import Concatenate, ParamSpec, Protocol, TypeVar, cast
 from typing_extensions import override
 
 from meshid.errors import PeerRejected
+from meshid.sieve import Sieve
 from meshid.tls.presented import chain_of
 from meshid.verifier import Peer
 
@@ -43,6 +44,21 @@ class Generation(ssl.SSLContext):
 
     judge: Judge
     state: tuple[object, ...]
+    # The chain of each leaf, if sessions may be resumed: a resumed one carries the leaf alone.
+    chains: Sieve[bytes, list[bytes]] | None = None
+
+    def whole(self, chain: list[bytes], *, resumed: bool) -> list[bytes]:
+        """Return a resumed chain as its first handshake showed it, and remember one that is new.
+
+        Nothing is believed by it: only who holds the leaf's key can have it remembered, and
+        the chain is judged anew.
+        """
+        if self.chains is None:
+            return chain
+        if resumed:
+            return self.chains.get(chain[0]) or chain
+        self.chains.put(chain[0], chain)
+        return chain
 
 
 class Judged:
@@ -65,7 +81,9 @@ class Judged:
                 raise
             self._ask(self.presented, broken=str(error))
         if self.peer is None:
-            self._ask(chain_of(cast("ssl.SSLObject", self)))
+            connection = cast("ssl.SSLObject", self)
+            generation = cast("Generation", connection.context)
+            self._ask(generation.whole(chain_of(connection), resumed=bool(connection.session_reused)))
 
     def _ask(self, chain: list[bytes], *, broken: str | None = None) -> None:
         connection = cast("ssl.SSLObject", self)

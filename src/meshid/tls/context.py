@@ -3,7 +3,7 @@
 The rules of this room:
 
 - It is a facade. Each connection is made by an inner context, a *generation*, which is
-  built for one state of our credentials and bundles and never changed afterwards. A new
+  built for one state of our credentials and of trust and never changed afterwards. A new
   state is a new generation, with new session keys; listeners keep the facade and notice
   nothing. (In place it cannot be done: trust can only be added to a live context, and
   replacing its certificate crashes the process under threads.)
@@ -29,10 +29,15 @@ from meshid.certificates import to_der
 from meshid.credentials import X509Svid
 from meshid.door import Door, Question
 from meshid.errors import InvalidCredentials
+from meshid.sieve import Sieve
 from meshid.tls.connections import Generation
 from meshid.tls.keys import load_credentials
 from meshid.tls.presented import watch
 from meshid.verifier import Peer
+
+REMEMBERED_CHAINS = 256
+"""Chains kept for the sessions of one generation, so that a resumed one is judged as a whole. A
+usual one has 2 kB, and OpenSSL reads none above 100 kB."""
 
 
 class MeshContext(ssl.SSLContext):
@@ -142,7 +147,9 @@ class MeshContext(ssl.SSLContext):
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         context.minimum_version = self._oldest_version
         context.options |= ssl.OP_NO_RENEGOTIATION
-        if not self._resumption:
+        if self._resumption:
+            context.chains = Sieve(REMEMBERED_CHAINS)
+        else:
             context.options |= ssl.OP_NO_TICKET
             if context.protocol is ssl.PROTOCOL_TLS_SERVER:
                 context.num_tickets = 0

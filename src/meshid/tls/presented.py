@@ -35,7 +35,7 @@ def chain_of(connection: ssl.SSLObject) -> list[bytes]:
         return []
     # Public since Python 3.13 only; the object behind it has had it since 3.10.
     sent = connection._sslobj.get_unverified_chain() or ()  # type: ignore[attr-defined]  # noqa: SLF001
-    return list(dict.fromkeys([leaf, *(certificate.public_bytes(_DER) for certificate in sent)]))
+    return [leaf, *(certificate.public_bytes(_DER) for certificate in sent[1:])]
 
 
 def watch(context: ssl.SSLContext) -> None:

@@ -1,0 +1,345 @@
+"""A handshake is over when the door has admitted the peer, and not before."""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import ssl
+import struct
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from meshid import Mesh, NoPeer, PeerRejected, Reason, peer_of
+from meshid.testing import CA, Issued
+from tls.wire import (
+    HELLO,
+    HOST,
+    PATH,
+    POLICY,
+    TIMEOUT,
+    Heard,
+    Memory,
+    Visit,
+    arriving,
+    mesh_of,
+    policy,
+    policy_that,
+    records,
+    stranger,
+    tls12,
+)
+
+UNKNOWN = "/ns/unknown/sa/web"
+
+Call = Callable[[ssl.SSLSocket], object]
+
+
+def _sendfile(tls: ssl.SSLSocket) -> object:
+    with Path(__file__).open("rb") as file:
+        return tls.sendfile(file)
+
+
+CALLS: dict[str, Call] = {
+    "do_handshake": lambda tls: tls.do_handshake(),
+    "makefile": lambda tls: tls.makefile("rb").readline(),
+    "read": lambda tls: tls.read(1),
+    "recv": lambda tls: tls.recv(1),
+    "recv_into": lambda tls: tls.recv_into(bytearray(1)),
+    "recvfrom": lambda tls: tls.recvfrom(1),
+    "recvfrom_into": lambda tls: tls.recvfrom_into(bytearray(1), 1),
+    "send": lambda tls: tls.send(b"secret"),
+    "sendall": lambda tls: tls.sendall(b"secret"),
+    "sendfile": _sendfile,
+    "sendto": lambda tls: tls.sendto(b"secret", (HOST, 1)),
+    "unwrap": lambda tls: tls.unwrap(),
+    "write": lambda tls: tls.write(b"secret"),
+}
+EACH_CALL = pytest.mark.parametrize("call", [pytest.param(call, id=name) for name, call in CALLS.items()])
+
+
+@contextlib.contextmanager
+def unverified(
+    context: ssl.SSLContext, client: Issued | None
+) -> Iterator[tuple[ssl.SSLSocket, Future[Visit]]]:
+    """Give a server's socket before any handshake, as gunicorn's sync worker gets it."""
+    with (
+        arriving(stranger(client)) as (plain, visit),
+        context.wrap_socket(plain, server_side=True, do_handshake_on_connect=False) as tls,
+    ):
+        yield tls, visit
+
+
+def refusal_of(call: Callable[[], object]) -> PeerRejected:
+    with pytest.raises(PeerRejected) as caught:
+        call()
+    return caught.value
+
+
+@EACH_CALL
+class TestTheFirstCall:
+    """It is no matter who runs the handshake, or when."""
+
+    def test_is_refused_by_the_door(self, call: Call, mesh: Mesh, prod_ca: CA, heard: Heard) -> None:
+        with unverified(mesh.server_context(), prod_ca.issue(UNKNOWN)) as (tls, visit):
+            assert refusal_of(lambda: call(tls)).reason is Reason.NO_RULE
+            tls.close()
+            assert visit.result(TIMEOUT).answer == b""
+        assert heard.reason() is Reason.NO_RULE
+        assert heard.is_quiet()
+
+    def test_is_refused_by_the_tls_library(self, call: Call, mesh: Mesh, dev_ca: CA, heard: Heard) -> None:
+        with unverified(mesh.server_context(), dev_ca.issue(PATH)) as (tls, visit):
+            assert refusal_of(lambda: call(tls)).reason is Reason.UNKNOWN_TRUST_DOMAIN
+            tls.close()
+            assert visit.result(TIMEOUT).answer == b""
+        assert heard.reason() is Reason.UNKNOWN_TRUST_DOMAIN
+        assert heard.is_quiet()
+
+    @pytest.mark.parametrize("how", [socket.SHUT_RD, socket.SHUT_WR, socket.SHUT_RDWR])
+    def test_gives_no_byte_of_a_socket_that_was_shut_down_before(
+        self, call: Call, how: int, mesh: Mesh, prod_ca: CA
+    ) -> None:
+        with unverified(mesh.server_context(), prod_ca.issue(PATH)) as (tls, visit):
+            tls.shutdown(how)
+            with pytest.raises(OSError, match="not connected"):
+                call(tls)
+            tls.close()
+            assert visit.result(TIMEOUT).answer == b""
+
+
+class TestARefusal:
+    """A refusal is final: every later call raises it again, and the audit hears of it once."""
+
+    @pytest.mark.parametrize("how", [None, socket.SHUT_RD, socket.SHUT_WR, socket.SHUT_RDWR])
+    def test_is_the_answer_to_every_later_call(
+        self, how: int | None, mesh: Mesh, prod_ca: CA, heard: Heard
+    ) -> None:
+        with unverified(mesh.server_context(), prod_ca.issue(UNKNOWN)) as (tls, visit):
+            refusal = refusal_of(tls.do_handshake)
+            if how is not None:
+                tls.shutdown(how)
+            for call in CALLS.values():
+                assert refusal_of(lambda call=call: call(tls)) is refusal  # type: ignore[misc]
+            tls.close()
+            assert visit.result(TIMEOUT).answer == b""
+        assert heard.reason() is Reason.NO_RULE
+        assert heard.is_quiet()
+
+    def test_stands_when_the_peer_would_be_admitted_by_now(self, mesh: Mesh, prod_ca: CA) -> None:
+        with unverified(mesh.server_context(), prod_ca.issue(UNKNOWN)) as (tls, _):
+            refusal = refusal_of(tls.do_handshake)
+            mesh.publish(policy=policy(POLICY.replace("/ns/shop/**", "/**")))
+            assert refusal_of(tls.read) is refusal
+
+    def test_is_the_answer_to_every_later_call_on_an_ssl_object(
+        self, mesh: Mesh, prod_ca: CA, heard: Heard
+    ) -> None:
+        both = Memory(mesh.server_context(), stranger(prod_ca.issue(UNKNOWN)))
+        refusal = refusal_of(both.shake_hands)
+        both.client.write(HELLO)
+        both.to_server.write(both.sent.read())
+        for call in (both.server.do_handshake, both.server.read, lambda: both.server.write(b"secret")):
+            assert refusal_of(call) is refusal
+        with pytest.raises(NoPeer):
+            peer_of(both.server)
+        assert heard.reason() is Reason.NO_RULE
+        assert heard.is_quiet()
+
+    def test_can_be_followed_by_the_end_of_tls_and_no_more(self, mesh: Mesh, prod_ca: CA) -> None:
+        """A server says `close_notify` and the client sees a clean end (RFC 8446 section 6.1)."""
+        both = Memory(mesh.server_context(), stranger(prod_ca.issue(UNKNOWN)))
+        refusal_of(both.shake_hands)
+        with pytest.raises(ssl.SSLWantReadError):
+            both.server.unwrap()
+        assert both.client.read() == b""
+
+
+class TestAnAdmittedPeer:
+    @pytest.mark.parametrize(
+        ("call", "result"),
+        [
+            pytest.param(lambda tls: tls.makefile("rb").readline(), HELLO, id="makefile"),
+            pytest.param(lambda tls: tls.read(100), HELLO, id="read"),
+            pytest.param(lambda tls: tls.recv(100), HELLO, id="recv"),
+            pytest.param(lambda tls: tls.recv_into(bytearray(100)), len(HELLO), id="recv_into"),
+            pytest.param(lambda tls: tls.send(b"served"), 6, id="send"),
+            pytest.param(lambda tls: tls.sendall(b"served"), None, id="sendall"),
+            pytest.param(lambda tls: tls.write(b"served"), 6, id="write"),
+        ],
+    )
+    def test_is_served_by_whatever_call_comes_first(
+        self, call: Call, result: object, mesh: Mesh, prod_ca: CA, heard: Heard
+    ) -> None:
+        with unverified(mesh.server_context(), prod_ca.issue(PATH)) as (tls, visit):
+            assert call(tls) == result
+            tls.sendall(b"served")
+            assert visit.result(TIMEOUT).answer.startswith(b"served")
+        assert heard.reason() is Reason.ALLOWED
+        assert heard.is_quiet()
+
+    def test_is_judged_once(self, mesh: Mesh, prod_ca: CA, heard: Heard) -> None:
+        with unverified(mesh.server_context(), prod_ca.issue(PATH)) as (tls, _):
+            for _ in range(3):
+                tls.do_handshake()
+            peer = peer_of(tls)
+            assert str(peer.spiffe_id) == f"spiffe://prod.example.org{PATH}"
+        assert heard.next().fingerprint == peer.fingerprint
+        assert heard.is_quiet()
+
+    def test_belongs_to_the_context_that_the_user_knows(self, mesh: Mesh, prod_ca: CA) -> None:
+        context = mesh.server_context()
+        with unverified(context, prod_ca.issue(PATH)) as (tls, _):
+            tls.do_handshake()
+            assert tls.context is context
+
+    def test_can_go_on_without_tls(self, mesh: Mesh, prod_ca: CA) -> None:
+        """After `unwrap()` the connection is plain, as `ssl` has it."""
+        both = socket.socketpair()
+        with both[0], both[1], ThreadPoolExecutor(1) as pool:
+            client = pool.submit(_say_goodbye_to_tls, both[1], stranger(prod_ca.issue(PATH)))
+            tls = mesh.server_context().wrap_socket(both[0], server_side=True)
+            with tls.unwrap() as plain:
+                assert plain.recv(100) == HELLO
+            client.result(TIMEOUT)
+
+    def test_is_judged_on_a_socket_that_does_not_block(self, mesh: Mesh, prod_ca: CA, heard: Heard) -> None:
+        with unverified(mesh.server_context(), prod_ca.issue(PATH)) as (tls, visit):
+            tls.setblocking(False)
+            received, waits = b"", 0
+            while not received:
+                try:
+                    received = tls.recv(100)
+                except ssl.SSLWantReadError:
+                    waits += 1
+                    assert select.select([tls], [], [], TIMEOUT)[0]
+            assert (received, waits > 0) == (HELLO, True)
+            tls.send(b"served")
+            assert visit.result(TIMEOUT).answer == b"served"
+        assert heard.reason() is Reason.ALLOWED
+        assert heard.is_quiet()
+
+
+class TestBrokenHandshakes:
+    def test_whoever_does_not_hold_the_key_is_not_admitted(self, prod_ca: CA, heard: Heard) -> None:
+        """The signature in CertificateVerify proves it (RFC 5246 section 7.4.8, RFC 8446 section 4.4.3)."""
+        mesh = mesh_of(prod_ca, audit=heard)
+        server = mesh.server_context(minimum_version=ssl.TLSVersion.TLSv1_2)
+        both = Memory(server, tls12(stranger(prod_ca.issue(PATH))))
+        refusal = refusal_of(lambda: both.shake_hands(_spoil_the_proof))
+        assert (refusal.reason, refusal.decision.name) == (
+            Reason.TLS_FAILED,
+            f"spiffe://prod.example.org{PATH}",
+        )
+        assert heard.reason() is Reason.TLS_FAILED
+        assert heard.is_quiet()
+
+    def test_whoever_hangs_up_after_the_certificate_is_not_admitted(
+        self, mesh: Mesh, prod_ca: CA, heard: Heard
+    ) -> None:
+        both = Memory(mesh.server_context(), stranger(prod_ca.issue(PATH)))
+
+        def hang_up(flight: bytes) -> bytes:
+            # The second flight is the change of ciphers, Certificate, CertificateVerify and Finished.
+            found = records(flight)
+            if len(found) < 4:
+                return flight
+            both.to_server.write(b"".join(found[:2]))
+            both.to_server.write_eof()
+            return b""
+
+        assert refusal_of(lambda: both.shake_hands(hang_up)).reason is Reason.TLS_FAILED
+        assert heard.reason() is Reason.TLS_FAILED
+        assert heard.is_quiet()
+
+    @pytest.mark.parametrize(
+        "knock", [pytest.param(b"GET / HTTP/1.1\r\n\r\n", id="no TLS"), pytest.param(b"", id="hanging up")]
+    )
+    def test_whoever_sends_no_certificate_message_was_never_there(
+        self, knock: bytes, mesh: Mesh, heard: Heard
+    ) -> None:
+        incoming = ssl.MemoryBIO()
+        server = mesh.server_context().wrap_bio(incoming, ssl.MemoryBIO(), server_side=True)
+        incoming.write(knock)
+        incoming.write_eof()
+        for call in (server.do_handshake, server.read):
+            with pytest.raises(ssl.SSLError) as caught:
+                call()
+            assert not isinstance(caught.value, PeerRejected)
+        assert heard.is_quiet()
+
+    @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+    def test_an_empty_certificate_message_is_no_certificate(
+        self, version: ssl.TLSVersion, mesh: Mesh, heard: Heard
+    ) -> None:
+        client = stranger()
+        client.maximum_version = version
+        both = Memory(mesh.server_context(minimum_version=ssl.TLSVersion.TLSv1_2), client)
+        assert refusal_of(both.shake_hands).reason is Reason.NO_CERTIFICATE
+        assert heard.next().fingerprint is None
+
+    def test_plain_text_before_a_hasty_end_is_not_read(self, mesh: Mesh, heard: Heard) -> None:
+        """What a closed socket got before the handshake is not the peer's (CVE-2023-40217)."""
+        context = mesh.server_context()
+        with _reset() as plain, pytest.raises(ssl.SSLError, match="Closed before TLS handshake"):
+            context.wrap_socket(plain, server_side=True)
+        assert heard.is_quiet()
+
+    def test_plain_text_is_not_read_if_the_end_comes_while_we_look(
+        self, mesh: Mesh, heard: Heard, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("meshid.tls.context._is_connected", lambda _: True)
+        with _reset() as plain, mesh.server_context().wrap_socket(plain, server_side=True) as tls:
+            for call in CALLS.values():
+                with pytest.raises(OSError, match="not connected"):
+                    call(tls)
+        assert heard.is_quiet()
+
+
+def _reset() -> socket.socket:
+    """Return a server's socket whose client has sent plain text and has reset the connection."""
+    with socket.create_server((HOST, 0)) as listener:
+        client = socket.create_connection(listener.getsockname(), TIMEOUT)
+        plain, _ = listener.accept()
+        client.sendall(HELLO)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.close()
+        return plain
+
+
+def _say_goodbye_to_tls(end: socket.socket, context: ssl.SSLContext) -> None:
+    with context.wrap_socket(end) as tls, tls.unwrap() as plain:
+        plain.sendall(HELLO)
+
+
+def _spoil_the_proof(flight: bytes) -> bytes:
+    certificate_verify = 15
+    spoilt = [
+        record[:-1] + bytes([record[-1] ^ 1])
+        if record[0] == 22 and record[5] == certificate_verify
+        else record
+        for record in records(flight)
+    ]
+    return b"".join(spoilt)
+
+
+@pytest.mark.parametrize(("path", "reason"), [(PATH, Reason.ALLOWED), (UNKNOWN, Reason.NO_RULE)])
+def test_an_interruption_admits_nobody(path: str, reason: Reason, prod_ca: CA, heard: Heard) -> None:
+    interruptions = [KeyboardInterrupt]
+
+    def interrupt() -> None:
+        if interruptions:
+            raise interruptions.pop()
+
+    mesh = mesh_of(prod_ca, policy=policy_that(interrupt), audit=heard)
+    with unverified(mesh.server_context(), prod_ca.issue(path)) as (tls, _):
+        with pytest.raises(KeyboardInterrupt):
+            tls.recv(100)
+        with pytest.raises(NoPeer):
+            peer_of(tls)
+        with contextlib.nullcontext() if reason is Reason.ALLOWED else pytest.raises(PeerRejected):
+            assert tls.recv(100) == HELLO
+    assert heard.reason() is reason

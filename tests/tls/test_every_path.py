@@ -1,0 +1,238 @@
+"""The same chain gets the same verdict, for the same reason, whichever way it comes in."""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+from collections.abc import Callable, Iterator
+
+import attrs
+import pytest
+
+from cases import CASES, Case
+from meshid import BundleSet, CachedVerifier, ChainVerifier, Mesh, PeerRejected, Reason
+from meshid.peer_patterns import PeerPattern
+from meshid.testing import Issued
+from tls.wire import (
+    HELLO,
+    SERVERS,
+    Heard,
+    Service,
+    credentials,
+    greet_asyncio,
+    greet_blocking,
+    knock,
+    policy,
+    presenting_server,
+    stranger,
+)
+from world import Clock, World
+
+EVERYBODY = [
+    "/**",
+    "spiffe://dev.example.org/**",
+    "spiffe://cluster.local/**",
+    "spiffe://corp.example/**",
+]
+OPEN_POLICY = policy(f"""
+version = 1
+[environments.prod]
+trust_domains = ["prod.example.org"]
+federates_with = ["dev.example.org", "cluster.local", "corp.example"]
+[[allow]]
+id = "everybody"
+from = {EVERYBODY}
+to = ["payments"]
+""")
+
+
+class Stage:
+    """A mesh that trusts what the cases want trusted, and the servers behind it."""
+
+    def __init__(self, world: World, bundles: BundleSet, stack: contextlib.ExitStack) -> None:
+        self.heard = Heard()
+        self.verifier = ChainVerifier(bundles, revocations=world.revocations)
+        self.mesh = _mesh(world, bundles, self.heard)
+        context = self.mesh.server_context(resumption=True)
+        self.services = {kind: stack.enter_context(serve(context)) for kind, serve in SERVERS.items()}
+
+
+def _mesh(world: World, bundles: BundleSet, heard: Heard) -> Mesh:
+    # An authority that has faded away can be in force only if it once was in date.
+    clock = Clock()
+    today, clock.now = clock.now, world.past
+    old = BundleSet([world.faded.bundle()])
+    mesh = Mesh(bundles=old, revocations=world.revocations, service="payments", audit=heard, clock=clock)
+    clock.now = today
+    mesh.publish(bundles=bundles, policy=OPEN_POLICY, credentials=credentials(world.prod))
+    return mesh
+
+
+@attrs.frozen
+class Chain:
+    """One chain of a case, made once for all paths, and where it is judged."""
+
+    case: Case
+    made: Issued | tuple[bytes, ...]
+    stage: Stage
+
+    @property
+    def ders(self) -> tuple[bytes, ...]:
+        return self.made.chain if isinstance(self.made, Issued) else self.made
+
+    @property
+    def issued(self) -> Issued:
+        assert isinstance(self.made, Issued)
+        return self.made
+
+
+@pytest.fixture(scope="module")
+def chain_of(world: World) -> Iterator[Callable[[Case], Chain]]:
+    made: dict[str, Issued | tuple[bytes, ...]] = {}
+    stages: dict[BundleSet, Stage] = {}
+    with contextlib.ExitStack() as stack:
+
+        def chain_of(case: Case) -> Chain:
+            bundles = case.bundles(world)
+            if bundles not in stages:
+                stages[bundles] = Stage(world, bundles, stack)
+            if case.name not in made:
+                made[case.name] = case.make(world)
+            return Chain(case, made[case.name], stages[bundles])
+
+        yield chain_of
+
+
+# -- The paths ----------------------------------------------------------------
+
+Verdict = tuple[Reason, str | None]
+"""The reason, and the name that was verified or claimed."""
+
+Path = Callable[[Chain], Verdict]
+
+
+def through_the_verifier(chain: Chain) -> Verdict:
+    return _verdict(chain.stage.verifier, chain)
+
+
+def through_a_cold_cache(chain: Chain) -> Verdict:
+    return _verdict(CachedVerifier(chain.stage.verifier), chain)
+
+
+def through_a_warm_cache(chain: Chain) -> Verdict:
+    cache = CachedVerifier(chain.stage.verifier)
+    first, second = _verdict(cache, chain), _verdict(cache, chain)
+    assert first == second
+    assert cache.stats().hits == (first[0] is Reason.ALLOWED)
+    return second
+
+
+def _verdict(verifier: ChainVerifier | CachedVerifier, chain: Chain) -> Verdict:
+    try:
+        peer = verifier.verify(chain.ders, role=chain.case.role)
+    except PeerRejected as rejection:
+        return rejection.reason, rejection.decision.name
+    return Reason.ALLOWED, str(peer.spiffe_id)
+
+
+def through_the_door(chain: Chain) -> Verdict:
+    expect = None if chain.case.role == "client" else tuple(map(PeerPattern.parse, EVERYBODY))
+    with contextlib.suppress(PeerRejected):
+        chain.stage.mesh.admit(chain.ders, expect=expect)
+    return _told(chain)
+
+
+def _told(chain: Chain) -> Verdict:
+    event = chain.stage.heard.next()
+    decision = event.decision
+    assert event.role == chain.case.role
+    reason = Reason.ALLOWED if decision.reason is Reason.EXPECTED else decision.reason
+    return reason, decision.name
+
+
+def through_a_handshake(kind: str) -> Path:
+    def path(chain: Chain) -> Verdict:
+        service = chain.stage.services[kind]
+        return _knocked(chain, service, stranger(chain.issued), None)[0]
+
+    return path
+
+
+def through_a_resumed_handshake(kind: str) -> Path:
+    def path(chain: Chain) -> Verdict:
+        service, client = chain.stage.services[kind], stranger(chain.issued)
+        first, session = _knocked(chain, service, client, None)
+        # Who was refused may hold a session all the same, for tickets are sent before the verdict.
+        second, _ = _knocked(chain, service, client, session)
+        assert first == second
+        return second
+
+    return path
+
+
+def _knocked(
+    chain: Chain, service: Service, client: ssl.SSLContext, session: ssl.SSLSession | None
+) -> tuple[Verdict, ssl.SSLSession | None]:
+    before = len(service.seen)
+    admitted = chain.case.reason is Reason.ALLOWED
+    # Who will be refused says nothing, so that no reset can overtake the tickets.
+    visit = knock(service.port, client, session=session, hello=HELLO if admitted else b"")
+    verdict = _told(chain)
+    assert visit.answer == (f"{chain.case.claims}\n".encode() if admitted else b"")
+    assert service.seen[before:] == ([HELLO] if admitted else [])
+    assert visit.resumed == (session is not None and session.has_ticket)
+    assert admitted <= (visit.session is not None and visit.session.has_ticket)
+    return verdict, visit.session
+
+
+def to_our_client(greet: Callable[[int, ssl.SSLContext], bytes]) -> Path:
+    def path(chain: Chain) -> Verdict:
+        with presenting_server(chain.issued) as port:
+            greeting = greet(port, chain.stage.mesh.client_context(EVERYBODY))
+        verdict = _told(chain)
+        assert greeting == (HELLO if verdict[0] is Reason.ALLOWED else b"")
+        return verdict
+
+    return path
+
+
+OFFLINE: dict[str, Path] = {
+    "the verifier": through_the_verifier,
+    "a cold cache": through_a_cold_cache,
+    "a warm cache": through_a_warm_cache,
+    "the door": through_the_door,
+}
+LIVE: dict[str, dict[str, Path]] = {
+    "client": {
+        **{f"a handshake, {kind}": through_a_handshake(kind) for kind in SERVERS},
+        **{f"a resumed handshake, {kind}": through_a_resumed_handshake(kind) for kind in SERVERS},
+    },
+    "server": {
+        "our client, asyncio": to_our_client(greet_asyncio),
+        "our client, blocking": to_our_client(greet_blocking),
+    },
+}
+
+
+def _rows() -> Iterator[object]:
+    for case in CASES:
+        for name, path in {**OFFLINE, **(LIVE[case.role] if case.wire else {})}.items():
+            yield pytest.param(case, path, id=f"{case.name}, through {name}")
+
+
+@pytest.mark.parametrize(("case", "path"), list(_rows()))
+def test_each_chain_gets_the_same_verdict_for_the_same_reason(
+    case: Case, path: Path, chain_of: Callable[[Case], Chain]
+) -> None:
+    assert path(chain_of(case)) == (case.reason, case.claims)
+
+
+@pytest.mark.parametrize("path", [pytest.param(path, id=name) for name, path in LIVE["server"].items()])
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, id=case.name) for case in CASES if case.wire and case.role == "client"]
+)
+def test_a_server_with_the_chain_of_a_client_is_judged_as_the_verifier_judges_it(
+    case: Case, path: Path, chain_of: Callable[[Case], Chain]
+) -> None:
+    chain = attrs.evolve(chain_of(case), case=attrs.evolve(case, role="server"))
+    assert path(chain) == through_the_verifier(chain)
