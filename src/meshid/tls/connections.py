@@ -15,6 +15,8 @@ The rules of this room:
 
 from __future__ import annotations
 
+import errno
+import os
 import ssl
 from collections.abc import Callable, Sequence
 from functools import wraps
@@ -135,15 +137,24 @@ class MeshSSLSocket(Judged, ssl.SSLSocket):
         Raises:
             PeerRejected: If the peer may not be there.
         """
-        self._handshake(lambda: ssl.SSLSocket.do_handshake(self, block))
+        self._handshake(lambda: self._tls_handshake(block=block))
+
+    def _tls_handshake(self, *, block: bool) -> None:
+        # After shutdown() there is no TLS left, and the methods below would read and write plain text.
+        if self._sslobj is None:  # type: ignore[attr-defined]  # private, and the only sign of it
+            raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
+        super().do_handshake(block)
 
     read = _admitted_only(ssl.SSLSocket.read)
     write = _admitted_only(ssl.SSLSocket.write)
-    # Those below would be plain-text calls once TLS has been shut down, which is no way in either.
     recv = _admitted_only(ssl.SSLSocket.recv)
     recv_into = _admitted_only(ssl.SSLSocket.recv_into)
+    recvfrom = _admitted_only(ssl.SSLSocket.recvfrom)
+    recvfrom_into = _admitted_only(ssl.SSLSocket.recvfrom_into)
     send = _admitted_only(ssl.SSLSocket.send)
     sendall = _admitted_only(ssl.SSLSocket.sendall)
+    sendfile = _admitted_only(ssl.SSLSocket.sendfile)  # type: ignore[type-var]  # the base class's
+    sendto = _admitted_only(ssl.SSLSocket.sendto)  # type: ignore[assignment]  # overloaded; it always raises
     unwrap = _admitted_only(ssl.SSLSocket.unwrap)
 
 
