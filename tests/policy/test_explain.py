@@ -235,6 +235,13 @@ def test_a_stranger_is_told_to_be_near_nothing() -> None:
     )
 
 
+def test_an_unsafe_request_of_an_observing_policy_is_explained_too() -> None:
+    watching = Policy.from_toml("observe = true\n" + TOML, environment="prod")
+    explanation = watching.explain(SpiffeId.parse("spiffe://prod.example.org/x"), "payments", "GET /..")
+    assert explanation.decision.observed == ("unsafe_request",)
+    assert explanation.rules == ()
+
+
 def test_an_unsafe_request_is_explained_by_itself() -> None:
     explanation = POLICY.explain(SpiffeId.parse("spiffe://prod.example.org/x"), "payments", "GET /..")
     assert explanation.rules == explanation.nearest == ()

@@ -123,9 +123,10 @@ class Policy:
         """Decide as `decide` does, and say of every rule why it matches or does not."""
         spiffe_id = peer if isinstance(peer, SpiffeId) else peer.spiffe_id
         decision = self.decide(spiffe_id, target, request)
-        if decision.reason is Reason.UNSAFE_REQUEST:
+        try:
+            asked = Request.parse(request) if isinstance(request, str) else request
+        except InvalidRequest:
             return Explanation(decision, ())
-        asked = Request.parse(request) if isinstance(request, str) else request
         return Explanation(decision, look_at_all(self.rules, spiffe_id, target, asked, self.environment))
 
     def __repr__(self) -> str:
