@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import mldsa, rsa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -268,7 +269,11 @@ def test_a_bundle_belongs_to_a_trust_domain_with_a_known_profile(read: Any) -> N
 
 
 def test_a_bundle_goes_to_pem_and_json_and_back() -> None:
-    bundle = TrustBundle.from_pem(DOMAIN, ROOT.pem + CA(DOMAIN).pem)
+    others = [
+        CA(DOMAIN, key=key)
+        for key in (rsa.generate_private_key(65537, 2048), mldsa.MLDSA65PrivateKey.generate())
+    ]
+    bundle = TrustBundle.from_pem(DOMAIN, b"".join(each.pem for each in (ROOT, *others)))
     assert TrustBundle.from_pem(DOMAIN, bundle.to_pem()) == bundle
     assert TrustBundle.from_spiffe_json(DOMAIN, bundle.to_spiffe_json()) == bundle
     assert TrustBundle.from_spiffe_json(DOMAIN, bundle.to_spiffe_json()).skipped == ()

@@ -7,18 +7,30 @@ import hashlib
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, mldsa, x25519
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, mldsa, rsa, x25519
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forge import BIT_STRING, SEQUENCE, Field, damaged, der, edited, rsa_public_key, with_unknown_key
+from forge import (
+    BIT_STRING,
+    SEQUENCE,
+    Field,
+    children,
+    damaged,
+    der,
+    edited,
+    rsa_public_key,
+    twin,
+    with_unknown_key,
+)
 from meshid.certificates import (
     MAX_RSA_BITS,
     MAX_RSA_EXPONENT,
     MIN_RSA_BITS,
     certificate_from_pem_block,
     fingerprint,
+    fingerprints,
     key_fault,
     pem_blocks,
     public_key_of,
@@ -102,6 +114,14 @@ def test_certificates_go_to_pem_and_back() -> None:
 
 def test_pem_is_what_other_programs_read() -> None:
     assert to_der(x509.load_pem_x509_certificate(PEM)) == DER
+
+
+def test_pem_has_lines_of_64_characters() -> None:
+    """RFC 7468 section 2: "each line consists of exactly 64 characters except for the final line"."""
+    for block in (PEM, to_pem((bytes(48),)), to_pem((bytes(49),))):
+        *full, last = block.splitlines()[1:-1]
+        assert {len(line) for line in full} <= {64}
+        assert 0 < len(last) <= 64
 
 
 @pytest.mark.parametrize(
@@ -239,3 +259,30 @@ def test_a_key_that_is_known_is_given() -> None:
 @given(st.binary())
 def test_a_fingerprint_is_sha256_in_lower_case_hex(data: bytes) -> None:
     assert fingerprint(data) == hashlib.sha256(data).hexdigest()
+
+
+def unused_bit(certificate: x509.Certificate) -> bytes:
+    """Return *certificate* with the last bit of its signature, a zero, called unused."""
+    tbs, algorithm, _ = children(to_der(certificate))
+    assert not certificate.signature[-1] & 1
+    return der(SEQUENCE, tbs, algorithm, der(BIT_STRING, b"\1", certificate.signature))
+
+
+@pytest.mark.parametrize("curve", [ec.SECP256R1(), ec.SECP384R1(), ec.SECP521R1()], ids=lambda it: it.name)
+def test_a_certificate_with_another_signature_still_has_the_fingerprint_that_it_was_issued_with(
+    curve: ec.EllipticCurve,
+) -> None:
+    authority = CA("prod.example.org", key=ec.generate_private_key(curve))
+    made = (authority.issue("/a").certificate for _ in range(100))
+    issued = next(each for each in made if not each.signature[-1] & 1)
+    own = fingerprint(to_der(issued))
+    assert own in fingerprints(issued)
+    for rewritten in (unused_bit(issued), twin(issued, curve)):
+        assert rewritten != to_der(issued)
+        assert own in fingerprints(read_certificate(rewritten))
+    assert own not in fingerprints(authority.issue("/a").certificate)
+
+
+def test_a_certificate_that_rsa_signed_has_one_fingerprint() -> None:
+    issued = CA("prod.example.org", key=rsa.generate_private_key(65537, 2048)).issue("/a").certificate
+    assert fingerprints(issued) == {fingerprint(to_der(issued))}

@@ -6,12 +6,11 @@ import base64
 from collections.abc import Mapping
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, rsa
 from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
 
 from meshid.errors import InvalidBundle
-from meshid.jwk import public_jwk
+from meshid.jwk import KEY_TYPES, public_jwk
 from meshid.testing import CA
 
 
@@ -62,9 +61,40 @@ def test_an_rsa_key_is_its_modulus_and_exponent_without_leading_zeros() -> None:
     assert len(octets(jwk, "n")) == 256
 
 
-def test_a_key_that_no_authority_can_have_is_refused() -> None:
-    certificate: x509.Certificate = CA(
-        "prod.example.org", key=ed25519.Ed25519PrivateKey.generate()
-    ).certificate
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        (mldsa.MLDSA44PrivateKey, "ML-DSA-44"),
+        (mldsa.MLDSA65PrivateKey, "ML-DSA-65"),
+        (mldsa.MLDSA87PrivateKey, "ML-DSA-87"),
+    ],
+    ids=lambda it: it if isinstance(it, str) else "",
+)
+def test_an_ml_dsa_key_is_an_algorithm_key_pair(
+    kind: type[mldsa.MLDSA44PrivateKey | mldsa.MLDSA65PrivateKey | mldsa.MLDSA87PrivateKey], name: str
+) -> None:
+    key = kind.generate()
+    jwk = jwk_of(key)
+    assert (jwk["kty"], jwk["alg"]) == ("AKP", name)
+    assert octets(jwk, "pub") == key.public_key().public_bytes_raw()
+
+
+def test_each_kind_of_key_that_is_written_is_read() -> None:
+    keys: list[CertificateIssuerPrivateKeyTypes] = [
+        ec.generate_private_key(ec.SECP256R1()),
+        rsa.generate_private_key(65537, 2048),
+        mldsa.MLDSA44PrivateKey.generate(),
+    ]
+    assert tuple(jwk_of(key)["kty"] for key in keys) == KEY_TYPES
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        pytest.param(ed25519.Ed25519PrivateKey.generate(), id="Ed25519"),
+        pytest.param(ec.generate_private_key(ec.SECP256K1()), id="secp256k1"),
+    ],
+)
+def test_a_key_that_no_authority_can_have_is_refused(key: CertificateIssuerPrivateKeyTypes) -> None:
     with pytest.raises(InvalidBundle, match="an authority's key cannot be a"):
-        public_jwk(certificate)
+        jwk_of(key)

@@ -3,7 +3,9 @@
 A trust anchor is trusted by configuration, but path validation still holds it to
 rules (RFC 5280 section 6.1, and what the backend supports). One that breaks them
 would refuse every peer, at the first handshake, with a riddle. Each rule here has
-a test that shows that the backend indeed never verifies a leaf under it.
+a test that shows that the backend indeed never verifies a leaf under it, but for a
+few where we are the stricter ones: odd serial numbers, heavy or slightly short RSA
+keys, and directory name constraints that are not critical.
 
 Not checked: an anchor's own signature and its dates. The first is not part of
 path validation, the second needs a clock and is judged at each verification.
@@ -20,12 +22,21 @@ from meshid.profiles import ANY_PURPOSE, PURPOSE, Profile, extension
 MAX_SERIAL_BITS = 8 * 20
 """RFC 5280 section 4.1.2.2: serial numbers have at most 20 octets and are positive."""
 
+_PROCESSED = (
+    x509.BasicConstraints,
+    x509.KeyUsage,
+    x509.ExtendedKeyUsage,
+    x509.SubjectAlternativeName,
+    x509.NameConstraints,
+)
+"""Extensions that may be critical; the X.509 backend refuses any other (RFC 5280 section 4.2)."""
+
 _USABLE_PURPOSES = frozenset({ANY_PURPOSE, *PURPOSE.values()})
 
 
 def authority_fault(certificate: x509.Certificate, profile: Profile) -> str | None:
     """Say why *certificate* can never verify a leaf of *profile*; None if it can."""
-    for check in (_form_fault, _usage_fault, _name_fault, _key_fault, _unknown_extension_fault):
+    for check in (_form_fault, _usage_fault, _name_fault, _key_fault, _extension_fault):
         if fault := check(certificate):
             return fault
     return _name_constraint_fault(certificate, profile)
@@ -40,7 +51,9 @@ def _form_fault(certificate: x509.Certificate) -> str | None:
 
 
 def _name_fault(certificate: x509.Certificate) -> str | None:
-    return None if list(certificate.subject) else "it has no subject, so no leaf can name it as issuer"
+    if not list(certificate.subject):
+        return "it has no subject, so no leaf can name it as issuer"
+    return None if list(certificate.issuer) else "it has no issuer, which RFC 5280 section 4.1.2.4 asks for"
 
 
 def _key_fault(certificate: x509.Certificate) -> str | None:
@@ -63,10 +76,13 @@ def _usage_fault(certificate: x509.Certificate) -> str | None:
     return None
 
 
-def _unknown_extension_fault(certificate: x509.Certificate) -> str | None:
+def _extension_fault(certificate: x509.Certificate) -> str | None:
     for each in certificate.extensions:
-        if each.critical and isinstance(each.value, x509.UnrecognizedExtension):
-            return f"it has a critical extension that is not understood ({each.oid.dotted_string})"
+        if each.critical and not isinstance(each.value, _PROCESSED):
+            return f"it has a critical extension that is not processed ({each.oid.dotted_string})"
+    identifier = extension(certificate, x509.AuthorityKeyIdentifier)
+    if identifier is not None and identifier.key_identifier is None:
+        return "its authority key identifier has no key identifier, which the X.509 backend asks for"
     return None
 
 

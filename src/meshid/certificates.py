@@ -11,7 +11,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-import warnings
 from collections.abc import Iterator
 
 from cryptography import x509
@@ -19,6 +18,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, rsa
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 
 from meshid.text import quote
 
@@ -34,6 +34,9 @@ MAX_RSA_EXPONENT = 2**32
 _CURVES = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
 _ML_DSA = (mldsa.MLDSA44PublicKey, mldsa.MLDSA65PublicKey, mldsa.MLDSA87PublicKey)
 
+_LONG_FORM = 0x80
+"""From that many octets on, a length is told by its own length first (X.690 section 8.1.3.5)."""
+
 _PEM_BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----(.*?)-----END \1-----", re.DOTALL)
 
 
@@ -44,12 +47,11 @@ def read_certificate(der: bytes) -> x509.Certificate:
         ValueError: If any part cannot be read (RFC 5280 section 4.1).
     """
     try:
-        with warnings.catch_warnings():
-            # A negative serial number makes `cryptography` warn, and so raise under -W error.
-            warnings.simplefilter("ignore")
-            certificate = x509.load_der_x509_certificate(der)
-            for part in ("subject", "issuer", "extensions", "serial_number", "not_valid_before_utc"):
-                getattr(certificate, part)
+        certificate = x509.load_der_x509_certificate(der)
+        # A serial number that is not positive makes the backend warn at each look, and so raises under
+        # -W error: here, then, and never later. `catch_warnings` would change the filters of all threads.
+        for part in ("subject", "issuer", "extensions", "serial_number", "not_valid_before_utc"):
+            getattr(certificate, part)
     # Five exception classes without a common base, and more with each version: all mean the same.
     except Exception as error:
         msg = f"not a certificate that can be read: {quote(str(error))}"
@@ -64,10 +66,15 @@ def to_der(certificate: x509.Certificate) -> bytes:
 
 def to_pem(ders: Iterator[bytes] | tuple[bytes, ...]) -> bytes:
     """Return DER certificates as one PEM text (RFC 7468 section 5)."""
-    blocks = (base64.encodebytes(der) for der in ders)
     return b"".join(
-        b"-----BEGIN CERTIFICATE-----\n" + block + b"-----END CERTIFICATE-----\n" for block in blocks
+        b"-----BEGIN CERTIFICATE-----\n" + _wrapped(der) + b"-----END CERTIFICATE-----\n" for der in ders
     )
+
+
+def _wrapped(der: bytes) -> bytes:
+    text = base64.b64encode(der)
+    # Lines of 64 characters are a MUST (section 2), and `base64.encodebytes` writes 76.
+    return b"".join(text[at : at + 64] + b"\n" for at in range(0, len(text), 64))
 
 
 def pem_blocks(pem: bytes) -> list[tuple[str, bytes]]:
@@ -134,6 +141,36 @@ def rsa_is_too_heavy(key: rsa.RSAPublicKey) -> bool:
     return key.key_size > MAX_RSA_BITS or key.public_numbers().e > MAX_RSA_EXPONENT
 
 
+def fingerprints(certificate: x509.Certificate) -> frozenset[str]:
+    """Return the fingerprints that *certificate* had when it was issued: its own, and its twin's.
+
+    Whoever presents a certificate can rewrite its signature without the issuer's key: under
+    ECDSA (r, -s) is as valid as (r, s), and a bit string that ends in a zero may call it unused.
+    """
+    tbs, whole = certificate.tbs_certificate_bytes, to_der(certificate)
+    start = whole.index(tbs) + len(tbs)
+    # An algorithm identifier is shorter than 128 octets: its length is its second octet.
+    algorithm = whole[start : start + 2 + whole[start + 1]]
+    signatures = [certificate.signature, *_twin(certificate)]
+    signed = [tbs + algorithm + _der(b"\x03", b"\0" + signature) for signature in signatures]
+    return frozenset([fingerprint(whole), *(fingerprint(_der(b"\x30", body)) for body in signed)])
+
+
 def fingerprint(der: bytes) -> str:
     """Return SHA-256 over DER bytes, in lower-case hex."""
     return hashlib.sha256(der).hexdigest()
+
+
+def _twin(certificate: x509.Certificate) -> list[bytes]:
+    try:
+        r, s = decode_dss_signature(certificate.signature)
+    except ValueError:
+        return []  # It is none of ECDSA.
+    orders = (curve.group_order for curve in _CURVES)
+    return [encode_dss_signature(r, order - s) for order in orders if s < order]
+
+
+def _der(tag: bytes, body: bytes) -> bytes:
+    size = len(body).to_bytes((len(body).bit_length() + 7) // 8, "big")
+    length = size if len(body) < _LONG_FORM else bytes([_LONG_FORM | len(size)]) + size
+    return tag + length + body

@@ -17,11 +17,8 @@ KEY_TYPES = ("EC", "RSA", "AKP")
 """The ``kty`` values that are read: RFC 7518 section 6.1 without ``oct``, and RFC 9964 section 3."""
 
 _CURVES = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521"}
-_ML_DSA = {
-    mldsa.MLDSA44PublicKey: "ML-DSA-44",
-    mldsa.MLDSA65PublicKey: "ML-DSA-65",
-    mldsa.MLDSA87PublicKey: "ML-DSA-87",
-}
+# By the octets of the public key (FIPS 204 table 2): the backend's classes are abstract, no key's own.
+_ML_DSA = {1312: "ML-DSA-44", 1952: "ML-DSA-65", 2592: "ML-DSA-87"}
 
 
 def public_jwk(certificate: x509.Certificate) -> dict[str, str]:
@@ -31,7 +28,7 @@ def public_jwk(certificate: x509.Certificate) -> dict[str, str]:
         InvalidBundle: If it is of a kind that no authority here can have.
     """
     key = certificate.public_key()
-    if isinstance(key, ec.EllipticCurvePublicKey):
+    if isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name in _CURVES:
         point = key.public_numbers()
         size = (key.curve.key_size + 7) // 8
         curve = _CURVES[key.curve.name]
@@ -40,7 +37,8 @@ def public_jwk(certificate: x509.Certificate) -> dict[str, str]:
         numbers = key.public_numbers()
         return {"kty": "RSA", "n": _integer(numbers.n), "e": _integer(numbers.e)}
     if isinstance(key, (mldsa.MLDSA44PublicKey, mldsa.MLDSA65PublicKey, mldsa.MLDSA87PublicKey)):
-        return {"kty": "AKP", "alg": _ML_DSA[type(key)], "pub": _base64url(key.public_bytes_raw())}
+        octets = key.public_bytes_raw()
+        return {"kty": "AKP", "alg": _ML_DSA[len(octets)], "pub": _base64url(octets)}
     msg = f"an authority's key cannot be a {type(key).__name__}"
     raise InvalidBundle(msg)
 

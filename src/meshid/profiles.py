@@ -200,16 +200,12 @@ def _host_claim(host: str, declared: Collection[Profile]) -> Claim:
 def _linkerd_claim(host: str) -> Claim:
     workload, _, issuer = host.partition(_LINKERD_MARKER)
     account, _, namespace = workload.rpartition(".")
-    _, _, trust_domain = issuer.partition(".")
+    control_plane, _, trust_domain = issuer.partition(".")
     # A service account may be called like the marker; a second one would let it choose its namespace.
-    if _LINKERD_MARKER in f".{issuer}" or not (account and namespace and trust_domain):
+    if _LINKERD_MARKER in f".{issuer}" or not all((account, namespace, control_plane, trust_domain)):
         msg = (
             f"the DNS name {quote(host)} is not of the form"
             f" <sa>.<ns>{_LINKERD_MARKER}<control-plane-ns>.<trust-domain>"
         )
         raise rejected(Reason.INVALID_NAME, msg)
-    try:
-        spiffe_id = SpiffeId(TrustDomain(trust_domain), f"/ns/{namespace}/sa/{account}")
-    except InvalidSpiffeId as error:
-        raise rejected(Reason.INVALID_NAME, str(error)) from error
-    return Claim(Profile.LINKERD, spiffe_id.trust_domain, spiffe_id.path)
+    return Claim(Profile.LINKERD, TrustDomain(trust_domain), f"/ns/{namespace}/sa/{account}")

@@ -28,6 +28,7 @@ from tls.wire import (
     mesh_of,
     policy,
     policy_that,
+    presenting_server,
     records,
     stranger,
     tls12,
@@ -205,6 +206,27 @@ class TestAnAdmittedPeer:
             with tls.unwrap() as plain:
                 assert plain.recv(100) == HELLO
             client.result(TIMEOUT)
+
+    @pytest.mark.parametrize("path", [PATH, UNKNOWN])
+    def test_is_judged_on_a_socket_that_was_wrapped_before_it_connected(
+        self, path: str, mesh: Mesh, prod_ca: CA, heard: Heard
+    ) -> None:
+        """The first example of the documentation of `ssl` does so."""
+        with (
+            presenting_server(prod_ca.issue(path)) as port,
+            mesh.client_context([PATH]).wrap_socket(socket.socket()) as tls,
+        ):
+            tls.settimeout(TIMEOUT)
+            with pytest.raises(OSError, match="not connected"):
+                tls.recv(100)
+            if path == PATH:
+                tls.connect((HOST, port))
+                assert tls.recv(100) == HELLO
+            else:
+                with pytest.raises(PeerRejected):
+                    tls.connect((HOST, port))
+        assert heard.reason() is (Reason.EXPECTED if path == PATH else Reason.UNEXPECTED_SERVER)
+        assert heard.is_quiet()
 
     def test_is_judged_on_a_socket_that_does_not_block(self, mesh: Mesh, prod_ca: CA, heard: Heard) -> None:
         with unverified(mesh.server_context(), prod_ca.issue(PATH)) as (tls, visit):
