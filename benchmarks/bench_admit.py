@@ -7,32 +7,21 @@ a hash that a `bytes` object remembers.
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Callable
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from ratios import Call, measure, show
+from scene import POLICY
 
-from meshid import BundleSet, ChainVerifier, Mesh, Policy
+from meshid import BundleSet, ChainVerifier, Mesh
 from meshid.audit import AuditEvent
 from meshid.testing import CA
 
 COPIES = 2000
 
-POLICY = """
-version = 1
-[environments.prod]
-trust_domains = ["prod.example.org"]
-[[allow]]
-id = "checkout-charges-cards"
-from = ["/ns/checkout/sa/*"]
-to = ["payments"]
-"""
-
 
 def main() -> None:
     """Measure with the two kinds of leaves that meshes issue."""
-    logging.getLogger("meshid.audit").setLevel(logging.CRITICAL)
     compare("P-256 leaf", ec.generate_private_key(ec.SECP256R1()))
     compare("RSA-2048 leaf", rsa.generate_private_key(65537, 2048))
 
@@ -43,10 +32,9 @@ def compare(title: str, key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> 
     intermediate = ca.intermediate()
     chain = intermediate.issue("/ns/checkout/sa/api", key=key).chain
     bundles = BundleSet([ca.bundle()])
-    policy = Policy.from_toml(POLICY, environment="prod")
-    mesh = Mesh(bundles=bundles, policy=policy, service="payments")
+    mesh = Mesh(bundles=bundles, policy=POLICY, service="payments")
     heard: list[AuditEvent] = []
-    told = Mesh(bundles=bundles, policy=policy, service="payments", audit=heard.append)
+    told = Mesh(bundles=bundles, policy=POLICY, service="payments", audit=heard.append)
     peer = mesh.admit(chain)
 
     def fresh(call: Callable[[list[bytes]], object]) -> Callable[[], Call]:
@@ -63,7 +51,7 @@ def compare(title: str, key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> 
             "Mesh.admit, warm (bytes to verdict)": fresh(mesh.admit),
             "Mesh.admit, warm, with an audit event made and kept": fresh(told.admit),
             "Mesh.check of an open connection": lambda: lambda: mesh.check(peer),
-            "Policy.decide, seen before": lambda: lambda: policy.decide(peer, "payments"),
+            "Policy.decide, seen before": lambda: lambda: POLICY.decide(peer, "payments"),
             "ChainVerifier.verify, nothing remembered": fresh(ChainVerifier(bundles).verify),
         },
         COPIES,

@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
-import logging
 import ssl
 
 from ratios import Call, measure, show
+from scene import POLICY
 
-from meshid import BundleSet, Mesh, Policy
+from meshid import BundleSet, Mesh
 from meshid.testing import CA
 
 HANDSHAKES = 60
 
-POLICY = """
-version = 1
-[environments.prod]
-trust_domains = ["prod.example.org"]
-[[allow]]
-id = "checkout"
-from = ["/ns/checkout/sa/*"]
-to = ["payments"]
-"""
-
 
 def main() -> None:
     """Measure whole handshakes, both sides together."""
-    logging.getLogger("meshid.audit").setLevel(logging.CRITICAL)
     ca = CA("prod.example.org")
     own = ca.issue("/ns/payments/sa/api")
-    policy = Policy.from_toml(POLICY, environment="prod")
-    mesh = Mesh(credentials=own.svid, bundles=BundleSet([ca.bundle()]), policy=policy, service="payments")
+    mesh = Mesh(credentials=own.svid, bundles=BundleSet([ca.bundle()]), policy=POLICY, service="payments")
     client = ca.issue("/ns/checkout/sa/api").client_context()
 
     def plain(tickets: int) -> ssl.SSLContext:

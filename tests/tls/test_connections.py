@@ -229,18 +229,25 @@ class TestAnAdmittedPeer:
         assert heard.is_quiet()
 
     def test_is_judged_on_a_socket_that_does_not_block(self, mesh: Mesh, prod_ca: CA, heard: Heard) -> None:
-        with unverified(mesh.server_context(), prod_ca.issue(PATH)) as (tls, visit):
-            tls.setblocking(False)
-            received, waits = b"", 0
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        context = mesh.server_context()
+        with (
+            theirs,
+            ThreadPoolExecutor(1) as pool,
+            context.wrap_socket(ours, server_side=True, do_handshake_on_connect=False) as tls,
+        ):
+            with pytest.raises(ssl.SSLWantReadError):
+                tls.recv(100)
+            client = pool.submit(_say_hello, theirs, stranger(prod_ca.issue(PATH)))
+            received = b""
             while not received:
-                try:
+                assert select.select([tls], [], [], TIMEOUT)[0]
+                with contextlib.suppress(ssl.SSLWantReadError):
                     received = tls.recv(100)
-                except ssl.SSLWantReadError:
-                    waits += 1
-                    assert select.select([tls], [], [], TIMEOUT)[0]
-            assert (received, waits > 0) == (HELLO, True)
+            assert received == HELLO
             tls.send(b"served")
-            assert visit.result(TIMEOUT).answer == b"served"
+            assert client.result(TIMEOUT) == b"served"
         assert heard.reason() is Reason.ALLOWED
         assert heard.is_quiet()
 
@@ -330,6 +337,12 @@ def _reset() -> socket.socket:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         client.close()
         return plain
+
+
+def _say_hello(end: socket.socket, context: ssl.SSLContext) -> bytes:
+    with context.wrap_socket(end) as tls:
+        tls.sendall(HELLO)
+        return tls.recv(100)
 
 
 def _say_goodbye_to_tls(end: socket.socket, context: ssl.SSLContext) -> None:
