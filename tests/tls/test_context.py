@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ssl
+import threading
+import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -19,14 +22,17 @@ from meshid import (
     Reason,
     Revocations,
     TrustBundle,
+    X509Svid,
     peer_of,
 )
 from meshid.certificates import to_der
 from meshid.testing import CA
+from meshid.tls.keys import load_credentials
 from tls.wire import (
     HELLO,
     PATH,
     SERVERS,
+    TIMEOUT,
     Heard,
     Memory,
     Serving,
@@ -240,6 +246,29 @@ class TestGenerations:
         assert generation_of(context) is first
         context.set_alpn_protocols(["http/1.1"])
         assert generation_of(context) is not first
+
+    def test_threads_that_come_at_once_share_one(
+        self, mesh: Mesh, prod_ca: CA, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        context, built = mesh.server_context(), []
+        start = threading.Barrier(4, timeout=TIMEOUT)
+
+        def load_slowly(generation: ssl.SSLContext, own: X509Svid) -> None:
+            built.append(generation)
+            # Long enough for the others to come while it is being built.
+            time.sleep(0.05)
+            load_credentials(generation, own)
+
+        def come() -> ssl.SSLContext:
+            start.wait()
+            return generation_of(context)
+
+        monkeypatch.setattr("meshid.tls.context.load_credentials", load_slowly)
+        mesh.publish(credentials=credentials(prod_ca))
+        with ThreadPoolExecutor(4) as pool:
+            found = [pool.submit(come) for _ in range(4)]
+            assert [each.result(TIMEOUT) for each in found] == built * 4
+        assert len(built) == 1
 
     def test_a_mesh_that_loses_its_credentials_makes_no_more_connections(
         self, mesh: Mesh, prod_ca: CA
