@@ -239,13 +239,14 @@ class Door:
         if not audit.wants(self._sink, allowed=decision.allowed):
             return decision
         try:
+            own_name = snapshot.name
             event = audit.AuditEvent(
                 time=self._clock(),
                 call=call,
                 decision=decision,
                 role=question.role,
                 fingerprint=fingerprint(chain[0]) if chain else None,
-                local_name=str(snapshot.name) if snapshot.name else None,
+                local_name=str(own_name) if own_name else None,
                 environment=snapshot.policy.environment.name if snapshot.policy else None,
                 generation=snapshot.generation,
             )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
 import socket
 import ssl
 import threading
@@ -18,8 +17,6 @@ from meshid.cli.demo.clients import CLOSED, Client, Knock, ReturningClient, kind
 from meshid.testing import CA, Issued
 
 PROD = CA("prod.example.org")
-
-pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="there is no openssl command here")
 
 
 @contextlib.contextmanager

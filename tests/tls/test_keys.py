@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import ssl
 import tempfile
 from collections.abc import Callable
@@ -17,8 +16,6 @@ from meshid import Mesh, X509Svid
 from meshid.testing import CA
 from meshid.tls import keys
 from tls.wire import PATH, Memory, mesh_of, stranger
-
-HAS_MEMORY_FILES = hasattr(os, "memfd_create")
 
 Make = Callable[[], CertificateIssuerPrivateKeyTypes]
 
@@ -35,8 +32,6 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_pat
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     if request.param == "disk":
         monkeypatch.setattr(keys, "_HAS_MEMORY_FILES", False)
-    elif not HAS_MEMORY_FILES:
-        pytest.skip("this system has no files in memory")
     return str(request.param)
 
 
@@ -117,7 +112,6 @@ class TestOnADisk:
         assert directory_mode & 0o777 == 0o700
 
 
-@pytest.mark.skipif(not HAS_MEMORY_FILES, reason="this system has no files in memory")
 def test_no_key_touches_a_disk_that_need_not(
     prod_ca: CA, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
