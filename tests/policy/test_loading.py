@@ -239,7 +239,7 @@ def test_what_is_in_a_list_twice_counts_once() -> None:
     twice = with_rule(**{"from": ["/a", "/b", "/a"]}, to=["t", "t"], http=["GET /x", "GET /x"])
     once = with_rule(**{"from": ["/a", "/b"]}, to=["t"], http=["GET /x"])
     read = [Policy.from_json(json.dumps(document), environment="prod") for document in (twice, once)]
-    assert read[0].rules == read[1].rules
+    assert read[0] == read[1]
 
 
 def test_the_text_of_the_error_lists_a_line_each_and_not_without_end() -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
@@ -209,16 +209,18 @@ class _Reader:
         table = self._table(value, where, _ENVIRONMENT_KEYS)
         if table is None:
             return None
-        own = self._parsed(table, where, "trust_domains", TrustDomain.parse)
-        others = self._parsed(table, where, "federates_with", TrustDomain.parse, required=False)
-        for domain, place in own.items():
-            if (owner := self.owners.setdefault(domain, name)) != name:
-                what = f"{domain} belongs to environment {quote(owner)} already"
-                self._fail(place, f"{what}; each environment needs its own")
-        for domain, place in others.items():
-            if domain in own:
-                self._fail(place, f"{domain} is this environment's own already")
-        return Environment(name, tuple(own), tuple(others)) if own else None
+        own = self._parsed(table, where, "trust_domains", lambda text: self._own_domain(text, name))
+        others = self._parsed(
+            table, where, "federates_with", lambda text: _other_domain(text, own), required=False
+        )
+        return Environment(name, tuple(dict.fromkeys(own)), tuple(dict.fromkeys(others))) if own else None
+
+    def _own_domain(self, text: str, environment: str) -> TrustDomain:
+        domain = TrustDomain.parse(text)
+        if (owner := self.owners.setdefault(domain, environment)) != environment:
+            msg = f"{domain} belongs to environment {quote(owner)} already; each environment needs its own"
+            raise InvalidSpiffeId(msg)
+        return domain
 
     # -- Rules ----------------------------------------------------------------
 
@@ -239,10 +241,11 @@ class _Reader:
             id=self._id(table, where),
             effect=effect,
             why=self._why(table, where),
-            sources=tuple(self._parsed(table, where, "from", lambda text: _source(text, environment))),
-            targets=tuple(self._parsed(table, where, "to", _target)),
-            http=tuple(self._parsed(table, where, "http", _http, required=False)),
+            sources=self._parsed(table, where, "from", lambda text: _source(text, environment)),
+            targets=self._parsed(table, where, "to", _target),
+            http=self._parsed(table, where, "http", _http, required=False),
             observe=self._flag(table, where, "observe"),
+            place=where,
         )
 
     def _id(self, table: Mapping[str, Any], where: str) -> str:
@@ -292,26 +295,21 @@ class _Reader:
         parse: Callable[[str], _T],
         *,
         required: bool = True,
-    ) -> dict[_T, str]:
-        """Return what is in a list, each with the place where it was first."""
+    ) -> tuple[_T, ...]:
         where = _below(where, key)
         value = table.get(key)
         if value is None and key not in table:
             if required:
                 self._fail(where, 'is missing; write a list of strings, such as ["..."]')
-            return {}
+            return ()
         if isinstance(value, str):
             self._fail(where, f"must be a list: write [{json.dumps(value[:64])}]")
-            return {}
+            return ()
         if not isinstance(value, list) or not value:
             self._fail(where, f"must be a list of strings, not {_kind(value)}")
-            return {}
-        found: dict[_T, str] = {}
-        for number, item in enumerate(value):
-            place = f"{where}[{number}]"
-            if (parsed := self._item(item, place, parse)) is not None:
-                found.setdefault(parsed, place)
-        return found
+            return ()
+        read = [self._item(item, f"{where}[{number}]", parse) for number, item in enumerate(value)]
+        return tuple(item for item in read if item is not None)
 
     def _item(self, item: object, where: str, parse: Callable[[str], _T]) -> _T | None:
         if not isinstance(item, str):
@@ -347,6 +345,14 @@ def _kind(value: object) -> str:
         case _:
             name = "a date or time"
     return name
+
+
+def _other_domain(text: str, own: Collection[TrustDomain]) -> TrustDomain:
+    domain = TrustDomain.parse(text)
+    if domain in own:
+        msg = f"{domain} is this environment's own already"
+        raise InvalidSpiffeId(msg)
+    return domain
 
 
 def _source(text: str, environment: Environment | None) -> PeerPattern:

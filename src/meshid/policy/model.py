@@ -66,6 +66,7 @@ class Rule:
         targets: What they want to reach (``to``).
         http: The requests that it is about; all, if there is none.
         observe: Whether it decides nothing and only records what it would have decided.
+        place: Where it stands in its file, such as ``allow[3]``; for people, like ``why``.
     """
 
     id: str
@@ -75,6 +76,7 @@ class Rule:
     targets: tuple[Pattern, ...]
     http: tuple[HttpCondition, ...] = ()
     observe: bool = False
+    place: str = ""
 
     def is_about(self, spiffe_id: SpiffeId, target: str, own: tuple[TrustDomain, ...]) -> bool:
         """Tell whether it is about this peer and target, whatever the request."""

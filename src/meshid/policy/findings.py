@@ -1,0 +1,46 @@
+"""What lint says: one finding each, with its place in the file."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import attrs
+
+
+class FindingKind(StrEnum):
+    """What is wrong with a policy that can be loaded."""
+
+    NEVER_MATCHES = "never_matches"
+    SWALLOWED = "swallowed"
+    POINTLESS = "pointless"
+    WIDE = "wide"
+    UNUSED_FEDERATION = "unused_federation"
+    LOOKALIKE = "lookalike"
+    NO_WHY = "no_why"
+
+    @property
+    def is_warning(self) -> bool:
+        """Whether the policy means what it says, and people only miss something."""
+        return self is FindingKind.NO_WHY
+
+
+@attrs.frozen
+class Finding:
+    """One thing in a policy that is probably not meant.
+
+    Attributes:
+        kind: What it is.
+        where: Its place in the file, such as ``allow[3].from[0]``.
+        rule: The id of the rule; None if it is about no rule.
+        what: What is wrong and what would be right, in a sentence.
+    """
+
+    kind: FindingKind
+    where: str
+    rule: str | None
+    what: str
+
+    def __str__(self) -> str:
+        """Return the place, the rule and the sentence."""
+        rule = f' (rule "{self.rule}")' if self.rule else ""
+        return f"{self.where}{rule}: {self.what}"
