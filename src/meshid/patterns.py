@@ -47,6 +47,7 @@ over it as over a value.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from itertools import groupby
 from typing import Self, TypeVar
 from unicodedata import category
@@ -54,6 +55,7 @@ from unicodedata import category
 import attrs
 
 from meshid.errors import InvalidPattern
+from meshid.globs import Glob, fits, glob_of, meets
 from meshid.text import quote
 
 MAX_PATTERN_LENGTH = 2048
@@ -62,10 +64,7 @@ MAX_PATTERN_LENGTH = 2048
 MAX_WILDCARDS = 32
 """Wildcards of a pattern: more than a person can follow; each may cost a pass over a long value."""
 
-_Glob = tuple[str, ...]
-"""A segment, split at each `*`; of one part, if it has none."""
-
-_Block = tuple[_Glob, ...]
+_Block = tuple[Glob, ...]
 _Item = TypeVar("_Item")
 
 
@@ -86,14 +85,13 @@ class Pattern:
 
     text: str = attrs.field(eq=False)
     segments: tuple[str, ...] = attrs.field(init=False)
-    _chain: _Chain = attrs.field(init=False, eq=False, repr=False)
 
     @segments.default
     def _read_segments(self) -> tuple[str, ...]:
         return _read(self.text)
 
-    @_chain.default
-    def _read_chain(self) -> _Chain:
+    @cached_property
+    def _chain(self) -> _Chain:
         return _Chain.of(self.segments)
 
     @classmethod
@@ -113,12 +111,12 @@ class Pattern:
     def matches(self, value: str) -> bool:
         """Tell whether the whole of *value* is in the set, exactly and case-sensitively."""
         segments = tuple(value.removeprefix("/").split("/")) if value else ()
-        return segments == self.segments if self.is_literal else self._chain.lies_over(segments, _fits)
+        return segments == self.segments if self.is_literal else self._chain.lies_over(segments, _fits_item)
 
     def contains(self, other: Pattern) -> bool:
         """Tell whether this pattern matches every value that *other* matches."""
         items = [None if segment == "**" else segment for segment in other.segments]
-        return self._chain.lies_over(items, _fits)
+        return self._chain.lies_over(items, _fits_item)
 
     def intersects(self, other: Pattern) -> bool:
         """Tell whether some value is matched by this pattern and by *other*."""
@@ -138,7 +136,8 @@ def _read(text: str) -> tuple[str, ...]:
         raise InvalidPattern(msg)
     if len(text) > MAX_PATTERN_LENGTH:
         raise _fault(text, MAX_PATTERN_LENGTH, f"a pattern has at most {MAX_PATTERN_LENGTH} characters")
-    for at, character in enumerate(text):
+    suspects = () if text.isascii() and text.isprintable() else enumerate(text)
+    for at, character in suspects:
         if category(character) in {"Cc", "Cs"}:
             raise _fault(text, at, f"remove {character!a}, a control character or a lone surrogate")
     segments = tuple(text.removeprefix("/").split("/"))
@@ -190,10 +189,10 @@ class _Chain:
                 gaps.append(texts.count("*"))
                 blocks.append(())
             else:
-                blocks[-1] += tuple(tuple(text.split("*")) for text in texts)
+                blocks[-1] += tuple(map(glob_of, texts))
         return cls(tuple(blocks), tuple(gaps))
 
-    def lies_over(self, items: Sequence[_Item], agree: Callable[[_Glob, _Item], bool]) -> bool:
+    def lies_over(self, items: Sequence[_Item], agree: Callable[[Glob, _Item], bool]) -> bool:
         if not self.gaps:
             return len(self.blocks[0]) == len(items) and _lies_at(self.blocks[0], items, 0, agree)
         first, *between, last = self.blocks
@@ -209,20 +208,20 @@ class _Chain:
 
     def meets(self, other: _Chain) -> bool:
         if not other.gaps:
-            return self.lies_over(other.blocks[0], _meets)
+            return self.lies_over(other.blocks[0], meets)
         if not self.gaps:
-            return other.lies_over(self.blocks[0], _meets)
-        return all(map(_meets, self.blocks[0], other.blocks[0])) and all(
-            map(_meets, reversed(self.blocks[-1]), reversed(other.blocks[-1]))
+            return other.lies_over(self.blocks[0], meets)
+        return all(map(meets, self.blocks[0], other.blocks[0])) and all(
+            map(meets, reversed(self.blocks[-1]), reversed(other.blocks[-1]))
         )
 
 
-def _lies_at(block: _Block, items: Sequence[_Item], at: int, agree: Callable[[_Glob, _Item], bool]) -> bool:
+def _lies_at(block: _Block, items: Sequence[_Item], at: int, agree: Callable[[Glob, _Item], bool]) -> bool:
     return all(map(agree, block, items[at : at + len(block)]))
 
 
 def _find(
-    block: _Block, items: Sequence[_Item], at: int, end: int, agree: Callable[[_Glob, _Item], bool]
+    block: _Block, items: Sequence[_Item], at: int, end: int, agree: Callable[[Glob, _Item], bool]
 ) -> int:
     places = range(at, end - len(block) + 1)
     return next((place for place in places if _lies_at(block, items, place, agree)), -1)
@@ -236,26 +235,6 @@ def _after(items: Sequence[object], at: int, count: int) -> int:
     return at + count
 
 
-def _fits(glob: _Glob, text: str | None) -> bool:
-    """Tell whether a segment matches *text*; None, the `**` of another pattern, fits no segment."""
-    if text is None or len(glob) == 1:
-        return glob[0] == text
-    first, *between, last = glob
-    at, end = len(first), len(text) - len(last)
-    if at > end or not (text.startswith(first) and text.endswith(last)):
-        return False
-    for part in between:
-        found = text.find(part, at, end)
-        if found < 0:
-            return False
-        at = found + len(part)
-    return True
-
-
-def _meets(one: _Glob, two: _Glob) -> bool:
-    if len(two) == 1:
-        return _fits(one, two[0])
-    if len(one) == 1:
-        return _fits(two, one[0])
-    begins = one[0].startswith(two[0]) or two[0].startswith(one[0])
-    return begins and (one[-1].endswith(two[-1]) or two[-1].endswith(one[-1]))
+def _fits_item(glob: Glob, text: str | None) -> bool:
+    # None, the `**` of another pattern, fits no segment.
+    return text is not None and fits(glob, text)
