@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from meshid.errors import InvalidPattern
 from meshid.names import SpiffeId, TrustDomain
-from meshid.peer_patterns import PeerPattern
+from meshid.peer_patterns import PEER, PeerPattern
 
 PROD, DEV = TrustDomain("prod.example.org"), TrustDomain("dev.example.org")
 API = SpiffeId(PROD, "/ns/pay/sa/api")
@@ -39,24 +41,46 @@ def test_a_pattern_is_read_and_written_as_it_is(text: str, trust_domain: TrustDo
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        pytest.param("", "must begin with '/' or 'spiffe://': write '/'?", id="nothing"),
-        pytest.param("ns/pay", "must begin with '/' or 'spiffe://': write '/ns/pay'?", id="no slash"),
-        pytest.param("**", "write '/**'?", id="no slash before a wildcard"),
-        pytest.param("SPIFFE://prod/a", "must begin with", id="upper-case scheme"),
-        pytest.param("https://prod/a", "must begin with", id="another scheme"),
-        pytest.param("*://prod/a", "must begin with", id="any scheme"),
+        pytest.param("", "'' must begin with '/' or 'spiffe://'", id="nothing"),
+        pytest.param("ns/pay", "must begin with '/' or 'spiffe://': write '/ns/pay'", id="no slash"),
+        pytest.param(" /ns/pay ", ": write '/ns/pay'", id="spaces around it"),
+        pytest.param("**", ": write '/**'", id="no slash before a wildcard"),
+        pytest.param("SPIFFE://prod/a", ": write 'spiffe://prod/a'", id="upper-case scheme"),
+        pytest.param("SPIFFE://Prod/A", ": write 'spiffe://prod/A'", id="upper-case scheme and trust domain"),
+        pytest.param("spiffe:/prod/a", ": write 'spiffe://prod/a'", id="scheme with one slash"),
+        pytest.param("spiffe:prod/a", ": write 'spiffe://prod/a'", id="scheme without slashes"),
+        pytest.param("spiffe//prod/a", ": write 'spiffe://prod/a'", id="scheme without a colon"),
+        pytest.param("spiffe:", "'spiffe:' must begin with '/' or 'spiffe://'", id="only a scheme"),
+        pytest.param(
+            "cluster.local/ns/pay",
+            ": write '/cluster.local/ns/pay' or 'spiffe://cluster.local/ns/pay'",
+            id="no scheme before a trust domain",
+        ),
+        pytest.param("https://prod/a", "must begin with '/' or 'spiffe://'", id="another scheme"),
+        pytest.param("Spiffe:///", "must begin with '/' or 'spiffe://'", id="only a scheme and slashes"),
+        pytest.param("*://prod/a", "must begin with '/' or 'spiffe://'", id="any scheme"),
         pytest.param(
             "spiffe://prod", "names no workload: write 'spiffe://prod/**' for all of them", id="no path"
         ),
-        pytest.param("spiffe://*/ns/pay", "a trust domain has no wildcards", id="any trust domain"),
+        pytest.param(
+            "spiffe://*/ns/pay", "a trust domain has no wildcards, name each", id="any trust domain"
+        ),
         pytest.param("spiffe://prod-*/ns/pay", "a trust domain has no wildcards", id="some trust domains"),
-        pytest.param("spiffe://Prod/ns/pay", "may hold only a-z", id="upper-case trust domain"),
-        pytest.param("spiffe:///ns/pay", "a trust domain name is missing", id="empty trust domain"),
+        pytest.param("spiffe://Prod/ns/pay", ": write 'spiffe://prod/ns/pay'", id="upper-case trust domain"),
+        pytest.param(
+            "spiffe:///ns/pay", "a trust domain name is missing: write '/ns/pay'", id="empty trust domain"
+        ),
         pytest.param("spiffe://prod:443/a", "may hold only a-z", id="port"),
-        pytest.param("/ns/pay/", "can never match a SPIFFE ID", id="slash at the end"),
-        pytest.param("/", "can never match a SPIFFE ID", id="only a slash"),
-        pytest.param("spiffe://prod/", "can never match a SPIFFE ID", id="trust domain and a slash"),
-        pytest.param("/ns/p y", "can never match a SPIFFE ID", id="space"),
+        pytest.param("/ns/pay/", "SPIFFE ID: it ends in '/': write '/ns/pay'", id="slash at the end"),
+        pytest.param("/", "it ends in '/': write '/**' for all of them", id="only a slash"),
+        pytest.param(
+            "spiffe://prod/", ": write 'spiffe://prod/**' for all of them", id="trust domain and a slash"
+        ),
+        pytest.param(
+            "/ns/p y",
+            "can never match a SPIFFE ID: segment 'p y' may hold only a-z, A-Z, 0-9, '.', '-', '_'",
+            id="space",
+        ),
         pytest.param("/ns/pay*?", "can never match a SPIFFE ID", id="query"),
         pytest.param("/ns/p%61y", "can never match a SPIFFE ID", id="percent"),
         pytest.param("/ns/{pay,ship}", "can never match a SPIFFE ID", id="braces"),
@@ -73,6 +97,27 @@ def test_what_could_never_match_is_refused(text: str, told: str) -> None:
         PeerPattern.parse(text)
     assert told in str(caught.value)
     assert str(caught.value).isascii()
+
+
+@pytest.mark.parametrize("text", ["a" * 2049, "a" * 50_000_000, " " * 50_000_000, "spiffe://" + "a/" * 9999])
+def test_nothing_is_suggested_for_what_is_too_long(text: str) -> None:
+    with pytest.raises(InvalidPattern) as caught:
+        PeerPattern.parse(text)
+    assert ": write" not in str(caught.value)
+    assert len(str(caught.value)) < 1000
+
+
+@given(st.text(max_size=20) | st.text("spiffeSPIFFE:/ab*. ", max_size=20))
+def test_what_is_suggested_is_a_pattern_but_for_its_wildcards(text: str) -> None:
+    try:
+        PeerPattern.parse(text)
+    except InvalidPattern as error:
+        _, found, meant = str(error).partition(": write ")
+        for each in re.findall(r"'([^']*)'", meant) if found else ():
+            assert PEER.fullmatch(each)
+            # What else is wrong with it is told next time.
+            if not {".", "**"} & set(re.findall(r"\.|\*\*", each)):
+                assert str(PeerPattern.parse(each)) == each
 
 
 def test_a_path_alone_means_ones_own_trust_domains_and_nothing_else() -> None:

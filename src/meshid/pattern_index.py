@@ -40,19 +40,22 @@ class _Node(Generic[_V]):
         self.globs = self.globs or _Globs()
         return self.globs.below(glob_of(segment))
 
-    def after(self, segment: str) -> Iterator[_Node[_V]]:
-        """Go down by a segment of a value."""
+    def go_down(self, segment: str, reached: dict[_Node[_V], None]) -> None:
+        """Add the nodes that a segment of a value leads to."""
         if self.is_deep:
-            yield self
-        if (node := self.literals.get(segment)) is not None:
-            yield node
+            _reach(self, reached)
+        if segment in self.literals:
+            _reach(self.literals[segment], reached)
         if self.globs is not None:
-            yield from self.globs.fitting(segment)
+            for node in self.globs.fitting(segment):
+                _reach(node, reached)
 
     def meeting(self, segment: str) -> Iterator[_Node[_V]]:
         """Go down by a segment of another pattern."""
         if "*" not in segment:
-            yield from self.after(segment)
+            reached: dict[_Node[_V], None] = {}
+            self.go_down(segment, reached)
+            yield from reached
             return
         glob = glob_of(segment)
         if self.is_deep:
@@ -121,12 +124,17 @@ class PatternIndex(Generic[_V]):
         """Return what is kept with the patterns that match *value*."""
         text = value.removeprefix("/")
         found = [self._literals[text]] if value and text in self._literals else []
-        if self._tree is not None:
-            nodes = _with_deep([self._tree])
-            for segment in text.split("/") if value else ():
-                nodes = _with_deep([below for node in nodes for below in node.after(segment)])
+        if self._tree is None:
+            return found
+        nodes: dict[_Node[_V], None] = {}
+        _reach(self._tree, nodes)
+        for segment in text.split("/") if value else ():
+            below: dict[_Node[_V], None] = {}
             for node in nodes:
-                found += node.values
+                node.go_down(segment, below)
+            nodes = below
+        for node in nodes:
+            found += node.values
         return found
 
     def meeting(self, pattern: Pattern) -> Iterator[_V]:
@@ -158,15 +166,11 @@ def _leaf(node: _Node[_V], segments: tuple[str, ...]) -> _Node[_V]:
     return node
 
 
-def _with_deep(nodes: list[_Node[_V]]) -> list[_Node[_V]]:
-    """Add what is reached without a segment, and drop what is reached twice."""
-    found = dict.fromkeys(nodes)
-    for node in nodes:
-        deep = node.deep
-        while deep is not None and deep not in found:
-            found[deep] = None
-            deep = deep.deep
-    return list(found)
+def _reach(node: _Node[_V] | None, reached: dict[_Node[_V], None]) -> None:
+    """Add a node and what is reached from it without a segment."""
+    while node is not None and node not in reached:
+        reached[node] = None
+        node = node.deep
 
 
 def _steps(node: _Node[_V], segments: tuple[str, ...], at: int) -> Iterator[tuple[_Node[_V], int]]:

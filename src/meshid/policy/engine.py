@@ -6,23 +6,23 @@ The rules of this room:
 - At the handshake there is no request. An allow rule with http conditions then matches
   nothing, and a deny rule with them matches whatever its `from` and `to` match; unless
   the caller promises to ask about each request: then both are left undecided.
-- What a peer can reach is worked out once and remembered, and so is the rule that misses
-  it by least; a policy never changes.
+- What a peer is told at a target is worked out once and remembered; a policy never changes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
 import attrs
 
 from meshid.decisions import Decision
 from meshid.errors import InvalidRequest
 from meshid.names import SpiffeId
-from meshid.policy.explain import Explanation, look_at_all, near_miss, nearest_rule
+from meshid.policy.explain import Explanation, look_at_all, near_miss
 from meshid.policy.loading import read_file, read_json, read_toml
+from meshid.policy.matcher import Candidates, Matcher
 from meshid.policy.model import Effect, Environment, Rule, RuleSet
 from meshid.policy.requests import REQUEST_FOLLOWS, Request, RequestLike, without_query
 from meshid.reasons import Reason
@@ -41,14 +41,24 @@ class Named(Protocol):
         """The name."""
 
 
-@attrs.frozen
-class _Prospects:
-    """What one peer can be told at one target."""
+class _Verdict(NamedTuple):
+    """A decision, but for whom and what it is about."""
 
-    rules: tuple[Rule, ...]
-    nearest: Rule | None
-    without_request: Decision
-    request_follows: Decision
+    reason: Reason
+    rule: Rule | None = None
+    observed: tuple[str, ...] = ()
+    detail: str = ""
+
+
+class _Prospects:
+    """What one peer can be told at one target; what does not hang on a request is worked out once."""
+
+    __slots__ = ("candidates", "request_follows", "without_request")
+
+    def __init__(self, candidates: Candidates) -> None:
+        self.candidates = candidates
+        self.without_request: Decision | None = None
+        self.request_follows: Decision | None = None
 
 
 @attrs.frozen(init=False, repr=False)
@@ -66,13 +76,15 @@ class Policy:
     rules: tuple[Rule, ...] = attrs.field(eq=False)
     observe: bool = attrs.field(eq=False)
     hash: str
+    _matcher: Matcher = attrs.field(eq=False)
     _prospects: Sieve[tuple[SpiffeId, str], _Prospects] = attrs.field(
         init=False, eq=False, factory=lambda: Sieve(REMEMBERED)
     )
 
     def __init__(self, rules: RuleSet) -> None:
         """Take the rules of a file, from `load`, `from_toml` or `from_json`."""
-        self.__attrs_init__(rules.environment, rules.rules, rules.observe, rules.hash())
+        matcher = Matcher(rules.rules, rules.environment.trust_domains)
+        self.__attrs_init__(rules.environment, rules.rules, rules.observe, rules.hash(), matcher)
 
     @classmethod
     def load(cls, path: str | Path, environment: str) -> Self:
@@ -112,12 +124,21 @@ class Policy:
                 normalised safely is refused.
         """
         spiffe_id = peer if isinstance(peer, SpiffeId) else peer.spiffe_id
-        prospects = self._prospects.get((spiffe_id, target)) or self._look_ahead(spiffe_id, target)
+        prospects = self._prospects.get((spiffe_id, target))
+        if prospects is None:
+            prospects = _Prospects(self._matcher.about(spiffe_id, target))
+            self._prospects.put((spiffe_id, target), prospects)
         if request is None:
+            if prospects.without_request is None:
+                matching = _without_request(prospects.candidates.rules)
+                prospects.without_request = self._answer(spiffe_id, target, None, matching)
             return prospects.without_request
         if request is REQUEST_FOLLOWS:
+            if prospects.request_follows is None:
+                matching = _before_requests(prospects.candidates.rules)
+                prospects.request_follows = self._answer(spiffe_id, target, REQUEST_FOLLOWS, matching)
             return prospects.request_follows
-        return self._decide_request(prospects, spiffe_id, target, request)
+        return self._decide_request(prospects.candidates, spiffe_id, target, request)
 
     def explain(self, peer: Named | SpiffeId, target: str, request: RequestLike = None) -> Explanation:
         """Decide as `decide` does, and say of every rule why it matches or does not."""
@@ -133,72 +154,48 @@ class Policy:
         """Show the environment and the hash."""
         return f"<Policy {self.hash[:12]} for {self.environment.name}, {len(self.rules)} rules>"
 
-    def _look_ahead(self, spiffe_id: SpiffeId, target: str) -> _Prospects:
-        own = self.environment.trust_domains
-        rules = tuple(rule for rule in self.rules if rule.is_about(spiffe_id, target, own))
-        nearest = nearest_rule(self.rules, spiffe_id, target, self.environment)
-        prospects = _Prospects(
-            rules,
-            nearest,
-            self._answer(spiffe_id, target, None, _without_request(rules), nearest),
-            self._answer(spiffe_id, target, REQUEST_FOLLOWS, _before_requests(rules), nearest),
-        )
-        self._prospects.put((spiffe_id, target), prospects)
-        return prospects
-
     def _decide_request(
-        self, prospects: _Prospects, spiffe_id: SpiffeId, target: str, request: Request | str
+        self, candidates: Candidates, spiffe_id: SpiffeId, target: str, request: Request | str
     ) -> Decision:
         try:
             asked = Request.parse(request) if isinstance(request, str) else request
         except InvalidRequest as error:
-            refused = _decision(Reason.UNSAFE_REQUEST, detail=str(error))
-            return self._signed(refused, spiffe_id, target, quote(without_query(str(request))))
-        matching = [rule for rule in prospects.rules if rule.is_for(asked)]
-        return self._answer(spiffe_id, target, asked, matching, prospects.nearest)
+            verdict = _Verdict(Reason.UNSAFE_REQUEST, detail=str(error))
+            return self._decision(verdict, spiffe_id, target, quote(without_query(str(request))))
+        return self._answer(spiffe_id, target, asked, candidates.matching(asked))
 
     def _answer(
-        self,
-        spiffe_id: SpiffeId,
-        target: str,
-        request: RequestLike,
-        matching: list[Rule],
-        nearest: Rule | None,
+        self, spiffe_id: SpiffeId, target: str, request: RequestLike, matching: list[Rule]
     ) -> Decision:
-        decision = _judge([rule for rule in matching if not rule.observe], request)
-        if decision.reason is Reason.NO_RULE:
+        reason, rule = _judge([each for each in matching if not each.observe], request)
+        observed = sorted([str(each) for each in matching if each.observe])
+        detail = ""
+        if reason is Reason.NO_RULE:
+            nearest = self._matcher.nearest(spiffe_id, target)
             detail = near_miss(nearest, spiffe_id, target, request, self.environment)
-            decision = attrs.evolve(decision, detail=detail)
-        observed = tuple(sorted(str(rule) for rule in matching if rule.observe))
         shown = str(request) if isinstance(request, Request) else None
-        return self._signed(attrs.evolve(decision, observed=observed), spiffe_id, target, shown)
+        return self._decision(_Verdict(reason, rule, tuple(observed), detail), spiffe_id, target, shown)
 
-    def _signed(self, decision: Decision, spiffe_id: SpiffeId, target: str, request: str | None) -> Decision:
+    def _decision(self, verdict: _Verdict, spiffe_id: SpiffeId, target: str, request: str | None) -> Decision:
         """Add whom and what it is about; if the policy only observes, let everybody in."""
+        reason, rule, observed, detail = verdict
         if self.observe:
-            verdict = f"{'allow' if decision.allowed else 'deny'}: {decision.rule}"
-            would = verdict if decision.rule else str(decision.reason)
-            decision = _decision(
-                Reason.OBSERVED, observed=(would, *decision.observed), detail=decision.detail
-            )
-        return attrs.evolve(
-            decision, policy_hash=self.hash, name=str(spiffe_id), target=target, request=request
+            observed = (str(rule or reason), *observed)
+            reason, rule = Reason.OBSERVED, None
+        return Decision(
+            allowed=reason in _ADMITTING,
+            reason=reason,
+            rule=rule.id if rule else None,
+            policy_hash=self.hash,
+            name=str(spiffe_id),
+            target=target,
+            request=request,
+            observed=observed,
+            detail=detail,
         )
 
 
 _ADMITTING = frozenset({Reason.ALLOWED, Reason.REQUEST_AWAITED, Reason.OBSERVED})
-
-
-def _decision(
-    reason: Reason, *, rule: Rule | None = None, observed: tuple[str, ...] = (), detail: str = ""
-) -> Decision:
-    return Decision(
-        allowed=reason in _ADMITTING,
-        reason=reason,
-        rule=rule.id if rule else None,
-        observed=observed,
-        detail=detail,
-    )
 
 
 def _without_request(rules: Iterable[Rule]) -> list[Rule]:
@@ -209,13 +206,13 @@ def _before_requests(rules: Iterable[Rule]) -> list[Rule]:
     return [rule for rule in rules if not rule.http or rule.effect is Effect.ALLOW]
 
 
-def _judge(matching: list[Rule], request: RequestLike) -> Decision:
+def _judge(matching: list[Rule], request: RequestLike) -> tuple[Reason, Rule | None]:
     """Judge by the rules that match, sorted by id, so that the same one is named each time."""
     for rule in matching:
         if rule.effect is Effect.DENY:
-            return _decision(Reason.DENIED, rule=rule)
+            return Reason.DENIED, rule
     # With requests to come, a rule for all of them says more than one for some.
     certain = [rule for rule in matching if not rule.http] if request is REQUEST_FOLLOWS else matching
     if certain:
-        return _decision(Reason.ALLOWED, rule=certain[0])
-    return _decision(Reason.REQUEST_AWAITED if matching else Reason.NO_RULE, rule=next(iter(matching), None))
+        return Reason.ALLOWED, certain[0]
+    return (Reason.REQUEST_AWAITED, matching[0]) if matching else (Reason.NO_RULE, None)

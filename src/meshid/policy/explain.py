@@ -93,7 +93,7 @@ class Explanation:
         """
         if any(_has_a_say(look) for look in self.rules):
             return ()
-        near = [(_distance(look), look.rule.id, look) for look in self.rules if _could_allow(look.rule)]
+        near = [(_distance(look), look.rule.id, look) for look in self.rules if look.rule.could_allow]
         return tuple(look for distance, _, look in sorted(near)[:MAX_NEAREST] if distance < _NOT_NEAR)
 
     def __str__(self) -> str:
@@ -123,19 +123,6 @@ def look_at_all(
     return tuple(_look(rule, spiffe_id, target, request, environment) for rule in rules)
 
 
-def nearest_rule(
-    rules: Iterable[Rule], spiffe_id: SpiffeId, target: str, environment: Environment
-) -> Rule | None:
-    """Return the allow rule that misses by least, if one comes near."""
-    nearest, least = None, _NOT_NEAR
-    for rule in rules:
-        if _could_allow(rule):
-            distance = sum(_WEIGHTS[miss] for miss in _missed(rule, spiffe_id, target, environment))
-            if distance < least:
-                nearest, least = rule, distance
-    return nearest
-
-
 def near_miss(
     nearest: Rule | None,
     spiffe_id: SpiffeId,
@@ -148,10 +135,6 @@ def near_miss(
         return str(_look(nearest, spiffe_id, target, request, environment))
     foreign = _foreign(spiffe_id.trust_domain, environment)
     return f"no allow rule comes near {spiffe_id} at {quote(target)}{foreign}"
-
-
-def _could_allow(rule: Rule) -> bool:
-    return rule.effect is Effect.ALLOW and not rule.observe
 
 
 def _has_a_say(look: RuleLook) -> bool:

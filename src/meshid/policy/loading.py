@@ -1,51 +1,41 @@
-"""A file to rules: every mistake in it at once, each with its place and what would be right.
+"""A document to rules: every mistake in it at once, each with its place and what would be right.
 
 Nothing is coerced and nothing is ignored: an unknown key, a string where a list belongs
 or a pattern that could never match is an error, for each would make the policy mean
-something else than its author reads.
+something else than its author reads. No mistake is told as two: what hangs on a part
+that is wrong is not judged.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
-import tomllib
-from collections.abc import Callable, Collection, Mapping
-from difflib import get_close_matches
+from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Final, TypeVar
 
 from meshid.errors import InvalidPattern, InvalidPolicy, InvalidSpiffeId, Problem
 from meshid.names import TrustDomain
-from meshid.patterns import Pattern
-from meshid.peer_patterns import PeerPattern
-from meshid.policy.model import ANY_METHOD, Effect, Environment, HttpCondition, Rule, RuleSet
-from meshid.policy.requests import METHOD
+from meshid.policy import format as form
+from meshid.policy.documents import file_document, json_document, toml_document
+from meshid.policy.format import Flag, Key, ListedTables, Shape, Table, Text, Texts
+from meshid.policy.meanings import Known, condition, source, target, trust_domain
+from meshid.policy.model import Effect, Environment, Rule, RuleSet
+from meshid.policy.nearest import Nearest
 from meshid.text import quote, quote_all
-
-MAX_POLICY_BYTES = 64 * 1024 * 1024
-"""100 000 rules have about 20 MB; beyond that, somebody gave us the wrong file."""
 
 MAX_PROBLEMS = 1000
 """Problems that are collected; nobody reads on after that."""
 
-MAX_WHY = 1024
-"""Characters of a rule's ``why``."""
-
 _HUGE = 10**30
-
-_MAX_KEY_PARTS = 32
-_KEY_PART = r"""(?:[\w-]++|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')"""
-_LONG_KEY = re.compile(
-    rf"(?:^|[\[{{,])[ \t]*+(?:{_KEY_PART}[ \t]*+\.[ \t]*+){{{_MAX_KEY_PARTS}}}", re.ASCII | re.MULTILINE
-)
-
+_SHOWN_TEXT = 64
+_SHOWN_ENVIRONMENTS = 50
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.ASCII)
-_TOP_KEYS = ("version", "environments", "allow", "deny", "observe")
-_ENVIRONMENT_KEYS = ("trust_domains", "federates_with")
-_RULE_KEYS = ("id", "why", "from", "to", "http", "observe")
+_ABSENT: Final = object()
 
+_Fields = Mapping[str, object]
 _T = TypeVar("_T")
 
 
@@ -55,18 +45,7 @@ def read_file(path: Path, environment: str) -> RuleSet:
     Raises:
         InvalidPolicy: If it cannot be read, or with everything that is wrong in it.
     """
-    if path.suffix not in _READERS:
-        msg = f"{quote(str(path))} must end in .toml or .json"
-        raise _invalid(msg)
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_POLICY_BYTES + 1)
-    # A NUL in the path is a ValueError.
-    except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else quote(str(error))
-        msg = f"{quote(str(path))} cannot be read: {why}"
-        raise _invalid(msg) from error
-    return _read(_READERS[path.suffix], data, environment)
+    return _Reader(environment).rule_set(file_document(path))
 
 
 def read_toml(text: str, environment: str) -> RuleSet:
@@ -75,7 +54,7 @@ def read_toml(text: str, environment: str) -> RuleSet:
     Raises:
         InvalidPolicy: With everything that is wrong in it.
     """
-    return _read(_toml, text, environment)
+    return _Reader(environment).rule_set(toml_document(text))
 
 
 def read_json(text: str | bytes, environment: str) -> RuleSet:
@@ -84,65 +63,7 @@ def read_json(text: str | bytes, environment: str) -> RuleSet:
     Raises:
         InvalidPolicy: With everything that is wrong in it.
     """
-    return _read(_json, text, environment)
-
-
-def _read(parse: Callable[[str], object], data: str | bytes, environment: str) -> RuleSet:
-    if len(data) > MAX_POLICY_BYTES:
-        msg = f"it is larger than {MAX_POLICY_BYTES} bytes"
-        raise _invalid(msg)
-    try:
-        document = parse(_text(data))
-    except RecursionError as error:
-        msg = "it is nested too deeply"
-        raise _invalid(msg) from error
-    # Syntax, and integers of absurd length.
-    except ValueError as error:
-        msg = f"it cannot be parsed: {quote(str(error))}"
-        raise _invalid(msg) from error
-    return _Reader(environment).rule_set(document)
-
-
-def _text(data: str | bytes) -> str:
-    try:
-        text = data.decode("utf-8") if isinstance(data, bytes) else data
-    except UnicodeDecodeError as error:
-        msg = f"it is not UTF-8, at byte {error.start}"
-        raise _invalid(msg) from error
-    if text.startswith("\ufeff"):
-        msg = "it begins with a byte order mark, which no editor shows; save it as UTF-8 without one"
-        raise _invalid(msg)
-    return text
-
-
-def _toml(text: str) -> object:
-    # tomllib takes time in the square of the parts of a dotted key.
-    if long := _LONG_KEY.search(text):
-        line = text.count("\n", 0, long.end()) + 1
-        msg = f"a key has more than {_MAX_KEY_PARTS} parts (at line {line})"
-        raise ValueError(msg)
-    return tomllib.loads(text)
-
-
-def _json(text: str) -> object:
-    return json.loads(text, object_pairs_hook=_unique)
-
-
-_READERS = {".toml": _toml, ".json": _json}
-
-
-def _invalid(what: str) -> InvalidPolicy:
-    return InvalidPolicy((Problem("", what),))
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in members:
-            msg = f"the key {quote(name)} occurs twice in one object"
-            raise ValueError(msg)
-        members[name] = value
-    return members
+    return _Reader(environment).rule_set(json_document(text))
 
 
 class _TooManyProblemsError(Exception):
@@ -157,6 +78,11 @@ class _Reader:
         self.problems: list[Problem] = []
         self.places: dict[str, str] = {}
         self.owners: dict[TrustDomain, str] = {}
+        self.nearest = Nearest()
+        # Many rules repeat each other's strings, and then share what these mean.
+        self.source = cache(source)
+        self.target = cache(target)
+        self.condition = cache(condition)
 
     def rule_set(self, document: object) -> RuleSet:
         try:
@@ -173,50 +99,58 @@ class _Reader:
             raise _TooManyProblemsError
 
     def _document(self, document: object) -> RuleSet | None:
-        top = self._table(document, "", _TOP_KEYS)
+        top = self._table(document, "", form.FILE)
         if top is None:
             return None
-        version = top.get("version")
-        if type(version) is not int or version != 1:
-            self._fail("version", f"must be 1, not {_kind(version)}; write: version = 1")
-        environments = self._environments(top.get("environments"))
-        environment = environments.get(self.chosen)
-        if environments and self.chosen not in top["environments"]:
-            known = quote_all(list(top["environments"]), limit=50)
-            self._fail("environments", f"there is no environment {quote(self.chosen)}; there are: {known}")
-        rules = [
-            rule
-            for effect in Effect
-            for number, table in enumerate(self._tables(top, effect))
-            if (rule := self._rule(table, effect, f"{effect}[{number}]", environment)) is not None
-        ]
-        observe = self._flag(top, "", "observe")
+        self._version(top)
+        environment = self._environments(top)
+        if environment:
+            self.source = cache(Known(environment, self.owners, self.nearest).source)
+        rules = [rule for effect, key in form.RULES.items() for rule in self._rules(top, key, effect)]
+        observe = self._flag(top, "", form.OBSERVE_ALL)
         if environment is None:
             return None
         return RuleSet(environment, tuple(sorted(rules, key=lambda rule: rule.id)), observe)
 
+    def _version(self, top: _Fields) -> None:
+        value, right = self._value(top, "", form.VERSION), form.VERSION.holds.value
+        # True and 1.0 equal 1.
+        if value is not _ABSENT and (type(value) is not int or value != right):
+            self._fail(form.VERSION.name, f"must be {right}, not {_kind(value)}; write: version = {right}")
+
     # -- Environments ---------------------------------------------------------
 
-    def _environments(self, value: object) -> dict[str, Environment]:
-        if not isinstance(value, dict) or not value:
-            self._fail("environments", f"must be tables [environments.NAME], not {_kind(value)}")
-            return {}
-        read = {name: self._environment(name, table) for name, table in value.items()}
-        return {name: environment for name, environment in read.items() if environment is not None}
+    def _environments(self, top: _Fields) -> Environment | None:
+        tables, where = self._value(top, "", form.ENVIRONMENTS), form.ENVIRONMENTS.name
+        if tables is _ABSENT:
+            return None
+        if not isinstance(tables, dict) or not tables:
+            self._fail(where, f"must be {form.ENVIRONMENTS.missing}, not {_kind(tables)}")
+            return None
+        read = {name: self._environment(name, table) for name, table in tables.items()}
+        if self.chosen not in read:
+            near = self.nearest.to(self.chosen, read)
+            hint = f"did you mean {quote(near)}? " if near else ""
+            known = quote_all(list(read), limit=_SHOWN_ENVIRONMENTS)
+            self._fail(where, f"there is no environment {quote(self.chosen)}; {hint}there are: {known}")
+        return read.get(self.chosen)
 
     def _environment(self, name: str, value: object) -> Environment | None:
-        where = _below("environments", name)
-        table = self._table(value, where, _ENVIRONMENT_KEYS)
+        """Read one environment; None if anything in it is wrong, for then no rule can be held against it."""
+        where, before = _below(form.ENVIRONMENTS.name, name), len(self.problems)
+        table = self._table(value, where, form.ENVIRONMENT)
         if table is None:
             return None
-        own = self._parsed(table, where, "trust_domains", lambda text: self._own_domain(text, name))
-        others = self._parsed(
-            table, where, "federates_with", lambda text: _other_domain(text, own), required=False
+        own = dict.fromkeys(
+            self._texts(table, where, form.TRUST_DOMAINS, lambda text: self._own_domain(text, name))
         )
-        return Environment(name, tuple(dict.fromkeys(own)), tuple(dict.fromkeys(others))) if own else None
+        others = self._texts(table, where, form.FEDERATES_WITH, lambda text: _other_domain(text, own))
+        if len(self.problems) > before:
+            return None
+        return Environment(name, tuple(own), tuple(dict.fromkeys(others)))
 
     def _own_domain(self, text: str, environment: str) -> TrustDomain:
-        domain = TrustDomain.parse(text)
+        domain = trust_domain(text)
         if (owner := self.owners.setdefault(domain, environment)) != environment:
             msg = f"{domain} belongs to environment {quote(owner)} already; each environment needs its own"
             raise InvalidSpiffeId(msg)
@@ -224,120 +158,135 @@ class _Reader:
 
     # -- Rules ----------------------------------------------------------------
 
-    def _tables(self, top: Mapping[str, Any], effect: Effect) -> list[Any]:
-        value = top.get(effect, [])
-        if isinstance(value, list):
-            return value
-        self._fail(str(effect), f"must be tables [[{effect}]], not {_kind(value)}")
-        return []
+    def _rules(self, top: _Fields, key: Key[ListedTables], effect: Effect) -> list[Rule]:
+        tables = top.get(key.name, [])
+        if not isinstance(tables, list):
+            self._fail(key.name, f"must be a list of tables (in TOML: [[{key.name}]]), not {_kind(tables)}")
+            return []
+        read = (self._rule(table, effect, f"{effect}[{number}]") for number, table in enumerate(tables))
+        return [rule for rule in read if rule is not None]
 
-    def _rule(
-        self, value: object, effect: Effect, where: str, environment: Environment | None
-    ) -> Rule | None:
-        table = self._table(value, where, _RULE_KEYS)
+    def _rule(self, value: object, effect: Effect, where: str) -> Rule | None:
+        table = self._table(value, where, form.RULE)
         if table is None:
             return None
         return Rule(
             id=self._id(table, where),
             effect=effect,
-            why=self._why(table, where),
-            sources=self._parsed(table, where, "from", lambda text: _source(text, environment)),
-            targets=self._parsed(table, where, "to", _target),
-            http=self._parsed(table, where, "http", _http, required=False),
-            observe=self._flag(table, where, "observe"),
+            why=self._text(table, where, form.WHY),
+            sources=self._texts(table, where, form.FROM, self.source),
+            targets=self._texts(table, where, form.TO, self.target),
+            http=self._texts(table, where, form.HTTP, self.condition),
+            observe=self._flag(table, where, form.OBSERVE),
             place=where,
         )
 
-    def _id(self, table: Mapping[str, Any], where: str) -> str:
-        value = table.get("id")
-        where = f"{where}.id"
-        if not isinstance(value, str) or not _ID.fullmatch(value):
-            shown = quote(value) if isinstance(value, str) else _kind(value)
-            self._fail(where, f"must be 1 to 64 of a-z, 0-9, '.', '_' and '-', not {shown}")
-            return ""
-        if value in self.places:
-            self._fail(where, f"{quote(value)} is the id of {self.places[value]} already")
-        self.places.setdefault(value, where.removesuffix(".id"))
+    def _id(self, table: _Fields, where: str) -> str:
+        value = self._text(table, where, form.ID)
+        if value and (first := self.places.setdefault(value, where)) != where:
+            what = f"{quote(value)} is the id of {first} already; give this rule another"
+            self._fail(_below(where, form.ID.name), what)
         return value
-
-    def _why(self, table: Mapping[str, Any], where: str) -> str:
-        value = table.get("why", "")
-        if isinstance(value, str) and len(value) <= MAX_WHY:
-            return value
-        shown = f"one of {len(value)}" if isinstance(value, str) else _kind(value)
-        self._fail(f"{where}.why", f"must be a string of at most {MAX_WHY} characters, not {shown}")
-        return ""
 
     # -- Values ---------------------------------------------------------------
 
-    def _table(self, value: object, where: str, known: tuple[str, ...]) -> Mapping[str, Any] | None:
+    def _table(self, value: object, where: str, table: Table) -> _Fields | None:
         if not isinstance(value, dict):
-            self._fail(where, f"must be a table, not {_kind(value)}")
+            self._fail(where, f"must be a table with {', '.join(table.needed)}, not {_kind(value)}")
             return None
-        for key in (key for key in value if key not in known):
-            near = get_close_matches(key[:64], known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
-            self._fail(_below(where, key), f"is unknown; {hint}")
+        for name in value:
+            if name not in table.names:
+                self._fail(_below(where, name), f"is unknown; {self._known_key(name, table)}")
         return value
 
-    def _flag(self, table: Mapping[str, Any], where: str, key: str) -> bool:
-        value = table.get(key, False)
+    def _known_key(self, name: str, table: Table) -> str:
+        if home := next((other.home for other in form.TABLES if name in other.names), None):
+            return f"it belongs {home}"
+        if near := self.nearest.to(name, table.names):
+            return f"did you mean {near!r}?"
+        return f"known: {', '.join(table.names)}"
+
+    def _value(self, table: _Fields, where: str, key: Key[Shape]) -> object:
+        value = table.get(key.name, _ABSENT)
+        if value is _ABSENT and key.missing:
+            self._fail(_below(where, key.name), f"is missing; write {key.missing}")
+        return value
+
+    def _flag(self, table: _Fields, where: str, key: Key[Flag]) -> bool:
+        value = table.get(key.name, False)
         if isinstance(value, bool):
             return value
-        self._fail(_below(where, key), f"must be true or false, not {_kind(value)}")
+        self._fail(_below(where, key.name), f"must be true or false, not {_kind(value)}")
         return False
 
-    def _parsed(
-        self,
-        table: Mapping[str, Any],
-        where: str,
-        key: str,
-        parse: Callable[[str], _T],
-        *,
-        required: bool = True,
-    ) -> tuple[_T, ...]:
-        where = _below(where, key)
-        value = table.get(key)
-        if value is None and key not in table:
-            if required:
-                self._fail(where, 'is missing; write a list of strings, such as ["..."]')
-            return ()
-        if isinstance(value, str):
-            self._fail(where, f"must be a list: write [{json.dumps(value[:64])}]")
-            return ()
-        if not isinstance(value, list) or not value:
-            self._fail(where, f"must be a list of strings, not {_kind(value)}")
-            return ()
-        read = [self._item(item, f"{where}[{number}]", parse) for number, item in enumerate(value)]
-        return tuple(item for item in read if item is not None)
+    def _text(self, table: _Fields, where: str, key: Key[Text]) -> str:
+        value, right = self._value(table, where, key), key.holds
+        if value is _ABSENT:
+            return ""
+        if isinstance(value, str) and right.accepts(value):
+            return value
+        what = f"must be {right.wanted}, not {_kind(value)}{_hint(value, right)}"
+        self._fail(_below(where, key.name), what)
+        return ""
 
-    def _item(self, item: object, where: str, parse: Callable[[str], _T]) -> _T | None:
-        if not isinstance(item, str):
-            self._fail(where, f"must be a string, not {_kind(item)}")
-            return None
-        try:
-            return parse(item)
-        except (InvalidPattern, InvalidSpiffeId) as error:
-            self._fail(where, str(error))
-            return None
+    def _texts(
+        self, table: _Fields, where: str, key: Key[Texts], parse: Callable[[str], _T]
+    ) -> tuple[_T, ...]:
+        items = self._value(table, where, key)
+        if items is _ABSENT:
+            return ()
+        if not isinstance(items, list) or not items:
+            self._fail(_below(where, key.name), _no_list(items, key))
+            return ()
+        read: list[_T] = []
+        for number, item in enumerate(items):
+            try:
+                read.append(parse(_string(item)))
+            except (InvalidPattern, InvalidSpiffeId) as error:
+                self._fail(f"{_below(where, key.name)}[{number}]", str(error))
+        return tuple(read)
 
 
 def _below(where: str, key: str) -> str:
-    shown = key if _BARE_KEY.fullmatch(key) else quote(key)
+    shown = key if _BARE_KEY.fullmatch(key) else quote(key, _SHOWN_TEXT)
     return f"{where}.{shown}" if where else shown
+
+
+def _string(item: object) -> str:
+    if not isinstance(item, str):
+        msg = f"must be a string, not {_kind(item)}"
+        raise InvalidPattern(msg)
+    return item
+
+
+def _no_list(value: object, key: Key[Texts]) -> str:
+    if isinstance(value, str):
+        as_it_is = f"write [{json.dumps(value)}]" if len(value) <= _SHOWN_TEXT else "put the string in [ ]"
+        return f"must be a list: {as_it_is}"
+    if value == []:
+        return f"is empty; write {key.missing or 'at least one, or leave the key out'}"
+    return f"must be {key.missing or 'a list of strings'}, not {_kind(value)}"
+
+
+def _hint(value: object, right: Text) -> str:
+    """Tell what would be right, if only some characters are wrong."""
+    if right.form is None or not isinstance(value, str):
+        return ""
+    meant = re.sub(r"[^a-z0-9._-]+", "-", value[: right.longest].strip().lower()).strip("-._")
+    return f"; write {quote(meant)}" if right.accepts(meant) else ""
 
 
 def _kind(value: object) -> str:
     """Name a value as the author of the file would."""
     match value:
         case None:
-            name = "nothing"
+            name = "null"
         case bool():
             name = str(value).lower()
         case int() | float():
-            name = f"the number {value}" if abs(value) < _HUGE else "a huge number"
+            name = f"the number {value}" if abs(value) < _HUGE else _strange_number(value)
         case str():
-            name = f"the string {quote(value, 64)}"
+            name = f"the string {quote(value, _SHOWN_TEXT)}"
         case dict():
             name = "a table" if value else "an empty table"
         case list():
@@ -347,52 +296,15 @@ def _kind(value: object) -> str:
     return name
 
 
-def _other_domain(text: str, own: Collection[TrustDomain]) -> TrustDomain:
-    domain = TrustDomain.parse(text)
+def _strange_number(value: float) -> str:
+    if abs(value) == math.inf:
+        return "infinity"
+    return "a huge number" if abs(value) >= _HUGE else "NaN"
+
+
+def _other_domain(text: str, own: Mapping[TrustDomain, None]) -> TrustDomain:
+    domain = trust_domain(text)
     if domain in own:
-        msg = f"{domain} is this environment's own already"
+        msg = f"{domain} is this environment's own already; leave it out here"
         raise InvalidSpiffeId(msg)
     return domain
-
-
-def _source(text: str, environment: Environment | None) -> PeerPattern:
-    # Alone, it can only mean every path.
-    pattern = PeerPattern.parse("/**" if text == "**" else text)
-    domain = pattern.trust_domain
-    if domain is None or environment is None:
-        return pattern
-    known = (*environment.trust_domains, *environment.federates_with)
-    if domain not in known:
-        msg = (
-            f"environment {quote(environment.name)} neither has nor federates with {domain};"
-            f" it knows: {', '.join(map(str, known))}"
-        )
-        raise InvalidPattern(msg)
-    return pattern
-
-
-def _target(text: str) -> Pattern:
-    if text.startswith("/") or text.endswith("/"):
-        msg = f"a target neither begins nor ends with '/': write {quote(text.strip('/'))}"
-        raise InvalidPattern(msg)
-    if any(character.isspace() or not character.isprintable() for character in text):
-        msg = f"{quote(text)} has a character that no target can have"
-        raise InvalidPattern(msg)
-    return Pattern.parse(text)
-
-
-def _http(text: str) -> HttpCondition:
-    method, space, path = text.partition(" ")
-    if not space or not path.startswith("/"):
-        msg = f"{quote(text)} must be 'METHOD /path', such as 'GET /v1/**' or '* /health'"
-        raise InvalidPattern(msg)
-    if method != ANY_METHOD and (not METHOD.fullmatch(method) or method != method.upper()):
-        msg = f"{quote(method)} is not a method in upper case, nor '*' for any"
-        raise InvalidPattern(msg)
-    for character in "%?#;\\":
-        if character in path:
-            msg = (
-                f"{quote(text)}: no path that is judged has {character!r}; write it decoded, without a query"
-            )
-            raise InvalidPattern(msg)
-    return HttpCondition(method, Pattern.parse(path))

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 import attrs
 
-from meshid.names import SpiffeId, TrustDomain
+from meshid.names import TrustDomain
 from meshid.patterns import Pattern
 from meshid.peer_patterns import PeerPattern
 from meshid.policy.requests import Request
@@ -78,11 +78,10 @@ class Rule:
     observe: bool = False
     place: str = ""
 
-    def is_about(self, spiffe_id: SpiffeId, target: str, own: tuple[TrustDomain, ...]) -> bool:
-        """Tell whether it is about this peer and target, whatever the request."""
-        return any(each.matches(target) for each in self.targets) and any(
-            each.matches(spiffe_id, own) for each in self.sources
-        )
+    @property
+    def could_allow(self) -> bool:
+        """Whether it lets somebody in."""
+        return self.effect is Effect.ALLOW and not self.observe
 
     def is_for(self, request: Request) -> bool:
         """Tell whether it is about this request."""

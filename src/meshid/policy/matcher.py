@@ -1,0 +1,161 @@
+"""The rules, compiled: which are about a peer and a target, and which misses by least.
+
+What a question costs depends on the rules that it finds, not on how many there are: rules
+are found by the path of the peer, under it by its trust domain, under that by the target;
+and, for want of those, by the target alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+
+from meshid.names import SpiffeId, TrustDomain
+from meshid.pattern_index import PatternIndex
+from meshid.policy.model import ANY_METHOD, Rule
+from meshid.policy.requests import Request
+from meshid.sieve import Sieve
+
+_REMEMBERED = 1024
+"""Different answers that are remembered; peers with the same rules share one."""
+
+_MANY = 256
+"""Pairs of a source and a target up to which a rule is filed under each; else it costs too much memory."""
+
+
+class Candidates:
+    """The rules about a peer and a target, sorted by id; the request is still to be asked about."""
+
+    __slots__ = ("_by_path", "_for_all", "rules")
+
+    def __init__(self, rules: tuple[Rule, ...]) -> None:
+        """Keep the *rules*."""
+        self.rules = rules
+        self._for_all = [rule for rule in rules if not rule.http]
+        self._by_path: PatternIndex[list[tuple[str, Rule]]] | None = None
+
+    def matching(self, request: Request) -> list[Rule]:
+        """Return the rules that are for this request as well, sorted by id."""
+        if self._by_path is None:
+            self._by_path = _filed_by_path(self.rules)
+        found = {
+            rule.id: rule
+            for conditions in self._by_path.matching(request.path)
+            for method, rule in conditions
+            if method in {ANY_METHOD, request.method}
+        }
+        return sorted((*self._for_all, *found.values()), key=lambda rule: rule.id)
+
+
+def _filed_by_path(rules: Iterable[Rule]) -> PatternIndex[list[tuple[str, Rule]]]:
+    index: PatternIndex[list[tuple[str, Rule]]] = PatternIndex()
+    for rule in rules:
+        for condition in rule.http:
+            index.at(condition.path, list[tuple[str, Rule]]).append((condition.method, rule))
+    return index
+
+
+class _Targets:
+    """What rules say of the peers of one pattern; rules are told by their number."""
+
+    __slots__ = ("by_target", "first", "wide")
+
+    def __init__(self) -> None:
+        self.by_target: PatternIndex[list[int]] = PatternIndex()
+        self.wide: list[tuple[int, PatternIndex[None]]] = []
+        self.first: int | None = None
+
+    def matching(self, target: str) -> Iterator[int]:
+        for numbers in self.by_target.matching(target):
+            yield from numbers
+        for number, targets in self.wide:
+            if targets.matching(target):
+                yield number
+
+
+_ByDomain = dict[TrustDomain | None, _Targets]
+
+
+class Matcher:
+    """The rules of a policy, found by a peer and a target.
+
+    Args:
+        rules: The rules, sorted by id.
+        own: The trust domains that a pattern without one means.
+    """
+
+    def __init__(self, rules: tuple[Rule, ...], own: Collection[TrustDomain]) -> None:
+        """File each rule under each of its patterns."""
+        self._rules = rules
+        self._own = frozenset(own)
+        self._by_path: PatternIndex[_ByDomain] = PatternIndex()
+        self._by_target: PatternIndex[dict[TrustDomain | None, int]] = PatternIndex()
+        self._candidates: Sieve[tuple[int, ...], Candidates] = Sieve(_REMEMBERED)
+        for number, rule in enumerate(rules):
+            self._file(number, rule)
+
+    def about(self, spiffe_id: SpiffeId, target: str) -> Candidates:
+        """Return the rules about this peer and this target."""
+        domain = spiffe_id.trust_domain
+        numbers: set[int] = set()
+        for by_domain in self._by_path.matching(spiffe_id.path):
+            if domain in by_domain:
+                numbers.update(by_domain[domain].matching(target))
+            if None in by_domain and domain in self._own:
+                numbers.update(by_domain[None].matching(target))
+        found = tuple(sorted(numbers))
+        candidates = self._candidates.get(found)
+        if candidates is None:
+            candidates = Candidates(tuple(self._rules[number] for number in found))
+            self._candidates.put(found, candidates)
+        return candidates
+
+    def nearest(self, spiffe_id: SpiffeId, target: str) -> Rule | None:
+        """Return the allow rule that misses by least, if one comes near.
+
+        The trust domain weighs least: a name is nearer in another one than by another path.
+        The target comes next. Of rules that miss by the same, the first by id is meant.
+        """
+        keys = self._keys(spiffe_id.trust_domain)
+        paths = self._by_path.matching(spiffe_id.path)
+        ours = [targets for each in paths for key, targets in each.items() if key in keys]
+        foreign = [targets for each in paths for key, targets in each.items() if key not in keys]
+        at_target = self._by_target.matching(target)
+        for numbers in (
+            (number for each in ours for number in self._allowing(each, target)),
+            (number for each in foreign for number in self._allowing(each, target)),
+            (each.first for each in ours),
+            (each.first for each in foreign),
+            (each[key] for each in at_target for key in keys if key in each),
+            (number for each in at_target for number in each.values()),
+        ):
+            nearest = min((number for number in numbers if number is not None), default=None)
+            if nearest is not None:
+                return self._rules[nearest]
+        return None
+
+    def _allowing(self, targets: _Targets, target: str) -> Iterable[int]:
+        return (number for number in targets.matching(target) if self._rules[number].could_allow)
+
+    def _keys(self, domain: TrustDomain) -> tuple[TrustDomain | None, ...]:
+        return (domain, None) if domain in self._own else (domain,)
+
+    def _file(self, number: int, rule: Rule) -> None:
+        wide: PatternIndex[None] | None = None
+        if len(rule.sources) * len(rule.targets) > _MANY:
+            wide = PatternIndex()
+            for target in rule.targets:
+                wide.at(target, lambda: None)
+        for source in rule.sources:
+            targets = self._by_path.at(source.path, _ByDomain).setdefault(source.trust_domain, _Targets())
+            if rule.could_allow and targets.first is None:
+                targets.first = number
+            if wide is not None:
+                targets.wide.append((number, wide))
+                continue
+            for target in rule.targets:
+                targets.by_target.at(target, list[int]).append(number)
+        if rule.could_allow:
+            for target in rule.targets:
+                by_domain = self._by_target.at(target, dict[TrustDomain | None, int])
+                for domain in {source.trust_domain for source in rule.sources}:
+                    by_domain.setdefault(domain, number)

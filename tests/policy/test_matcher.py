@@ -1,0 +1,134 @@
+"""The compiled rules say what a reading of every rule says, and their number costs nothing."""
+
+from __future__ import annotations
+
+import json
+from itertools import product
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meshid.names import SpiffeId, TrustDomain
+from meshid.policy import REQUEST_FOLLOWS, Environment, Policy, Request
+from meshid.policy.explain import look_at_all
+from meshid.policy.loading import read_json
+from meshid.policy.matcher import Matcher
+from meshid.policy.model import Rule
+
+DOMAINS = ["prod.example.org", "old.example.org", "partner.example"]
+ENVIRONMENT = {"trust_domains": DOMAINS[:2], "federates_with": DOMAINS[2:]}
+SOURCES = st.one_of(
+    st.sampled_from(["/a", "/a/b", "/*/b", "/**", "/a/**", "/**/b", "/a*", "/a/*"]),
+    st.builds("spiffe://{}{}".format, st.sampled_from(DOMAINS), st.sampled_from(["/a", "/**", "/*/b"])),
+)
+TARGETS = st.sampled_from(["pay", "pay/card", "*", "**", "pay/*", "p*", "ship"])
+RULES = st.lists(
+    st.fixed_dictionaries(
+        {
+            "effect": st.sampled_from(["allow", "allow", "deny"]),
+            "from": st.lists(SOURCES, min_size=1, max_size=3),
+            "to": st.lists(TARGETS, min_size=1, max_size=3),
+            "observe": st.booleans(),
+        }
+    ),
+    max_size=6,
+)
+PEERS = [
+    SpiffeId.parse(f"spiffe://{domain}{path}")
+    for domain, path in product([*DOMAINS, "dev.example.org"], ["/a", "/a/b", "/c", "/c/b", "/ab"])
+]
+
+
+def rules_of(drawn: list[dict[str, Any]]) -> tuple[Environment, tuple[Rule, ...]]:
+    document: dict[str, Any] = {"version": 1, "environments": {"prod": ENVIRONMENT}, "allow": [], "deny": []}
+    for number, rule in enumerate(drawn):
+        values = {key: value for key, value in rule.items() if key != "effect"}
+        document[rule["effect"]].append({"id": f"r{number}", **values})
+    read = read_json(json.dumps(document), "prod")
+    return read.environment, read.rules
+
+
+def is_about(rule: Rule, peer: SpiffeId, target: str, own: tuple[TrustDomain, ...]) -> bool:
+    return any(each.matches(target) for each in rule.targets) and any(
+        each.matches(peer, own) for each in rule.sources
+    )
+
+
+@given(RULES, st.sampled_from(PEERS), st.sampled_from(["pay", "pay/card", "ship", "other"]))
+def test_it_finds_what_each_rule_alone_would_say(drawn: list[Any], peer: SpiffeId, target: str) -> None:
+    environment, rules = rules_of(drawn)
+    found = Matcher(rules, environment.trust_domains).about(peer, target).rules
+    assert found == tuple(rule for rule in rules if is_about(rule, peer, target, environment.trust_domains))
+
+
+@given(RULES, st.sampled_from(PEERS), st.sampled_from(["pay", "pay/card", "ship", "other"]))
+def test_the_nearest_is_the_one_that_misses_by_least(drawn: list[Any], peer: SpiffeId, target: str) -> None:
+    environment, rules = rules_of(drawn)
+    weights = {"trust domain": 1, "target": 2, "peer": 4}
+    looks = look_at_all(rules, peer, target, REQUEST_FOLLOWS, environment)
+    near = [
+        (distance, look.rule.id, look.rule)
+        for look in looks
+        if look.rule.could_allow and (distance := sum(weights[miss.by] for miss in look.misses)) < 6
+    ]
+    expected = min(near, key=lambda each: each[:2])[2] if near else None
+    assert Matcher(rules, environment.trust_domains).nearest(peer, target) == expected
+
+
+def policy_of(*rules: dict[str, object]) -> Policy:
+    document = {"version": 1, "environments": {"prod": ENVIRONMENT}, "allow": list(rules)}
+    return Policy.from_json(json.dumps(document), "prod")
+
+
+def test_a_rule_of_many_patterns_each_way_is_found_by_each_of_them() -> None:
+    sources, targets = [f"/peer-{n}" for n in range(300)], [f"target-{n}" for n in range(300)]
+    policy = policy_of(
+        {"id": "many", "from": sources, "to": targets}, {"id": "one", "from": ["/x"], "to": ["y"]}
+    )
+    peers = [SpiffeId.parse(f"spiffe://prod.example.org{path}") for path in (*sources, "/x", "/peer-300")]
+    allowed = {
+        (peer.path, target)
+        for peer, target in product(peers, [*targets[:3], "target-300", "y"])
+        if policy.decide(peer, target)
+    }
+    assert allowed == {*product(sources, targets[:3]), ("/x", "y")}
+
+
+@pytest.mark.parametrize("number", [0, 57, 99])
+def test_conditions_on_requests_are_found_among_many(number: int) -> None:
+    conditions = [f"GET /v1/thing-{n}" for n in range(100)]
+    rules = [
+        {"id": f"r{n}", "from": ["/a"], "to": ["t"], "http": [each]} for n, each in enumerate(conditions)
+    ]
+    policy = policy_of(*rules)
+    peer = SpiffeId.parse("spiffe://prod.example.org/a")
+    assert policy.decide(peer, "t", f"GET /v1/thing-{number}").rule == f"r{number}"
+    assert not policy.decide(peer, "t", f"POST /v1/thing-{number}")
+
+
+@given(
+    st.lists(
+        st.lists(st.sampled_from(["GET /a", "* /a", "GET /*", "PUT /**", "* /a/*"]), max_size=3), max_size=4
+    ),
+    st.sampled_from(["GET /a", "PUT /a", "GET /a/b", "PUT /b", "PATCH /"]),
+)
+def test_requests_are_found_as_each_rule_alone_would_say(http: list[list[str]], asked: str) -> None:
+    _, rules = rules_of(
+        [
+            {"effect": "allow", "from": ["/a"], "to": ["t"], "http": h}
+            if h
+            else {"effect": "allow", "from": ["/a"], "to": ["t"]}
+            for h in http
+        ]
+    )
+    candidates = Matcher(rules, [TrustDomain(DOMAINS[0])]).about(PEERS[0], "t")
+    request = Request.parse(asked)
+    assert candidates.matching(request) == [rule for rule in rules if rule.is_for(request)]
+
+
+def test_peers_with_the_same_rules_share_what_is_remembered() -> None:
+    environment, rules = rules_of([{"effect": "allow", "from": ["/**"], "to": ["t"]}])
+    matcher = Matcher(rules, environment.trust_domains)
+    assert matcher.about(PEERS[0], "t") is matcher.about(PEERS[1], "t")
