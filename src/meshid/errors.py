@@ -103,6 +103,10 @@ class InvalidPolicy(InvalidInput):
         return "\n".join(f"{self.file}: {line}" if self.file else line for line in lines)
 
 
+class PolicyTooComplex(InvalidInput):
+    """An exact answer about a policy would take too long; there is none, rather than a guess."""
+
+
 class NoPeer(MeshidError):
     """There is no admitted peer at the other end of this object."""
 

@@ -11,7 +11,7 @@ The rules of this room:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import NamedTuple, Protocol, Self
 
@@ -20,7 +20,11 @@ import attrs
 from meshid.decisions import Decision
 from meshid.errors import InvalidRequest
 from meshid.names import SpiffeId
+from meshid.patterns import Pattern
+from meshid.peer_patterns import PeerPattern
+from meshid.policy.analysis import Counterexample, PolicyDiff, Proof, compare, find_access, lint
 from meshid.policy.explain import Explanation, look_at_all, near_miss
+from meshid.policy.findings import Finding, FindingKind
 from meshid.policy.loading import read_file, read_json, read_toml
 from meshid.policy.matcher import Candidates, Matcher
 from meshid.policy.model import Effect, Environment, Rule, RuleSet
@@ -149,6 +153,49 @@ class Policy:
         except InvalidRequest:
             return Explanation(decision, ())
         return Explanation(decision, look_at_all(self.rules, spiffe_id, target, asked, self.environment))
+
+    def lint(self, *, ignore: Collection[FindingKind] = ()) -> list[Finding]:
+        """Return what is in the policy and is probably not meant, but for the kinds to *ignore*.
+
+        Raises:
+            PolicyTooComplex: If the rules are too entangled to tell.
+        """
+        return lint(self._rule_set, ignore)
+
+    def diff(self, other: Policy) -> PolicyDiff:
+        """Tell what changes for whom from this policy to *other*.
+
+        Two policies for one environment are compared name by name; of two environments,
+        each one's own peers are compared with the other's own.
+
+        Raises:
+            PolicyTooComplex: If the rules are too entangled to tell.
+        """
+        return compare(self._rule_set, other._rule_set)
+
+    def prove(self, never: PeerPattern | str, reach: Pattern | str = "**") -> Proof:
+        """Prove that no peer of *never* reaches any target of *reach*, or find the shortest counterexample.
+
+        Args:
+            never: A pattern of peers; without a trust domain, the environment's own.
+            reach: A pattern of targets.
+
+        Raises:
+            InvalidPattern: If one of them is no pattern.
+            PolicyTooComplex: If the rules are too entangled to tell.
+        """
+        peers = PeerPattern.parse(never) if isinstance(never, str) else never
+        targets = Pattern.parse(reach) if isinstance(reach, str) else reach
+        access = find_access(self._rule_set, peers, targets)
+        example = None
+        if access is not None:
+            decision = self.decide(access.spiffe_id, access.target, access.request)
+            example = Counterexample(access, decision)
+        return Proof(peers, targets, self.environment, self.hash, example)
+
+    @property
+    def _rule_set(self) -> RuleSet:
+        return RuleSet(self.environment, self.rules, self.observe)
 
     def __repr__(self) -> str:
         """Show the environment and the hash."""

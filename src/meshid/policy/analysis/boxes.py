@@ -1,0 +1,93 @@
+"""Rules as boxes: what a rule is about, one pattern of each kind at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from typing import TypeAlias
+
+import attrs
+
+from meshid.names import TrustDomain
+from meshid.pattern_index import PatternIndex
+from meshid.patterns import Pattern
+from meshid.policy.model import ANY_METHOD, Effect, Rule
+
+ANYTHING = Pattern.parse("/**")
+
+HANDSHAKE = ""
+"""In place of a method: there is no request."""
+
+Patterns: TypeAlias = tuple[Pattern, Pattern, Pattern]
+"""Of the path of a peer, of a target, of the path of a request."""
+
+
+@attrs.frozen
+class Box:
+    """All peers of one pattern, at all targets of one, with all requests of one condition.
+
+    Attributes:
+        rule: The rule that says something of them.
+        domain: The trust domain of the peers; None for the environment's own.
+        patterns: The three patterns.
+        method: The method of the requests; None if the rule asks for none.
+        at: Which entries of the rule's lists it is made of: of ``from``, ``to`` and ``http``.
+    """
+
+    rule: Rule
+    domain: TrustDomain | None
+    patterns: Patterns
+    method: str | None
+    at: tuple[int, int, int]
+
+    def is_of(self, domain: TrustDomain, own: Collection[TrustDomain], method: str) -> bool:
+        """Tell whether it holds peers of this trust domain and requests of this method."""
+        in_domain = domain in own if self.domain is None else domain == self.domain
+        return in_domain and self.is_for(method)
+
+    def is_for(self, method: str) -> bool:
+        """Tell whether it holds requests of this method.
+
+        At a handshake, a deny rule for some requests denies all, and an allow rule allows none.
+        """
+        if self.method is None:
+            return True
+        if method == HANDSHAKE:
+            return self.rule.effect is Effect.DENY
+        return self.method in {ANY_METHOD, method}
+
+    def seen_with(self, method: str) -> Patterns:
+        """Return the patterns; without a request, its path does not count."""
+        path, target, request = self.patterns
+        return (path, target, ANYTHING) if method == HANDSHAKE else (path, target, request)
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What makes two boxes hold the same."""
+        return (self.rule.effect, self.domain, self.patterns, self.method)
+
+
+def boxes_of(rule: Rule) -> Iterator[Box]:
+    """Take a rule apart."""
+    conditions: list[tuple[str | None, Pattern]] = [(each.method, each.path) for each in rule.http]
+    conditions = conditions or [(None, ANYTHING)]
+    for i, source in enumerate(rule.sources):
+        for j, target in enumerate(rule.targets):
+            for k, (method, request) in enumerate(conditions):
+                yield Box(rule, source.trust_domain, (source.path, target, request), method, (i, j, k))
+
+
+class BoxIndex:
+    """Boxes, found by what they have in common with a pattern of peers and one of targets."""
+
+    def __init__(self, boxes: Iterable[Box]) -> None:
+        """File the *boxes*."""
+        self._by_path: PatternIndex[PatternIndex[list[Box]]] = PatternIndex()
+        for box in boxes:
+            path, target, _ = box.patterns
+            self._by_path.at(path, PatternIndex[list[Box]]).at(target, list[Box]).append(box)
+
+    def meeting(self, path: Pattern, target: Pattern) -> Iterator[Box]:
+        """Yield the boxes that have a peer's path and a target in common with these."""
+        for by_target in self._by_path.meeting(path):
+            for boxes in by_target.meeting(target):
+                yield from boxes

@@ -1,0 +1,219 @@
+"""What changes for whom between two policies, exactly.
+
+Two policies for one environment are compared name by name. Of two environments, each one's
+own peers are compared with the other's own, for their names differ by intent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import attrs
+
+from meshid.names import TrustDomain
+from meshid.policy.analysis.boxes import Box, BoxIndex, boxes_of
+from meshid.policy.analysis.prove import cells
+from meshid.policy.analysis.regions import Access, Region, shortest_access
+from meshid.policy.model import Effect, RuleSet
+
+_FEW = 5
+
+
+@attrs.frozen
+class Change:
+    """What one rule lets some peers reach on one side of a comparison and nothing does on the other.
+
+    Attributes:
+        rule: The id of the allow rule.
+        peers: The pattern of the peers.
+        targets: The pattern of the targets.
+        requests: The condition on the requests, as ``"METHOD /path"``; None if there is none.
+        within: Of those, only what this deny rule refuses on the other side; None for all.
+        unless: What does not change, as ``"effect: rule-id"``: what was reached before as well,
+            and what is denied still.
+        example: The shortest access that changes.
+    """
+
+    rule: str
+    peers: str
+    targets: str
+    requests: str | None
+    within: str | None
+    unless: tuple[str, ...]
+    example: Access
+
+    def __str__(self) -> str:
+        """Return it as a line and its example."""
+        request = f" for {self.requests}" if self.requests else ""
+        within = f", where {self.within} refuses it on the other side" if self.within else ""
+        few = ", ".join(self.unless[:_FEW]) + (" ..." if len(self.unless) > _FEW else "")
+        unless = f", but for what is the same by {few}" if self.unless else ""
+        where = f"{self.peers} -> {self.targets}{request}"
+        return f'{where} (rule "{self.rule}"{within}{unless})\n      such as {self.example}'
+
+    def as_dict(self) -> dict[str, object]:
+        """Return it as plain data."""
+        return {
+            **attrs.asdict(self, recurse=False),
+            "unless": list(self.unless),
+            "example": self.example.as_dict(),
+        }
+
+
+@attrs.frozen
+class PolicyDiff:
+    """What changes from one policy to another.
+
+    Attributes:
+        gains: What is reached after, and was not before.
+        losses: What was reached before, and is not after.
+        observes: Whether each of the two policies, before and after, only observes: such a
+            policy lets every verified peer in, whatever its rules say; the rules are compared.
+        environments: The names of their environments.
+        hashes: Their hashes.
+    """
+
+    gains: tuple[Change, ...]
+    losses: tuple[Change, ...]
+    observes: tuple[bool, bool]
+    environments: tuple[str, str]
+    hashes: tuple[str, str]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing changes for anybody."""
+        return not (self.gains or self.losses) and self.observes[0] == self.observes[1]
+
+    def __str__(self) -> str:
+        """Return it for a person."""
+        before, after = self.environments
+        scope = (
+            f"in {before!r}" if before == after else f"from {before!r} to {after!r}, own peers as own peers"
+        )
+        lines = [f"{'nothing changes' if self.is_empty else 'changes'} {scope}"]
+        if self.observes[1] and not self.observes[0]:
+            lines.append("  the new policy only observes: it lets EVERY verified peer in")
+        if self.observes[0] and not self.observes[1]:
+            lines.append("  the old policy only observed: peers that no rule allows are refused from now on")
+        lines += [f"  + may reach:        {change}" for change in self.gains]
+        lines += [f"  - no longer reach:  {change}" for change in self.losses]
+        lines.append(f"  policy {self.hashes[0]} -> {self.hashes[1]}")
+        return "\n".join(lines)
+
+    def as_dict(self) -> dict[str, object]:
+        """Return it as plain data."""
+        return {
+            "empty": self.is_empty,
+            "gains": [change.as_dict() for change in self.gains],
+            "losses": [change.as_dict() for change in self.losses],
+            "observes": list(self.observes),
+            "environments": list(self.environments),
+            "policy_hashes": list(self.hashes),
+        }
+
+
+def compare(before: RuleSet, after: RuleSet) -> PolicyDiff:
+    """Compare what the rules of two policies allow.
+
+    Raises:
+        PolicyTooComplex: If the rules are too entangled to tell.
+    """
+    old, new = _Side(before), _Side(after)
+    return PolicyDiff(
+        gains=tuple(_changes(new, old)),
+        losses=tuple(_changes(old, new)),
+        observes=(before.observe, after.observe),
+        environments=(before.environment.name, after.environment.name),
+        hashes=(before.hash(), after.hash()),
+    )
+
+
+class _Side:
+    """One of the two policies."""
+
+    def __init__(self, rules: RuleSet) -> None:
+        self.environment = rules.environment
+        self.own = rules.environment.trust_domains
+        boxes = [box for rule in rules.rules if not rule.observe for box in boxes_of(rule)]
+        self.allowing = [box for box in boxes if box.rule.effect is Effect.ALLOW]
+        self.denying = {box.key for box in boxes if box.rule.effect is Effect.DENY}
+        self.known = {box.key for box in self.allowing}
+        self.allows = BoxIndex(self.allowing)
+        self.denies = BoxIndex(box for box in boxes if box.rule.effect is Effect.DENY)
+
+    def domains(self, box: Box) -> tuple[TrustDomain, ...]:
+        return self.own if box.domain is None else (box.domain,)
+
+    def names_as(self, other: _Side) -> bool:
+        """Tell whether each trust domain means the same to the rules of both sides."""
+        if self.environment.name == other.environment.name:
+            return set(self.own) == set(other.own)
+        return not (
+            set(self.environment.federates_with) & set(other.own)
+            or set(other.environment.federates_with) & set(self.own)
+        )
+
+    def as_named_by(self, other: _Side, domain: TrustDomain) -> TrustDomain:
+        """Return what a trust domain of the *other* side is called on this one."""
+        same = self.environment.name == other.environment.name
+        return domain if same or domain not in other.own else self.own[0]
+
+
+def _changes(side: _Side, other: _Side) -> Iterator[Change]:
+    """Yield what *side* allows and *other* does not."""
+    alike = side.names_as(other)
+    denied_alike = alike and side.denying == other.denying
+    for box in side.allowing:
+        # Most rules of most changes are the same on both sides.
+        if denied_alike and box.key in other.known:
+            continue
+        path, target, _ = box.patterns
+        comparison = _Comparison(side, other, box, list(side.denies.meeting(path, target)))
+        allowed_there = list(other.allows.meeting(path, target))
+        yield from comparison.change(None, allowed_there)
+        for deny in other.denies.meeting(path, target):
+            if allowed_there and not (alike and deny.key in side.denying):
+                yield from comparison.change(deny, [])
+
+
+@attrs.frozen
+class _Comparison:
+    """One box of what one side allows, and what the same side denies of it."""
+
+    side: _Side
+    other: _Side
+    box: Box
+    denied: list[Box]
+
+    def change(self, within: Box | None, allowed_there: list[Box]) -> Iterator[Change]:
+        """Yield what is in the box, *within* a deny of the other side if given, and not allowed there."""
+        involved = [*self.denied, *allowed_there, *([within] if within else [])]
+        regions: list[Region] = []
+        unless: set[str] = set()
+        for domain, method in cells(self.box, involved, self.side.domains(self.box), self.side.own):
+            there = self.other.as_named_by(self.side, domain)
+            if within is not None and not within.is_of(there, self.other.own, method):
+                continue
+            still = [each for each in self.denied if each.is_of(domain, self.side.own, method)]
+            already = [each for each in allowed_there if each.is_of(there, self.other.own, method)]
+            inside = [each.seen_with(method) for each in (self.box, within) if each is not None]
+            outside = [each.seen_with(method) for each in (*still, *already)]
+            region = Region(domain, method, tuple(inside), tuple(outside))
+            if not region.is_plainly_empty:
+                regions.append(region)
+                unless |= {str(each.rule) for each in (*still, *already)}
+        if (example := shortest_access(regions)) is not None:
+            yield self._told(within, tuple(sorted(unless)), example)
+
+    def _told(self, within: Box | None, unless: tuple[str, ...], example: Access) -> Change:
+        i, j, k = self.box.at
+        rule = self.box.rule
+        return Change(
+            rule=rule.id,
+            peers=str(rule.sources[i]),
+            targets=str(rule.targets[j]),
+            requests=str(rule.http[k]) if rule.http else None,
+            within=str(within.rule) if within else None,
+            unless=unless,
+            example=example,
+        )

@@ -1,0 +1,179 @@
+"""Lint: what is in a policy and is probably not meant.
+
+Whether a rule is pointless or swallowed is decided over all names, targets and requests.
+What looks like a typo is a guess, and said as one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+
+from meshid.names import TrustDomain
+from meshid.policy.analysis.boxes import ANYTHING, Box, BoxIndex, Patterns, boxes_of
+from meshid.policy.analysis.lookalikes import lookalikes
+from meshid.policy.analysis.prove import cells
+from meshid.policy.analysis.regions import Region, shortest_access
+from meshid.policy.findings import Finding, FindingKind
+from meshid.policy.model import Effect, Rule, RuleSet
+
+_LISTS = ("from", "to", "http")
+_FEW = 3
+
+
+def lint(rules: RuleSet, ignore: Collection[FindingKind] = ()) -> list[Finding]:
+    """Return the findings, but for those of the kinds to *ignore*, in the order of the file.
+
+    Raises:
+        PolicyTooComplex: If the rules are too entangled to tell.
+    """
+    found = [
+        *_unused_federations(rules),
+        *_Coverage(rules).findings(),
+        *(finding for rule in rules.rules for finding in (*_wide(rule, rules), *_without_why(rule))),
+        *lookalikes(rules.rules),
+    ]
+    kept = [finding for finding in found if finding.kind not in ignore]
+    order = {rule.id: number for number, rule in enumerate(sorted(rules.rules, key=_place))}
+    return sorted(kept, key=lambda finding: (order.get(finding.rule or "", -1), finding.where, finding.kind))
+
+
+def _place(rule: Rule) -> tuple[str, int]:
+    effect, _, number = rule.place.rstrip("]").partition("[")
+    return effect, int(number or 0)
+
+
+# -- Rules that do nothing -----------------------------------------------------
+
+
+class _Coverage:
+    """Which boxes of rules other boxes cover; what was found to do nothing covers nothing any more."""
+
+    def __init__(self, rules: RuleSet) -> None:
+        self._own = rules.environment.trust_domains
+        self._boxes = {rule.id: list(boxes_of(rule)) for rule in rules.rules if not rule.observe}
+        self._rules = [rule for rule in rules.rules if not rule.observe]
+        self._index = {
+            effect: BoxIndex(
+                box for rule in self._rules if rule.effect is effect for box in self._boxes[rule.id]
+            )
+            for effect in Effect
+        }
+        self._gone: set[tuple[str, tuple[int, int, int]]] = set()
+
+    def findings(self) -> Iterator[Finding]:
+        # The later of two that say the same is the one that could go.
+        for rule in sorted(self._rules, key=_place, reverse=True):
+            yield from self._of_rule(rule)
+
+    def _of_rule(self, rule: Rule) -> Iterator[Finding]:
+        boxes = self._boxes[rule.id]
+        if self._covered_by(boxes, []) is not None:
+            yield self._drop(
+                boxes, FindingKind.NEVER_MATCHES, rule.place, "it can never match: no SPIFFE ID is so long"
+            )
+            return
+        denied = self._covered_by(boxes, [Effect.DENY]) if rule.effect is Effect.ALLOW else None
+        if denied is not None:
+            words = f"it allows nothing: {_named(denied)} refuses everything that it allows"
+            yield self._drop(boxes, FindingKind.SWALLOWED, rule.place, words)
+            return
+        others = self._covered_by(boxes, _same_or_deny(rule))
+        if others is not None:
+            words = f"it is pointless: {_named(others)} says the same of everything that it is about"
+            yield self._drop(boxes, FindingKind.POINTLESS, rule.place, words)
+            return
+        yield from self._of_entries(rule, boxes)
+
+    def _of_entries(self, rule: Rule, boxes: list[Box]) -> Iterator[Finding]:
+        for kind, entries in enumerate((rule.sources, rule.targets, rule.http)):
+            for number in reversed(range(len(entries)) if len(entries) > 1 else ()):
+                of_entry = [box for box in boxes if box.at[kind] == number and not self._is_gone(box)]
+                others = self._covered_by(of_entry, _same_or_deny(rule))
+                if of_entry and others is not None:
+                    where = f"{rule.place}.{_LISTS[kind]}[{number}]"
+                    words = f"{str(entries[number])!r} is pointless: {_named(others)} says the same"
+                    yield self._drop(of_entry, FindingKind.POINTLESS, where, words)
+
+    def _drop(self, boxes: list[Box], kind: FindingKind, where: str, words: str) -> Finding:
+        self._gone |= {(box.rule.id, box.at) for box in boxes}
+        return Finding(kind, where, boxes[0].rule.id, words)
+
+    def _is_gone(self, box: Box) -> bool:
+        return (box.rule.id, box.at) in self._gone
+
+    def _covered_by(self, boxes: list[Box], effects: Iterable[Effect]) -> list[Rule] | None:
+        """Return the rules that cover all of the boxes; None if something is left."""
+        effects = tuple(effects)
+        covering: dict[str, Rule] = {}
+        mine = {box.at for box in boxes}
+        for box in boxes:
+            path, target, _ = box.patterns
+            others = [
+                each
+                for effect in effects
+                for each in self._index[effect].meeting(path, target)
+                if not self._is_gone(each) and not (each.rule is box.rule and each.at in mine)
+            ]
+            domains = self._own if box.domain is None else (box.domain,)
+            for domain, method in cells(box, others, domains, self._own):
+                outside = [each for each in others if each.is_of(domain, self._own, method)]
+                inside = box.seen_with(method)
+                region = Region(domain, method, (inside,), tuple(each.seen_with(method) for each in outside))
+                if shortest_access([region]) is not None:
+                    return None
+                whole = [each for each in outside if _holds(each, inside, method)]
+                covering |= {each.rule.id: each.rule for each in whole[:1] or outside}
+        return list(covering.values())
+
+
+def _holds(box: Box, inside: Patterns, method: str) -> bool:
+    return all(out.contains(one) for out, one in zip(box.seen_with(method), inside, strict=True))
+
+
+def _same_or_deny(rule: Rule) -> tuple[Effect, ...]:
+    return (Effect.DENY,) if rule.effect is Effect.DENY else (Effect.ALLOW, Effect.DENY)
+
+
+def _named(rules: list[Rule]) -> str:
+    ids = [f'{rule.effect} rule "{rule.id}"' for rule in rules]
+    few = ", ".join(ids[:_FEW]) + (f" and {len(ids) - _FEW} more" if len(ids) > _FEW else "")
+    return few if len(ids) == 1 else f"{few}, together,"
+
+
+# -- Rules that do too much ----------------------------------------------------
+
+
+def _wide(rule: Rule, rules: RuleSet) -> Iterator[Finding]:
+    if not rule.could_allow:
+        return
+    for number, source in enumerate(rule.sources):
+        if source.path.contains(ANYTHING):
+            where = f"{rule.place}.from[{number}]"
+            yield Finding(
+                FindingKind.WIDE, where, rule.id, f"it allows {_everybody(source.trust_domain, rules)}"
+            )
+    for number, target in enumerate(rule.targets):
+        if target.contains(ANYTHING):
+            words = "it allows every target; name those that are meant"
+            yield Finding(FindingKind.WIDE, f"{rule.place}.to[{number}]", rule.id, words)
+
+
+def _everybody(domain: TrustDomain | None, rules: RuleSet) -> str:
+    if domain in rules.environment.federates_with:
+        return f"every workload of {domain}, whoever they are; name those that are meant"
+    return "every workload of this environment; name those that are meant"
+
+
+def _unused_federations(rules: RuleSet) -> Iterator[Finding]:
+    named = {source.trust_domain for rule in rules.rules for source in rule.sources}
+    for number, domain in enumerate(rules.environment.federates_with):
+        if domain not in named:
+            where = f"environments.{rules.environment.name}.federates_with[{number}]"
+            words = f"no rule names {domain}: its peers reach nothing; remove it, or add a rule"
+            yield Finding(FindingKind.UNUSED_FEDERATION, where, None, words)
+
+
+def _without_why(rule: Rule) -> Iterator[Finding]:
+    if not rule.why:
+        words = 'nobody says what it is for; write why = "..."'
+        yield Finding(FindingKind.NO_WHY, rule.place, rule.id, words)
