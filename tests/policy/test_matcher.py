@@ -99,7 +99,7 @@ def test_a_rule_of_many_patterns_each_way_is_found_by_each_of_them() -> None:
 @pytest.mark.parametrize("number", [0, 57, 99])
 def test_conditions_on_requests_are_found_among_many(number: int) -> None:
     conditions = [f"GET /v1/thing-{n}" for n in range(100)]
-    rules = [
+    rules: list[dict[str, object]] = [
         {"id": f"r{n}", "from": ["/a"], "to": ["t"], "http": [each]} for n, each in enumerate(conditions)
     ]
     policy = policy_of(*rules)

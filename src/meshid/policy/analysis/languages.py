@@ -120,7 +120,7 @@ class _Shape(Enum):
     SEGMENT = 4
 
 
-_SHAPES = {
+_SHAPES: dict[tuple[_Shape | None, str], _Shape] = {
     (_Shape.START, "/"): _Shape.SLASH,
     (_Shape.SLASH, "."): _Shape.DOT,
     (_Shape.DOT, "."): _Shape.DOTS,
@@ -128,10 +128,10 @@ _SHAPES = {
 }
 
 
-def _after(shape: _Shape, letter: str) -> _Shape | None:
+def _after(shape: _Shape | None, letter: str) -> _Shape | None:
     if (shape, letter) in _SHAPES:
         return _SHAPES[shape, letter]
-    return None if letter == "/" or shape is _Shape.START else _Shape.SEGMENT
+    return None if letter == "/" or shape in {_Shape.START, None} else _Shape.SEGMENT
 
 
 def _may_end(words: Words, shape: _Shape) -> bool:
@@ -141,8 +141,7 @@ def _may_end(words: Words, shape: _Shape) -> bool:
 def _is_word(words: Words, text: str) -> bool:
     shape: _Shape | None = _Shape.START
     for letter in text:
-        if shape is not None:
-            shape = _after(shape, letter)
+        shape = _after(shape, letter)
     return shape is not None and _may_end(words, shape)
 
 

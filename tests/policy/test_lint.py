@@ -1,0 +1,279 @@
+"""What lint says, word by word."""
+
+from __future__ import annotations
+
+import pytest
+
+from meshid.policy import Finding, FindingKind, Policy
+
+HEAD = """
+version = 1
+[environments.prod]
+trust_domains = ["prod.example.org"]
+federates_with = ["partner.example"]
+"""
+
+PARTNER = """
+[[allow]]
+id = "partner"
+why = "Partners."
+from = ["spiffe://partner.example/reader"]
+to = ["reports"]
+"""
+
+
+def rule(effect: str, identifier: str, source: str, target: str = '"payments"', more: str = "") -> str:
+    return f"""
+[[{effect}]]
+id = "{identifier}"
+why = "Because."
+from = [{source}]
+to = [{target}]
+{more}
+"""
+
+
+def findings(*rules: str, head: str = HEAD + PARTNER) -> list[Finding]:
+    return Policy.from_toml(head + "".join(rules), environment="prod").lint()
+
+
+def said(*rules: str, head: str = HEAD + PARTNER) -> list[str]:
+    return [f"{finding.kind}: {finding}" for finding in findings(*rules, head=head)]
+
+
+LONG = "/" + "/".join(["x" * 31] * 63 + ["x" * 12])
+
+
+@pytest.mark.parametrize(
+    ("rules", "expected"),
+    [
+        pytest.param([rule("allow", "a", '"/ns/a"')], [], id="nothing"),
+        pytest.param(
+            [rule("allow", "a", f'"{LONG}"')],
+            ['never_matches: allow[1] (rule "a"): it can never match: no SPIFFE ID is so long'],
+            id="never",
+        ),
+        pytest.param(
+            [rule("allow", "a", '"/ns/ci/sa/x"'), rule("deny", "no-ci", '"/ns/ci/**"', '"**"')],
+            [
+                (
+                    'swallowed: allow[1] (rule "a"): it allows nothing:'
+                    ' deny rule "no-ci" refuses everything that it allows'
+                )
+            ],
+            id="swallowed",
+        ),
+        pytest.param(
+            [
+                rule("allow", "a", '"/ns/*/sa/x"', '"pay", "ship"'),
+                rule("deny", "no-pay", '"/**"', '"pay"'),
+                rule("deny", "no-ship", '"/**"', '"ship"'),
+            ],
+            [
+                (
+                    'swallowed: allow[1] (rule "a"): it allows nothing: deny rule "no-pay",'
+                    ' deny rule "no-ship", together, refuses everything that it allows'
+                )
+            ],
+            id="swallowed by two",
+        ),
+        pytest.param(
+            [rule("allow", "a", '"/ns/a"'), rule("allow", "b", '"/ns/*"')],
+            [
+                (
+                    'pointless: allow[1] (rule "a"): it is pointless:'
+                    ' allow rule "b" says the same of everything that it is about'
+                )
+            ],
+            id="pointless",
+        ),
+        pytest.param(
+            [rule("allow", "a", '"/ns/a"'), rule("allow", "b", '"/ns/a"')],
+            [
+                (
+                    'pointless: allow[2] (rule "b"): it is pointless:'
+                    ' allow rule "a" says the same of everything that it is about'
+                )
+            ],
+            id="twice: the later could go",
+        ),
+        pytest.param(
+            [rule("deny", "a", '"/ns/a"'), rule("deny", "b", '"/ns/*"', '"pay*"')],
+            [
+                (
+                    'pointless: deny[0] (rule "a"): it is pointless:'
+                    ' deny rule "b" says the same of everything that it is about'
+                )
+            ],
+            id="a deny",
+        ),
+        pytest.param(
+            [rule("deny", "guard", '"/ns/ci/**"', '"**"')], [], id="a deny that guards is not pointless"
+        ),
+        pytest.param(
+            [rule("allow", "a", '"/ns/*", "/ns/a"')],
+            ['pointless: allow[1].from[1] (rule "a"): \'/ns/a\' is pointless: allow rule "a" says the same'],
+            id="an entry",
+        ),
+        pytest.param(
+            [rule("allow", "a", '"/ns/a"', '"pay", "pay"')],
+            ['pointless: allow[1].to[1] (rule "a"): \'pay\' is pointless: allow rule "a" says the same'],
+            id="an entry twice",
+        ),
+        pytest.param(
+            [rule("allow", "a", '"/ns/a"', more='http = ["GET /v1/a", "* /v1/*"]')],
+            [
+                (
+                    "pointless: allow[1].http[0] (rule \"a\"): 'GET /v1/a' is pointless:"
+                    ' allow rule "a" says the same'
+                )
+            ],
+            id="a condition",
+        ),
+        pytest.param(
+            [rule("allow", "a", '"/ns/*", "/ns/a"', more="observe = true")],
+            [],
+            id="what observes decides nothing",
+        ),
+        pytest.param(
+            [rule("allow", "a", '"/**"')],
+            [
+                (
+                    'wide: allow[1].from[0] (rule "a"): it allows every workload of this environment;'
+                    " name those that are meant"
+                )
+            ],
+            id="everybody",
+        ),
+        pytest.param(
+            [rule("allow", "a", '"spiffe://partner.example/**"', '"**"')],
+            [
+                (
+                    'wide: allow[1].from[0] (rule "a"): it allows every workload of partner.example,'
+                    " whoever they are; name those that are meant"
+                ),
+                'wide: allow[1].to[0] (rule "a"): it allows every target; name those that are meant',
+                (
+                    'pointless: allow[0] (rule "partner"): it is pointless:'
+                    ' allow rule "a" says the same of everything that it is about'
+                ),
+            ],
+            id="a whole trust domain, and every target",
+        ),
+        pytest.param(
+            [
+                rule("allow", "a", '"/ns/checkout/sa/api"'),
+                rule("allow", "b", '"/ns/chekout/sa/api"', '"ship"'),
+            ],
+            [
+                (
+                    "lookalike: allow[2].from[0] (rule \"b\"): '/ns/chekout/sa/api' looks like"
+                    " '/ns/checkout/sa/api': is one of them a typo?"
+                )
+            ],
+            id="a letter too few",
+        ),
+        pytest.param(
+            [rule("allow", "a", '"/ns/chekcout/api"'), rule("allow", "b", '"/ns/checkout/api"', '"ship"')],
+            [
+                (
+                    "lookalike: allow[1].from[0] (rule \"a\"): '/ns/chekcout/api' looks like"
+                    " '/ns/checkout/api': is one of them a typo?"
+                )
+            ],
+            id="two letters that changed places",
+        ),
+        pytest.param(
+            [
+                rule("allow", "a", '"/x"'),
+                rule("allow", "b", '"/y"', '"paymentz"'),
+                rule("allow", "c", '"/z"'),
+            ],
+            [
+                (
+                    "lookalike: allow[2].to[0] (rule \"b\"): 'paymentz' looks like 'payments':"
+                    " is one of them a typo?"
+                )
+            ],
+            id="another letter: the rarer one is told",
+        ),
+        pytest.param(
+            [rule("allow", "a", '"/ns/checkout"'), rule("allow", "b", '"/nscheckout"', '"ship"')],
+            [
+                (
+                    "lookalike: allow[2].from[0] (rule \"b\"): '/nscheckout' is '/ns/checkout' but for a '/':"
+                    " is one of them a typo?"
+                )
+            ],
+            id="a missing slash",
+        ),
+        pytest.param(
+            [rule("allow", "a", '"/sa/agent"'), rule("allow", "b", '"/sa/agent*"', '"ship"')],
+            [
+                (
+                    "lookalike: allow[2].from[0] (rule \"b\"): '/sa/agent*' takes in '/sa/agentish'"
+                    " as well as '/sa/agent': write '/sa/agent', or '/sa/agent/**'"
+                )
+            ],
+            id="a star glued to a name",
+        ),
+        pytest.param(
+            [rule("allow", "a", '"/sa/agent"'), rule("allow", "b", '"/sa/agentish"', '"ship"')],
+            [
+                (
+                    "lookalike: allow[2].from[0] (rule \"b\"): '/sa/agentish' only begins like '/sa/agent',"
+                    " and is another name: is it meant?"
+                )
+            ],
+            id="agent and agentish",
+        ),
+        pytest.param(
+            [
+                rule("allow", "a", '"/sa/agent-1", "/sa/agent-2", "/sa/agent-12", "/sa/pay", "/sa/pax"'),
+                rule("allow", "b", '"/sa/agent-admin", "/sa/agent", "/sa/agent-*", "/sb/agent"', '"ship"'),
+                rule("allow", "c", '"/sa/xrunner", "/sa/runnery"'),
+            ],
+            [
+                (
+                    "pointless: allow[2].from[0] (rule \"b\"): '/sa/agent-admin' is pointless:"
+                    ' allow rule "b" says the same'
+                )
+            ],
+            id="what is no typo",
+        ),
+    ],
+)
+def test_it_says(rules: list[str], expected: list[str]) -> None:
+    assert sorted(said(*rules)) == sorted(expected)
+
+
+def test_what_is_federated_and_never_named_is_told() -> None:
+    assert said(head=HEAD) == [
+        (
+            "unused_federation: environments.prod.federates_with[0]: no rule names partner.example:"
+            " its peers reach nothing; remove it, or add a rule"
+        )
+    ]
+
+
+def test_a_rule_without_why_is_a_warning_that_can_be_switched_off() -> None:
+    policy = Policy.from_toml(HEAD + PARTNER.replace('why = "Partners."', ""), environment="prod")
+    (finding,) = policy.lint()
+    assert finding == Finding(
+        FindingKind.NO_WHY, "allow[0]", "partner", 'nobody says what it is for; write why = "..."'
+    )
+    assert finding.kind.is_warning
+    assert policy.lint(ignore=[FindingKind.NO_WHY]) == []
+
+
+def test_findings_stand_in_the_order_of_the_file() -> None:
+    found = findings(
+        rule("deny", "a", '"/ns/a", "/ns/a"'),
+        rule("allow", "z", '"/**"'),
+        rule("allow", "b", '"/ns/*"', '"**"'),
+    )
+    assert [(finding.where, finding.kind) for finding in found] == [
+        ("allow[1].from[0]", FindingKind.WIDE),
+        ("allow[2].to[0]", FindingKind.WIDE),
+        ("deny[0].from[1]", FindingKind.POINTLESS),
+    ]
