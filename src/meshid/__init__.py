@@ -24,12 +24,22 @@ from meshid.errors import (
     MeshidError,
     NoPeer,
     PeerRejected,
+    PolicyTooComplex,
     Problem,
 )
 from meshid.mesh import Mesh
 from meshid.names import SpiffeId, TrustDomain
 from meshid.patterns import Pattern
-from meshid.policy import REQUEST_FOLLOWS, Explanation, Policy, Request
+from meshid.policy import (
+    REQUEST_FOLLOWS,
+    Explanation,
+    Finding,
+    FindingKind,
+    Policy,
+    PolicyDiff,
+    Proof,
+    Request,
+)
 from meshid.profiles import Profile
 from meshid.reasons import Reason
 from meshid.revocation import Revocations
@@ -46,6 +56,8 @@ __all__ = [
     "ChainVerifier",
     "Decision",
     "Explanation",
+    "Finding",
+    "FindingKind",
     "InvalidBundle",
     "InvalidCredentials",
     "InvalidInput",
@@ -63,8 +75,11 @@ __all__ = [
     "Peer",
     "PeerRejected",
     "Policy",
+    "PolicyDiff",
+    "PolicyTooComplex",
     "Problem",
     "Profile",
+    "Proof",
     "Reason",
     "Request",
     "Revocations",

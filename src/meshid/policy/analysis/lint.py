@@ -74,12 +74,12 @@ class _Coverage:
             return
         denied = self._covered_by(boxes, [Effect.DENY]) if rule.effect is Effect.ALLOW else None
         if denied is not None:
-            words = f"it allows nothing: {_named(denied)} refuses everything that it allows"
+            words = f"it allows nothing: {_by(denied, 'refuse')} all of it"
             yield self._drop(boxes, FindingKind.SWALLOWED, rule.place, words)
             return
         others = self._covered_by(boxes, _same_or_deny(rule))
         if others is not None:
-            words = f"it is pointless: {_named(others)} says the same of everything that it is about"
+            words = f"it is pointless, and could go: {_by(others, 'cover')} it"
             yield self._drop(boxes, FindingKind.POINTLESS, rule.place, words)
             return
         yield from self._of_entries(rule, boxes)
@@ -91,7 +91,7 @@ class _Coverage:
                 others = self._covered_by(of_entry, _same_or_deny(rule))
                 if of_entry and others is not None:
                     where = f"{rule.place}.{_LISTS[kind]}[{number}]"
-                    words = f"{str(entries[number])!r} is pointless: {_named(others)} says the same"
+                    words = f"{str(entries[number])!r} is pointless, and could go: {_by(others, 'cover')} it"
                     yield self._drop(of_entry, FindingKind.POINTLESS, where, words)
 
     def _drop(self, boxes: list[Box], kind: FindingKind, where: str, words: str) -> Finding:
@@ -134,10 +134,12 @@ def _same_or_deny(rule: Rule) -> tuple[Effect, ...]:
     return (Effect.DENY,) if rule.effect is Effect.DENY else (Effect.ALLOW, Effect.DENY)
 
 
-def _named(rules: list[Rule]) -> str:
+def _by(rules: list[Rule], verb: str) -> str:
     ids = [f'{rule.effect} rule "{rule.id}"' for rule in rules]
-    few = ", ".join(ids[:_FEW]) + (f" and {len(ids) - _FEW} more" if len(ids) > _FEW else "")
-    return few if len(ids) == 1 else f"{few}, together,"
+    if len(ids) == 1:
+        return f"{ids[0]} {verb}s"
+    shown = [*ids[:_FEW], *([f"{len(ids) - _FEW} more"] if len(ids) > _FEW else [])]
+    return f"{', '.join(shown[:-1])} and {shown[-1]} together {verb}"
 
 
 # -- Rules that do too much ----------------------------------------------------
