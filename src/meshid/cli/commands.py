@@ -2,9 +2,9 @@
 
 The exit statuses are a contract with scripts:
 
-0    admitted, or the demo went as it must
-1    refused, or the demo did not
-2    no verdict: the question was wrong, a file cannot be used, or meshid itself failed
+0    yes: admitted, allowed, right, proved, the same; or the demo went as it must
+1    no: refused, wrong, found, changed, flipped; or the demo did not
+2    no answer: the question was wrong, a file cannot be used, or meshid itself failed
 130  interrupted
 """
 
@@ -22,6 +22,8 @@ from typing_extensions import override
 
 from meshid.cli import demo, verify
 from meshid.cli.faults import CannotJudge
+from meshid.cli.parsers import Parser, add_commands
+from meshid.cli.policy import POLICY
 from meshid.cli.terminal import clean
 from meshid.errors import InvalidInput
 from meshid.text import quote
@@ -48,19 +50,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _leave_quietly()
     except (InvalidInput, OSError) as error:
         return _tell(str(error))
-    # Python's own status for an exception is 1, which here means "refused".
+    # Python's own status for an exception is 1, which here means "no".
     except Exception as error:  # noqa: BLE001
         return _tell(f"internal error, please report it: {type(error).__name__}: {quote(str(error))}")
     return status
-
-
-class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line, and are ours to print."""
-
-    @override
-    def error(self, message: str) -> NoReturn:
-        msg = f"{message}; see: {self.prog} --help"
-        raise CannotJudge(msg)
 
 
 class _Version(argparse.Action):
@@ -77,18 +70,13 @@ class _Version(argparse.Action):
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="meshid",
         description="Who is at the other end of a mutual-TLS connection, and may they be there?",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
-    for name, command in (("demo", demo), ("verify", verify)):
-        about = command.ABOUT
-        below = commands.add_parser(name, help=about, description=about, allow_abbrev=False)
-        command.add_arguments(below)
-        below.set_defaults(run=command.run)
+    add_commands(parser, {"demo": demo, "verify": verify, "policy": POLICY})
     return parser
 
 

@@ -35,6 +35,12 @@ def facts_of_decision(peer: Peer, policy: Policy, explanation: Explanation) -> F
     return _decision_facts(explanation.decision) | _policy_facts(policy, explanation) | _peer_facts(peer)
 
 
+def facts_of_explanation(policy: Policy, explanation: Explanation) -> Facts:
+    """Return the facts of a name about which a policy was asked; nothing was verified."""
+    name: Facts = {"spiffe_id": explanation.decision.name or ""}
+    return _decision_facts(explanation.decision) | name | _policy_facts(policy, explanation)
+
+
 def lines_of(facts: Facts, paint: Paint) -> Iterator[str]:
     """Return the facts as lines for a person; whatever a stranger wrote is escaped."""
     rest = {name.replace("_", " "): fact for name, fact in facts.items()}

@@ -8,6 +8,9 @@ from contextlib import contextmanager
 from meshid.errors import InvalidInput, MeshidError
 from meshid.text import quote
 
+STDIN = "-"
+"""In place of a file: standard input."""
+
 
 class CannotJudge(MeshidError):
     """There is no verdict, and it is no fault of the chain.
@@ -32,7 +35,12 @@ def naming(path: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        msg = f"{quote(path)} cannot be read: {error.strerror}"
+        msg = f"{named(path)} cannot be read: {error.strerror}"
         raise CannotJudge(msg) from error
     except InvalidInput as error:
-        raise CannotJudge(*(f"{quote(path)}: {line}" for line in str(error).splitlines())) from error
+        raise CannotJudge(*(f"{named(path)}: {line}" for line in str(error).splitlines())) from error
+
+
+def named(path: str) -> str:
+    """Return the name of a file as a message shows it."""
+    return "standard input" if path == STDIN else quote(path)

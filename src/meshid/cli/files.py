@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import base64
+import os
+import sys
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
+
+import attrs
 
 from meshid.bundles import TrustBundle
 from meshid.certificates import pem_blocks
-from meshid.cli.faults import CannotJudge, naming
-from meshid.errors import InvalidInput
+from meshid.cli.faults import STDIN, CannotJudge, named, naming
+from meshid.errors import InvalidInput, InvalidPolicy, Problem
 from meshid.names import TrustDomain
 from meshid.policy import Policy
+from meshid.policy.documents import json_document, toml_document
 from meshid.revocation import Revocations
 from meshid.text import quote
 
@@ -29,7 +37,7 @@ def read_chain(path: str) -> tuple[bytes, ...]:
     Raises:
         CannotJudge: If the file holds anything else.
     """
-    data = _read(path)
+    data = read_some(path)
     if data.startswith(_DER_SEQUENCES):
         return (data,)
     with naming(path):
@@ -42,7 +50,7 @@ def read_bundle(trust_domain: TrustDomain, path: str, profile: str) -> TrustBund
     Raises:
         CannotJudge: If it cannot be used.
     """
-    data = _read(path)
+    data = read_some(path)
     read = TrustBundle.from_spiffe_json if _is_json(data) else TrustBundle.from_pem
     with naming(path):
         return read(trust_domain, data, profile=profile)
@@ -54,11 +62,73 @@ def read_policy(path: str, environment: str) -> Policy:
     Raises:
         CannotJudge: With a line for each mistake in it.
     """
-    data = _read(path)
+    file = read_policy_file(path)
     with naming(path):
-        if _is_json(data):
-            return Policy.from_json(data, environment)
-        return Policy.from_toml(_utf8(data), environment)
+        return file.policy(environment)
+
+
+def read_policies(path: str, environments: Sequence[str] | None = None) -> list[Policy]:
+    """Read a policy for each of some environments; for all that the file has, if None are given.
+
+    Raises:
+        CannotJudge: With a line for each mistake in it.
+    """
+    file = read_policy_file(path)
+    with naming(path):
+        return file.policies(environments)
+
+
+@attrs.frozen
+class PolicyFile:
+    """What is in a policy file, not looked at yet.
+
+    Attributes:
+        text: The text, TOML or JSON.
+    """
+
+    text: str
+
+    def policy(self, environment: str) -> Policy:
+        """Load it for one environment.
+
+        Raises:
+            InvalidPolicy: With everything that is wrong in it.
+        """
+        load = Policy.from_json if _is_json(self.text) else Policy.from_toml
+        return load(self.text, environment)
+
+    def policies(self, environments: Sequence[str] | None) -> list[Policy]:
+        """Load it for each of some environments; for all that it has, if None are given.
+
+        Raises:
+            InvalidPolicy: With everything that is wrong in it, for whichever of them.
+        """
+        loaded, problems = [], list[Problem]()
+        for environment in environments or self._environments():
+            try:
+                loaded.append(self.policy(environment))
+            except InvalidPolicy as error:
+                problems += error.problems
+        if problems:
+            raise InvalidPolicy(_each_once(problems))
+        return loaded
+
+    def _environments(self) -> list[str]:
+        document = (json_document if _is_json(self.text) else toml_document)(self.text)
+        tables = document.get("environments") if isinstance(document, dict) else None
+        # Where there is none, the loader says so, whichever is chosen.
+        return list(tables) if isinstance(tables, dict) and tables else [""]
+
+
+def read_policy_file(path: str) -> PolicyFile:
+    """Read a policy file, but do not load it yet.
+
+    Raises:
+        CannotJudge: If it cannot be read.
+    """
+    data = _bounded(path)
+    with naming(path):
+        return PolicyFile(_utf8(data))
 
 
 def read_revocations(crls: list[str], deny: list[str]) -> Revocations:
@@ -68,7 +138,7 @@ def read_revocations(crls: list[str], deny: list[str]) -> Revocations:
         CannotJudge: If a list cannot be used.
         InvalidRevocations: If an entry is none.
     """
-    lists = [_read(path) for path in crls]
+    lists = [read_some(path) for path in crls]
     for path, data in zip(crls, lists, strict=True):
         # Each alone first: of all together, only a number would tell which one is wrong.
         with naming(path):
@@ -76,20 +146,70 @@ def read_revocations(crls: list[str], deny: list[str]) -> Revocations:
     return Revocations(crls=lists, deny=deny)
 
 
-def _read(path: str) -> bytes:
-    with naming(path), Path(path).open("rb") as file:
-        data = file.read(MAX_FILE_BYTES + 1)
+def read_some(path: str) -> bytes:
+    """Read a file that is not empty.
+
+    Raises:
+        CannotJudge: If it cannot be read, is empty or is too large.
+    """
+    data = _bounded(path)
     if not data.strip():
-        msg = f"{quote(path)} is empty"
-        raise CannotJudge(msg)
-    if len(data) > MAX_FILE_BYTES:
-        msg = f"{quote(path)} is larger than {MAX_FILE_BYTES} bytes: is it the right file?"
+        msg = f"{named(path)} is empty"
         raise CannotJudge(msg)
     return data
 
 
-def _is_json(data: bytes) -> bool:
-    return data.lstrip().startswith(b"{")
+@contextmanager
+def opened(path: str) -> Iterator[BinaryIO]:
+    """Open a file to read; standard input, if that is meant.
+
+    Raises:
+        OSError: If it cannot be opened.
+    """
+    if path == STDIN:
+        yield sys.stdin.buffer
+        return
+    with Path(path).open("rb") as file:
+        yield file
+
+
+def write_whole(path: str, text: str, *, inputs: Collection[str]) -> None:
+    """Write a file whole or not at all, and never over one of the *inputs*.
+
+    Raises:
+        CannotJudge: If it cannot be written.
+    """
+    output = Path(path)
+    # A device such as /dev/stdout must not be replaced by a file.
+    if output.is_symlink() or (output.exists() and not output.is_file()):
+        msg = f"{quote(path)} is no plain file; without the option, the output is printed"
+        raise CannotJudge(msg)
+    if output.resolve() in {Path(each).resolve() for each in inputs}:
+        msg = f"{quote(path)} is what is read; write somewhere else"
+        raise CannotJudge(msg)
+    beside = output.with_name(f".{output.name}.{os.getpid()}")
+    try:
+        beside.write_text(text, "utf-8")
+        beside.replace(output)
+    except OSError as error:
+        msg = f"{quote(path)} cannot be written: {error.strerror}"
+        raise CannotJudge(msg) from error
+    finally:
+        with suppress(OSError):
+            beside.unlink()
+
+
+def _bounded(path: str) -> bytes:
+    with naming(path), opened(path) as file:
+        data = file.read(MAX_FILE_BYTES + 1)
+    if len(data) > MAX_FILE_BYTES:
+        msg = f"{named(path)} is larger than {MAX_FILE_BYTES} bytes: is it the right file?"
+        raise CannotJudge(msg)
+    return data
+
+
+def _is_json(data: str | bytes) -> bool:
+    return data.lstrip()[:1] in {"{", b"{"}
 
 
 def _utf8(data: bytes) -> str:
@@ -120,3 +240,11 @@ def _der(number: int, label: str, block: bytes) -> bytes:
     except ValueError as error:
         msg = f"PEM block {number} is not base64"
         raise InvalidInput(msg) from error
+
+
+def _each_once(problems: list[Problem]) -> tuple[Problem, ...]:
+    """Return them without repetitions, those of one place together."""
+    places: dict[str, int] = {}
+    for problem in problems:
+        places.setdefault(problem.where, len(places))
+    return tuple(sorted(dict.fromkeys(problems), key=lambda problem: places[problem.where]))

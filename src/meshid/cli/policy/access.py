@@ -1,0 +1,104 @@
+"""Who may reach a target: the rules about it, and whom each one means."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import attrs
+
+from meshid.cli.terminal import Colour, Paint, clean
+from meshid.peer_patterns import PeerPattern
+from meshid.policy import Policy, Request, Rule
+from meshid.policy.nearest import Nearest
+from meshid.text import quote
+
+
+@attrs.frozen
+class Access:
+    """A target, and the rules about it.
+
+    Attributes:
+        policy: The policy.
+        target: The target.
+        request: The request; None for any, and for the handshake.
+    """
+
+    policy: Policy
+    target: str
+    request: Request | None
+    rules: tuple[Rule, ...] = attrs.field(init=False)
+
+    @rules.default
+    def _about_the_target(self) -> tuple[Rule, ...]:
+        return tuple(rule for rule in self.policy.rules if self._is_about(rule))
+
+    def _is_about(self, rule: Rule) -> bool:
+        asked = self.request is None or rule.is_for(self.request)
+        return asked and any(each.matches(self.target) for each in rule.targets)
+
+    @property
+    def possible(self) -> bool:
+        """Whether any rule lets somebody in, if no deny rule keeps them out."""
+        return self.policy.observe or any(rule.could_allow for rule in self.rules)
+
+    def facts(self) -> dict[str, object]:
+        """Return it for machines."""
+        facts = {
+            "possible": self.possible,
+            "target": self.target,
+            "request": str(self.request) if self.request else None,
+            "environment": self.policy.environment.name,
+            "observe": self.policy.observe,
+            "policy_hash": self.policy.hash,
+            "rules": [self._rule_facts(rule) for rule in self.rules],
+        }
+        return {name: fact for name, fact in facts.items() if fact is not None}
+
+    def lines(self, paint: Paint) -> Iterator[str]:
+        """Yield it as lines for a person."""
+        what = f"{quote(self.target)}{f' for {quote(str(self.request))}' if self.request else ''}"
+        if self.possible:
+            yield paint(clean(f"who may reach {what}, where no deny rule matches:"), Colour.GOOD)
+        else:
+            hint = did_you_mean(self.policy, self.target)
+            yield paint(clean(f"nobody may reach {what}: no allow rule is about it{hint}"), Colour.BAD)
+        if self.policy.observe:
+            yield "  everybody: the policy only observes, and lets EVERY verified peer in"
+        for rule in sorted(self.rules, key=lambda rule: not rule.could_allow):
+            yield from self._rule_lines(rule, paint)
+        yield f"  policy {self.policy.hash}"
+
+    def _rule_facts(self, rule: Rule) -> dict[str, object]:
+        return {
+            "rule": rule.id,
+            "effect": str(rule.effect),
+            "observe": rule.observe,
+            "why": rule.why,
+            "where": rule.place,
+            "from": list(self._peers(rule)),
+            "http": list(map(str, rule.http)),
+        }
+
+    def _rule_lines(self, rule: Rule, paint: Paint) -> Iterator[str]:
+        observing = ", which only observes" if rule.observe else ""
+        yield f'  {rule.effect} rule "{rule.id}"{observing}'
+        for name, words in (
+            ("from", list(self._peers(rule))),
+            ("for", list(map(str, rule.http))),
+            ("why", [rule.why] if rule.why else []),
+        ):
+            for number, each in enumerate(words):
+                yield f"    {paint(('' if number else name).ljust(4), Colour.QUIET)}  {clean(each)}"
+
+    def _peers(self, rule: Rule) -> Iterator[str]:
+        for pattern in rule.sources:
+            own = self.policy.environment.trust_domains
+            for domain in own if pattern.trust_domain is None else (pattern.trust_domain,):
+                yield str(PeerPattern(domain, pattern.path))
+
+
+def did_you_mean(policy: Policy, target: str) -> str:
+    """Return the question whether a target is meant that is near to *target* and in the policy, if any."""
+    known = dict.fromkeys(str(each) for rule in policy.rules if rule.could_allow for each in rule.targets)
+    near = Nearest().to(target, known)
+    return f"; did you mean {quote(near)}?" if near else ""

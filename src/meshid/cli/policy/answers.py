@@ -1,0 +1,45 @@
+"""How each command ends, and how it says what it found."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from collections.abc import Collection, Iterable, Iterator
+
+from meshid.cli.files import write_whole
+from meshid.cli.terminal import Colour, Paint, clean
+
+YES = 0
+NO = 1
+
+
+def tell(arguments: Namespace, facts: object, lines: Iterable[str]) -> None:
+    """Print the facts as JSON if that is asked for, otherwise the lines."""
+    if arguments.json:
+        print(json.dumps(facts, indent=2))
+    else:
+        print(*lines, sep="\n")
+
+
+def put(text: str, output: str | None, *, inputs: Collection[str]) -> None:
+    """Write a *text* to the file that is asked for, otherwise to standard output.
+
+    Raises:
+        CannotJudge: If the file cannot be written, or is one of the *inputs*.
+    """
+    if output is None:
+        print(text, end="")
+    else:
+        write_whole(output, text, inputs=inputs)
+
+
+def painted(text: str, colour: Colour, paint: Paint) -> Iterator[str]:
+    """Yield the lines of a *text* whose first one is the answer."""
+    answer, *rest = text.splitlines()
+    yield paint(clean(answer), colour)
+    yield from map(clean, rest)
+
+
+def plural(count: int, noun: str) -> str:
+    """Return how many there are of what."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -1,0 +1,78 @@
+"""`meshid policy check`: whether a file is right, or every mistake in it."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
+
+from meshid.cli.files import read_policy_file
+from meshid.cli.policy.answers import NO, YES, painted, plural, tell
+from meshid.cli.policy.options import add_environments, add_file, add_json
+from meshid.cli.terminal import Colour, Paint, clean, paint_for_stdout
+from meshid.errors import InvalidPolicy
+from meshid.policy import Policy
+
+ABOUT = "tell every mistake in a policy file, or that there is none"
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the arguments."""
+    add_file(parser)
+    add_environments(parser)
+    add_json(parser)
+
+
+def run(arguments: Namespace) -> int:
+    """Load the file, and tell what is in it or what is wrong with it.
+
+    Raises:
+        CannotJudge: If it cannot be read.
+    """
+    paint = paint_for_stdout()
+    file = read_policy_file(arguments.file)
+    try:
+        policies = file.policies(arguments.environments)
+    except InvalidPolicy as error:
+        tell(arguments, _facts([], error), _mistakes(error, paint))
+        return NO
+    tell(arguments, _facts(policies), _lines(policies, paint))
+    return YES
+
+
+def _facts(policies: list[Policy], error: InvalidPolicy | None = None) -> dict[str, object]:
+    mistakes = error.problems if error else ()
+    return {
+        "right": not mistakes,
+        "mistakes": [{"where": each.where, "what": each.what} for each in mistakes],
+        "environments": [_environment(each) for each in policies],
+    }
+
+
+def _environment(policy: Policy) -> dict[str, object]:
+    return {
+        "environment": policy.environment.name,
+        "rules": len(policy.rules),
+        "trust_domains": list(map(str, policy.environment.trust_domains)),
+        "federates_with": list(map(str, policy.environment.federates_with)),
+        "observe": policy.observe,
+        "policy_hash": policy.hash,
+    }
+
+
+def _mistakes(error: InvalidPolicy, paint: Paint) -> Iterator[str]:
+    lines = "\n  ".join(str(error).splitlines())
+    return painted(f"wrong: {plural(len(error.problems), 'mistake')}\n  {lines}", Colour.BAD, paint)
+
+
+def _lines(policies: list[Policy], paint: Paint) -> Iterator[str]:
+    yield paint("right", Colour.GOOD)
+    for policy in policies:
+        yield clean(f"  {policy.environment.name}: {_words(policy)}")
+
+
+def _words(policy: Policy) -> str:
+    own, others = policy.environment.trust_domains, policy.environment.federates_with
+    words = [plural(len(policy.rules), "rule"), f"trust domains {', '.join(map(str, own))}"]
+    words += [f"federates with {', '.join(map(str, others))}"] if others else []
+    words += ["only observes: it lets EVERY verified peer in"] if policy.observe else []
+    return "; ".join([*words, f"hash {policy.hash}"])

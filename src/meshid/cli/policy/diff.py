@@ -1,0 +1,62 @@
+"""`meshid policy diff`: what changes for whom between two policies, or two environments of one."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
+
+from meshid.cli.faults import CannotJudge, naming
+from meshid.cli.files import read_policy_file
+from meshid.cli.policy.answers import NO, YES, tell
+from meshid.cli.policy.options import add_environment, add_file, add_json
+from meshid.cli.terminal import Colour, Paint, clean, paint_for_stdout
+from meshid.policy import PolicyDiff
+
+ABOUT = "tell what changes for whom between two policy files, or between two environments of one"
+
+_COLOURS = {"  +": Colour.GOOD, "  -": Colour.BAD}
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the arguments."""
+    add_file(parser, "old")
+    parser.add_argument("new", metavar="NEW", nargs="?", help="another policy file; the same by default")
+    add_environment(parser)
+    parser.add_argument(
+        "--and", metavar="NAME", dest="other", help="another environment; the same by default"
+    )
+    add_json(parser)
+
+
+def run(arguments: Namespace) -> int:
+    """Compare, and tell the difference.
+
+    Raises:
+        CannotJudge: If a policy cannot be loaded, or there is but one.
+        PolicyTooComplex: If the rules are too entangled to tell.
+    """
+    diff = _diff(arguments)
+    tell(arguments, diff.as_dict(), _lines(diff, paint_for_stdout()))
+    return YES if diff.is_empty else NO
+
+
+def _diff(arguments: Namespace) -> PolicyDiff:
+    if arguments.new is None and arguments.other is None:
+        msg = "a difference is between two; add another file, or another environment with --and"
+        raise CannotJudge(msg)
+    # Standard input can be read but once.
+    old = read_policy_file(arguments.old)
+    new = old if arguments.new is None else read_policy_file(arguments.new)
+    with naming(arguments.old):
+        before = old.policy(arguments.environment)
+    with naming(arguments.new or arguments.old):
+        after = new.policy(arguments.other or arguments.environment)
+    return before.diff(after)
+
+
+def _lines(diff: PolicyDiff, paint: Paint) -> Iterator[str]:
+    answer, *rest = map(clean, str(diff).splitlines())
+    yield paint(answer, Colour.GOOD if diff.is_empty else Colour.BAD)
+    for line in rest:
+        colour = _COLOURS.get(line[:3])
+        yield paint(line, colour) if colour else line

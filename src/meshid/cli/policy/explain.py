@@ -1,0 +1,68 @@
+"""`meshid policy explain`: why a peer may reach a target or may not; or which rules are about a target."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+
+from meshid.cli.facts import facts_of_explanation
+from meshid.cli.files import read_policy
+from meshid.cli.policy.access import Access
+from meshid.cli.policy.answers import NO, YES, painted, tell
+from meshid.cli.policy.options import add_environment, add_file, add_json
+from meshid.cli.terminal import Colour, paint_for_stdout
+from meshid.errors import InvalidSpiffeId
+from meshid.names import SpiffeId
+from meshid.policy import Policy, Request
+
+ABOUT = "tell why a peer may reach a target or may not; without a peer, which rules are about the target"
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the arguments."""
+    add_file(parser)
+    add_environment(parser)
+    add = parser.add_argument
+    add(
+        "--peer",
+        metavar="SPIFFE_ID",
+        type=_spiffe_id,
+        help="who; left out, the rules about the target are told",
+    )
+    add("--target", metavar="NAME", required=True, help="what the peer wants to reach")
+    add("--request", metavar="'METHOD /PATH'", help="the request; without it, a handshake")
+    add_json(parser)
+
+
+def run(arguments: Namespace) -> int:
+    """Ask the policy, and tell its answer.
+
+    Raises:
+        CannotJudge: If the policy cannot be loaded.
+        InvalidRequest: If there is a request but no peer, and every policy would refuse it.
+    """
+    policy = read_policy(arguments.file, arguments.environment)
+    return _access(policy, arguments) if arguments.peer is None else _explanation(policy, arguments)
+
+
+def _explanation(policy: Policy, arguments: Namespace) -> int:
+    explanation = policy.explain(arguments.peer, arguments.target, arguments.request)
+    allowed = explanation.decision.allowed
+    colour = Colour.GOOD if allowed else Colour.BAD
+    facts = facts_of_explanation(policy, explanation)
+    tell(arguments, facts, painted(str(explanation), colour, paint_for_stdout()))
+    return YES if allowed else NO
+
+
+def _access(policy: Policy, arguments: Namespace) -> int:
+    request = None if arguments.request is None else Request.parse(arguments.request)
+    access = Access(policy, arguments.target, request)
+    tell(arguments, access.facts(), access.lines(paint_for_stdout()))
+    return YES if access.possible else NO
+
+
+def _spiffe_id(text: str) -> SpiffeId:
+    try:
+        return SpiffeId.parse(text)
+    except InvalidSpiffeId as error:
+        msg = f"{error}; a peer is named in whole, such as spiffe://prod.example.org/ns/checkout/sa/api"
+        raise ArgumentTypeError(msg) from error

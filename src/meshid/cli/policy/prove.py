@@ -1,0 +1,68 @@
+"""`meshid policy prove`: that no peer of a pattern reaches a target, or who does."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Callable
+from typing import TypeVar
+
+from meshid.cli.files import read_policy
+from meshid.cli.policy.access import did_you_mean
+from meshid.cli.policy.answers import NO, YES, painted, tell
+from meshid.cli.policy.options import add_environment, add_file, add_json
+from meshid.cli.terminal import Colour, clean, paint_for_stdout
+from meshid.errors import InvalidInput
+from meshid.patterns import Pattern
+from meshid.policy import Policy
+from meshid.policy.meanings import source, target
+from meshid.text import quote
+
+ABOUT = "prove that no peer of a pattern reaches a target, or tell one that does"
+
+_Value = TypeVar("_Value")
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the arguments."""
+    add_file(parser)
+    add_environment(parser)
+    add = parser.add_argument
+    add("--never", metavar="PATTERN", required=True, type=_argument(source), help="the peers")
+    add(
+        "--reach", metavar="PATTERN", default="**", type=_argument(target), help="the targets; all by default"
+    )
+    add_json(parser)
+
+
+def run(arguments: Namespace) -> int:
+    """Look for a counterexample, and tell it or that there is none.
+
+    Raises:
+        CannotJudge: If the policy cannot be loaded.
+        PolicyTooComplex: If its rules are too entangled to tell.
+    """
+    policy = read_policy(arguments.file, arguments.environment)
+    proof = policy.prove(arguments.never, arguments.reach)
+    _warn_of_unknown(policy, arguments.reach)
+    colour = Colour.GOOD if proof.holds else Colour.BAD
+    tell(arguments, proof.as_dict(), painted(str(proof), colour, paint_for_stdout()))
+    return YES if proof.holds else NO
+
+
+def _warn_of_unknown(policy: Policy, reach: Pattern) -> None:
+    """Say so if a proof holds whatever the peers, as one of a mistyped target does."""
+    if not any(rule.could_allow and any(map(reach.intersects, rule.targets)) for rule in policy.rules):
+        hint = did_you_mean(policy, str(reach))
+        msg = f"meshid: warning: no allow rule is about {quote(str(reach))}, so it holds for anybody{hint}"
+        print(clean(msg), file=sys.stderr)
+
+
+def _argument(read: Callable[[str], _Value]) -> Callable[[str], _Value]:
+    def argument(text: str) -> _Value:
+        try:
+            return read(text)
+        except InvalidInput as error:
+            raise ArgumentTypeError(str(error)) from error
+
+    return argument

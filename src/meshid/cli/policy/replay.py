@@ -1,0 +1,148 @@
+"""`meshid policy replay`: which decisions of an audit log would flip under another policy."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
+
+from meshid.cli.faults import CannotJudge, named, naming
+from meshid.cli.files import opened, read_policy
+from meshid.cli.policy.answers import NO, YES, plural, tell
+from meshid.cli.policy.options import add_environment, add_json
+from meshid.cli.policy.progress import with_progress
+from meshid.cli.terminal import Colour, Paint, clean, paint_for_stdout
+from meshid.decisions import Decision
+from meshid.policy import Policy
+from meshid.replay import Flip, Replayed, Skipped, lines_of, replay
+from meshid.text import quote
+
+ABOUT = "tell which decisions of an audit log would flip under another policy"
+
+_SHOWN_FLIPS = 50
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the arguments."""
+    add = parser.add_argument
+    add("log", metavar="LOG", help="an audit log, as meshid.JsonFormatter writes it; - is standard input")
+    add("--policy", metavar="FILE", required=True, help="the policy that decides now, TOML or JSON")
+    add_environment(parser)
+    add_json(parser)
+
+
+def run(arguments: Namespace) -> int:
+    """Replay the log, and tell what would flip.
+
+    Raises:
+        CannotJudge: If the policy cannot be loaded, or nothing in the log can be replayed.
+    """
+    policy = read_policy(arguments.policy, arguments.environment)
+    with naming(arguments.log), opened(arguments.log) as file:
+        replayed = replay(with_progress(lines_of(file), file), policy)
+    if not replayed.replayed:
+        raise CannotJudge(*_nothing(arguments.log, replayed))
+    tell(arguments, _facts(replayed, policy), _lines(replayed, policy, paint_for_stdout()))
+    return NO if replayed.flipped else YES
+
+
+def _nothing(log: str, replayed: Replayed) -> Iterator[str]:
+    if not replayed.lines:
+        yield f"{named(log)} is empty"
+        return
+    yield f"{named(log)}: none of its {plural(replayed.lines, 'line')} can be replayed"
+    yield from (f"{named(log)}: {line}" for line in map(_skipped_words, replayed.skipped))
+
+
+def _facts(replayed: Replayed, policy: Policy) -> dict[str, object]:
+    return {
+        "lines": replayed.lines,
+        "replayed": replayed.replayed,
+        "flipped": replayed.flipped,
+        "flips": [_flip_facts(flip) for flip in replayed.flips],
+        "unlisted": replayed.unlisted,
+        "skipped": [_skipped_facts(skipped) for skipped in replayed.skipped],
+        "environment": policy.environment.name,
+        "policy_hash": policy.hash,
+    }
+
+
+def _flip_facts(flip: Flip) -> dict[str, object]:
+    return {
+        "spiffe_id": flip.was.name,
+        "target": flip.was.target,
+        "was": _verdict_facts(flip.was),
+        "now": _verdict_facts(flip.now),
+        "count": flip.count,
+        "first": flip.first.isoformat(sep=" "),
+        "last": flip.last.isoformat(sep=" "),
+        "requests": [{"request": each.request, "count": each.count} for each in flip.requests],
+    }
+
+
+def _verdict_facts(decision: Decision) -> dict[str, object]:
+    return {
+        "verdict": "admitted" if decision.allowed else "refused",
+        "reason": str(decision.reason),
+        "rule": decision.rule,
+        "detail": decision.detail,
+    }
+
+
+def _skipped_facts(skipped: Skipped) -> dict[str, object]:
+    return {
+        "cause": str(skipped.cause),
+        "meaning": skipped.cause.meaning,
+        "count": skipped.count,
+        "examples": [{"line": each.line, "what": each.what} for each in skipped.examples],
+    }
+
+
+def _lines(replayed: Replayed, policy: Policy, paint: Paint) -> Iterator[str]:
+    of = f"of {plural(replayed.replayed, 'decision')} would flip"
+    if replayed.flipped:
+        yield paint(f"{replayed.flipped} {of}", Colour.BAD)
+    else:
+        yield paint(f"none {of}", Colour.GOOD)
+    for flip in replayed.flips[:_SHOWN_FLIPS]:
+        yield from _flip_lines(flip, paint)
+    if (more := len(replayed.flips) - _SHOWN_FLIPS) > 0:
+        yield f"  ... and {more} more kinds of flips; --json has them"
+    if replayed.unlisted:
+        yield f"  {replayed.unlisted} more would flip, and are only counted: there are too many kinds"
+    if skipped := sum(each.count for each in replayed.skipped):
+        yield f"  not replayed: {plural(skipped, 'line')}"
+        yield from (clean(f"    {_skipped_words(each)}") for each in replayed.skipped)
+    yield f"  policy {policy.hash}"
+
+
+def _flip_lines(flip: Flip, paint: Paint) -> Iterator[str]:
+    turn, colour = ("now admitted", Colour.GOOD) if flip.now.allowed else ("now refused", Colour.BAD)
+    what = f"{plural(flip.count, 'time')}: {flip.was.name} at {quote(flip.was.target or '')}"
+    yield f"  {paint(turn, colour)}, {clean(what)}"
+    for name, words in (
+        ("was", _verdict_words(flip.was)),
+        ("now", _verdict_words(flip.now)),
+        ("first", flip.first.isoformat(sep=" ", timespec="seconds")),
+        ("last", flip.last.isoformat(sep=" ", timespec="seconds")),
+        ("for", ", ".join(_request_words(flip))),
+    ):
+        yield f"    {paint(name.ljust(5), Colour.QUIET)}  {clean(words)}"
+
+
+def _request_words(flip: Flip) -> Iterator[str]:
+    for each in flip.requests:
+        times = f" ({plural(each.count, 'time')})" if each.count > 1 else ""
+        yield f"{quote(each.request) if each.request else 'a handshake'}{times}"
+    if more := flip.count - sum(each.count for each in flip.requests):
+        yield f"and {more} more"
+
+
+def _verdict_words(decision: Decision) -> str:
+    rule = f", rule {decision.rule}" if decision.rule else ""
+    return f"{decision.reason}{rule}{f': {decision.detail}' if decision.detail else ''}"
+
+
+def _skipped_words(skipped: Skipped) -> str:
+    told = [f"{each.line}{f' ({each.what})' if each.what else ''}" for each in skipped.examples]
+    more = ", ..." if skipped.count > len(told) else ""
+    return f"{plural(skipped.count, 'line')}: {skipped.cause.meaning} At line {', '.join(told)}{more}"

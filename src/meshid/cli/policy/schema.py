@@ -1,0 +1,22 @@
+"""`meshid policy schema`: the JSON Schema of a policy file, for an editor."""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser, Namespace
+
+from meshid.cli.policy.answers import YES
+from meshid.policy.schema import schema
+
+ABOUT = "print the JSON Schema of a policy file, for an editor"
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("--json", action="store_true", help="as everywhere; there is no other form")
+
+
+def run(_: Namespace) -> int:
+    """Print it."""
+    print(json.dumps(schema(), indent=2))
+    return YES
