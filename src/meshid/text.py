@@ -1,4 +1,4 @@
-"""Strings that somebody else wrote, made safe to show."""
+"""Texts for people: strings that somebody else wrote, made safe to show; and counts."""
 
 from __future__ import annotations
 
@@ -21,3 +21,8 @@ def quote_all(texts: tuple[str, ...] | list[str], limit: int = 8) -> str:
     """Return the first *limit* of *texts*, quoted and joined by commas."""
     shown = ", ".join(quote(text) for text in texts[:limit])
     return shown if len(texts) <= limit else f"{shown} and {len(texts) - limit} more"
+
+
+def plural(count: int, noun: str) -> str:
+    """Return how many there are of what."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -93,16 +93,20 @@ LONG = "/" + "/".join(["x" * 31] * 63 + ["x" * 12])
         pytest.param(
             [rule("allow", "a", '"/ns/*", "/ns/a"')],
             [
-                ('pointless: allow[1].from[1] (rule "a"): '
-                "'/ns/a' is pointless, and could go: allow rule \"a\" covers it")
+                (
+                    'pointless: allow[1].from[1] (rule "a"): '
+                    "'/ns/a' is pointless, and could go: allow rule \"a\" covers it"
+                )
             ],
             id="an entry",
         ),
         pytest.param(
             [rule("allow", "a", '"/ns/a"', '"pay", "pay"')],
             [
-                ('pointless: allow[1].to[1] (rule "a"): '
-                "'pay' is pointless, and could go: allow rule \"a\" covers it")
+                (
+                    'pointless: allow[1].to[1] (rule "a"): '
+                    "'pay' is pointless, and could go: allow rule \"a\" covers it"
+                )
             ],
             id="an entry twice",
         ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from meshid.cli.parsers import Group
-from meshid.cli.policy import check, diff, explain, imports, lint, prove, replay, schema
+from meshid.cli.policy import check, diff, explain, imports, lint, prove, replay, report, schema
 
 __all__ = ["POLICY"]
 
@@ -17,6 +17,7 @@ POLICY = Group(
         "prove": prove,
         "replay": replay,
         "import": Group("make a policy file of another form", {"istio": imports}),
+        "report": report,
         "schema": schema,
     },
 )

@@ -38,8 +38,3 @@ def painted(text: str, colour: Colour, paint: Paint) -> Iterator[str]:
     answer, *rest = text.splitlines()
     yield paint(clean(answer), colour)
     yield from map(clean, rest)
-
-
-def plural(count: int, noun: str) -> str:
-    """Return how many there are of what."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

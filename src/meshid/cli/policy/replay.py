@@ -7,14 +7,14 @@ from collections.abc import Iterator
 
 from meshid.cli.faults import CannotJudge, named, naming
 from meshid.cli.files import opened, read_policy
-from meshid.cli.policy.answers import NO, YES, plural, tell
+from meshid.cli.policy.answers import NO, YES, tell
 from meshid.cli.policy.options import add_environment, add_json
 from meshid.cli.policy.progress import with_progress
 from meshid.cli.terminal import Colour, Paint, clean, paint_for_stdout
 from meshid.decisions import Decision
 from meshid.policy import Policy
 from meshid.replay import Flip, Replayed, Skipped, lines_of, replay
-from meshid.text import quote
+from meshid.text import plural, quote
 
 ABOUT = "tell which decisions of an audit log would flip under another policy"
 

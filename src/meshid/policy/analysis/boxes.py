@@ -41,8 +41,11 @@ class Box:
 
     def is_of(self, domain: TrustDomain, own: Collection[TrustDomain], method: str) -> bool:
         """Tell whether it holds peers of this trust domain and requests of this method."""
-        in_domain = domain in own if self.domain is None else domain == self.domain
-        return in_domain and self.is_for(method)
+        return self.is_in(domain, own) and self.is_for(method)
+
+    def is_in(self, domain: TrustDomain, own: Collection[TrustDomain]) -> bool:
+        """Tell whether it holds peers of this trust domain."""
+        return domain in own if self.domain is None else domain == self.domain
 
     def is_for(self, method: str) -> bool:
         """Tell whether it holds requests of this method.

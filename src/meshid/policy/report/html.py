@@ -10,10 +10,14 @@ from html import escape
 from meshid.policy.model import Effect, Rule
 from meshid.policy.report.matrix import Cell, Matrix, Report, Verdict
 from meshid.policy.report.style import SCRIPT, STYLE
+from meshid.text import plural
 
 _MARKS = {Verdict.ALLOWED: "✓", Verdict.REQUESTS: "◐", Verdict.PARTLY: "◔", Verdict.DENIED: "✕"}
 _MAX_GRID = (24, 10)
 """Peers and targets up to which the whole matrix is shown as one grid; beyond, a table for each target."""
+
+_MANY_FINDINGS = 20
+"""Findings of one kind that are only counted until somebody asks."""
 
 
 def as_html(report: Report) -> str:
@@ -81,7 +85,8 @@ def _findings(report: Report) -> Iterator[str]:
         line = f"<li><code>{escape(where)}</code>: {escape(finding.what)}{scope}</li>"
         kinds.setdefault(str(finding.kind).replace("_", " "), []).append(line)
     for kind, lines in kinds.items():
-        yield f"<details open><summary>{escape(kind)} ({len(lines)})</summary><ul>"
+        is_open = " open" if len(lines) <= _MANY_FINDINGS else ""
+        yield f"<details{is_open}><summary>{escape(kind)} ({len(lines)})</summary><ul>"
         yield from lines
         yield "</ul></details>"
 
@@ -110,18 +115,12 @@ def _matrix(report: Report) -> Iterator[str]:
     yield ' placeholder="peer, target or rule"></label> <output></output></p>'
     for matrix in report.matrices:
         if matrix.left_out:
-            words = f"{matrix.left_out} more patterns of peers are left out of what follows."
-            yield f'<p class="loud">{words}</p>'
+            words = f"{plural(matrix.left_out, 'more pattern')} of peers"
+            yield f'<p class="loud">Left out of what follows: {words}.</p>'
     rows, columns = _MAX_GRID
-    alike: list[list[Matrix]] = []
-    for matrix in report.matrices:
-        same = next((group for group in alike if group[0].cells == matrix.cells), None)
-        if same is not None:
-            same.append(matrix)
-        elif len(matrix.peers) <= rows and len(matrix.targets) <= columns:
-            alike.append([matrix])
-    for group in alike:
-        yield from _grid(group[0], ", ".join(matrix.policy.environment.name for matrix in group))
+    for first, *others in report.alike:
+        if len(first.peers) <= rows and len(first.targets) <= columns:
+            yield from _grid(first, ", ".join(each.policy.environment.name for each in (first, *others)))
     yield from _by_target(report)
 
 
@@ -143,17 +142,29 @@ def _cell(cell: Cell | None) -> str:
 
 
 def _by_target(report: Report) -> Iterator[str]:
-    targets = sorted({target for matrix in report.matrices for target in matrix.targets})
-    for target in targets:
-        peers = sorted({peer for matrix in report.matrices for peer, at in matrix.cells if at == target})
-        yield f'<section><h3>Who reaches <code>{escape(target)}</code></h3><div class="wide"><table>'
-        yield f'<caption class="hidden">Peers of {escape(target)}</caption>'
-        yield _heads("Peers", *(escape(matrix.policy.environment.name) for matrix in report.matrices))
-        for peer in peers:
-            yield f'<tr><th scope="row"><code>{escape(peer)}</code></th>'
-            yield from (_cell(matrix.cells.get((peer, target))) for matrix in report.matrices)
-            yield "</tr>"
-        yield "</tbody></table></div></section>"
+    for target in sorted({target for matrix in report.matrices for target in matrix.targets}):
+        columns: dict[tuple[tuple[str, Cell], ...], list[str]] = {}
+        for matrix in report.matrices:
+            column = tuple(matrix.column(target))
+            columns.setdefault(column, []).append(matrix.policy.environment.name)
+        peers = sorted({peer for column in columns for peer, _ in column})
+        if peers:
+            yield from _section(target, peers, columns)
+
+
+def _section(
+    target: str, peers: list[str], columns: dict[tuple[tuple[str, Cell], ...], list[str]]
+) -> Iterator[str]:
+    """Tell who reaches a target; environments that are alike share a column."""
+    yield f'<section><h3>Who reaches <code>{escape(target)}</code></h3><div class="wide"><table>'
+    yield f'<caption class="hidden">Peers of {escape(target)}</caption>'
+    yield _heads("Peers", *(escape(", ".join(names)) for names in columns.values()))
+    cells = [dict(column) for column in columns]
+    for peer in peers:
+        yield f'<tr><th scope="row"><code>{escape(peer)}</code></th>'
+        yield from (_cell(each.get(peer)) for each in cells)
+        yield "</tr>"
+    yield "</tbody></table></div></section>"
 
 
 # -- The rules -----------------------------------------------------------------

@@ -6,7 +6,7 @@ speaks of *all* peers of its row at *all* targets of its column, exactly.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from typing import Self
 
@@ -16,7 +16,7 @@ from meshid.names import TrustDomain
 from meshid.pattern_index import PatternIndex
 from meshid.patterns import Pattern
 from meshid.peer_patterns import PeerPattern
-from meshid.policy.analysis.boxes import ANYTHING, HANDSHAKE, Box, BoxIndex, boxes_of
+from meshid.policy.analysis.boxes import ANYTHING, HANDSHAKE, Box, BoxIndex, Patterns, boxes_of
 from meshid.policy.analysis.prove import cells
 from meshid.policy.analysis.regions import Region, shortest_access
 from meshid.policy.engine import Policy
@@ -44,7 +44,7 @@ class Verdict(StrEnum):
 _MEANINGS = {
     Verdict.ALLOWED: "All of these peers may reach all of these targets, with any request.",
     Verdict.REQUESTS: "All of these peers may reach all of these targets, with requests that the rules name.",
-    Verdict.PARTLY: "Some of these peers may reach some of these targets; the rules are about a part.",
+    Verdict.PARTLY: "Some of these peers may reach some of these targets with some request; not all of them.",
     Verdict.DENIED: "None of these peers reaches any of these targets, because a rule forbids it.",
 }
 
@@ -56,10 +56,13 @@ class Cell:
     Attributes:
         verdict: What is true of all of them.
         rules: The ids of the rules behind it; denies first, then allows.
+        is_named: Whether one of them names all of these peers and all of these targets.
+            Otherwise they are about parts, which have cells of their own.
     """
 
     verdict: Verdict
     rules: tuple[str, ...]
+    is_named: bool
 
 
 @attrs.frozen
@@ -103,6 +106,13 @@ class Matrix:
             len(peers) - len(shown),
         )
 
+    def column(self, target: str) -> Iterator[tuple[str, Cell]]:
+        """Yield the named cells of one target, with the patterns of the peers."""
+        for peer in self.peers:
+            cell = self.cells.get((peer, target))
+            if cell and cell.is_named:
+                yield peer, cell
+
 
 @attrs.frozen
 class Report:
@@ -135,6 +145,32 @@ class Report:
                 found.setdefault(finding, []).append(matrix.policy.environment.name)
         return tuple((finding, tuple(names)) for finding, names in found.items())
 
+    @property
+    def alike(self) -> tuple[tuple[Matrix, ...], ...]:
+        """The matrices, those with the same cells together."""
+        groups: list[list[Matrix]] = []
+        for matrix in self.matrices:
+            for group in groups:
+                if group[0].cells == matrix.cells:
+                    group.append(matrix)
+                    break
+            else:
+                groups.append([matrix])
+        return tuple(map(tuple, groups))
+
+
+@attrs.frozen
+class _Asked:
+    """All peers of a row at all targets of a column."""
+
+    path: Pattern
+    target: Pattern
+    domains: tuple[TrustDomain, ...]
+
+    @property
+    def patterns(self) -> Patterns:
+        return (self.path, self.target, ANYTHING)
+
 
 class _Judge:
     """Judges the cells of one policy; what only observes decides nothing."""
@@ -146,64 +182,73 @@ class _Judge:
             effect: BoxIndex(box for box in boxes if box.rule.effect is effect) for effect in Effect
         }
         self.targets = {target for rule in policy.rules for target in rule.targets}
-        self._columns: PatternIndex[Pattern] = PatternIndex()
+        self._columns: PatternIndex[list[Pattern]] = PatternIndex()
         for target in self.targets:
-            self._columns.at(target, lambda target=target: target)  # type: ignore[misc]
+            self._columns.at(target, list[Pattern]).append(target)
 
     def row(self, peers: PeerPattern) -> Iterator[tuple[str, Cell]]:
         domains = self._own if peers.trust_domain is None else (peers.trust_domain,)
-        columns: dict[Pattern, None] = {}
-        for index in self._index.values():
-            for box in index.meeting(peers.path, ANYTHING):
-                if self._is_about(box, domains):
-                    columns |= dict.fromkeys(self._columns.meeting(box.patterns[1]))
-        for target in columns:
-            if (cell := self._cell(peers.path, target, domains)) is not None:
+        for target in self._columns_of(peers.path):
+            if (cell := self._cell(_Asked(peers.path, target, domains))) is not None:
                 yield str(target), cell
 
-    def _is_about(self, box: Box, domains: tuple[TrustDomain, ...]) -> bool:
-        return any(domain in self._own if box.domain is None else domain == box.domain for domain in domains)
+    def _columns_of(self, path: Pattern) -> Iterable[Pattern]:
+        met = {box.patterns[1] for index in self._index.values() for box in index.meeting(path, ANYTHING)}
+        return {column for target in met for columns in self._columns.meeting(target) for column in columns}
 
-    def _cell(self, path: Pattern, target: Pattern, domains: tuple[TrustDomain, ...]) -> Cell | None:
-        denies, allows = (
-            [box for box in self._index[effect].meeting(path, target) if self._is_about(box, domains)]
-            for effect in (Effect.DENY, Effect.ALLOW)
+    def _cell(self, asked: _Asked) -> Cell | None:
+        denies, allows = (self._meeting(effect, asked) for effect in (Effect.DENY, Effect.ALLOW))
+        is_named = any(self._holds(box, asked) for box in (*denies, *allows))
+        if not self._lets_anybody_in(asked, allows, denies):
+            denied = denies and (allows or is_named)
+            return Cell(Verdict.DENIED, _ids(denies), is_named) if denied else None
+        verdict = Verdict.PARTLY
+        if not denies and self._let_everybody_in(asked, allows):
+            verdict = Verdict.REQUESTS
+            if self._let_everybody_in(asked, [box for box in allows if box.is_for(HANDSHAKE)]):
+                verdict = Verdict.ALLOWED
+        return Cell(verdict, _ids([*denies, *allows]), is_named)
+
+    def _meeting(self, effect: Effect, asked: _Asked) -> list[Box]:
+        met = self._index[effect].meeting(asked.path, asked.target)
+        return [box for box in met if any(box.is_in(each, self._own) for each in asked.domains)]
+
+    def _holds(self, box: Box, asked: _Asked) -> bool:
+        path, target, _ = box.patterns
+        return (
+            path.contains(asked.path)
+            and target.contains(asked.target)
+            and all(box.is_in(each, self._own) for each in asked.domains)
         )
-        asked = (path, target, ANYTHING)
-        regions = [
-            Region(domain, method, (asked, allow.seen_with(method)), self._of(denies, domain, method))
+
+    def _lets_anybody_in(self, asked: _Asked, allows: list[Box], denies: list[Box]) -> bool:
+        regions = (
+            Region(
+                domain,
+                method,
+                (asked.patterns, allow.seen_with(method)),
+                tuple(deny.seen_with(method) for deny in denies if deny.is_of(domain, self._own, method)),
+            )
             for allow in allows
-            for domain, method in cells(allow, denies, domains, self._own)
-        ]
-        if shortest_access(regions) is None:
-            return Cell(Verdict.DENIED, _ids(denies)) if denies else None
-        if denies:
-            return Cell(Verdict.PARTLY, _ids(denies) + _ids(allows))
-        all_requests = [
-            Region(domain, HANDSHAKE, (asked,), self._of(allows, domain, HANDSHAKE)) for domain in domains
-        ]
-        if shortest_access(all_requests) is None:
-            return Cell(Verdict.ALLOWED, _ids(allows))
-        some_requests = [
+            for domain, method in cells(allow, denies, asked.domains, self._own)
+        )
+        return shortest_access(regions) is not None
+
+    def _let_everybody_in(self, asked: _Asked, allows: list[Box]) -> bool:
+        """Tell whether nobody is outside of all the boxes, whatever their requests."""
+        outside = (
             Region(
                 domain,
                 HANDSHAKE,
-                (asked,),
-                tuple((*box.patterns[:2], ANYTHING) for box in self._in(allows, domain)),
+                (asked.patterns,),
+                tuple(allow.seen_with(HANDSHAKE) for allow in allows if allow.is_in(domain, self._own)),
             )
-            for domain in domains
-        ]
-        verdict = Verdict.REQUESTS if shortest_access(some_requests) is None else Verdict.PARTLY
-        return Cell(verdict, _ids(allows))
-
-    def _of(
-        self, boxes: list[Box], domain: TrustDomain, method: str
-    ) -> tuple[tuple[Pattern, Pattern, Pattern], ...]:
-        return tuple(box.seen_with(method) for box in self._in(boxes, domain) if box.is_for(method))
-
-    def _in(self, boxes: list[Box], domain: TrustDomain) -> list[Box]:
-        return [box for box in boxes if self._is_about(box, (domain,))]
+            for domain in asked.domains
+        )
+        return shortest_access(outside) is None
 
 
-def _ids(boxes: list[Box]) -> tuple[str, ...]:
-    return tuple(sorted({box.rule.id for box in boxes}))
+def _ids(boxes: Iterable[Box]) -> tuple[str, ...]:
+    """Return the ids of the rules, sorted, the denies first."""
+    rules = {(box.rule.effect is Effect.ALLOW, box.rule.id) for box in boxes}
+    return tuple(rule for _, rule in sorted(rules))

@@ -15,9 +15,8 @@ h1 { font-size: 1.7rem; margin: 0 0 1rem; }
 h2 { font-size: 1.25rem; margin: 2.2rem 0 0.6rem; border-bottom: 2px solid var(--line); }
 h3 { font-size: 1rem; margin: 1.6rem 0 0.4rem; }
 p { max-width: 48rem; }
-code { font: 0.9em/1.4 ui-monospace, "SF Mono", Menlo, Consolas, monospace; overflow-wrap: anywhere; }
+code { font: 0.9em/1.4 ui-monospace, "SF Mono", Menlo, Consolas, monospace; overflow-wrap: break-word; }
 small, em { color: var(--quiet); }
-small { overflow-wrap: anywhere; }
 .hash { font-size: 0.75em; display: inline-block; min-width: 33em; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; }
@@ -27,8 +26,10 @@ th, td { text-align: left; vertical-align: top; padding: 0.4rem 0.7rem 0.4rem 0.
   border-bottom: 1px solid var(--line); }
 thead th { background: var(--band); border-bottom: 2px solid var(--line); }
 tbody th { font-weight: 500; }
-section table { table-layout: fixed; }
-section th:first-child { width: 45%; }
+@media (min-width: 40rem) {
+  section table { table-layout: fixed; }
+  section th:first-child { width: 45%; }
+}
 .grid { width: auto; }
 .grid tbody th { position: sticky; left: 0; background: var(--page); max-width: 22rem; }
 .none { color: var(--quiet); }
@@ -49,6 +50,7 @@ input { font: inherit; color: inherit; background: var(--band); border: 1px soli
   border-radius: 0.3em; padding: 0.3em 0.6em; width: min(24rem, 60vw); }
 :focus-visible { outline: 3px solid var(--some); outline-offset: 2px; }
 @media (max-width: 40rem) {
+  code, small { overflow-wrap: anywhere; }
   dl { grid-template-columns: 1fr; }
   dd { margin-bottom: 0.5rem; }
   .rules thead { display: none; }

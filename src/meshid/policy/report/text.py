@@ -6,38 +6,47 @@ from collections.abc import Iterator
 
 from meshid.policy.model import Effect
 from meshid.policy.report.matrix import Matrix, Report
+from meshid.text import plural
 
 _GAP = "  "
 
 
-def as_table(report: Report, width: int) -> str:
-    """Return the report as text, its lines at most *width* characters long where that can be."""
-    return "\n".join(line for matrix in report.matrices for line in (*_table(matrix, width), ""))[:-1]
+def as_table(report: Report) -> str:
+    """Return the report as text."""
+    return "".join(f"{line}\n" for line in _lines(report))
 
 
-def _table(matrix: Matrix, width: int) -> Iterator[str]:
+def _lines(report: Report) -> Iterator[str]:
+    for matrices in report.alike:
+        yield from map(_head, matrices)
+        yield from _table(matrices[0])
+        yield ""
+    yield plural(len(report.findings), "finding")
+    for finding, names in report.findings:
+        scope = "" if len(names) == len(report.matrices) else f" ({', '.join(names)} only)"
+        yield f"{_GAP}{finding}{scope}"
+
+
+def _head(matrix: Matrix) -> str:
     policy = matrix.policy
-    own = ", ".join(map(str, policy.environment.trust_domains))
-    yield f"{policy.environment.name}: {own}, {len(policy.rules)} rules, policy {policy.hash[:12]}"
-    if policy.observe:
-        yield f"{_GAP}THE POLICY ONLY OBSERVES: EVERY VERIFIED PEER IS LET IN"
+    own, rules = ", ".join(map(str, policy.environment.trust_domains)), plural(len(policy.rules), "rule")
+    loud = "; IT ONLY OBSERVES, EVERY VERIFIED PEER IS LET IN" if policy.observe else ""
+    return f"{policy.environment.name}: {own}, {rules}, policy {policy.hash[:12]}{loud}"
+
+
+def _table(matrix: Matrix) -> Iterator[str]:
     rows = [
         (target, peer, str(cell.verdict), ", ".join(cell.rules))
-        for (peer, target), cell in sorted(matrix.cells.items(), key=lambda item: item[0][::-1])
+        for target in matrix.targets
+        for peer, cell in matrix.column(target)
     ]
     heads = ("TARGET", "PEERS", "VERDICT", "RULES")
-    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)][:3]
+    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
     for row in (heads, *rows):
-        cells = [text.ljust(size) for text, size in zip(row, widths, strict=False)]
-        yield _cut(_GAP + _GAP.join((*cells, row[3])).rstrip(), width)
+        cells = (text.ljust(size) for text, size in zip(row, widths, strict=True))
+        yield _GAP + _GAP.join(cells).rstrip()
     if matrix.left_out:
-        yield f"{_GAP}{matrix.left_out} more patterns of peers are left out"
-    for finding in matrix.findings:
-        yield _cut(f"{_GAP}! {finding}", width)
-
-
-def _cut(line: str, width: int) -> str:
-    return line if len(line) <= width else f"{line[: max(width - 1, 0)]}…"
+        yield f"{_GAP}left out: {plural(matrix.left_out, 'more pattern')} of peers"
 
 
 def as_json(report: Report) -> dict[str, object]:
@@ -54,7 +63,13 @@ def _plain(matrix: Matrix) -> dict[str, object]:
         "policy_hash": policy.hash,
         "observe": policy.observe,
         "cells": [
-            {"peers": peers, "targets": targets, "verdict": str(cell.verdict), "rules": list(cell.rules)}
+            {
+                "peers": peers,
+                "targets": targets,
+                "verdict": str(cell.verdict),
+                "rules": list(cell.rules),
+                "is_named": cell.is_named,
+            }
             for (peers, targets), cell in sorted(matrix.cells.items())
         ],
         "left_out": matrix.left_out,
@@ -79,7 +94,7 @@ def as_mermaid(report: Report) -> str:
     for rule in report.rules:
         arrow = "-.->" if rule.effect is Effect.DENY else "-->"
         words = f"{rule.effect} {rule.id}" + (" (observes)" if rule.observe else "")
-        words += f" {len(rule.http)} requests" if rule.http else ""
+        words += " for some requests" if rule.http else ""
         for source in rule.sources:
             for target in rule.targets:
                 peers, reached = node("p", str(source)), node("t", str(target))

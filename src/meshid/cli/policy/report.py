@@ -1,0 +1,46 @@
+"""`meshid policy report`: who can reach what, as a page, a table, a diagram or JSON."""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
+
+from meshid.cli.files import read_policies
+from meshid.cli.policy.answers import YES, put
+from meshid.cli.policy.options import add_environments, add_file, add_output
+from meshid.policy.report import Report, as_html, as_json, as_mermaid, as_table
+
+ABOUT = "tell who can reach what, as a page to read and to print, a table, a diagram or JSON"
+
+_FORMATS: dict[str, Callable[[Report], str]] = {
+    "html": as_html,
+    "table": as_table,
+    "mermaid": as_mermaid,
+    "json": lambda report: f"{json.dumps(as_json(report), indent=2)}\n",
+}
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the arguments."""
+    add_file(parser)
+    add_environments(parser)
+    add_output(parser)
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument(
+        "--format", choices=list(_FORMATS), help="the default is html for a file, table for the terminal"
+    )
+    form.add_argument("--json", action="store_const", const="json", dest="format", help="the format json")
+
+
+def run(arguments: Namespace) -> int:
+    """Write the report.
+
+    Raises:
+        CannotJudge: If the policy cannot be loaded, or the file cannot be written.
+        PolicyTooComplex: If its rules are too entangled to tell.
+    """
+    report = Report.of(read_policies(arguments.file, arguments.environments))
+    form = arguments.format or ("html" if arguments.output else "table")
+    put(_FORMATS[form](report), arguments.output, inputs=[arguments.file])
+    return YES
