@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
-from collections.abc import Iterator
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -361,9 +361,18 @@ class TestTruth:
         assert (replayed.replayed, replayed.flipped, replayed.skipped) == (len(lines), 0, ())
 
 
-def endless(line: bytes) -> Iterator[bytes]:
-    while True:
-        yield line
+def test_memory_does_not_grow_with_the_log() -> None:
+    line = asked(EVERYBODY, "GET /v1/x")
+
+    def peak(count: int) -> int:
+        tracemalloc.start()
+        try:
+            assert replay((bytes(bytearray(line)) for _ in range(count)), NOBODY).flipped == count
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    assert peak(5_000) < peak(500) + 100 * len(line)
 
 
 class TestLines:

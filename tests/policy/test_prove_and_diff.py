@@ -115,7 +115,7 @@ class TestDiff:
             "changes in 'prod'",
             (
                 '  + may reach:        /ns/checkout/** -> payments (rule "checkout",'
-                " but for what is the same by allow: checkout)"
+                " except what stays as it was by allow: checkout)"
             ),
             "      such as spiffe://old.example.org/ns/checkout at 'payments'",
             (

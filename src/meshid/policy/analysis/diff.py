@@ -47,7 +47,7 @@ class Change:
         request = f" for {self.requests}" if self.requests else ""
         within = f", where {self.within} refuses it on the other side" if self.within else ""
         few = ", ".join(self.unless[:_FEW]) + (" ..." if len(self.unless) > _FEW else "")
-        unless = f", but for what is the same by {few}" if self.unless else ""
+        unless = f", except what stays as it was by {few}" if self.unless else ""
         where = f"{self.peers} -> {self.targets}{request}"
         return f'{where} (rule "{self.rule}"{within}{unless})\n      such as {self.example}'
 
