@@ -26,7 +26,7 @@ demo: $(VENV)/.installed
 
 test: ruff format types layers cover
 
-bench: $(VENV)/.installed
+bench: $(VENV)/.installed $(VENV)/.bench
 	@set -e; for script in benchmarks/bench_*.py; do echo "-- $$script"; $(BIN)/python "$$script"; done
 
 clean:
@@ -72,9 +72,8 @@ $(VENV)/.installed: $(VENV)/.made $(SHIPPED)
 	@$(PIP) install .
 	@touch $@
 
-# pip reads dependency groups from 25.1 on.
-$(VENV)/.dev: $(VENV)/.made pyproject.toml
+$(VENV)/.dev $(VENV)/.bench: $(VENV)/.made pyproject.toml
 	@echo "-- installing the tools"
-	@$(PIP) install --upgrade 'pip>=25.1'
-	@$(PIP) install --group dev
+	@$(PIP) install --upgrade 'pip>=25.1' # the first that reads dependency groups
+	@$(PIP) install --group $(subst .,,$(notdir $@))
 	@touch $@
