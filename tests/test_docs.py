@@ -14,6 +14,7 @@ Any other block is only shown, in a language of `SHOWN`: a slip would turn a che
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import subprocess
@@ -79,6 +80,18 @@ def agrees(told: str, real: str) -> bool:
     return re.fullmatch("".join(lines), real) is not None
 
 
+@pytest.fixture
+def the_audit_log_as_it_was() -> Iterator[None]:
+    logger = logging.getLogger("meshid.audit")
+    before, level = list(logger.handlers), logger.level
+    yield
+    for handler in set(logger.handlers) - set(before):
+        logger.removeHandler(handler)
+        handler.close()
+    logger.setLevel(level)
+
+
+@pytest.mark.usefixtures("the_audit_log_as_it_was")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_a_page_runs_as_it_is_written(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

@@ -263,6 +263,16 @@ def to_operation(**operation: object) -> dict[str, Any]:
     return document(rules=[{"to": [{"operation": operation}]}])
 
 
+def test_a_suffix_may_begin_inside_the_name_of_the_trust_domain() -> None:
+    policy = from_source(principals=["*e.org/ns/shop/sa/api", "*other/ns/shop/sa/api"])
+    loaded = Policy.from_toml(imported(policy).toml, "prod")
+    assert list(map(str, loaded.rules[0].sources)) == [
+        "/**/*e.org/ns/shop/sa/api",
+        f"spiffe://{OWN}/ns/shop/sa/api",
+        "/**/*other/ns/shop/sa/api",
+    ]
+
+
 @pytest.mark.parametrize(
     ("policy", "expected"),
     [

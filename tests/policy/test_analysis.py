@@ -46,7 +46,7 @@ class TestProve:
 
 
 class TestDiff:
-    @settings(max_examples=150)
+    @settings(max_examples=60)
     @given(RULES, RULES)
     def test_it_is_empty_exactly_if_everybody_gets_the_same_answers(
         self, one: list[Any], two: list[Any]
