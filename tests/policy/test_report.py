@@ -126,6 +126,13 @@ class TestCells:
         ).matrices
         assert one.cells["/ns/a", "payments"].verdict is Verdict.ALLOWED
 
+    def test_a_rule_for_one_of_our_trust_domains_does_not_name_the_peers_of_all(self) -> None:
+        head = HEAD.replace('["prod.example.org"]', '["prod.example.org", "old.example.org"]')
+        rules = rule("allow", "a", "spiffe://old.example.org/ns/a") + rule("allow", "b", "/ns/a", "other")
+        (one,) = report(rules, "prod", head=head).matrices
+        cell = one.cells["/ns/a", "payments"]
+        assert (cell.verdict, cell.is_named) == (Verdict.PARTLY, False)
+
 
 class Reader(HTMLParser):
     """Reads a page, and insists that each element is closed."""
