@@ -16,6 +16,7 @@ from forge import SEQUENCE, children, damaged, der, pem, signed, twin
 from meshid.bundles import BundleSet
 from meshid.certificates import fingerprint, to_der
 from meshid.errors import InvalidRevocations, PeerRejected
+from meshid.mesh import Mesh
 from meshid.names import SpiffeId
 from meshid.reasons import Reason
 from meshid.revocation import Revocations
@@ -24,6 +25,7 @@ from meshid.verifier import ChainVerifier
 from world import DAY, HOUR, PATH, PROD
 
 NOW = datetime.now(UTC).replace(microsecond=0)
+"""When this file is collected, which may be minutes before its tests run."""
 ROOT = CA("prod.example.org", usages={"key_cert_sign", "crl_sign"})
 ISSUING = ROOT.intermediate()
 LEAF = ISSUING.issue(PATH)
@@ -33,13 +35,13 @@ PATH_TO_ROOT = (LEAF.certificate, ISSUING.certificate, ROOT.certificate)
 
 
 def check(
-    revocations: Revocations, path: tuple[x509.Certificate, ...] = PATH_TO_ROOT, now: datetime = NOW
+    revocations: Revocations, path: tuple[x509.Certificate, ...] = PATH_TO_ROOT, now: datetime | None = None
 ) -> datetime | None:
-    return revocations.check(NAME, path, now)
+    return revocations.check(NAME, path, now or datetime.now(UTC))
 
 
 def reason_of(
-    revocations: Revocations, path: tuple[x509.Certificate, ...] = PATH_TO_ROOT, now: datetime = NOW
+    revocations: Revocations, path: tuple[x509.Certificate, ...] = PATH_TO_ROOT, now: datetime | None = None
 ) -> Reason | None:
     try:
         check(revocations, path, now)
@@ -363,3 +365,91 @@ def test_nothing_is_taken_back_by_default() -> None:
 
 def test_the_serials_are_not_shown() -> None:
     assert "serials=<2>" in repr(Revocations(crls=[ISSUING.crl(LEAF, OTHER)]))
+
+
+class TestGrace:
+    LATE = NOW + 2 * DAY
+
+    def test_without_it_an_overdue_list_refuses(self) -> None:
+        assert reason_of(Revocations(crls=[ISSUING.crl()]), now=self.LATE) is Reason.CRL_NOT_IN_DATE
+
+    def test_with_it_the_list_counts_so_much_longer(self) -> None:
+        crl = ISSUING.crl(OTHER, next_update=NOW + DAY)
+        grace = Revocations(crls=[crl], grace=(DAY + HOUR).total_seconds())
+        assert check(grace, now=self.LATE) == NOW + 2 * DAY + HOUR
+        assert reason_of(grace, now=self.LATE + 2 * HOUR) is Reason.CRL_NOT_IN_DATE
+
+    def test_what_an_overdue_list_takes_back_stays_taken(self) -> None:
+        grace = Revocations(crls=[ISSUING.crl(LEAF)], grace=10 * DAY.total_seconds())
+        assert reason_of(grace, now=self.LATE) is Reason.REVOKED
+
+    @pytest.mark.parametrize("seconds", [float("inf"), 1e30])
+    def test_it_can_be_for_ever(self, seconds: float) -> None:
+        assert check(Revocations(crls=[ISSUING.crl()], grace=seconds), now=NOW + 4000 * DAY) is None
+
+    @pytest.mark.parametrize("seconds", [-1.0, float("nan")])
+    def test_it_is_a_number_of_seconds(self, seconds: float) -> None:
+        with pytest.raises(InvalidRevocations, match="it is a number of seconds, 0 or more"):
+            Revocations(grace=seconds)
+
+
+def numbered(number: int, issuer: CA = ISSUING) -> bytes:
+    return issuer.crl(extra=[(x509.CRLNumber(number), False)])
+
+
+class TestRollback:
+    """A list that is older than the one in force would give back what was taken."""
+
+    def test_a_smaller_number_is_one(self) -> None:
+        before, after = Revocations(crls=[numbered(7)]), Revocations(crls=[numbered(6)])
+        with pytest.raises(
+            InvalidRevocations, match=r"is number 6 of .*, and one number 7 of .* is in force"
+        ):
+            after.check_follows(before)
+        before.check_follows(after)
+        before.check_follows(before)
+
+    def test_without_numbers_the_dates_count(self) -> None:
+        before, after = (Revocations(crls=[ISSUING.crl(last_update=NOW - age)]) for age in (HOUR, DAY))
+        with pytest.raises(InvalidRevocations, match="is in force"):
+            after.check_follows(before)
+        before.check_follows(after)
+
+    def test_a_list_of_another_issuer_is_none(self) -> None:
+        Revocations(crls=[numbered(1, ROOT)]).check_follows(Revocations(crls=[numbered(7)]))
+
+    def test_a_list_of_another_key_of_the_same_name_is_none(self) -> None:
+        renewed = CA("prod.example.org", subject=ROOT.certificate.subject.rfc4514_string())
+        lists = [
+            issuer.crl(
+                extra=[
+                    (x509.CRLNumber(number), False),
+                    (x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.key.public_key()), False),
+                ]
+            )
+            for issuer, number in ((ROOT, 7), (renewed, 1))
+        ]
+        Revocations(crls=lists[1:]).check_follows(Revocations(crls=lists[:1]))
+
+    def test_a_mesh_refuses_it_and_stays_as_it_was(self) -> None:
+        mesh = Mesh(bundles=BundleSet([ROOT.bundle()]), revocations=Revocations(crls=[numbered(7)]))
+        with pytest.raises(InvalidRevocations):
+            mesh.publish(revocations=Revocations(crls=[numbered(6)]))
+        assert mesh.snapshot.generation == 1
+
+
+def test_who_signed_a_list_is_known_before_a_handshake_has_to_wait_for_it() -> None:
+    mesh = Mesh(bundles=BundleSet([ROOT.bundle()]), revocations=Revocations(crls=[ROOT.crl(), ISSUING.crl()]))
+    of_root, of_issuing = mesh.snapshot.revocations.crls
+    assert of_root.known_signers() == [ROOT.certificate]
+    assert of_issuing.known_signers() == []
+    mesh.snapshot.verifier.verify(LEAF.chain)
+    assert of_issuing.known_signers() == [ISSUING.certificate]
+    # Of a new list, whoever signed the one before is asked first.
+    mesh.publish(revocations=Revocations(crls=[ISSUING.crl(last_update=datetime.now(UTC))]))
+    assert mesh.snapshot.revocations.crls[0].known_signers() == [ISSUING.certificate]
+
+
+def test_lists_that_were_read_before_are_taken_as_they_are() -> None:
+    one, two = Revocations(crls=[ROOT.crl()]), Revocations(crls=[ISSUING.crl()])
+    assert Revocations(crls=[*one.crls, *two.crls]).crls == (*one.crls, *two.crls)

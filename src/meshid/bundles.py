@@ -203,7 +203,7 @@ def _pem_entries(domain: TrustDomain, pem: bytes) -> Iterator[tuple[str, x509.Ce
 
 def _jwks(domain: TrustDomain, data: bytes) -> list[dict[str, Any]]:
     try:
-        document = json.loads(data, object_pairs_hook=_no_duplicates)
+        document = json.loads(data, object_pairs_hook=no_duplicates)
     except (ValueError, RecursionError) as error:
         raise _fault(domain, f"it is not JSON: {quote(str(error))}") from error
     keys = document.get("keys") if isinstance(document, dict) else None
@@ -212,7 +212,12 @@ def _jwks(domain: TrustDomain, data: bytes) -> list[dict[str, Any]]:
     return keys
 
 
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the members of a JSON object, none of which may occur twice.
+
+    Raises:
+        ValueError: If one does.
+    """
     members = dict(pairs)
     if len(members) != len(pairs):
         msg = "a member occurs twice"

@@ -11,8 +11,9 @@ A look-up takes no lock and moves nothing: it reads one dictionary entry and set
 
 from __future__ import annotations
 
-import threading
 from typing import Generic, TypeVar, cast
+
+from meshid.locks import Order, new_lock
 
 _K = TypeVar("_K")
 _V = TypeVar("_V")
@@ -48,7 +49,7 @@ class Sieve(Generic[_K, _V]):
         self._entries: dict[_K, _Entry[_K, _V]] = {}
         self._end = cast("_Entry[_K, _V]", _Entry(None, None))
         self._hand = self._end
-        self._changing = threading.Lock()
+        self._changing = new_lock(Order.REMEMBERING)
 
     def get(self, key: _K) -> _V | None:
         """Return the value of *key*, and remember that it was wanted; None if there is none."""
@@ -68,6 +69,10 @@ class Sieve(Generic[_K, _V]):
             if len(self._entries) >= self.capacity:
                 self._evict()
             self._append(_Entry(key, value))
+
+    def items(self) -> list[tuple[_K, _V]]:
+        """Return what is remembered, in no order."""
+        return [(entry.key, entry.value) for entry in list(self._entries.values())]
 
     def __len__(self) -> int:
         """Count the entries."""

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import TypedDict, cast
 
 import attrs
+from cryptography import x509
 
 from meshid.bundles import BundleSet
 from meshid.cache import CachedVerifier
@@ -90,6 +91,7 @@ def next_snapshot(current: Snapshot, changes: Changes) -> Snapshot:
         InvalidCredentials: If new credentials are not in date, are not of a path to their
             trust domain's bundle, or do not belong to the policy's environment.
         InvalidBundle: If none of the authorities of a new bundle is in date.
+        InvalidRevocations: If a revocation list is older than the one in force.
         InvalidPolicy: If a new policy is for an environment that our credentials are not of.
         TypeError: If there is no such part.
     """
@@ -106,6 +108,10 @@ def next_snapshot(current: Snapshot, changes: Changes) -> Snapshot:
     if "bundles" in news or "revocations" in news:
         verifier = ChainVerifier(draft.bundles, revocations=draft.revocations, clock=clock)
         draft = attrs.evolve(draft, verifier=CachedVerifier(verifier))
+    if "revocations" in news:
+        draft.revocations.check_follows(current.revocations)
+    if "bundles" in news or "revocations" in news:
+        draft.revocations.recognise(_issuers(draft, current))
     if "bundles" in news:
         _check_bundles(draft.bundles, current.bundles, clock())
     if "credentials" in news:
@@ -113,6 +119,12 @@ def next_snapshot(current: Snapshot, changes: Changes) -> Snapshot:
     if "credentials" in news or "policy" in news:
         _check_environment(draft, news)
     return draft
+
+
+def _issuers(draft: Snapshot, current: Snapshot) -> set[x509.Certificate]:
+    """Return who may have signed a list, as far as it is known: authorities, and the signers so far."""
+    authorities = {each for bundle in draft.bundles.values() for each in bundle.authorities}
+    return authorities.union(*(each.known_signers() for each in current.revocations.crls))
 
 
 def _check_bundles(bundles: BundleSet, known: BundleSet, now: float) -> None:

@@ -58,7 +58,7 @@ def file_document(path: Path) -> object:
     return _document(form, data)
 
 
-def toml_document(text: str) -> object:
+def toml_document(text: str | bytes) -> object:
     """Read TOML 1.0, at most `MAX_TOML_MIB`.
 
     Raises:

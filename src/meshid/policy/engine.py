@@ -100,7 +100,7 @@ class Policy:
         return cls(read_file(Path(path), environment))
 
     @classmethod
-    def from_toml(cls, text: str, environment: str) -> Self:
+    def from_toml(cls, text: str | bytes, environment: str) -> Self:
         """Read a policy from TOML, for one environment.
 
         Raises:

@@ -48,7 +48,7 @@ def read_file(path: Path, environment: str) -> RuleSet:
     return _Reader(environment).rule_set(file_document(path))
 
 
-def read_toml(text: str, environment: str) -> RuleSet:
+def read_toml(text: str | bytes, environment: str) -> RuleSet:
     """Read TOML.
 
     Raises:
