@@ -250,8 +250,8 @@ REMOVALS: dict[str, tuple[Callable[[Site], object], Reason]] = {
 
 
 class TestTrustThatWasTakenAwayIsGone:
-    """Promise 3: for new handshakes, for resumed sessions, and for the next call on a
-    connection that is already open.
+    """Promise 3: for new handshakes, for resumed sessions, for connections that are open,
+    and for the next call on one.
     """
 
     @pytest.fixture
@@ -277,10 +277,15 @@ class TestTrustThatWasTakenAwayIsGone:
             assert knock(service.port, client, session=session).resumed
             with opened(service.port, client) as line:
                 assert ask(line) == b"allowed\n"
-                _forget(heard, 6)
+                peer = site.mesh.admit(site.client.chain)
+                _forget(heard, 7)
                 take_away(site)
-                assert ask(line) == f"{reason}\n".encode()
-                assert heard.next().decision.reason is reason
+                site.mesh.review()
+                assert line.recv(1024) == b""
+                event = heard.next()
+                assert (event.call, event.decision.reason) == ("review", reason)
+            assert site.mesh.check(peer).reason is reason
+            assert heard.reason() is reason
             for offered in (None, session):
                 assert knock(service.port, client, session=offered).answer == b""
                 assert heard.reason() is reason

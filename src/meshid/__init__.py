@@ -12,6 +12,7 @@ from meshid.bundles import BundleSet, TrustBundle
 from meshid.cache import CachedVerifier, CacheStats
 from meshid.credentials import X509Svid
 from meshid.decisions import Decision
+from meshid.denials import Denial
 from meshid.errors import (
     InvalidBundle,
     InvalidCredentials,
@@ -55,6 +56,7 @@ __all__ = [
     "CachedVerifier",
     "ChainVerifier",
     "Decision",
+    "Denial",
     "Explanation",
     "Finding",
     "FindingKind",

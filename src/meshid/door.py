@@ -6,12 +6,12 @@ The rules of this room:
   snapshot is still in force when it has fallen; so nobody is admitted under a state
   that was gone before they were.
 - Nothing gets past by failing: an exception, of meshid or of a sink, is a refusal.
-- Every decision is one event, before it takes effect.
+- Every decision is one event, before it takes effect. That a connection which is open
+  may stay is no event.
 """
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Collection, Sequence
 from typing import Unpack
@@ -24,38 +24,20 @@ from meshid.certificates import fingerprint
 from meshid.credentials import X509Svid
 from meshid.decisions import Decision
 from meshid.errors import PeerRejected
+from meshid.live import Connection, LiveConnection, LiveConnections
+from meshid.locks import Order, new_lock
 from meshid.names import TrustDomain
 from meshid.peer_patterns import PeerPattern
 from meshid.policy import Policy, RequestLike
-from meshid.profiles import Role
+from meshid.questions import Question
 from meshid.reasons import Reason
 from meshid.revocation import Revocations
 from meshid.snapshots import Changes, Snapshot, first_snapshot, next_snapshot
 from meshid.text import quote
 from meshid.verifier import Peer
 
-
-@attrs.frozen(kw_only=True)
-class Question:
-    """What is asked about a chain.
-
-    Attributes:
-        target: What the peer wants to reach; the mesh's own service if None.
-        request: The request, if there is one; or the promise that each will be asked about.
-        expect: Given for a peer that is a server: the patterns, one of which its name must match.
-        broken: Given if the TLS library has refused already, with its words: the answer
-            can then only be a refusal, and the question is why.
-    """
-
-    target: str | None = None
-    request: RequestLike = None
-    expect: Collection[PeerPattern] | None = None
-    broken: str | None = None
-
-    @property
-    def role(self) -> Role:
-        """What the peer is in the handshake."""
-        return Role.CLIENT if self.expect is None else Role.SERVER
+OnRevoked = Callable[[Peer, PeerRejected, Connection], None]
+"""Is called after an open connection was ended."""
 
 
 class Door:
@@ -68,6 +50,8 @@ class Door:
         revocations: What was taken back.
         service: The name of this service: the target of a peer that names no other.
         audit: Is called with each `AuditEvent`; if it raises, the peer is refused.
+        on_revoked: Is called with the peer, the refusal and the connection (an
+            `ssl.SSLObject` or `ssl.SSLSocket`) after an open connection was ended.
         clock: Returns the POSIX time in seconds.
 
     Raises:
@@ -85,13 +69,16 @@ class Door:
         revocations: Revocations | None = None,
         service: str | None = None,
         audit: audit.Sink | None = None,
+        on_revoked: OnRevoked | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Put the first snapshot in force."""
         self.service = service
         self._sink = audit
         self._clock = clock
-        self._publishing = threading.Lock()
+        self._on_revoked = on_revoked
+        self._publishing = new_lock(Order.PUBLISHING)
+        self.live = LiveConnections()
         changes: Changes = {
             "credentials": credentials,
             "bundles": BundleSet() if bundles is None else bundles,
@@ -122,8 +109,33 @@ class Door:
                 force; everything then stays as it was.
         """
         with self._publishing:
-            self._snapshot = next_snapshot(self._snapshot, changes)
-            return self._snapshot
+            before = self._snapshot
+            snapshot = self._snapshot = next_snapshot(before, changes)
+        if snapshot is not before:
+            self.review()
+        return snapshot
+
+    def review(self) -> None:
+        """Decide again about each open connection, and end those whose peers may no longer be there.
+
+        It is done with each publication. The connections are those of TLS contexts.
+        """
+        for live in self.live.now():
+            self.review_one(live)
+
+    def review_one(self, live: LiveConnection) -> None:
+        """Decide again about one open connection, and end it if its peer may no longer be there."""
+        connection = live.connection()
+        if connection is None:
+            return
+        snapshot, _, decision = self._settle(live.peer.chain, live.question)
+        if decision.allowed:
+            return
+        decision = self._told("review", live.peer.chain, live.question, snapshot, decision)
+        rejection = PeerRejected(decision)
+        connection.end(rejection)
+        if self._on_revoked is not None:
+            _call_back(self._on_revoked, live.peer, rejection, connection)
 
     def admit(
         self,
@@ -188,6 +200,10 @@ class Door:
         return self._decide("check", peer.chain, question)[1]
 
     def _decide(self, call: str, chain: Sequence[bytes], question: Question) -> tuple[Peer | None, Decision]:
+        snapshot, peer, decision = self._settle(chain, question)
+        return peer, self._told(call, chain, question, snapshot, decision)
+
+    def _settle(self, chain: Sequence[bytes], question: Question) -> tuple[Snapshot, Peer | None, Decision]:
         while True:
             snapshot = self._snapshot
             try:
@@ -196,8 +212,7 @@ class Door:
             except Exception as error:  # noqa: BLE001
                 peer, decision = None, _internal_error(error)
             if snapshot is self._snapshot:
-                break
-        return peer, self._told(call, chain, question, snapshot, decision)
+                return snapshot, peer, decision
 
     def _judge(
         self, snapshot: Snapshot, chain: Sequence[bytes], question: Question
@@ -257,6 +272,14 @@ class Door:
             audit.LOGGER.error("refused, for the decision could not be recorded: %s", failure.detail)
             return failure
         return decision
+
+
+def _call_back(on_revoked: OnRevoked, peer: Peer, rejection: PeerRejected, connection: Connection) -> None:
+    try:
+        on_revoked(peer, rejection, connection)
+    # The caller's code must not keep the next connection from being ended.
+    except Exception:  # noqa: BLE001
+        audit.LOGGER.exception("on_revoked failed")
 
 
 def _internal_error(error: Exception) -> Decision:

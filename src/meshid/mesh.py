@@ -5,9 +5,10 @@ from __future__ import annotations
 import ssl
 from collections.abc import Iterable
 
-from meshid.door import Door, Question
+from meshid.door import Door
 from meshid.peer_patterns import PeerPattern
 from meshid.policy import REQUEST_FOLLOWS
+from meshid.questions import Question
 from meshid.tls import MeshContext
 
 

@@ -16,12 +16,13 @@ from meshid.audit import AuditEvent
 from meshid.bundles import BundleSet
 from meshid.cli.demo.clients import CLOSED, GREETING, Client
 from meshid.cli.demo.table import Row, Table
-from meshid.cli.demo.verdicts import OPEN_CONNECTION, Evidence, Expected, faults
+from meshid.cli.demo.verdicts import OPEN_CONNECTION, REVIEW, Evidence, Expected, faults
 from meshid.cli.terminal import Colour
 from meshid.decisions import Decision
-from meshid.door import Door, Question
+from meshid.door import Door
 from meshid.mesh import Mesh
 from meshid.policy import Policy
+from meshid.questions import Question
 from meshid.reasons import Reason
 from meshid.revocation import Revocations
 from meshid.snapshots import Snapshot
@@ -96,7 +97,7 @@ class TestAsItMust:
             ("its session, offered again", "refused", "deny_listed", "-"),
             ("a peer of the old CA", "refused", "unknown_authority", "-"),
             ("its session, offered again", "refused", "unknown_authority", "-"),
-            ("its open connection, next check", "refused", "unknown_authority", "-"),
+            ("its open connection, at once", "refused", "unknown_authority", "-"),
             ("Linkerd's open connection", "admitted", "allowed", "linkerd-shop"),
             ("a peer of the new CA", "admitted", "allowed", "checkout-charges"),
             ("a key that does not match", "admitted", "allowed", "checkout-charges"),
@@ -107,9 +108,9 @@ class TestAsItMust:
         seen = {(row["client"], row["decision"]) for row in play().rows}
         assert seen == {(kind, verdict) for kind in Client for verdict in ("admitted", "refused")}
 
-    def test_who_is_refused_in_the_handshake_sees_nothing_of_the_application(self, play: Play) -> None:
+    def test_who_is_refused_sees_nothing_of_the_application(self, play: Play) -> None:
         refused = [row for row in play().rows if row["decision"] == "refused"]
-        seen = {row["saw"].partition(":")[0] for row in refused if "next check" not in row["case"]}
+        seen = {row["saw"].partition(":")[0] for row in refused}
         assert seen <= {CLOSED, "alert"}
 
     def test_it_shows_the_policy_and_why_an_update_was_rejected(self, play: Play) -> None:
@@ -203,13 +204,8 @@ def publish_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Door, "publish", lambda door, **_: door.snapshot)
 
 
-def ignore_the_answer_of_check(monkeypatch: pytest.MonkeyPatch) -> None:
-    check = Door.check
-
-    def check_and_allow(door: Door, peer: Peer) -> Decision:
-        return attrs.evolve(check(door, peer), allowed=True)
-
-    monkeypatch.setattr(Door, "check", check_and_allow)
+def leave_open_connections_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Door, "review", lambda _: None)
 
 
 class Matching:
@@ -251,7 +247,7 @@ class TestWithoutAProtection:
             pytest.param(issue_no_sessions, [19, 21], id="no sessions to refuse"),
             pytest.param(forget_the_revocations, [19], id="no revocations"),
             pytest.param(publish_nothing, [19, 20, 21, 22, 24, 25, 26], id="no publication"),
-            pytest.param(ignore_the_answer_of_check, [22], id="open connections go on"),
+            pytest.param(leave_open_connections_alone, [22], id="open connections go on"),
             pytest.param(
                 accept_any_key,
                 [25, 26],
@@ -322,9 +318,9 @@ class TestFaults:
             pytest.param(REFUSAL, evidence(*ONCE, saw="alert: unknown ca", received=b""), id="refused, told"),
             pytest.param(ADMISSION, evidence(*TWICE, saw=GREETED, received=GREETING), id="admitted"),
             pytest.param(
-                attrs.evolve(REFUSAL, call=OPEN_CONNECTION),
-                evidence(("check", REFUSED), saw="refused: expired", received=GREETING),
-                id="refused on an open connection",
+                attrs.evolve(REFUSAL, call=REVIEW),
+                evidence(("review", REFUSED), saw=CLOSED, received=b""),
+                id="an open connection ended",
             ),
             pytest.param(
                 attrs.evolve(ADMISSION, call=OPEN_CONNECTION),
@@ -376,10 +372,10 @@ class TestFaults:
                 id="another name",
             ),
             pytest.param(
-                attrs.evolve(REFUSAL, call=OPEN_CONNECTION),
-                evidence(("check", REFUSED), saw=CLOSED, received=GREETING),
-                f"the client must not see '{CLOSED}'",
-                id="a connection that was dropped",
+                attrs.evolve(REFUSAL, call=REVIEW),
+                evidence(("review", REFUSED), saw="still open", received=b""),
+                "the client must not see 'still open'",
+                id="a connection that was left open",
             ),
             pytest.param(
                 REFUSAL,

@@ -112,6 +112,11 @@ class Heard:
     def __call__(self, event: AuditEvent) -> None:
         self._events.put(event)
 
+    def of_handshakes(self) -> list[Reason]:
+        """Return the reasons of the handshakes so far; of what is still open when it is ended, nothing."""
+        events = [self._events.get_nowait() for _ in range(self._events.qsize())]
+        return [event.decision.reason for event in events if event.call == "admit"]
+
     def next(self) -> AuditEvent:
         return self._events.get(timeout=TIMEOUT)
 
@@ -339,7 +344,7 @@ def stranger(credentials: Issued | None = None) -> ssl.SSLContext:
 def presenting_server(
     presented: Issued, newest: ssl.TLSVersion = ssl.TLSVersion.MAXIMUM_SUPPORTED
 ) -> Iterator[int]:
-    """Serve on the port that is given, and greet whoever believes us."""
+    """Serve on the port that is given, greet whoever believes us, and wait until they go."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.maximum_version = newest
     presented.load_into(context)
@@ -347,6 +352,8 @@ def presenting_server(
     def greet(_: Service, plain: socket.socket) -> None:
         with context.wrap_socket(plain, server_side=True) as tls:
             tls.sendall(HELLO)
+            with contextlib.suppress(OSError):
+                tls.recv(1)
 
     with threaded_server(greet) as service:
         yield service.port

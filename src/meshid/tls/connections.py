@@ -6,7 +6,7 @@ The rules of this room:
   matter who runs it, or when: a server that handshakes inside its first `recv()` gets
   the refusal from `recv()`.
 - Until then nothing is read and nothing is written. A refusal is final: every later call
-  raises it again, and the audit hears of it once.
+  raises it again, and the audit hears of it once. So it is with a connection that is ended.
 - After it, the connection belongs to the context that the user knows. The one that it
   was made with watches each message, and has done its work.
 
@@ -17,15 +17,20 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 import ssl
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import wraps
 from typing import Concatenate, ParamSpec, Protocol, TypeVar, cast
 
 from typing_extensions import override
 
 from meshid.errors import PeerRejected
+from meshid.live import Connection
 from meshid.sieve import Sieve
+from meshid.tls.owners import Owner
 from meshid.tls.presented import chain_of
 from meshid.verifier import Peer
 
@@ -37,7 +42,7 @@ _C = TypeVar("_C", ssl.SSLObject, ssl.SSLSocket)
 class Judge(Protocol):
     """The context that the user holds; it asks the door."""
 
-    def ask(self, chain: Sequence[bytes], *, broken: str | None = None) -> Peer:
+    def ask(self, connection: Connection, chain: Sequence[bytes], *, broken: str | None = None) -> Peer:
         """Return the peer, or raise `PeerRejected`, as always if the handshake is *broken*."""
 
 
@@ -70,9 +75,37 @@ class Judged:
     presented: list[bytes] | None = None
     _refusal: PeerRejected | None = None
 
-    def _handshake(self, tls_handshake: Callable[[], None]) -> None:
+    def end(self, rejection: PeerRejected) -> None:
+        """End the connection now, from whatever thread; whoever reads or writes gets the *rejection*."""
+        self._refusal = rejection
+        self.peer = None
+        self._close(rejection)
+
+    def raise_if_ended(self) -> None:
+        """Raise the refusal, if there is one.
+
+        Raises:
+            PeerRejected: If the peer may not be there any more.
+        """
         if self._refusal is not None:
+            self.peer = None
             raise self._refusal
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it was not ended, and somebody still reads or writes, as far as that can be known."""
+        return self._refusal is None and self._is_in_use()
+
+    @abstractmethod
+    def _is_in_use(self) -> bool:
+        """Tell whether somebody still reads or writes."""
+
+    @abstractmethod
+    def _close(self, rejection: PeerRejected) -> None:
+        """Close what is below."""
+
+    def _handshake(self, tls_handshake: Callable[[], None]) -> None:
+        self.raise_if_ended()
         try:
             tls_handshake()
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
@@ -91,28 +124,46 @@ class Judged:
         connection = cast("ssl.SSLObject", self)
         judge = cast("Generation", connection.context).judge
         try:
-            self.peer = judge.ask(chain, broken=broken)
+            self.peer = judge.ask(self, chain, broken=broken)
         except PeerRejected as rejection:
             self._refusal = rejection
             raise
+        # It may have been ended before it had a peer.
+        self.raise_if_ended()
         self.presented = None
         connection.context = cast("ssl.SSLContext", judge)
 
 
 def _admitted_only(method: Callable[Concatenate[_C, _P], _R]) -> Callable[Concatenate[_C, _P], _R]:
-    """Let *method* run only once the peer is admitted, and finish the handshake if need be."""
+    """Let *method* run only while the peer is admitted, and finish the handshake if need be."""
 
     @wraps(method)
     def guarded(connection: _C, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
-        if cast("Judged", connection).peer is None:
+        judged = cast("Judged", connection)
+        if judged.peer is None:
             connection.do_handshake()
-        return method(connection, *args, **kwargs)
+        try:
+            return method(connection, *args, **kwargs)
+        finally:
+            # It may have been ended while it waited, whatever came of that.
+            judged.raise_if_ended()
 
     return guarded
 
 
 class MeshSSLObject(Judged, ssl.SSLObject):
     """An `ssl.SSLObject` whose handshake ends with a decision."""
+
+    owner: Owner | None = None
+
+    @override
+    def _is_in_use(self) -> bool:
+        return self.owner is None or self.owner.is_open
+
+    @override
+    def _close(self, rejection: PeerRejected) -> None:
+        if self.owner is not None:
+            self.owner.close(rejection)
 
     @override
     def do_handshake(self) -> None:
@@ -129,6 +180,16 @@ class MeshSSLObject(Judged, ssl.SSLObject):
 
 class MeshSSLSocket(Judged, ssl.SSLSocket):
     """An `ssl.SSLSocket` whose handshake ends with a decision."""
+
+    @override
+    def _is_in_use(self) -> bool:
+        return self.fileno() >= 0
+
+    @override
+    def _close(self, rejection: PeerRejected) -> None:
+        # Of the socket alone: another thread may be reading, and needs the TLS above it.
+        with suppress(OSError):
+            socket.socket.shutdown(self, socket.SHUT_RDWR)
 
     @override
     def do_handshake(self, block: bool = False) -> None:

@@ -17,9 +17,9 @@ from __future__ import annotations
 
 import socket
 import ssl
-import threading
+import sys
 from collections.abc import Iterable, Sequence
-from typing import Self
+from typing import Self, cast
 
 import attrs
 from typing_extensions import override
@@ -27,11 +27,15 @@ from typing_extensions import override
 from meshid.bundles import BundleSet
 from meshid.certificates import to_der
 from meshid.credentials import X509Svid
-from meshid.door import Door, Question
+from meshid.door import Door
 from meshid.errors import InvalidCredentials
+from meshid.live import Connection
+from meshid.locks import Order, new_lock
+from meshid.questions import Question
 from meshid.sieve import Sieve
-from meshid.tls.connections import Generation
+from meshid.tls.connections import Generation, MeshSSLObject
 from meshid.tls.keys import load_credentials
+from meshid.tls.owners import owner_of
 from meshid.tls.presented import watch
 from meshid.verifier import Peer
 
@@ -71,7 +75,7 @@ class MeshContext(ssl.SSLContext):
         self._alpn = tuple(alpn)
         self._resumption = resumption
         self._oldest_version = minimum_version
-        self._building = threading.Lock()
+        self._building = new_lock(Order.BUILDING)
         self._built: Generation | None = None
         # Early, so that a server without a certificate fails when it starts.
         self._generation()
@@ -106,7 +110,9 @@ class MeshContext(ssl.SSLContext):
         session: ssl.SSLSession | None = None,
     ) -> ssl.SSLObject:
         """Wrap two memory BIOs, as `ssl.SSLContext.wrap_bio` does; see `wrap_socket` for *session*."""
-        return self._generation().wrap_bio(incoming, outgoing, server_side, server_hostname)
+        connection = self._generation().wrap_bio(incoming, outgoing, server_side, server_hostname)
+        cast("MeshSSLObject", connection).owner = owner_of(sys._getframe(1))  # noqa: SLF001 - no other way
+        return connection
 
     @override
     def set_alpn_protocols(self, alpn_protocols: Iterable[str]) -> None:
@@ -116,14 +122,25 @@ class MeshContext(ssl.SSLContext):
         if alpn != self._alpn:
             self._alpn = alpn
 
-    def ask(self, chain: Sequence[bytes], *, broken: str | None = None) -> Peer:
-        """Ask the door about a chain; *broken* are OpenSSL's words, if it has refused already.
+    def ask(self, connection: Connection, chain: Sequence[bytes], *, broken: str | None = None) -> Peer:
+        """Ask the door who is at the other end of a connection, and have it watched from then on.
+
+        Args:
+            connection: The connection.
+            chain: The certificates that its peer has shown.
+            broken: OpenSSL's words, if it has refused already.
 
         Raises:
             PeerRejected: If the peer may not be there.
         """
         question = self._question
-        return self._door.ask(chain, question if broken is None else attrs.evolve(question, broken=broken))
+        before = self._door.snapshot
+        peer = self._door.ask(chain, question if broken is None else attrs.evolve(question, broken=broken))
+        live = self._door.live.add(connection, peer, question)
+        # A publication in between has not seen this connection.
+        if self._door.snapshot is not before:
+            self._door.review_one(live)
+        return peer
 
     def _generation(self) -> Generation:
         snapshot = self._door.snapshot

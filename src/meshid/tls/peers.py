@@ -16,13 +16,16 @@ def peer_of(connection: object) -> Peer:
 
     Raises:
         NoPeer: If it is no such connection, or if its handshake is not over.
+        PeerRejected: If the peer was refused, or may not be there any more.
     """
     ask = getattr(connection, "get_extra_info", None)
     tls = ask("ssl_object") if callable(ask) else connection
     if not isinstance(tls, Judged):
         msg = f"{type(connection).__name__} is not a connection of a MeshContext"
         raise NoPeer(msg)
-    if tls.peer is None:
-        msg = "the handshake is not over, or the peer was refused"
+    peer = tls.peer
+    if peer is None:
+        tls.raise_if_ended()
+        msg = "the handshake is not over"
         raise NoPeer(msg)
-    return tls.peer
+    return peer

@@ -11,7 +11,7 @@ from meshid.certificates import fingerprint
 from meshid.cli.demo.cases import CHECKOUT_ADMITTED, SHOP_ADMITTED
 from meshid.cli.demo.clients import SERVED, Client, Line, ReturningClient, connection
 from meshid.cli.demo.stage import Stage
-from meshid.cli.demo.verdicts import OPEN_CONNECTION, Evidence, Expected
+from meshid.cli.demo.verdicts import OPEN_CONNECTION, REVIEW, Evidence, Expected
 from meshid.cli.demo.world import CHECKOUT, ENVIRONMENT, POLICY
 from meshid.credentials import X509Svid
 from meshid.errors import InvalidInput
@@ -46,11 +46,14 @@ async def replace_the_authority(stage: Stage) -> None:
         stage.table.section(
             "The prod CA is replaced: mesh.publish(credentials=..., bundles=...); the listener stays"
         )
-        _publish_successor(stage)
+        ended = await stage.watch(Client.ASYNCIO, _publish_successor(stage, old_line))
         stage.show("a peer of the old CA", OLD_AUTHORITY, await stage.knock(Client.OPENSSL, old))
         stage.show("its session, offered again", OLD_AUTHORITY, await _visit(stage, client), faults)
-        await _go_on(stage, "its open connection, next check", old_line, OLD_AUTHORITY, lines[old_line])
-        await _go_on(stage, "Linkerd's open connection", shop_line, SHOP_ADMITTED, lines[shop_line])
+        at_once = attrs.evolve(OLD_AUTHORITY, call=REVIEW)
+        stage.show("its open connection, at once", at_once, ended, lines[old_line])
+        goes_on = await stage.watch(Client.ASYNCIO, shop_line.say_hello())
+        checked = attrs.evolve(SHOP_ADMITTED, call=OPEN_CONNECTION)
+        stage.show("Linkerd's open connection", checked, goes_on, lines[shop_line])
     new = stage.world.successor.issue(CHECKOUT)
     stage.show("a peer of the new CA", CHECKOUT_ADMITTED, await stage.knock(Client.BLOCKING, new))
 
@@ -75,16 +78,13 @@ async def reject_wrong_updates(stage: Stage) -> None:
     )
 
 
-def _publish_successor(stage: Stage) -> None:
+async def _publish_successor(stage: Stage, line: Line) -> str:
+    """Publish the new CA, and return what the client of an open connection saw of it."""
     world = stage.world
     stage.server.mesh.publish(
         credentials=world.own_credentials(world.successor).svid, bundles=world.bundles(world.successor)
     )
-
-
-async def _go_on(stage: Stage, what: str, line: Line, expected: Expected, faults: list[str]) -> None:
-    evidence = await stage.watch(Client.ASYNCIO, line.say_hello())
-    stage.show(what, attrs.evolve(expected, call=OPEN_CONNECTION), evidence, faults)
+    return await line.listen()
 
 
 async def _reject(stage: Stage, what: str, update: Callable[[], object], client: Client) -> None:

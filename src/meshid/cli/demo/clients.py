@@ -28,6 +28,9 @@ GREETING = b"hello\n"
 TIMEOUT = 10.0
 """Seconds; a handshake takes some milliseconds, and one that hangs is a failure, not a wait."""
 
+AT_ONCE = 1.0
+"""Seconds that the end of an open connection may take."""
+
 CLOSED = "closed without a byte"
 SERVED = "served: "
 ALERT = "alert: "
@@ -103,6 +106,15 @@ class Line:
         try:
             self.writer.write(GREETING)
             return _told(await asyncio.wait_for(self.reader.readline(), TIMEOUT))
+        except OSError as error:
+            return _failed(error)
+
+    async def listen(self) -> str:
+        """Send nothing, and return what was seen."""
+        try:
+            return _told(await asyncio.wait_for(self.reader.readline(), AT_ONCE))
+        except TimeoutError:
+            return "still open"
         except OSError as error:
             return _failed(error)
 
