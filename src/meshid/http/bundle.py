@@ -1,0 +1,135 @@
+"""The bundle of our own trust domain for others to fetch: a SPIFFE bundle endpoint as an ASGI application.
+
+    app = bundle_app(mesh)        # for uvicorn, hypercorn or a mount in any framework
+
+It is for strangers, so it is served over TLS that asks for no client certificate (SPIFFE
+Federation sections 5.2.1.3 and 5.2.2.3): a web certificate, or an X509-SVID of ours.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, TypeAlias
+
+from meshid.bundles import TrustBundle
+from meshid.door import Door
+from meshid.names import TrustDomain
+
+Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
+Scope: TypeAlias = Mapping[str, Any]
+Message: TypeAlias = dict[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+App: TypeAlias = Callable[[Scope, Receive, Send], Coroutine[Any, Any, None]]
+"""An application (ASGI 3.0)."""
+
+_JSON = (b"content-type", b"application/json")
+_TEXT = (b"content-type", b"text/plain; charset=utf-8")
+
+
+def bundle_app(
+    mesh: Door,
+    trust_domain: TrustDomain | str | None = None,
+    *,
+    refresh_hint: int = 300,
+    clock: Callable[[], float] = time.time,
+) -> App:
+    """Return an ASGI application that serves a trust bundle as a SPIFFE bundle document.
+
+    It answers GET and HEAD, at whatever path it is mounted, with the bundle in force at that
+    instant; with status 404 while there is none. The document has authorities for X509-SVIDs
+    only.
+
+    Its ``spiffe_sequence`` is the POSIX time in seconds at which this process first served
+    these authorities, and at least one more than before them; so it grows with each change,
+    and across restarts as long as the clock does. Processes that serve the same bundle do not
+    agree on it.
+
+    Args:
+        mesh: Whose bundle it is.
+        trust_domain: The trust domain; our own if None.
+        refresh_hint: After how many seconds others are to ask again.
+        clock: Returns the POSIX time in seconds.
+
+    Raises:
+        ValueError: If *trust_domain* is None and the mesh has no name of its own, or if
+            *refresh_hint* is not positive.
+        InvalidSpiffeId: If *trust_domain* is none.
+    """
+    if refresh_hint < 1:
+        msg = f"refresh_hint is {refresh_hint}; it must be at least one second"
+        raise ValueError(msg)
+    return _BundleApp(mesh, _domain(mesh, trust_domain), _Documents(refresh_hint, clock))
+
+
+def _domain(mesh: Door, trust_domain: TrustDomain | str | None) -> TrustDomain:
+    if trust_domain is not None:
+        return TrustDomain.parse(str(trust_domain))
+    if mesh.snapshot.name is None:
+        msg = "no trust domain: name it here, or give the Mesh credentials"
+        raise ValueError(msg)
+    return mesh.snapshot.name.trust_domain
+
+
+class _Documents:
+    """Numbers each bundle that is served."""
+
+    def __init__(self, refresh_hint: int, clock: Callable[[], float]) -> None:
+        self._refresh_hint = refresh_hint
+        self._clock = clock
+        self._sequence = 0
+        self._last: TrustBundle | None = None
+        self._text = b""
+
+    def of(self, bundle: TrustBundle) -> bytes:
+        if bundle != self._last:
+            self._sequence = max(int(self._clock()), self._sequence + 1)
+            self._text = self._document(bundle)
+            self._last = bundle
+        return self._text
+
+    def _document(self, bundle: TrustBundle) -> bytes:
+        members = {"spiffe_sequence": self._sequence, "spiffe_refresh_hint": self._refresh_hint}
+        return json.dumps({**members, **json.loads(bundle.to_spiffe_json())}, indent=2).encode()
+
+
+class _BundleApp:
+    def __init__(self, mesh: Door, trust_domain: TrustDomain, documents: _Documents) -> None:
+        self._mesh = mesh
+        self._trust_domain = trust_domain
+        self._documents = documents
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await _live(receive, send)
+        elif scope["type"] == "http":
+            await self._answer(scope["method"], send)
+        else:
+            # As ASGI 3.0 wants it for what an application does not know.
+            msg = f"a bundle is served over http only, and not over {scope['type']}"
+            raise ValueError(msg)
+
+    async def _answer(self, method: str, send: Send) -> None:
+        status, headers, body = self._response(method)
+        headers = [*headers, (b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": status.value, "headers": headers})
+        await send({"type": "http.response.body", "body": b"" if method == "HEAD" else body})
+
+    def _response(self, method: str) -> tuple[HTTPStatus, Headers, bytes]:
+        if method not in {"GET", "HEAD"}:
+            return HTTPStatus.METHOD_NOT_ALLOWED, (_TEXT, (b"allow", b"GET, HEAD")), b"only GET and HEAD\n"
+        bundle = self._mesh.snapshot.bundles.get(self._trust_domain)
+        if bundle is None:
+            return HTTPStatus.NOT_FOUND, (_TEXT,), f"no bundle of {self._trust_domain}\n".encode()
+        return HTTPStatus.OK, (_JSON,), self._documents.of(bundle)
+
+
+async def _live(receive: Receive, send: Send) -> None:
+    while True:
+        phase = (await receive())["type"]
+        await send({"type": f"{phase}.complete"})
+        if phase == "lifespan.shutdown":
+            return

@@ -1,0 +1,146 @@
+"""Who the right server is: one class for each endpoint profile (SPIFFE Federation section 5.2)."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Sequence
+from typing import Protocol, Self, TypeVar
+
+import attrs
+
+from meshid.bundles import BundleSet, TrustBundle
+from meshid.certificates import certificate_from_pem_block, pem_blocks, to_der
+from meshid.door import Door
+from meshid.errors import InvalidBundle
+from meshid.live import Connection
+from meshid.names import SpiffeId
+from meshid.peer_patterns import PeerPattern
+from meshid.questions import Question
+from meshid.tls.connections import Generation
+from meshid.verifier import Peer
+
+_Context = TypeVar("_Context", bound=ssl.SSLContext)
+
+
+class Server(Protocol):
+    """The right server."""
+
+    def context(self) -> ssl.SSLContext:
+        """Return a context whose handshake succeeds with the right server only.
+
+        Raises:
+            InvalidBundle: If what it has to be judged by is out of date.
+        """
+
+    def after(self, bundle: TrustBundle) -> Server:
+        """Return the right server for the next connection, now that *bundle* was fetched."""
+
+
+def _hardened(context: _Context) -> _Context:
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    # Whoever was judged stays at the other end.
+    context.options |= ssl.OP_NO_RENEGOTIATION
+    return context
+
+
+def _anchors(pem: bytes) -> bytes:
+    try:
+        ders = [to_der(certificate_from_pem_block(block)) for _, block in pem_blocks(pem)]
+    except ValueError as error:
+        msg = f"the roots of a bundle endpoint: {error}"
+        raise InvalidBundle(msg) from error
+    if not ders:
+        msg = "the roots of a bundle endpoint: they hold no PEM certificate"
+        raise InvalidBundle(msg)
+    return b"".join(ders)
+
+
+@attrs.frozen
+class WebServer:
+    """The host of the URL, vouched for by a public authority (section 5.2.1, ``https_web``).
+
+    Attributes:
+        roots: The authorities, given as PEM and kept as DER; those of the system if None.
+
+    Raises:
+        InvalidBundle: If *roots* are no PEM certificates.
+    """
+
+    roots: bytes | None = attrs.field(repr=False, converter=attrs.converters.optional(_anchors))
+
+    def context(self) -> ssl.SSLContext:
+        """Return a context that checks the host's name (RFC 9525)."""
+        # What `create_default_context` asks of an authority depends on the version of Python.
+        context = _hardened(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+        if self.roots is None:
+            context.load_default_certs()
+        else:
+            context.load_verify_locations(cadata=self.roots)
+        context.hostname_checks_common_name = False
+        return context
+
+    def after(self, _: TrustBundle) -> Self:
+        """Return itself: what was fetched says nothing of the web."""
+        return self
+
+
+class _Asking(Generation):
+    """A context with one generation: it is made for one connection, and asks the door itself."""
+
+    door: Door
+    question: Question
+
+    def ask(self, _: Connection, chain: Sequence[bytes], *, broken: str | None = None) -> Peer:
+        """Ask the door about a chain, as `MeshContext.ask` does; nobody else publishes to this door."""
+        return self.door.ask(chain, attrs.evolve(self.question, broken=broken))
+
+
+@attrs.frozen
+class SpiffeServer:
+    """The workload of one SPIFFE ID (section 5.2.2, ``https_spiffe``).
+
+    Attributes:
+        spiffe_id: Its name.
+        bundle: The bundle of its trust domain.
+    """
+
+    spiffe_id: SpiffeId
+    bundle: TrustBundle
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse what can never be the right server."""
+        self._question()
+        if self.bundle.trust_domain != self.spiffe_id.trust_domain:
+            msg = f"the bundle of {self.bundle.trust_domain} cannot vouch for {self.spiffe_id}"
+            raise InvalidBundle(msg)
+
+    def context(self) -> ssl.SSLContext:
+        """Return a context that asks a door of its own, which expects this one name."""
+        context = _hardened(_Asking(ssl.PROTOCOL_TLS_CLIENT))
+        context.judge = context
+        context.door = self._door()
+        context.question = self._question()
+        # The door alone is the judge: of two authorities with the same name, as a rotation makes
+        # them, OpenSSL may try the wrong one and refuse. That the server holds the key of the
+        # leaf is proved to OpenSSL without this, too (RFC 8446 section 4.4.3).
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        return context
+
+    def after(self, bundle: TrustBundle) -> Self:
+        """Return it with the fetched *bundle*, if it is self-serving (section 5.2.2.4).
+
+        Raises:
+            InvalidBundle: If no authority in it is in date; we would lock ourselves out.
+        """
+        if bundle.trust_domain != self.spiffe_id.trust_domain:
+            return self
+        newer = attrs.evolve(self, bundle=bundle)
+        newer._door()  # noqa: SLF001  # of the same class
+        return newer
+
+    def _door(self) -> Door:
+        return Door(bundles=BundleSet([self.bundle]))
+
+    def _question(self) -> Question:
+        return Question(expect=(PeerPattern.parse(str(self.spiffe_id)),))

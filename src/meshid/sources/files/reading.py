@@ -1,0 +1,115 @@
+"""Files that somebody else writes, read without tearing.
+
+Kubernetes writes a volume as a directory of its own and then swaps the symbolic link
+``..data`` (its *atomic writer*); whoever opens three files one after the other may get
+them from two directories. So the directory behind the link is opened once, and the
+files are read in it. Other writers give no such promise: what they wrote is read again
+after a moment, and counts if nothing has changed.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeAlias
+
+from meshid.sources.faults import SourceUnavailable
+from meshid.text import quote
+
+MAX_FILE_BYTES = 32 * 1024 * 1024
+"""The largest file that is read is a revocation list; one with 100 000 entries has 5 MB."""
+
+SETTLING_SECONDS = 0.1
+"""A moment after which a writer that was met at work has written on."""
+
+_SWAPPED = "..data"
+_TRIES = 5
+# Without the second, a FIFO would be waited for.
+_FLAGS = os.O_RDONLY | os.O_NONBLOCK
+
+_Seen: TypeAlias = tuple[int, ...]
+
+
+def look(paths: Sequence[Path]) -> tuple[_Seen, ...]:
+    """Return what changes whenever one of the files does; reading them all each second would cost more.
+
+    Raises:
+        OSError: If one cannot be found.
+    """
+    return tuple(_seen(path.stat()) for path in paths)
+
+
+def read_together(paths: Sequence[Path]) -> list[bytes]:
+    """Return the contents of files, as they were at one instant.
+
+    Raises:
+        OSError: If one cannot be read.
+        SourceUnavailable: If one is no file, is empty or too large, or if they change all the time.
+    """
+    directories = {path.parent for path in paths}
+    if len(directories) == 1 and (swapped := directories.pop() / _SWAPPED).is_symlink():
+        return _read_pinned(swapped, [path.name for path in paths])
+    return _read_settled(paths)
+
+
+def _read_pinned(swapped: Path, names: list[str]) -> list[bytes]:
+    for _ in range(_TRIES):
+        try:
+            with _directory(swapped) as pinned:
+                return [_read(swapped.parent / name, pinned) for name in names]
+        # The writer removes the old directory after the swap, perhaps while we are in it.
+        except FileNotFoundError as error:
+            missing = error
+    raise missing
+
+
+def _read_settled(paths: Sequence[Path]) -> list[bytes]:
+    for _ in range(_TRIES):
+        before = look(paths)
+        contents = [_read(path) for path in paths]
+        time.sleep(SETTLING_SECONDS)
+        if look(paths) == before and [_read(path) for path in paths] == contents:
+            return contents
+    names = ", ".join(quote(str(path)) for path in paths)
+    msg = f"{names}: changes all the time; somebody is writing it"
+    raise SourceUnavailable(msg)
+
+
+def _seen(found: os.stat_result) -> _Seen:
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def _read(path: Path, directory: int | None = None) -> bytes:
+    """Read a file, by its name if its *directory* is open."""
+    try:
+        with os.fdopen(
+            os.open(path if directory is None else path.name, _FLAGS, dir_fd=directory), "rb"
+        ) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise _unavailable(path, "it is no file")
+            data = file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        error.filename = str(path)
+        raise
+    if len(data) > MAX_FILE_BYTES:
+        raise _unavailable(path, f"it is larger than {MAX_FILE_BYTES} bytes; is it the right file?")
+    if not data.strip():
+        raise _unavailable(path, "it is empty")
+    return data
+
+
+@contextmanager
+def _directory(path: Path) -> Iterator[int]:
+    pinned = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield pinned
+    finally:
+        os.close(pinned)
+
+
+def _unavailable(path: Path, why: str) -> SourceUnavailable:
+    return SourceUnavailable(f"{quote(str(path))} cannot be read: {why}")

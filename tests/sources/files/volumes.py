@@ -1,0 +1,43 @@
+"""Directories, as those write them who mount credentials."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from meshid.testing import Issued
+
+
+def pair(issued: Issued) -> dict[str, bytes]:
+    """The files of a Secret of type kubernetes.io/tls."""
+    return {"tls.crt": issued.chain_pem, "tls.key": issued.key_pem}
+
+
+class KubernetesVolume:
+    """A volume of the kubelet (kubernetes/pkg/volume/util/atomic_writer.go): `..data` is swapped."""
+
+    def __init__(self, path: Path, files: Mapping[str, bytes]) -> None:
+        self.path = path
+        self._numbers = itertools.count()
+        path.mkdir()
+        self.swap(files)
+
+    def swap(self, files: Mapping[str, bytes]) -> None:
+        """Put all files in place at one instant, and then remove those before."""
+        data = self.path / "..data"
+        before = data.readlink() if data.is_symlink() else None
+        now = self.path / f"..2026_11_24_{next(self._numbers)}"
+        now.mkdir()
+        for name, content in files.items():
+            (now / name).write_bytes(content)
+        temporary = self.path / "..data_tmp"
+        temporary.symlink_to(now.name)
+        temporary.replace(data)
+        for name in files:
+            visible = self.path / name
+            if not visible.is_symlink():
+                visible.symlink_to(Path("..data") / name)
+        if before is not None:
+            shutil.rmtree(self.path / before)
