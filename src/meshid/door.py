@@ -86,6 +86,7 @@ class Door:
             "revocations": Revocations() if revocations is None else revocations,
         }
         self._snapshot = first_snapshot(changes, clock)
+        self._rehearse(changes)
 
     @property
     def snapshot(self) -> Snapshot:
@@ -110,10 +111,20 @@ class Door:
         """
         with self._publishing:
             before = self._snapshot
-            snapshot = self._snapshot = next_snapshot(before, changes)
+            snapshot = next_snapshot(before, changes)
+            if snapshot is not before:
+                self._rehearse(changes)
+            self._snapshot = snapshot
         if snapshot is not before:
             self.review()
         return snapshot
+
+    def _rehearse(self, changes: Changes) -> None:
+        """Try what a change means for those who use it, before it is in force.
+
+        Raises:
+            MeshidError: If it would not work.
+        """
 
     def review(self) -> None:
         """Decide again about each open connection, and end those whose peers may no longer be there.
@@ -128,8 +139,9 @@ class Door:
         connection = live.connection()
         if connection is None:
             return
-        snapshot, _, decision = self._settle(live.peer.chain, live.question)
-        if decision.allowed:
+        snapshot, peer, decision = self._settle(live.peer.chain, live.question)
+        if peer is not None and decision.allowed:
+            live.peer = peer
             return
         decision = self._told("review", live.peer.chain, live.question, snapshot, decision)
         rejection = PeerRejected(decision)

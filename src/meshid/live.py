@@ -27,13 +27,13 @@ class Connection(Protocol):
         """End it now, from whatever thread; whoever reads or writes gets the *rejection*."""
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class LiveConnection:
     """One of them.
 
     Attributes:
         connection: The connection, as long as somebody holds it.
-        peer: Who is at its other end.
+        peer: Who is at its other end, as of the last decision.
         question: What was asked when the peer was admitted.
     """
 

@@ -3,20 +3,107 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import Self
 
-from meshid.door import Door
+from typing_extensions import override
+
+from meshid.audit import Sink
+from meshid.door import Door, OnRevoked
+from meshid.health import Health, health_of
 from meshid.peer_patterns import PeerPattern
 from meshid.policy import REQUEST_FOLLOWS
 from meshid.questions import Question
+from meshid.refresh import START_SECONDS, Refresher
+from meshid.snapshots import Changes, Snapshot
+from meshid.sources import Source
 from meshid.tls import MeshContext
+from meshid.tls.rehearsal import rehearse
 
 
 class Mesh(Door):
     """Who may be at the other end of our connections, and the TLS contexts that ask.
 
-    The arguments are those of `Door`. It holds no thread, no file and no socket.
+    The arguments are those of `Door`. Made so, it changes with `publish()` alone, and holds no
+    thread, no file and no socket. Made `from_sources`, it follows them until `close()`, or the
+    end of a ``with`` block.
     """
+
+    _refresher: Refresher | None = None
+
+    @classmethod
+    def from_sources(  # noqa: PLR0913  # as for a mesh, all named
+        cls,
+        sources: Iterable[Source],
+        *,
+        service: str | None = None,
+        audit: Sink | None = None,
+        on_revoked: OnRevoked | None = None,
+        timeout: float = START_SECONDS,
+        clock: Callable[[], float] = time.time,
+    ) -> Self:
+        """Return a mesh that follows sources; see `meshid.sources` for what there is.
+
+        What a source says from now on is put in force as soon as it is read, whole or not at
+        all; what cannot be is an alarm, and the last good state stays in force.
+
+        Args:
+            sources: Where credentials, trust, revocations and the policy come from.
+            service: As for `Door`.
+            audit: As for `Door`.
+            on_revoked: As for `Door`.
+            timeout: How many seconds to wait for a first state that can be in force.
+            clock: As for `Door`.
+
+        Raises:
+            SourceUnavailable: With all that was wrong at the end of that time.
+        """
+        mesh = cls(service=service, audit=audit, on_revoked=on_revoked, clock=clock)
+        mesh._refresher = Refresher(mesh, sources, clock)
+        try:
+            mesh._refresher.start(timeout)
+        except BaseException:
+            mesh.close()
+            raise
+        return mesh
+
+    def refresh(self) -> Snapshot:
+        """Read all sources now instead of within a second, and return the snapshot in force.
+
+        Raises:
+            SourceUnavailable: With all that is wrong; the last good state stays in force.
+        """
+        if self._refresher is not None:
+            self._refresher.refresh()
+        return self.snapshot
+
+    def health(self) -> Health:
+        """Return whether the mesh can serve, and what a person should look at.
+
+        An alarm about our own certificate begins when a third of its time is left.
+        """
+        alarms = () if self._refresher is None else self._refresher.alarms()
+        return health_of(self.snapshot, datetime.fromtimestamp(self._clock(), UTC), *alarms)
+
+    def close(self) -> None:
+        """Stop following the sources; what is in force stays so."""
+        if self._refresher is not None:
+            self._refresher.close()
+
+    def __enter__(self) -> Self:
+        """Return the mesh."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop following the sources."""
+        self.close()
+
+    @override
+    def _rehearse(self, changes: Changes) -> None:
+        if credentials := changes.get("credentials"):
+            rehearse(credentials)
 
     def server_context(
         self,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import shutil
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -20,7 +20,6 @@ class KubernetesVolume:
 
     def __init__(self, path: Path, files: Mapping[str, bytes]) -> None:
         self.path = path
-        self._numbers = itertools.count()
         path.mkdir()
         self.swap(files)
 
@@ -28,7 +27,7 @@ class KubernetesVolume:
         """Put all files in place at one instant, and then remove those before."""
         data = self.path / "..data"
         before = data.readlink() if data.is_symlink() else None
-        now = self.path / f"..2026_11_24_{next(self._numbers)}"
+        now = self.path / f"..{uuid.uuid4()}"
         now.mkdir()
         for name, content in files.items():
             (now / name).write_bytes(content)
