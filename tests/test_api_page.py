@@ -9,6 +9,8 @@ import inspect
 from pathlib import Path
 
 import meshid
+import meshid.http
+import meshid.sources
 import meshid.testing
 
 PAGE = Path(__file__).parent.parent / "docs" / "api.md"
@@ -16,7 +18,7 @@ PAGE = Path(__file__).parent.parent / "docs" / "api.md"
 HEAD = """\
 # The public names
 
-All of these come with `import meshid`; `meshid.testing` is imported by name.
+All of these come with `import meshid`; `meshid.sources`, `meshid.http` and `meshid.testing` are imported by name.
 Whatever is not listed here is private.
 Each docstring says units, what is raised, and the clause that is enforced: `help(meshid.Mesh)`.
 """
@@ -58,8 +60,8 @@ def section(module: object, name: str) -> list[str]:
 
 def page() -> str:
     lines = [HEAD]
-    for title, module in (("meshid", meshid), ("meshid.testing", meshid.testing)):
-        lines += [f"## `{title}`", ""]
+    for module in (meshid, meshid.sources, meshid.http, meshid.testing):
+        lines += [f"## `{module.__name__}`", ""]
         for name in sorted(module.__all__, key=str.lower):
             lines += section(module, name)
     return "\n".join(lines)

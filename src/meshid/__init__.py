@@ -4,7 +4,8 @@
 
 `Mesh.admit()` is the one door; `Mesh.server_context()` and `Mesh.client_context()` are
 `ssl.SSLContext` objects that ask it in every handshake, and `Mesh.check()` asks it again
-for each call. `meshid.testing` is imported by name.
+for each call. `Mesh.from_env()` follows what the platform mounts. `meshid.sources`, `meshid.http` and
+`meshid.testing` are imported by name.
 """
 
 from meshid.audit import AuditEvent, JsonFormatter
@@ -21,6 +22,7 @@ from meshid.errors import (
     InvalidPolicy,
     InvalidRequest,
     InvalidRevocations,
+    InvalidSettings,
     InvalidSpiffeId,
     MeshidError,
     NoPeer,
@@ -28,6 +30,7 @@ from meshid.errors import (
     PolicyTooComplex,
     Problem,
 )
+from meshid.health import Alarm, AlarmLevel, Health
 from meshid.mesh import Mesh
 from meshid.names import SpiffeId, TrustDomain
 from meshid.patterns import Pattern
@@ -44,12 +47,15 @@ from meshid.policy import (
 from meshid.profiles import Profile
 from meshid.reasons import Reason
 from meshid.revocation import Revocations
+from meshid.settings import Settings
 from meshid.snapshots import Snapshot
 from meshid.tls import MeshContext, peer_of
 from meshid.verifier import ChainVerifier, Peer
 
 __all__ = [
     "REQUEST_FOLLOWS",
+    "Alarm",
+    "AlarmLevel",
     "AuditEvent",
     "BundleSet",
     "CacheStats",
@@ -60,6 +66,7 @@ __all__ = [
     "Explanation",
     "Finding",
     "FindingKind",
+    "Health",
     "InvalidBundle",
     "InvalidCredentials",
     "InvalidInput",
@@ -67,6 +74,7 @@ __all__ = [
     "InvalidPolicy",
     "InvalidRequest",
     "InvalidRevocations",
+    "InvalidSettings",
     "InvalidSpiffeId",
     "JsonFormatter",
     "Mesh",
@@ -85,6 +93,7 @@ __all__ = [
     "Reason",
     "Request",
     "Revocations",
+    "Settings",
     "Snapshot",
     "SpiffeId",
     "TrustBundle",

@@ -81,11 +81,11 @@ class Problem:
         return f"{self.where}: {self.what}" if self.where else self.what
 
 
-class InvalidPolicy(InvalidInput):
-    """A policy cannot be loaded.
+class _ManyProblems(InvalidInput):
+    """Several things are wrong at once.
 
     Attributes:
-        problems: Everything that is wrong with it, in the order of the file.
+        problems: Everything that is wrong.
         file: The file, if it was read from one.
     """
 
@@ -101,6 +101,14 @@ class InvalidPolicy(InvalidInput):
         if hidden := len(self.problems) - len(lines):
             lines.append(f"... and {hidden} more")
         return "\n".join(f"{self.file}: {line}" if self.file else line for line in lines)
+
+
+class InvalidPolicy(_ManyProblems):
+    """A policy cannot be loaded; the problems are in the order of the file."""
+
+
+class InvalidSettings(_ManyProblems):
+    """Settings cannot be used."""
 
 
 class PolicyTooComplex(InvalidInput):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Self
 
@@ -17,6 +18,7 @@ from meshid.peer_patterns import PeerPattern
 from meshid.policy import REQUEST_FOLLOWS
 from meshid.questions import Question
 from meshid.refresh import START_SECONDS, Refresher
+from meshid.settings import Settings
 from meshid.snapshots import Changes, Snapshot
 from meshid.sources import Source
 from meshid.tls import MeshContext
@@ -68,6 +70,37 @@ class Mesh(Door):
             mesh.close()
             raise
         return mesh
+
+    @classmethod
+    def from_settings(
+        cls, settings: Settings, *, audit: Sink | None = None, on_revoked: OnRevoked | None = None
+    ) -> Self:
+        """Return a mesh that follows what *settings* name; as `from_sources`.
+
+        Raises:
+            InvalidInput: If the URL of a bundle endpoint is none.
+            SourceUnavailable: If there is no first state that can be in force.
+        """
+        return cls.from_sources(
+            settings.sources(), service=settings.service, audit=audit, on_revoked=on_revoked
+        )
+
+    @classmethod
+    def from_env(
+        cls,
+        environ: Mapping[str, str] = os.environ,
+        *,
+        audit: Sink | None = None,
+        on_revoked: OnRevoked | None = None,
+    ) -> Self:
+        """Return a mesh that follows what ``MESHID_*`` variables name; see `Settings.from_env`.
+
+        Raises:
+            InvalidSettings: With everything that is wrong with them.
+            InvalidInput: If the URL of a bundle endpoint is none.
+            SourceUnavailable: If there is no first state that can be in force.
+        """
+        return cls.from_settings(Settings.from_env(environ), audit=audit, on_revoked=on_revoked)
 
     def refresh(self) -> Snapshot:
         """Read all sources now instead of within a second, and return the snapshot in force.

@@ -689,14 +689,14 @@ WRONG = [
         '{"version": ' + "1" * 100_000 + "}",
         {"": "an integer of thousands of digits"},
     ),
-    json_("nested beyond the stack", "[" * 200_000, {"": "nested too deeply; nothing in a policy is deeper"}),
+    json_("nested beyond the stack", "[" * 200_000, {"": "nested too deeply; nothing is deeper"}),
     json_(
         "nested as far as the stack goes",
         '{"version": 1, "environments": ' + "[" * 300 + "]" * 300 + "}",
         {"environments": "not a list"},
     ),
     # -- Not even a document --------------------------------------------------
-    toml("an empty file", "", file="it is empty; a policy has at least its version and [environments.NAME]"),
+    toml("an empty file", "", file="it is empty"),
     json_("only spaces", " \n\n ", {"": "it is empty"}),
     toml("no value", "version = 1\nx = ?", file="Invalid value (at line 2, column 5)"),
     toml("a text that is not closed", 'version = "1', file="(at "),

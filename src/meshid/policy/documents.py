@@ -93,14 +93,14 @@ def _document(form: _Form, data: str | bytes) -> object:
     except InvalidPolicy:
         raise
     except RecursionError as error:
-        msg = "it is nested too deeply; nothing in a policy is deeper than [environments.NAME]"
+        msg = "it is nested too deeply; nothing is deeper than a table in a table"
         raise _invalid(msg) from error
     except tomllib.TOMLDecodeError as error:
         msg = f"it cannot be parsed: {quote(str(error))}"
         raise _invalid(msg) from error
     # The digits of an integer are bounded by Python, against work in the square of them.
     except ValueError as error:
-        msg = "it has an integer of thousands of digits; the only number in a policy is its version, 1"
+        msg = "it has an integer of thousands of digits"
         raise _invalid(msg) from error
 
 
@@ -113,7 +113,7 @@ def _text(data: str | bytes) -> str:
         msg = f"it has a NUL at character {at + 1}, as UTF-16 and binary files have; save it as UTF-8"
         raise _invalid(msg)
     if not text or text.isspace():
-        msg = "it is empty; a policy has at least its version and [environments.NAME]"
+        msg = "it is empty"
         raise _invalid(msg)
     return text
 
@@ -134,7 +134,7 @@ def _toml(text: str) -> object:
     # tomllib takes time in the square of the parts of a dotted key.
     if long := _LONG_KEY.search(text):
         line = text.count("\n", 0, long.end()) + 1
-        msg = f"a key has more than {_MAX_KEY_PARTS} parts (at line {line}); none of a policy has more than 3"
+        msg = f"a key has more than {_MAX_KEY_PARTS} parts (at line {line})"
         raise _invalid(msg)
     if text.lstrip().startswith("{"):
         msg = "it is not TOML, which never begins with '{'; if it is JSON, let its name end in .json"

@@ -1,0 +1,422 @@
+"""Settings: what is set, from where, and everything that is wrong at once."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meshid import InvalidSettings, Mesh, Settings, SpiffeId, TrustDomain
+from meshid.__main__ import main
+from meshid.errors import InvalidInput
+from meshid.profiles import Profile
+from meshid.settings import KEYS, Trust
+from meshid.sources import (
+    BundleEndpoint,
+    BundleMapFile,
+    CredentialFiles,
+    PolicyFile,
+    RevocationFiles,
+    SourceUnavailable,
+    TrustFile,
+)
+from meshid.testing import CA
+from refresh.mounted import OWN
+from sources.files.volumes import KubernetesVolume, pair
+from tls.wire import POLICY
+
+TRUST = "prod.example.org=/etc/tls/ca.crt"
+PROD = TrustDomain("prod.example.org")
+
+
+def read(**variables: str) -> Settings:
+    return Settings.from_env({"MESHID_TRUST": TRUST, **variables})
+
+
+def problems(environ: dict[str, str], **arguments: object) -> list[str]:
+    with pytest.raises(InvalidSettings) as caught:
+        Settings.from_env(environ, **arguments)
+    return str(caught.value).splitlines()
+
+
+class TestValues:
+    def test_all_of_them(self) -> None:
+        settings = read(
+            MESHID_ENVIRONMENT="prod",
+            MESHID_SERVICE="payments",
+            MESHID_PORT="8443",
+            MESHID_CREDENTIALS="/etc/tls",
+            MESHID_KEY="/etc/key",
+            MESHID_LAYOUT="istio",
+            MESHID_BUNDLE_MAP="/etc/map.json",
+            MESHID_POLICY="/etc/policy.toml",
+            MESHID_CRLS="/etc/crls, /etc/other.crl",
+            MESHID_DENY="/etc/deny.toml",
+            MESHID_CRL_GRACE="1.5",
+        )
+        assert settings == Settings(
+            environment="prod",
+            service="payments",
+            port=8443,
+            credentials=Path("/etc/tls"),
+            key=Path("/etc/key"),
+            layout="istio",
+            trust=(Trust(trust_domain=PROD, location=Path("/etc/tls/ca.crt")),),
+            bundle_map=Path("/etc/map.json"),
+            policy=Path("/etc/policy.toml"),
+            crls=(Path("/etc/crls"), Path("/etc/other.crl")),
+            deny=Path("/etc/deny.toml"),
+            crl_grace=1.5,
+        )
+        kinds = [CredentialFiles, TrustFile, BundleMapFile, PolicyFile, RevocationFiles]
+        assert [type(source) for source in settings.sources()] == kinds
+        assert [type(source) for source in read().sources()] == [TrustFile]
+
+    def test_an_empty_variable_is_not_set(self) -> None:
+        assert read(MESHID_SERVICE="") == read()
+
+    @pytest.mark.parametrize(
+        ("text", "seconds"), [("0", 0), ("3600", 3600), ("inf", math.inf), ("1e3", 1000)]
+    )
+    def test_seconds(self, text: str, seconds: float) -> None:
+        assert read(MESHID_CRL_GRACE=text).crl_grace == seconds
+
+    @pytest.mark.parametrize("text", ["-1", "nan", "an hour"])
+    def test_what_are_no_seconds(self, text: str) -> None:
+        (problem,) = problems({"MESHID_TRUST": TRUST, "MESHID_CRL_GRACE": text})
+        said = f"{text!r} is no number of seconds, 0 or more; inf is for ever"
+        assert problem == f"crl_grace, from variable MESHID_CRL_GRACE: {said}"
+
+    @pytest.mark.parametrize("text", ["0", "80", "65535"])
+    def test_ports(self, text: str) -> None:
+        assert read(MESHID_PORT=text).port == int(text)
+
+    @pytest.mark.parametrize("text", ["65536", "-1", "http", "80 ", "0x50", "٨٠", "8443/tcp"])
+    def test_what_are_no_ports(self, text: str) -> None:
+        (problem,) = problems({"MESHID_TRUST": TRUST, "MESHID_PORT": text})
+        assert problem.startswith("port, from variable MESHID_PORT: ")
+        assert problem.endswith(" is no port: a number from 0 to 65535, 0 for a free one")
+
+    def test_a_layout_that_is_unknown(self) -> None:
+        (problem,) = problems({"MESHID_TRUST": TRUST, "MESHID_LAYOUT": "isto"})
+        assert problem.startswith(
+            "layout, from variable MESHID_LAYOUT: layout 'isto' is unknown; write one of: "
+        )
+
+    def test_a_key_in_place_of_its_path_is_not_repeated(self, prod_ca: CA) -> None:
+        pem = prod_ca.issue().key_pem.decode()
+        (problem,) = problems(
+            {"MESHID_TRUST": TRUST, "MESHID_CREDENTIALS": "/etc/tls.crt", "MESHID_KEY": pem}
+        )
+        said = "key, from variable MESHID_KEY: is the content of a PEM file; give the path of that file"
+        assert problem == said
+
+
+class TestTrust:
+    @pytest.mark.parametrize(
+        ("text", "trust"),
+        [
+            ("prod.example.org=ca.crt", Trust(trust_domain=PROD, location=Path("/base/ca.crt"))),
+            (
+                "cluster.local=/ca.crt;profile=linkerd",
+                Trust(
+                    trust_domain=TrustDomain("cluster.local"),
+                    location=Path("/ca.crt"),
+                    profile=Profile.LINKERD,
+                ),
+            ),
+            (
+                "prod.example.org=https://x.example/bundle;roots=roots.pem",
+                Trust(
+                    trust_domain=PROD,
+                    location="https://x.example/bundle",
+                    roots=Path("/base/roots.pem"),
+                ),
+            ),
+            (
+                "prod.example.org=https://x.example/b;endpoint=spiffe://x.example/server;bundle=/x.json",
+                Trust(
+                    trust_domain=PROD,
+                    location="https://x.example/b",
+                    endpoint=SpiffeId.parse("spiffe://x.example/server"),
+                    bundle=Path("/x.json"),
+                ),
+            ),
+        ],
+    )
+    def test_its_forms(self, text: str, trust: Trust) -> None:
+        assert Trust.parse(text, Path("/base")) == trust
+
+    @pytest.mark.parametrize(
+        ("text", "said"),
+        [
+            ("/etc/ca.crt", "'/etc/ca.crt' must be TRUST_DOMAIN=PATH or TRUST_DOMAIN=https://HOST/PATH"),
+            ("prod.example.org=", "'prod.example.org=' must be TRUST_DOMAIN=PATH or"),
+            ("prod.example.org=http://x/", "'prod.example.org=http://x/' must be TRUST_DOMAIN=PATH or"),
+            ("Prod=/ca.crt", "trust domain 'Prod' may hold only"),
+            ("p=/ca.crt;profile=istio", "profile 'istio' is unknown; write one of: spiffe, linkerd, dns"),
+            ("p=/ca.crt;roots=/x", "'roots=/x' is no option here; there are: profile="),
+            (
+                "p=https://x/;profile=dns",
+                "'profile=dns' is no option here; there are: bundle=, endpoint=, roots=",
+            ),
+            ("p=/ca.crt;profile", "'profile' is no option here; there are: profile="),
+            (
+                "p=https://x/;endpoint=spiffe://p/x",
+                "'p=https://x/;endpoint=spiffe://p/x': endpoint= and bundle= go",
+            ),
+            ("p=https://x/;endpoint=p;bundle=x", "'p' does not begin with 'spiffe://'"),
+        ],
+    )
+    def test_what_is_none(self, text: str, said: str) -> None:
+        with pytest.raises(InvalidInput) as caught:
+            Trust.parse(text)
+        assert str(caught.value).startswith(said)
+
+    @given(st.text())
+    def test_whatever_it_is_it_is_read_or_refused(self, text: str) -> None:
+        try:
+            trust = Trust.parse(text)
+        except InvalidInput as error:
+            assert str(error).isprintable()
+        else:
+            assert text.startswith(f"{trust.trust_domain}=")
+
+    def test_two_of_one_trust_domain(self) -> None:
+        (problem,) = problems({"MESHID_TRUST": f"{TRUST}\n{TRUST}"})
+        assert problem == (
+            "trust, from variable MESHID_TRUST: prod.example.org is there twice;"
+            " one bundle speaks for a trust domain"
+        )
+
+    def test_endpoints_are_sources(self, tmp_path: Path, prod_ca: CA) -> None:
+        (tmp_path / "ca.pem").write_bytes(prod_ca.pem)
+        for options in ("", ";roots=ca.pem", ";endpoint=spiffe://prod.example.org/x;bundle=ca.pem"):
+            trust = Trust.parse(f"prod.example.org=https://x.example/b{options}", tmp_path)
+            assert isinstance(trust.source(), BundleEndpoint)
+
+    @pytest.mark.parametrize("option", ["roots=gone", "endpoint=spiffe://prod.example.org/x;bundle=gone"])
+    def test_a_file_of_an_endpoint_that_is_missing(self, tmp_path: Path, option: str) -> None:
+        trust = Trust.parse(f"prod.example.org=https://x.example/b;{option}", tmp_path)
+        with pytest.raises(SourceUnavailable, match=r"/gone' cannot be read: No such file or directory$"):
+            trust.source()
+
+
+class TestLayers:
+    @pytest.fixture
+    def layered(self, tmp_path: Path) -> dict[str, str]:
+        """The service is set everywhere, each other key in one place less."""
+        config = tmp_path / "meshid.toml"
+        config.write_text(
+            'service = "file"\nport = 1\nenvironment = "file"\ndeny = "deny.toml"\n'
+            'crls = ["a b.crl"]\ntrust = ["prod.example.org=ca.pem"]\ncrl_grace = 60\n'
+        )
+        directory = tmp_path / "config"
+        KubernetesVolume(
+            directory, {"service": b"directory\n", "port": b"2", "policy.toml": b"x", "policy": b"p"}
+        )
+        return {"MESHID_CONFIG": str(config), "MESHID_CONFIG_DIR": str(directory)}
+
+    def test_the_first_layer_that_has_a_value_decides(self, tmp_path: Path, layered: dict[str, str]) -> None:
+        secret = tmp_path / "service"
+        secret.write_text("twin\n")
+        environ = {**layered, "MESHID_SERVICE_FILE": str(secret)}
+        settings = Settings.from_env({**layered, "MESHID_SERVICE": "variable"}, service="argument")
+        assert (settings.service, settings.origins["service"]) == ("argument", "argument")
+        settings = Settings.from_env({**layered, "MESHID_SERVICE": "variable"})
+        assert (settings.service, settings.origins["service"]) == ("variable", "variable MESHID_SERVICE")
+        settings = Settings.from_env(environ)
+        assert settings.service == "twin"
+        assert settings.origins["service"] == f"{str(secret)!r} (variable MESHID_SERVICE_FILE)"
+        settings = Settings.from_env(layered)
+        assert (settings.service, settings.port, settings.environment) == ("directory", 2, "file")
+        directory = tmp_path / "config"
+        assert settings.origins["port"] == f"{str(directory / 'port')!r} (MESHID_CONFIG_DIR)"
+        assert settings.origins["environment"] == f"{str(tmp_path / 'meshid.toml')!r} (MESHID_CONFIG)"
+        assert settings.origins["layout"] == "default"
+
+    def test_relative_paths_begin_where_they_stand(self, tmp_path: Path, layered: dict[str, str]) -> None:
+        settings = Settings.from_env({**layered, "MESHID_CREDENTIALS": "tls"})
+        assert settings.credentials == Path("tls")
+        assert settings.policy == tmp_path / "config" / "p"
+        assert settings.deny == tmp_path / "deny.toml"
+        assert settings.crls == (tmp_path / "a b.crl",)
+        assert settings.trust[0].location == tmp_path / "ca.pem"
+
+    def test_arguments_may_have_their_own_types(self) -> None:
+        settings = Settings.from_env(
+            {}, trust=[TRUST], crls=(Path("/a b"),), deny=Path("/deny"), port=80, crl_grace=1
+        )
+        assert (settings.crls, settings.deny) == ((Path("/a b"),), Path("/deny"))
+        assert (settings.port, settings.crl_grace) == (80, 1.0)
+        with pytest.raises(TypeError, match=r"^there is no setting servcie$"):
+            Settings.from_env({}, servcie="x")
+
+
+class TestWhatIsWrong:
+    def test_nothing_is_set(self) -> None:
+        assert problems({}) == [
+            "trust: is not set: nobody is trusted; set MESHID_TRUST=prod.example.org=/etc/tls/ca.crt"
+        ]
+
+    def test_what_needs_something_else(self) -> None:
+        assert problems({"MESHID_TRUST": TRUST, "MESHID_POLICY": "p", "MESHID_KEY": "k"}) == [
+            "environment: is not set: a policy is loaded for one environment; set MESHID_ENVIRONMENT",
+            "credentials: is not set: a key is of no use without its certificate; set MESHID_CREDENTIALS",
+        ]
+
+    def test_a_wrong_value_is_not_a_missing_one(self) -> None:
+        (problem,) = problems({"MESHID_TRUST": "x"})
+        assert problem.startswith("trust, from variable MESHID_TRUST: 'x' must be ")
+
+    def test_a_variable_that_is_unknown(self) -> None:
+        assert problems({"MESHID_TRUST": TRUST, "MESHID_SERVCE": "x", "MESHID_ZZZ_FILE": "y"}) == [
+            "MESHID_SERVCE: is unknown; did you mean 'MESHID_SERVICE'?",
+            "MESHID_ZZZ_FILE: is unknown; there are: "
+            + ", ".join([*(key.variable for key in KEYS), "MESHID_CONFIG", "MESHID_CONFIG_DIR"]),
+        ]
+
+    def test_a_variable_and_its_twin(self) -> None:
+        assert problems({"MESHID_TRUST": TRUST, "MESHID_TRUST_FILE": "/x"}) == [
+            "MESHID_TRUST_FILE: is set, and so is MESHID_TRUST; set one of them"
+        ]
+
+    @pytest.mark.parametrize("service", ["MESHID", "MESHID_SIDECAR"])
+    def test_the_variables_of_a_kubernetes_service(self, service: str) -> None:
+        """As the kubelet sets them for each Service of the namespace."""
+        links = {
+            f"{service}_SERVICE_HOST": "10.0.0.1",
+            f"{service}_SERVICE_PORT": "8443",
+            f"{service}_SERVICE_PORT_HTTPS": "8443",
+            f"{service}_PORT": "tcp://10.0.0.1:8443",
+            f"{service}_PORT_8443_TCP": "tcp://10.0.0.1:8443",
+            f"{service}_PORT_8443_TCP_PROTO": "tcp",
+            f"{service}_PORT_8443_TCP_PORT": "8443",
+            f"{service}_PORT_8443_TCP_ADDR": "10.0.0.1",
+        }
+        assert problems({"MESHID_TRUST": TRUST, **links}) == [
+            (
+                f"{service}_PORT, {service}_PORT_8443_TCP, {service}_PORT_8443_TCP_ADDR and 5 more:"
+                " come from Kubernetes, for a Service whose name begins with 'meshid':"
+                " set enableServiceLinks: false in the pod, or rename the Service"
+            )
+        ]
+        (problem,) = problems({"MESHID_TRUST": TRUST, f"{service}_PORT": "tcp://10.0.0.1:8443"})
+        assert problem.startswith(f"{service}_PORT: come from Kubernetes")
+
+    def test_everything_at_once(self, tmp_path: Path) -> None:
+        config = tmp_path / "meshid.toml"
+        config.write_text(
+            'servcie = "x"\nport = "x"\ntrust = "prod.example.org=/x"\nkey = 1\ncrl_grace = true\n'
+        )
+        directory = tmp_path / "config"
+        directory.mkdir()
+        (directory / "polcy").write_text("x")
+        (directory / "deny").write_bytes(b"\xff")
+        (directory / "crls").mkdir()
+        environ = {
+            "MESHID_CONFIG": str(config),
+            "MESHID_CONFIG_DIR": str(directory),
+            "MESHID_SERVICE_FILE": str(tmp_path / "gone"),
+            "MESHID_LAYOUT_FILE": str(tmp_path),
+            "MESHID_DENY_FILE": "/dev/null",
+        }
+        file = "'/meshid.toml' (MESHID_CONFIG)"
+        told = [problem.replace(str(tmp_path), "") for problem in problems(environ)]
+        assert told == [
+            "'/dev/null' (variable MESHID_DENY_FILE): '/dev/null' cannot be read: it is no file",
+            "'' (variable MESHID_LAYOUT_FILE): cannot be read: Is a directory",
+            "'/gone' (variable MESHID_SERVICE_FILE): cannot be read: No such file or directory",
+            "'/config/crls' (MESHID_CONFIG_DIR): cannot be read: Is a directory",
+            "'/config/deny' (MESHID_CONFIG_DIR): is not UTF-8",
+            "'/config/polcy': is unknown; did you mean 'policy'?",
+            f"{file} 'servcie': is unknown; did you mean 'service'?",
+            f"port, from {file}: 'x' is no port: a number from 0 to 65535, 0 for a free one",
+            f"key, from {file}: must be a string, and is int",
+            f"trust, from {file}: must be a list of strings, and is str",
+            f"crl_grace, from {file}: 'True' is no number of seconds, 0 or more; inf is for ever",
+            "credentials: is not set: a key is of no use without its certificate; set MESHID_CREDENTIALS",
+        ]
+
+    @pytest.mark.parametrize(
+        ("content", "said"),
+        [
+            (None, "cannot be read: No such file or directory"),
+            (b"service = ", "it cannot be parsed: "),
+            (b"", "it is empty"),
+        ],
+    )
+    def test_a_config_file(self, tmp_path: Path, content: bytes | None, said: str) -> None:
+        config = tmp_path / "meshid.toml"
+        if content is not None:
+            config.write_bytes(content)
+        (problem,) = problems({"MESHID_TRUST": TRUST, "MESHID_CONFIG": str(config)})
+        assert problem.startswith(f"{str(config)!r} (MESHID_CONFIG): {said}")
+
+    def test_a_directory_that_is_missing(self, tmp_path: Path) -> None:
+        gone = str(tmp_path / "gone")
+        assert problems({"MESHID_TRUST": TRUST, "MESHID_CONFIG_DIR": gone}) == [
+            f"MESHID_CONFIG_DIR: {gone!r} cannot be read: No such file or directory"
+        ]
+
+    def test_an_item_of_a_list_that_is_no_text(self) -> None:
+        (problem,) = problems({}, trust=[TRUST, 1])
+        assert problem == "trust, from argument: must be a string, and is int"
+
+    @given(st.dictionaries(st.sampled_from([key.variable for key in KEYS]), st.text(), max_size=4))
+    def test_whatever_is_in_the_variables_they_are_read_or_refused(self, environ: dict[str, str]) -> None:
+        try:
+            settings = Settings.from_env(environ)
+        except InvalidSettings as error:
+            assert error.problems
+        else:
+            assert settings.trust or settings.bundle_map
+
+
+class TestMesh:
+    @pytest.fixture
+    def environ(self, tmp_path: Path, prod_ca: CA) -> dict[str, str]:
+        KubernetesVolume(tmp_path / "tls", {**pair(prod_ca.issue(OWN)), "ca.crt": prod_ca.pem})
+        (tmp_path / "policy.toml").write_text(POLICY)
+        return {
+            "MESHID_ENVIRONMENT": "prod",
+            "MESHID_SERVICE": "payments",
+            "MESHID_CREDENTIALS": str(tmp_path / "tls"),
+            "MESHID_TRUST": f"prod.example.org={tmp_path / 'tls'}",
+            "MESHID_POLICY": str(tmp_path / "policy.toml"),
+            "PATH": "/bin",
+        }
+
+    def test_the_variables_of_a_container_are_enough(self, environ: dict[str, str]) -> None:
+        with Mesh.from_env(environ) as mesh:
+            assert str(mesh.snapshot.name) == f"spiffe://prod.example.org{OWN}"
+            assert mesh.service == "payments"
+            assert mesh.health().ready
+
+    def test_they_are_shown_with_their_origins(
+        self, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        for name, value in environ.items():
+            monkeypatch.setenv(name, value)
+        assert main(["settings"]) == 0
+        rows = [line.split(maxsplit=2) for line in capsys.readouterr().out.splitlines()]
+        assert rows[0] == ["environment", "prod", "variable MESHID_ENVIRONMENT"]
+        assert rows[2] == ["port", "not", "set"]
+        assert [row[0] for row in rows] == [key.name for key in KEYS]
+        assert main(["settings", "--json"]) == 0
+        shown = json.loads(capsys.readouterr().out)
+        assert shown["service"] == {"value": "payments", "origin": "variable MESHID_SERVICE"}
+        monkeypatch.setenv("MESHID_SERVCE", "x\x1b[2J")
+        assert main(["settings"]) == 2
+        assert (
+            capsys.readouterr().err == "meshid: MESHID_SERVCE: is unknown; did you mean 'MESHID_SERVICE'?\n"
+        )
+
+    def test_a_list_is_shown_on_one_line(self) -> None:
+        settings = Settings.from_env({}, trust=[TRUST, "dev.example.org=/x"])
+        shown = {name: value for name, value, _ in settings.shown()}
+        assert shown["trust"] == f"{TRUST}, dev.example.org=/x"
