@@ -18,7 +18,7 @@ PAGE = Path(__file__).parent.parent / "docs" / "api.md"
 HEAD = """\
 # The public names
 
-All of these come with `import meshid`; `meshid.sources`, `meshid.http` and `meshid.testing` are imported by name.
+All of these come with `import meshid`; the other modules are imported by name.
 Whatever is not listed here is private.
 Each docstring says units, what is raised, and the clause that is enforced: `help(meshid.Mesh)`.
 """
