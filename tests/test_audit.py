@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshid import AuditEvent, Decision, JsonFormatter, Mesh, PeerRejected, Reason
+from meshid import AuditEvent, Decision, JsonFormatter, Mesh, PeerRejected, Reason, Revocations
 from meshid.audit import record, wants
+from meshid.certificates import to_der
+from meshid.facts import Facts, address_of
 from meshid.testing import CA
+from meshid.throttle import BURST, MAX_KEYS, Throttle
 from tls.wire import PATH, Heard, mesh_of
 
 HASH = "ab" * 32
@@ -24,7 +29,7 @@ def event(**parts: object) -> AuditEvent:
         call="admit",
         decision=Decision(**decision),  # type: ignore[arg-type]
         role="client",
-        fingerprint=HASH,
+        leaf=b"a leaf",
         local_name=None,
         environment="prod",
         generation=3,
@@ -51,7 +56,7 @@ def test_an_event_is_flat_and_holds_what_there_is() -> None:
         "deployment.environment.name": "prod",
         "security_rule.name": "shop",
         "security_rule.version": HASH,
-        "tls.client.hash.sha256": HASH.upper(),
+        "tls.client.hash.sha256": hashlib.sha256(b"a leaf").hexdigest().upper(),
     }
 
 
@@ -123,13 +128,13 @@ class TestTheLogger:
     ) -> None:
         caplog.set_level(logging.INFO, "meshid.audit")
         told = event(allowed=allowed)
-        record(None, told)
+        record(None, told, Throttle())
         (entry,) = caplog.records
         assert (entry.levelname, entry.getMessage(), entry.meshid) == (level, str(told), told)  # type: ignore[attr-defined]
 
     def test_hears_only_what_it_listens_to(self, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level(logging.WARNING, "meshid.audit")
-        record(None, event(allowed=True))
+        record(None, event(allowed=True), Throttle())
         assert caplog.records == []
 
     def test_hears_nothing_that_the_sink_would_not_record(self, caplog: pytest.LogCaptureFixture) -> None:
@@ -137,8 +142,123 @@ class TestTheLogger:
             raise OSError
 
         with pytest.raises(OSError):  # noqa: PT011 - any will do
-            record(sink, event())
+            record(sink, event(), Throttle())
         assert caplog.records == []
+
+
+class TestTheLeaf:
+    def test_it_is_told_as_far_as_it_can_be_read(self, prod_ca: CA) -> None:
+        leaf = prod_ca.issue(PATH, subject="CN=a\nb").certificate
+        told = attrs.evolve(event(), leaf=to_der(leaf)).as_dict()
+        about = {name: value for name, value in told.items() if name.startswith("tls.")}
+        assert about == {
+            "tls.client.hash.sha256": hashlib.sha256(to_der(leaf)).hexdigest().upper(),
+            "tls.client.subject": r"CN=a\nb",
+            "tls.client.issuer": "CN=root,O=prod.example.org",
+            "tls.client.not_before": leaf.not_valid_before_utc.isoformat(),
+            "tls.client.not_after": leaf.not_valid_after_utc.isoformat(),
+            "tls.client.x509.serial_number": f"{leaf.serial_number:X}",
+        }
+
+    def test_without_one_nothing_is_told(self) -> None:
+        told = attrs.evolve(event(), leaf=None)
+        assert told.fingerprint is None
+        assert not any(name.startswith("tls.") for name in told.as_dict())
+
+
+class TestFacts:
+    def test_they_are_told_under_their_names(self) -> None:
+        facts = Facts(
+            address="10.0.0.1", port=4711, version="TLSv1.3", cipher="TLS_AES", resumed=False, protocol="h2"
+        )
+        told = attrs.evolve(event(), facts=facts)
+        assert {name: value for name, value in told.as_dict().items() if name in facts.as_dict()} == {
+            "network.peer.address": "10.0.0.1",
+            "network.peer.port": 4711,
+            "tls.protocol.version": "1.3",
+            "tls.cipher": "TLS_AES",
+            "tls.resumed": False,
+            "tls.next_protocol": "h2",
+        }
+        assert str(told) == "refused an unnamed client from 10.0.0.1: no_rule"
+
+    @pytest.mark.parametrize(
+        ("peername", "address", "network"),
+        [
+            (("10.1.2.3", 80), ("10.1.2.3", 80), "10.1.2.0/24"),
+            (("2001:db8:1:2:3::4", 80, 0, 0), ("2001:db8:1:2:3::4", 80), "2001:db8:1:2::/64"),
+            (("fe80::1%eth0", 80, 0, 2), ("fe80::1%eth0", 80), "fe80::/64"),
+            ("/run/socket", (None, None), ""),
+            (b"", (None, None), ""),
+            (None, (None, None), ""),
+        ],
+    )
+    def test_an_address_and_its_network(
+        self, peername: object, address: tuple[str | None, int | None], network: str
+    ) -> None:
+        assert address_of(peername) == address
+        assert Facts(address=address[0]).network == network
+
+
+class Seconds:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class TestTheThrottle:
+    @pytest.fixture
+    def seconds(self) -> Seconds:
+        return Seconds()
+
+    def test_what_is_held_back_is_counted(self, seconds: Seconds) -> None:
+        throttle = Throttle(seconds)
+        assert [throttle.held_back("a") for _ in range(BURST)] == [0] * BURST
+        assert [throttle.held_back("a") for _ in range(5)] == [None] * 5
+        assert throttle.held_back("b") == 0
+        seconds.now = 1.0
+        assert [throttle.held_back("a"), throttle.held_back("a")] == [5, None]
+        seconds.now = 1000.0
+        assert [throttle.held_back("a") for _ in range(BURST + 1)] == [1, *[0] * (BURST - 1), None]
+
+    def test_its_memory_is_bounded(self, seconds: Seconds) -> None:
+        throttle = Throttle(seconds)
+        for _ in range(BURST + 1):
+            throttle.held_back("first")
+        for number in range(MAX_KEYS):
+            throttle.held_back(number)
+        assert len(throttle._buckets) == MAX_KEYS  # noqa: SLF001
+        assert throttle.held_back("first") == 0
+
+    def test_strangers_who_knock_again_and_again_are_logged_a_few_times(
+        self, prod_ca: CA, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        heard = Heard()
+        mesh = mesh_of(prod_ca, audit=heard)
+        stranger, friend = CA("prod.example.org").issue(PATH), prod_ca.issue(PATH)
+        for _ in range(5 * BURST):
+            with pytest.raises(PeerRejected):
+                mesh.admit(stranger.chain)
+        assert len(heard.of_handshakes()) == 5 * BURST
+        assert BURST <= len(caplog.records) < 2 * BURST
+        # That a peer is no longer let in is always told.
+        peer = mesh.admit(friend.chain)
+        caplog.clear()
+        mesh.publish(revocations=Revocations(deny=[f"spiffe://prod.example.org{PATH}"]))
+        for _ in range(5 * BURST):
+            mesh.check(peer)
+        assert len(caplog.records) == 5 * BURST
+
+    def test_the_next_line_says_how_many_were_held_back(self, caplog: pytest.LogCaptureFixture) -> None:
+        seconds = Seconds()
+        throttle = Throttle(seconds)
+        for _ in range(BURST + 3):
+            record(None, event(), throttle)
+        seconds.now = 1.0
+        record(None, event(), throttle)
+        assert caplog.records[-1].getMessage().endswith("; 3 more like it were not logged")
+        assert caplog.records[-1].meshid.as_dict()["meshid.suppressed"] == 3  # type: ignore[attr-defined]
 
 
 def test_nobody_listening_wants_nothing(caplog: pytest.LogCaptureFixture) -> None:

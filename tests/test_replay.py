@@ -70,7 +70,7 @@ def event_of(
         call="admit",
         decision=decision,
         role="client",
-        fingerprint="ab" * 32,
+        leaf=b"a leaf",
         local_name=None,
         environment=environment,
         generation=1,

@@ -13,8 +13,11 @@ from datetime import UTC, datetime
 
 import attrs
 
+from meshid.certificates import fingerprint, read_certificate
 from meshid.decisions import Decision
-from meshid.text import MAX_QUOTED, quote
+from meshid.facts import Facts
+from meshid.text import MAX_QUOTED, escaped, quote
+from meshid.throttle import Throttle
 
 LOGGER = logging.getLogger("meshid.audit")
 """Gets each event: admissions at INFO, refusals at WARNING, the event itself as ``record.meshid``."""
@@ -26,23 +29,33 @@ class AuditEvent:
 
     Attributes:
         time: When it was made, POSIX seconds.
-        call: Which call asked: ``admit`` or ``check``.
+        call: Which call asked: ``admit``, ``check``, or
+            ``review`` if an open connection was ended without anybody asking.
         decision: The decision.
         role: What the peer is in the handshake: ``client`` or ``server``.
-        fingerprint: SHA-256 over the DER of the leaf that was presented, in lower-case hex.
+        leaf: The leaf that was presented, as DER.
         local_name: Our own SPIFFE ID.
         environment: The environment of the policy in force.
         generation: The snapshot in force; it counts up with each publication.
+        facts: What is known of the connection, if there is one.
+        suppressed: How many refusals like this one the log was not told of, just before it.
     """
 
     time: float
     call: str
     decision: Decision
     role: str
-    fingerprint: str | None
+    leaf: bytes | None = attrs.field(repr=False)
     local_name: str | None
     environment: str | None
     generation: int
+    facts: Facts = attrs.field(factory=Facts)
+    suppressed: int = 0
+
+    @property
+    def fingerprint(self) -> str | None:
+        """SHA-256 over the DER of the leaf that was presented, in lower-case hex."""
+        return None if self.leaf is None else fingerprint(self.leaf)
 
     def as_dict(self) -> dict[str, object]:
         """Return the event flat, without what is empty, each string bounded to 256 characters."""
@@ -63,7 +76,9 @@ class AuditEvent:
             "deployment.environment.name": self.environment,
             "security_rule.name": decision.rule,
             "security_rule.version": decision.policy_hash,
-            f"tls.{self.role}.hash.sha256": self.fingerprint.upper() if self.fingerprint else None,
+            "meshid.suppressed": self.suppressed or None,
+            **self.facts.as_dict(),
+            **_about_leaf(self.leaf, self.role),
         }
         return {name: _bounded(value) for name, value in fields.items() if value not in {None, ""}}
 
@@ -76,7 +91,9 @@ class AuditEvent:
         what = f" for {quote(decision.request)}" if decision.request else ""
         rule = f", rule {decision.rule}" if decision.rule else ""
         why = f" ({decision.detail})" if decision.detail else ""
-        return f"{verdict} {who}{where}{what}: {decision.reason}{rule}{why}"
+        source = f" from {self.facts.address}" if self.facts.address else ""
+        more = f"; {self.suppressed} more like it were not logged" if self.suppressed else ""
+        return f"{verdict} {who}{source}{where}{what}: {decision.reason}{rule}{why}{more}"
 
 
 Sink = Callable[[AuditEvent], None]
@@ -88,13 +105,23 @@ def wants(sink: Sink | None, *, allowed: bool) -> bool:
     return sink is not None or LOGGER.isEnabledFor(_level(allowed))
 
 
-def record(sink: Sink | None, event: AuditEvent) -> None:
-    """Tell the *sink* and the logger of the event; if the sink raises, the logger hears nothing."""
+def record(sink: Sink | None, event: AuditEvent, throttle: Throttle) -> None:
+    """Tell the *sink* and the logger of the event; if the sink raises, the logger hears nothing.
+
+    The logger does not hear of each stranger who knocks again and again. Of a peer that was
+    let in before, and no longer is, it always hears.
+    """
     if sink is not None:
         sink(event)
     level = _level(event.decision.allowed)
-    if LOGGER.isEnabledFor(level):
-        LOGGER.log(level, "%s", event, extra={"meshid": event})
+    if not LOGGER.isEnabledFor(level):
+        return
+    if not event.decision.allowed and event.call == "admit":
+        held_back = throttle.held_back((event.decision.reason, event.facts.network))
+        if held_back is None:
+            return
+        event = attrs.evolve(event, suppressed=held_back)
+    LOGGER.log(level, "%s", event, extra={"meshid": event})
 
 
 class JsonFormatter(logging.Formatter):
@@ -111,6 +138,24 @@ class JsonFormatter(logging.Formatter):
 
 def _level(allowed: bool) -> int:  # noqa: FBT001  # the one fact about a decision that a level depends on
     return logging.INFO if allowed else logging.WARNING
+
+
+def _about_leaf(leaf: bytes | None, role: str) -> dict[str, object]:
+    if leaf is None:
+        return {}
+    about: dict[str, object] = {f"tls.{role}.hash.sha256": fingerprint(leaf).upper()}
+    try:
+        certificate = read_certificate(leaf)
+    except ValueError:
+        return about
+    return {
+        **about,
+        f"tls.{role}.subject": escaped(certificate.subject.rfc4514_string()),
+        f"tls.{role}.issuer": escaped(certificate.issuer.rfc4514_string()),
+        f"tls.{role}.not_before": certificate.not_valid_before_utc.isoformat(),
+        f"tls.{role}.not_after": certificate.not_valid_after_utc.isoformat(),
+        f"tls.{role}.x509.serial_number": f"{certificate.serial_number:X}",
+    }
 
 
 def _bounded(value: object) -> object:

@@ -20,10 +20,10 @@ import attrs
 
 from meshid import audit
 from meshid.bundles import BundleSet
-from meshid.certificates import fingerprint
 from meshid.credentials import X509Svid
 from meshid.decisions import Decision
 from meshid.errors import PeerRejected
+from meshid.facts import Facts
 from meshid.live import Connection, LiveConnection, LiveConnections
 from meshid.locks import Order, new_lock
 from meshid.names import TrustDomain
@@ -34,6 +34,7 @@ from meshid.reasons import Reason
 from meshid.revocation import Revocations
 from meshid.snapshots import Changes, Snapshot, first_snapshot, next_snapshot
 from meshid.text import quote
+from meshid.throttle import Throttle
 from meshid.verifier import Peer
 
 OnRevoked = Callable[[Peer, PeerRejected, Connection], None]
@@ -75,6 +76,7 @@ class Door:
         """Put the first snapshot in force."""
         self.service = service
         self._sink = audit
+        self._throttle = Throttle()
         self._clock = clock
         self._on_revoked = on_revoked
         self._publishing = new_lock(Order.PUBLISHING)
@@ -143,7 +145,7 @@ class Door:
         if peer is not None and decision.allowed:
             live.peer = peer
             return
-        decision = self._told("review", live.peer.chain, live.question, snapshot, decision)
+        decision = self._told("review", live.peer.chain, live.question, snapshot, decision, connection)
         rejection = PeerRejected(decision)
         connection.end(rejection)
         if self._on_revoked is not None:
@@ -172,13 +174,18 @@ class Door:
         """
         return self.ask(chain, Question(target=target, request=request, expect=expect))
 
-    def ask(self, chain: Sequence[bytes], question: Question) -> Peer:
+    def ask(self, chain: Sequence[bytes], question: Question, connection: Connection | None = None) -> Peer:
         """Do as `admit`, for an edge that asks the same question about each chain.
+
+        Args:
+            chain: As for `admit`.
+            question: What is asked.
+            connection: The connection, for the record.
 
         Raises:
             PeerRejected: If the peer may not be there, or if anything goes wrong.
         """
-        peer, decision = self._decide("admit", chain, question)
+        peer, decision = self._decide("admit", chain, question, connection)
         if peer is None or not decision.allowed:
             raise PeerRejected(decision)
         return peer
@@ -211,9 +218,11 @@ class Door:
             raise ValueError(msg)
         return self._decide("check", peer.chain, question)[1]
 
-    def _decide(self, call: str, chain: Sequence[bytes], question: Question) -> tuple[Peer | None, Decision]:
+    def _decide(
+        self, call: str, chain: Sequence[bytes], question: Question, connection: Connection | None = None
+    ) -> tuple[Peer | None, Decision]:
         snapshot, peer, decision = self._settle(chain, question)
-        return peer, self._told(call, chain, question, snapshot, decision)
+        return peer, self._told(call, chain, question, snapshot, decision, connection)
 
     def _settle(self, chain: Sequence[bytes], question: Question) -> tuple[Snapshot, Peer | None, Decision]:
         while True:
@@ -255,13 +264,14 @@ class Door:
             )
         return peer, snapshot.policy.decide(peer, target, question.request)
 
-    def _told(
+    def _told(  # noqa: PLR0913, PLR0917  # all that a decision was made from
         self,
         call: str,
         chain: Sequence[bytes],
         question: Question,
         snapshot: Snapshot,
         decision: Decision,
+        connection: Connection | None,
     ) -> Decision:
         if not audit.wants(self._sink, allowed=decision.allowed):
             return decision
@@ -272,12 +282,13 @@ class Door:
                 call=call,
                 decision=decision,
                 role=question.role,
-                fingerprint=fingerprint(chain[0]) if chain else None,
+                leaf=chain[0] if chain and isinstance(chain[0], bytes) else None,
                 local_name=str(own_name) if own_name else None,
                 environment=snapshot.policy.environment.name if snapshot.policy else None,
                 generation=snapshot.generation,
+                facts=Facts() if connection is None else connection.facts(),
             )
-            audit.record(self._sink, event)
+            audit.record(self._sink, event, self._throttle)
         # A sink is the caller's code; no record, no entry.
         except Exception as error:  # noqa: BLE001
             failure = _internal_error(error)

@@ -12,6 +12,7 @@ from typing import Protocol
 import attrs
 
 from meshid.errors import PeerRejected
+from meshid.facts import Facts
 from meshid.questions import Question
 from meshid.verifier import Peer
 
@@ -22,6 +23,9 @@ class Connection(Protocol):
     @property
     def is_open(self) -> bool:
         """Whether it was not ended, and somebody still reads or writes, as far as that can be known."""
+
+    def facts(self) -> Facts:
+        """Return what is known of it."""
 
     def end(self, rejection: PeerRejected) -> None:
         """End it now, from whatever thread; whoever reads or writes gets the *rejection*."""

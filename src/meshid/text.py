@@ -17,6 +17,11 @@ def quote(text: str, limit: int = MAX_QUOTED) -> str:
     return f"{text[:limit]!a}... ({len(text)} characters)"
 
 
+def escaped(text: str) -> str:
+    """Return *text* as `quote` does, without the quotes, for a field of its own."""
+    return quote(text)[1:-1] if len(text) <= MAX_QUOTED else quote(text)
+
+
 def quote_all(texts: tuple[str, ...] | list[str], limit: int = 8) -> str:
     """Return the first *limit* of *texts*, quoted and joined by commas."""
     shown = ", ".join(quote(text) for text in texts[:limit])

@@ -94,8 +94,9 @@ class TestOnADisk:
     def loaded(self, prod_ca: CA, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> tuple[Path, bytes, int]:
         monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
         monkeypatch.setattr(keys, "_HAS_MEMORY_FILES", False)
+        mesh = mesh_of(prod_ca)
         loading = Loading(monkeypatch)
-        mesh_of(prod_ca).server_context()
+        mesh.server_context()
         (file,) = loading.files
         return file
 
@@ -116,8 +117,9 @@ def test_no_key_touches_a_disk_that_need_not(
     prod_ca: CA, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    mesh = mesh_of(prod_ca)
     loading = Loading(monkeypatch)
-    mesh_of(prod_ca).server_context()
+    mesh.server_context()
     ((path, pem, _),) = loading.files
     assert path.is_relative_to("/proc/self/fd")
     assert pem.count(b"BEGIN PRIVATE KEY") == 1

@@ -16,8 +16,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from meshid import BundleSet, Mesh, Peer, PeerRejected, Reason, Revocations
+from meshid.facts import Facts
 from meshid.live import Connection
 from meshid.testing import CA
+from meshid.tls.connections import Judged
 from tls.wire import (
     CLOSED_POLICY,
     HELLO,
@@ -258,3 +260,31 @@ class TestOnlyWhatIsOpenIsKnown:
         connection.end(rejection)  # type: ignore[attr-defined]
         with pytest.raises(PeerRejected):
             connection.read()
+
+
+@EACH_SERVER
+def test_what_is_known_of_a_connection_is_told(serve: Serving, mesh: Mesh, prod_ca: CA, heard: Heard) -> None:
+    context = stranger(prod_ca.issue(PATH))
+    context.set_alpn_protocols(["h2"])
+    with serve(mesh.server_context(alpn=["h2"])) as service, line(service.port, context) as tls:
+        at, port = tls.getsockname()
+        admitted = heard.next().facts
+        assert (admitted.address, admitted.port) == (at, port) == (HOST, port)
+        assert (admitted.version, admitted.protocol, admitted.resumed) == ("TLSv1.3", "h2", False)
+        assert admitted.cipher == tls.cipher()[0]  # type: ignore[index]  # there is one
+        mesh.publish(policy=CLOSED_POLICY)
+        assert is_ended(tls)
+        ended = heard.next()
+        assert (ended.call, ended.facts.address) == ("review", HOST)
+
+
+def test_of_a_connection_that_has_gone_less_is_known(mesh: Mesh, prod_ca: CA) -> None:
+    context = mesh.server_context()
+    one, other = socket.socketpair()
+    with one, context.wrap_socket(other, server_side=True, do_handshake_on_connect=False) as tls:
+        assert isinstance(tls, Judged)
+        assert tls.facts() == Facts(resumed=False)
+    assert tls.facts() == Facts()
+    both = Memory(context, stranger(prod_ca.issue(PATH)))
+    assert isinstance(both.server, Judged)
+    assert both.server.facts() == Facts(resumed=False)

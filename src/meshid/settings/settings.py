@@ -22,7 +22,7 @@ from meshid.sources import (
     RevocationFiles,
     Source,
 )
-from meshid.text import quote
+from meshid.text import escaped
 
 
 @attrs.frozen(kw_only=True)
@@ -122,7 +122,7 @@ class Settings:
             else:
                 value = found.value
                 items = map(str, value) if isinstance(value, (list, tuple)) else [str(value)]
-                yield key.name, quote(", ".join(items))[1:-1], found.origin
+                yield key.name, escaped(", ".join(items)), found.origin
 
     def _sources(self) -> Iterator[Source]:
         if self.credentials is not None:

@@ -28,6 +28,7 @@ from typing import Concatenate, ParamSpec, Protocol, TypeVar, cast
 from typing_extensions import override
 
 from meshid.errors import PeerRejected
+from meshid.facts import Facts, address_of
 from meshid.live import Connection
 from meshid.sieve import Sieve
 from meshid.tls.owners import Owner
@@ -96,6 +97,24 @@ class Judged:
         """Whether it was not ended, and somebody still reads or writes, as far as that can be known."""
         return self._refusal is None and self._is_in_use()
 
+    def facts(self) -> Facts:
+        """Return what is known of it."""
+        connection = cast("ssl.SSLObject", self)
+        cipher = connection.cipher()
+        address, port = self._address()
+        return Facts(
+            address=address,
+            port=port,
+            version=connection.version(),
+            cipher=cipher[0] if cipher else None,
+            resumed=connection.session_reused,
+            protocol=connection.selected_alpn_protocol(),
+        )
+
+    @abstractmethod
+    def _address(self) -> tuple[str | None, int | None]:
+        """Return the address of the other end and its port, as far as it has one."""
+
     @abstractmethod
     def _is_in_use(self) -> bool:
         """Tell whether somebody still reads or writes."""
@@ -157,6 +176,10 @@ class MeshSSLObject(Judged, ssl.SSLObject):
     owner: Owner | None = None
 
     @override
+    def _address(self) -> tuple[str | None, int | None]:
+        return address_of(None if self.owner is None else self.owner.peername)
+
+    @override
     def _is_in_use(self) -> bool:
         return self.owner is None or self.owner.is_open
 
@@ -180,6 +203,13 @@ class MeshSSLObject(Judged, ssl.SSLObject):
 
 class MeshSSLSocket(Judged, ssl.SSLSocket):
     """An `ssl.SSLSocket` whose handshake ends with a decision."""
+
+    @override
+    def _address(self) -> tuple[str | None, int | None]:
+        try:
+            return address_of(self.getpeername())
+        except OSError:
+            return None, None
 
     @override
     def _is_in_use(self) -> bool:

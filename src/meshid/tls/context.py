@@ -135,7 +135,8 @@ class MeshContext(ssl.SSLContext):
         """
         question = self._question
         before = self._door.snapshot
-        peer = self._door.ask(chain, question if broken is None else attrs.evolve(question, broken=broken))
+        asked = question if broken is None else attrs.evolve(question, broken=broken)
+        peer = self._door.ask(chain, asked, connection)
         live = self._door.live.add(connection, peer, question)
         # A publication in between has not seen this connection.
         if self._door.snapshot is not before:

@@ -28,6 +28,13 @@ class Owner:
         protocol = self._protocol()
         return protocol is not None and protocol._transport is not None  # noqa: SLF001 - it has no other way
 
+    @property
+    def peername(self) -> object:
+        """What the socket of its connection says of the other end."""
+        protocol = self._protocol()
+        transport = None if protocol is None else protocol._transport  # noqa: SLF001 - it has no other way
+        return None if transport is None else transport.get_extra_info("peername")
+
     def close(self, error: Exception) -> None:
         """Close the connection, from whatever thread, and give the *error* to whoever reads or writes."""
         # A loop that has ended has closed its connections.

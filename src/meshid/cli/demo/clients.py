@@ -103,20 +103,15 @@ class Line:
 
     async def say_hello(self) -> str:
         """Send a line and return what was seen in answer to it."""
-        try:
-            self.writer.write(GREETING)
-            return _told(await asyncio.wait_for(self.reader.readline(), TIMEOUT))
-        except OSError as error:
-            return _failed(error)
+        self.writer.write(GREETING)
+        return await self.listen(TIMEOUT)
 
-    async def listen(self) -> str:
-        """Send nothing, and return what was seen."""
+    async def listen(self, seconds: float = AT_ONCE) -> str:
+        """Send nothing, and return what was seen within some *seconds*."""
         try:
-            return _told(await asyncio.wait_for(self.reader.readline(), AT_ONCE))
-        except TimeoutError:
-            return "still open"
+            return _told(await asyncio.wait_for(self.reader.readline(), seconds))
         except OSError as error:
-            return _failed(error)
+            return _failed(error, seconds)
 
 
 @contextlib.asynccontextmanager
@@ -203,9 +198,9 @@ def _told(line: bytes) -> str:
     return f"{SERVED}{text}" if text.startswith("hello ") else text
 
 
-def _failed(error: OSError) -> str:
+def _failed(error: OSError, seconds: float | None = None) -> str:
     if isinstance(error, TimeoutError):
-        return f"no answer for {TIMEOUT:.0f} s"
+        return f"no answer for {TIMEOUT if seconds is None else seconds:.0f} s"
     if isinstance(error, (ConnectionError, ssl.SSLEOFError)):
         return CLOSED
     return _alert(str(error).lower().replace("_", " ")) or f"{type(error).__name__}: {error}"
