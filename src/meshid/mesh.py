@@ -7,6 +7,7 @@ import ssl
 import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Self
 
 from typing_extensions import override
@@ -21,6 +22,7 @@ from meshid.refresh import START_SECONDS, Refresher
 from meshid.settings import Settings
 from meshid.snapshots import Changes, Snapshot
 from meshid.sources import Source
+from meshid.status import status_of
 from meshid.tls import MeshContext
 from meshid.tls.rehearsal import rehearse
 
@@ -44,6 +46,7 @@ class Mesh(Door):
         audit: Sink | None = None,
         on_revoked: OnRevoked | None = None,
         timeout: float = START_SECONDS,
+        state_file: str | Path | None = None,
         clock: Callable[[], float] = time.time,
     ) -> Self:
         """Return a mesh that follows sources; see `meshid.sources` for what there is.
@@ -57,13 +60,15 @@ class Mesh(Door):
             audit: As for `Door`.
             on_revoked: As for `Door`.
             timeout: How many seconds to wait for a first state that can be in force.
+            state_file: Where to tell how this mesh does, for `meshid status`.
             clock: As for `Door`.
 
         Raises:
             SourceUnavailable: With all that was wrong at the end of that time.
         """
         mesh = cls(service=service, audit=audit, on_revoked=on_revoked, clock=clock)
-        mesh._refresher = Refresher(mesh, sources, clock)
+        file = None if state_file is None else Path(state_file)
+        mesh._refresher = Refresher(mesh, sources, clock, file)
         try:
             mesh._refresher.start(timeout)
         except BaseException:
@@ -82,7 +87,11 @@ class Mesh(Door):
             SourceUnavailable: If there is no first state that can be in force.
         """
         return cls.from_sources(
-            settings.sources(), service=settings.service, audit=audit, on_revoked=on_revoked
+            settings.sources(),
+            service=settings.service,
+            audit=audit,
+            on_revoked=on_revoked,
+            state_file=settings.state_file,
         )
 
     @classmethod
@@ -119,6 +128,11 @@ class Mesh(Door):
         """
         alarms = () if self._refresher is None else self._refresher.alarms()
         return health_of(self.snapshot, datetime.fromtimestamp(self._clock(), UTC), *alarms)
+
+    def status(self) -> dict[str, object]:
+        """Return what is loaded, until when it holds, and what failed last, as plain values."""
+        reports = () if self._refresher is None else self._refresher.reports()
+        return status_of(self, self.health(), reports, self._clock())
 
     def close(self) -> None:
         """Stop following the sources; what is in force stays so."""

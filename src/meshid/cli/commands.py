@@ -20,7 +20,7 @@ from typing import NoReturn
 
 from typing_extensions import override
 
-from meshid.cli import demo, settings, verify
+from meshid.cli import demo, settings, status, verify
 from meshid.cli.faults import CannotJudge
 from meshid.cli.parsers import Parser, add_commands
 from meshid.cli.policy import POLICY
@@ -76,7 +76,9 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
-    add_commands(parser, {"demo": demo, "verify": verify, "policy": POLICY, "settings": settings})
+    add_commands(
+        parser, {"demo": demo, "verify": verify, "policy": POLICY, "settings": settings, "status": status}
+    )
     return parser
 
 

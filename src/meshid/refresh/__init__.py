@@ -1,5 +1,6 @@
 """A mesh that follows its sources."""
 
 from meshid.refresh.refresher import START_SECONDS, Refresher
+from meshid.refresh.state_file import HEARTBEAT_SECONDS
 
-__all__ = ["START_SECONDS", "Refresher"]
+__all__ = ["HEARTBEAT_SECONDS", "START_SECONDS", "Refresher"]

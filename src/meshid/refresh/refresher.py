@@ -19,6 +19,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from pathlib import Path
 
 import attrs
 
@@ -28,8 +29,10 @@ from meshid.health import Alarm, AlarmLevel, health_of
 from meshid.locks import Order, new_lock
 from meshid.refresh.composing import PARTS, holders
 from meshid.refresh.faults import LOGGER, Faults
+from meshid.refresh.state_file import StateFile
 from meshid.snapshots import Changes, Snapshot
 from meshid.sources import Source, SourceUnavailable, State
+from meshid.status import Followed, status_of
 from meshid.text import quote
 
 START_SECONDS = 10.0
@@ -44,7 +47,7 @@ _STREAM_SECONDS = 1.0
 
 
 @attrs.frozen(eq=False)
-class _Followed:
+class _Reader:
     """A source, which one thread reads at a time."""
 
     source: Source
@@ -67,9 +70,16 @@ class Refresher:
         door: The mesh.
         sources: Its sources.
         clock: Returns the POSIX time in seconds.
+        state_file: Where to tell how it does, for `meshid status`.
     """
 
-    def __init__(self, door: Door, sources: Iterable[Source], clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        door: Door,
+        sources: Iterable[Source],
+        clock: Callable[[], float] = time.time,
+        state_file: Path | None = None,
+    ) -> None:
         """Begin to read."""
         self._door = door
         self._sources = tuple(sources)
@@ -77,6 +87,8 @@ class Refresher:
         self._lock = new_lock(Order.REFRESHING)
         self._news = threading.Condition(self._lock)
         self._states: dict[Source, State] = {}
+        self._reports = {source: Followed(name=source.name) for source in self._sources}
+        self._state_file = None if state_file is None else StateFile(state_file)
         self._faults = Faults()
         self._alarms: dict[str, Alarm] = {}
         self._published: set[str] = set()
@@ -115,10 +127,10 @@ class Refresher:
         Raises:
             SourceUnavailable: With all that is wrong; the last good state stays in force.
         """
-        for followed in self._followed:
-            if followed.reading.acquire(timeout=_STREAM_SECONDS):
-                followed.reading.release()
-                self.take(followed.source, followed.read())
+        for reader in self._readers:
+            if reader.reading.acquire(timeout=_STREAM_SECONDS):
+                reader.reading.release()
+                self.take(reader.source, reader.read())
         with self._lock:
             if faults := self._faults.texts():
                 raise SourceUnavailable("\n".join(faults))
@@ -144,6 +156,7 @@ class Refresher:
         """Take what came of reading a source: a state, or what was wrong."""
         with self._news:
             what = f"read {source.name}"
+            self._reports[source] = self._reports[source].after(outcome, self._clock())
             if isinstance(outcome, str):
                 self._faults.failed(what, source.name, outcome.removeprefix(f"{source.name}: "))
             else:
@@ -158,22 +171,44 @@ class Refresher:
         """End the connections of peers whose time is over, and tell of what begins to be wrong."""
         if self._door.live.first_end() <= self._clock():
             self._door.review()
-        self._tell(health_of(self._door.snapshot, datetime.fromtimestamp(self._clock(), UTC)).alarms)
+        health = health_of(self._door.snapshot, datetime.fromtimestamp(self._clock(), UTC))
+        self._tell(health.alarms)
+        if self._state_file is not None:
+            self._write(self._state_file)
+
+    def reports(self) -> tuple[Followed, ...]:
+        """Return how each source does."""
+        with self._lock:
+            return tuple(self._reports.values())
 
     def follow_anew(self) -> None:
-        """Follow the sources with new threads."""
+        """Follow the sources with new threads; the state file is the parent's."""
+        self._state_file = None
         self._finalizer.detach()
         self._news = threading.Condition(self._lock)
         self._follow_all()
 
+    def _write(self, file: StateFile) -> None:
+        now = self._clock()
+        health = health_of(self._door.snapshot, datetime.fromtimestamp(now, UTC), *self.alarms())
+        try:
+            file.write(status_of(self._door, health, self.reports(), now), time.monotonic())
+        except OSError as error:
+            text = f"cannot be written: {error.strerror}"
+            with self._lock:
+                self._faults.failed("state file", f"state file {quote(str(file.path))}", text)
+        else:
+            with self._lock:
+                self._faults.worked("state file")
+
     def _follow_all(self) -> None:
-        self._followed = tuple(map(_Followed, self._sources))
+        self._readers = tuple(map(_Reader, self._sources))
         self._threads: list[threading.Thread] = []
         stopping = threading.Event()
         # At the end of the process, too: a daemon thread must not meet an interpreter that is half gone.
         self._finalizer = weakref.finalize(self, _stop, stopping, self._sources)
-        for followed in self._followed:
-            self._begin(_follow, followed, stopping)
+        for reader in self._readers:
+            self._begin(_follow, reader, stopping)
         self._begin(_sweep, stopping)
 
     def _begin(self, work: Callable[..., None], *arguments: object) -> None:
@@ -245,15 +280,15 @@ def _differences(before: Snapshot, now: Snapshot) -> str:
     return ", ".join(part for part in PARTS if getattr(before, part) != getattr(now, part))
 
 
-def _follow(refresher: weakref.ref[Refresher], followed: _Followed, stopping: threading.Event) -> None:
+def _follow(refresher: weakref.ref[Refresher], reader: _Reader, stopping: threading.Event) -> None:
     while not stopping.is_set():
-        outcome = followed.read()
+        outcome = reader.read()
         taker = refresher()
         if taker is None or stopping.is_set():
             return
-        taker.take(followed.source, outcome)
+        taker.take(reader.source, outcome)
         del taker
-        stopping.wait(followed.source.pause())
+        stopping.wait(reader.source.pause())
 
 
 def _sweep(refresher: weakref.ref[Refresher], stopping: threading.Event) -> None:

@@ -45,6 +45,7 @@ KEYS = (
     Key("crls", "revocation lists: files, or directories of them"),
     Key("deny", "the deny list, as a file"),
     Key("crl_grace", "how many seconds an overdue revocation list still counts; inf for ever", "0"),
+    Key("state_file", "where to tell how this process does, for `meshid status`"),
 )
 
 BY_NAME = {key.name: key for key in KEYS}

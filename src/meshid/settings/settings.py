@@ -42,6 +42,7 @@ class Settings:
         crls: Revocation lists: files, or directories of them.
         deny: The deny list.
         crl_grace: How many seconds an overdue revocation list still counts.
+        state_file: Where to tell how this process does, for `meshid status`.
         origins: Where each value that is set comes from.
     """
 
@@ -57,6 +58,7 @@ class Settings:
     crls: tuple[Path, ...] = ()
     deny: Path | None = None
     crl_grace: float = 0.0
+    state_file: Path | None = None
     origins: Mapping[str, str] = attrs.field(factory=dict, eq=False, repr=False)
     _found: Mapping[str, Found] = attrs.field(factory=dict, eq=False, repr=False)
 
@@ -96,6 +98,7 @@ class Settings:
             crls=read("crls", values.paths, ()),
             deny=read("deny", values.path, None),
             crl_grace=read("crl_grace", values.seconds, 0.0),
+            state_file=read("state_file", values.path, None),
             origins={name: each.origin for name, each in found.items()},
             found=found,
         )
