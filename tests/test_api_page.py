@@ -10,6 +10,7 @@ from pathlib import Path
 
 import meshid
 import meshid.http
+import meshid.metrics
 import meshid.sources
 import meshid.testing
 
@@ -60,7 +61,7 @@ def section(module: object, name: str) -> list[str]:
 
 def page() -> str:
     lines = [HEAD]
-    for module in (meshid, meshid.sources, meshid.http, meshid.testing):
+    for module in (meshid, meshid.sources, meshid.http, meshid.metrics, meshid.testing):
         lines += [f"## `{module.__name__}`", ""]
         for name in sorted(module.__all__, key=str.lower):
             lines += section(module, name)

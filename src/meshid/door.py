@@ -20,6 +20,7 @@ import attrs
 
 from meshid import audit
 from meshid.bundles import BundleSet
+from meshid.counts import Counts
 from meshid.credentials import X509Svid
 from meshid.decisions import Decision
 from meshid.errors import PeerRejected
@@ -81,6 +82,7 @@ class Door:
         self._on_revoked = on_revoked
         self._publishing = new_lock(Order.PUBLISHING)
         self.live = LiveConnections()
+        self.counts = Counts()
         changes: Changes = {
             "credentials": credentials,
             "bundles": BundleSet() if bundles is None else bundles,
@@ -273,6 +275,7 @@ class Door:
         decision: Decision,
         connection: Connection | None,
     ) -> Decision:
+        self.counts.add(call, question.role, decision)
         if not audit.wants(self._sink, allowed=decision.allowed):
             return decision
         try:

@@ -115,6 +115,14 @@ class PolicyTooComplex(InvalidInput):
     """An exact answer about a policy would take too long; there is none, rather than a guess."""
 
 
+class MissingExtra(MeshidError):
+    """A package is not installed that only this needs."""
+
+    def __init__(self, extra: str) -> None:
+        """Say how to install it: it is in the *extra*."""
+        super().__init__(f"this needs a package more: pip install 'meshid[{extra}]'")
+
+
 class NoPeer(MeshidError):
     """There is no admitted peer at the other end of this object."""
 

@@ -20,6 +20,7 @@ class Order(IntEnum):
     PUBLISHING = 1
     BUILDING = 2
     REMEMBERING = 3
+    COUNTING = 4
 
 
 _LOCKS: WeakKeyDictionary[threading.Lock, Order] = WeakKeyDictionary()

@@ -22,7 +22,7 @@ from meshid.refresh import START_SECONDS, Refresher
 from meshid.settings import Settings
 from meshid.snapshots import Changes, Snapshot
 from meshid.sources import Source
-from meshid.status import status_of
+from meshid.status import Followed, status_of
 from meshid.tls import MeshContext
 from meshid.tls.rehearsal import rehearse
 
@@ -131,8 +131,11 @@ class Mesh(Door):
 
     def status(self) -> dict[str, object]:
         """Return what is loaded, until when it holds, and what failed last, as plain values."""
-        reports = () if self._refresher is None else self._refresher.reports()
-        return status_of(self, self.health(), reports, self._clock())
+        return status_of(self, self.health(), self.followed(), self._clock())
+
+    def followed(self) -> tuple[Followed, ...]:
+        """Return how each of the sources does."""
+        return () if self._refresher is None else self._refresher.reports()
 
     def close(self) -> None:
         """Stop following the sources; what is in force stays so."""

@@ -25,7 +25,7 @@ from meshid.cli.faults import CannotJudge
 from meshid.cli.parsers import Parser, add_commands
 from meshid.cli.policy import POLICY
 from meshid.cli.terminal import clean
-from meshid.errors import InvalidInput
+from meshid.errors import MeshidError
 from meshid.text import quote
 
 CANNOT_JUDGE = 2
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except BrokenPipeError:
         return _leave_quietly()
-    except (InvalidInput, OSError) as error:
+    except (MeshidError, OSError) as error:
         return _tell(str(error))
     # Python's own status for an exception is 1, which here means "no".
     except Exception as error:  # noqa: BLE001

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from meshid.errors import InvalidInput
+from meshid.errors import InvalidInput, MissingExtra
 from meshid.text import quote
 
 try:
@@ -36,10 +36,11 @@ def documents(data: bytes) -> Iterator[object]:
 
     Raises:
         InvalidInput: If it is none, or not a plain one; with the line.
+        MissingExtra: Without the extra ``yaml``.
     """
     if yaml is None:  # pragma: no cover - the tests are run with the extra
-        msg = "reading YAML needs a package more: pip install 'meshid[yaml]'"
-        raise InvalidInput(msg)
+        extra = "yaml"
+        raise MissingExtra(extra)
     if len(data) > MAX_BYTES:
         msg = f"it is larger than {MAX_BYTES} bytes"
         raise InvalidInput(msg)

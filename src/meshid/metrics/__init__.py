@@ -1,0 +1,13 @@
+"""Counters and gauges of a mesh, for Prometheus and OpenTelemetry (extras of the same names).
+
+    meshid.metrics.to_prometheus(mesh)        # in prometheus_client's registry
+    meshid.metrics.to_opentelemetry(mesh)     # with the meter of the process
+
+Both read the mesh when they are asked, and cost nothing in between. No figure is about one peer:
+names are the stranger's choice, and there is no end of them.
+"""
+
+from meshid.metrics.opentelemetry import to_opentelemetry
+from meshid.metrics.prometheus import to_prometheus
+
+__all__ = ["to_opentelemetry", "to_prometheus"]
