@@ -420,3 +420,9 @@ class TestMesh:
         settings = Settings.from_env({}, trust=[TRUST, "dev.example.org=/x"])
         shown = {name: value for name, value, _ in settings.shown()}
         assert shown["trust"] == f"{TRUST}, dev.example.org=/x"
+
+
+def test_the_page_says_what_each_key_is_for() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "living-trust.md").read_text("utf-8").replace("`", "")
+    for key in KEYS:
+        assert f"| {key.name} | {key.about.replace('`', '')}" in page

@@ -2,8 +2,8 @@
 
 The exit statuses are a contract with scripts:
 
-0    yes: admitted, allowed, right, proved, the same; or the demo went as it must
-1    no: refused, wrong, found, changed, flipped; or the demo did not
+0    yes: admitted, allowed, right, proved, the same, ready; or the demo went as it must
+1    no: refused, wrong, found, changed, flipped, not ready; or the demo did not
 2    no answer: the question was wrong, a file cannot be used, or meshid itself failed
 130  interrupted
 """
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return _leave_quietly()
     except (MeshidError, OSError) as error:
-        return _tell(str(error))
+        return _tell(*str(error).splitlines())
     # Python's own status for an exception is 1, which here means "no".
     except Exception as error:  # noqa: BLE001
         return _tell(f"internal error, please report it: {type(error).__name__}: {quote(str(error))}")
