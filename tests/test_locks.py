@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 
 from meshid import locks
 from meshid.locks import Order, new_lock
+from processes import UNMEASURED
 
 FORKING = """
 import os, sys, threading
@@ -66,8 +66,7 @@ def test_a_child_that_is_forked_under_load_admits_and_publishes() -> None:
     ended = subprocess.run(
         [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORKING],
         timeout=100,
-        # The measuring of coverage has a lock of its own, which is not free in a forked child.
-        env={name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")},
+        env=UNMEASURED,
         capture_output=True,
         text=True,
         check=False,

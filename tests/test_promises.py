@@ -484,8 +484,10 @@ class TestEveryDecisionExplainsItself:
         with serve(mesh.server_context()) as service:
             assert knock(service.port, stranger(client)).answer == ANSWER
         event = heard.next()
-        assert event.as_dict() == {
-            "time": event.as_dict()["time"],
+        told = event.as_dict()
+        leaf = client.certificate
+        assert told == {
+            "time": told["time"],
             "event.name": "meshid.peer.admit",
             "meshid.decision": "allow",
             "meshid.reason": "allowed",
@@ -498,6 +500,15 @@ class TestEveryDecisionExplainsItself:
             "security_rule.name": "shop",
             "security_rule.version": policy().hash,
             "tls.client.hash.sha256": fingerprint(client.chain[0]).upper(),
+            "tls.client.issuer": leaf.issuer.rfc4514_string(),
+            "tls.client.not_before": leaf.not_valid_before_utc.isoformat(),
+            "tls.client.not_after": leaf.not_valid_after_utc.isoformat(),
+            "tls.client.x509.serial_number": f"{leaf.serial_number:X}",
+            "tls.protocol.version": "1.3",
+            "tls.cipher": told["tls.cipher"],
+            "tls.resumed": False,
+            "network.peer.address": "127.0.0.1",
+            "network.peer.port": told["network.peer.port"],
         }
 
     @EACH_SERVER

@@ -15,6 +15,7 @@ import pytest
 from meshid.__main__ import main
 from meshid.testing import CA
 from meshid.verifier import ChainVerifier
+from processes import UNMEASURED
 
 SCRIPT = [str(Path(sys.executable).with_name("meshid"))]
 MODULE = [sys.executable, "-m", "meshid"]
@@ -147,13 +148,23 @@ class TestEnding:
 
     def test_an_interrupt_ends_it_quietly(self) -> None:
         running = subprocess.Popen(
-            [*MODULE, "demo"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [*MODULE, "demo"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=UNMEASURED
         )
         assert running.stdout is not None
         assert "payments" in running.stdout.readline()
         running.send_signal(signal.SIGINT)
         _, err = running.communicate(timeout=30)
         assert (running.returncode, err) == (130, "")
+
+    def test_an_interrupt_has_a_status_of_its_own(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        def interrupt(_: object) -> int:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("meshid.cli.demo.run", interrupt)
+        assert main(["demo"]) == 130
+        assert capsys.readouterr() == ("", "")
 
     def test_a_terminal_without_the_characters_gets_their_escapes(self) -> None:
         ended = run(*MODULE, "demo", PYTHONIOENCODING="ascii")

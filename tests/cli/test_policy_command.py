@@ -24,6 +24,7 @@ from meshid.cli.policy import replay as replay_command
 from meshid.names import SpiffeId
 from meshid.policy import FindingKind, Policy
 from meshid.policy.schema import schema
+from processes import UNMEASURED
 from test_replay import asked, line_of
 
 FILE = """\
@@ -634,7 +635,11 @@ class TestProgress:
         Path("new.toml").write_text(NEW)
         command = [sys.executable, "-m", "meshid", "policy", "replay", "-", "--policy", "new.toml", *PROD]
         running = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=UNMEASURED,
         )
         assert running.stdin is not None
         for _ in range(2_000):

@@ -105,6 +105,12 @@ def test_only_patterns_are_asked_about() -> None:
         policy_of([]).prove("ns/a")
 
 
+def test_a_search_ends_where_no_word_is_left() -> None:
+    """Neither pattern contains the other, neither is a literal, and no word matches both."""
+    one, other = Pattern.parse("/*/a"), Pattern.parse("/*/b")
+    assert languages.shortest(languages.Words.PEER_PATHS, (one, other)) is None
+
+
 def test_there_is_no_answer_rather_than_a_guess(monkeypatch: pytest.MonkeyPatch) -> None:
     rule = {"effect": "allow", "from": ["/**"], "to": ["**"]}
     deny = {"effect": "deny", "from": ["/a/**", "/b/**"], "to": ["a", "b"]}

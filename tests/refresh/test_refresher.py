@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import queue
 import socket
 import subprocess
@@ -22,6 +21,7 @@ from meshid.refresh import Refresher
 from meshid.refresh.refresher import follow_all_anew
 from meshid.sources import SourceUnavailable, State
 from meshid.testing import CA
+from processes import UNMEASURED
 from refresh.mounted import OWN, alarms, eventually, hurry, sources_in
 from tls.wire import CLOSED_POLICY, PATH, asyncio_server, knock, policy, stranger
 from world import HOUR, Clock
@@ -403,8 +403,7 @@ def test_workers_follow_for_themselves(script: str, tmp_path: Path) -> None:
             *("-c", script.format(path=sys.path)),
             str(tmp_path),
         ],
-        # The measuring of coverage has a lock of its own, which is not free in a forked child.
-        env={name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")},
+        env=UNMEASURED,
         capture_output=True,
         text=True,
         timeout=100,

@@ -18,6 +18,7 @@ from meshid import Mesh, TrustBundle
 from meshid.__main__ import main
 from meshid.refresh.state_file import HEARTBEAT_SECONDS, StateFile
 from meshid.testing import CA
+from processes import UNMEASURED
 from refresh.mounted import OWN, Mounted, alarms, eventually, hurry
 from tls.wire import mesh_of
 
@@ -197,15 +198,15 @@ with Mesh.from_sources(sources_in(Path(sys.argv[1])), service="payments", state_
 def test_kill_9_at_any_moment_stops_no_next_start(mounted: Mounted, file: Path) -> None:
     """Killed while it starts, while it serves, and while its files are swapped."""
     command = [sys.executable, "-c", KILLED.format(path=sys.path), str(mounted.root), str(file)]
-    # What is killed cannot write down what was covered.
-    env = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
     for delay in (0.2, 0.4, 0.6, 0.8, 1.2, 1.6):
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env) as process:
+        with subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=UNMEASURED
+        ) as process:
             time.sleep(delay)
             mounted.renew()
             process.send_signal(signal.SIGKILL)
             process.communicate()
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env) as process:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=UNMEASURED) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
         assert eventually(lambda: file.exists() and read(file)["pid"] == process.pid)
