@@ -60,6 +60,18 @@ def test_one_that_lasts_is_told_once(faults: Faults, time: Time, caplog: pytest.
     assert faults.texts() == []
 
 
+def test_one_that_is_not_looked_at_again_is_told_nevertheless(
+    faults: Faults, time: Time, caplog: pytest.LogCaptureFixture
+) -> None:
+    faults.failed("read", "agent", "garbage")
+    for time.now in (1.0, 1.9):
+        faults.tell_lasting()
+        assert told(caplog) == []
+    for time.now in (2.0, 3.0):
+        faults.tell_lasting()
+    assert told(caplog) == ["agent: garbage; the last good state stays in force"]
+
+
 def test_two_that_are_the_same_fault_are_told_as_one(
     faults: Faults, time: Time, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -116,6 +116,27 @@ class TestValues:
         assert problem == said
 
 
+class TestWorkloadApi:
+    def test_it_is_enough(self) -> None:
+        settings = Settings.from_env(
+            {"MESHID_WORKLOAD_API": "unix:///x", "SPIFFE_ENDPOINT_SOCKET": "unix:///y"}
+        )
+        assert [source.name for source in settings.sources()] == ["Workload API 'unix:///x'"]
+
+    def test_the_usual_variable_counts_where_no_other_certificate_is_set(self) -> None:
+        environ = {"SPIFFE_ENDPOINT_SOCKET": "unix:///y"}
+        settings = Settings.from_env(environ)
+        assert settings.workload_api == "unix:///y"
+        assert settings.origins["workload_api"] == "variable SPIFFE_ENDPOINT_SOCKET"
+        assert Settings.from_env(environ, trust=[TRUST], credentials="/tls").workload_api is None
+
+    def test_an_address_that_is_none(self) -> None:
+        (problem,) = problems({"MESHID_WORKLOAD_API": "/run/agent.sock"})
+        assert problem.startswith(
+            "workload_api, from variable MESHID_WORKLOAD_API: '/run/agent.sock' is no Workload API"
+        )
+
+
 class TestTrust:
     @pytest.mark.parametrize(
         ("text", "trust"),
@@ -374,7 +395,7 @@ class TestWhatIsWrong:
         except InvalidSettings as error:
             assert error.problems
         else:
-            assert settings.trust or settings.bundle_map
+            assert settings.trust or settings.bundle_map or settings.workload_api
 
 
 class TestMesh:

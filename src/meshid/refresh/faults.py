@@ -61,15 +61,25 @@ class Faults:
         failing.alarm = alarm
         if failing.fault != fault:
             failing.fault, failing.since = fault, now
-        if self.are_told and now - failing.since >= LASTING and failing.told != fault:
-            failing.told = fault
-            LOGGER.warning("%s; the last good state stays in force", alarm)
+        self._tell(failing, LASTING)
+
+    def tell_lasting(self) -> None:
+        """Tell what has lasted, of a source that waits for news and so does not fail again."""
+        for failing in self._failing.values():
+            # Twice as long, so that whoever is looked at each second gets a second look.
+            self._tell(failing, 2 * LASTING)
 
     def worked(self, what: str) -> None:
         """Note that something worked."""
         failing = self._failing.pop(what, None)
         if failing is not None and failing.told is not None:
             LOGGER.info("%s: works again", failing.alarm.about)
+
+    def _tell(self, failing: _Failing, after: float) -> None:
+        lasted = self._clock() - failing.since
+        if self.are_told and lasted >= after and failing.told != failing.fault:
+            failing.told = failing.fault
+            LOGGER.warning("%s; the last good state stays in force", failing.alarm)
 
     def texts(self) -> list[str]:
         """Return all that is failing, told or not."""

@@ -171,6 +171,8 @@ class Refresher:
         """End the connections of peers whose time is over, and tell of what begins to be wrong."""
         if self._door.live.first_end() <= self._clock():
             self._door.review()
+        with self._lock:
+            self._faults.tell_lasting()
         health = health_of(self._door.snapshot, datetime.fromtimestamp(self._clock(), UTC))
         self._tell(health.alarms)
         if self._state_file is not None:

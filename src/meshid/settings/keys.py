@@ -39,6 +39,7 @@ KEYS = (
     Key("credentials", "our certificate: a directory, or a PEM file"),
     Key("key", "the private key, if it is in a file of its own and the certificate is no directory"),
     Key("layout", "the names of the files in that directory", "auto"),
+    Key("workload_api", "our certificate and whom we trust: a SPIFFE Workload API, as unix:///path"),
     Key("trust", "whom we trust, each as TRUST_DOMAIN=PATH or TRUST_DOMAIN=https://..."),
     Key("bundle_map", "whom we trust: a SPIFFE bundle map, as a file"),
     Key("policy", "who may reach what: a policy, as a file"),

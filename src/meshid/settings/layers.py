@@ -14,6 +14,7 @@ from meshid.policy.nearest import Nearest
 from meshid.settings.keys import BY_NAME, BY_VARIABLE, CONFIG, CONFIG_DIR, FILE, PREFIX, Key
 from meshid.sources import SourceUnavailable
 from meshid.sources.files.reading import read_together
+from meshid.sources.workload.source import ADDRESS_VARIABLE
 from meshid.text import quote
 
 _VARIABLES = (*BY_VARIABLE, CONFIG, CONFIG_DIR)
@@ -54,7 +55,10 @@ def find_all(
         {} if file is None else _of_file(Path(file), problems),
         {key.name: Found(key.default, "default") for key in BY_NAME.values() if key.default is not None},
     )
-    return {name: found for layer in reversed(layers) for name, found in layer.items()}
+    found = {name: each for layer in reversed(layers) for name, each in layer.items()}
+    if (address := environ.get(ADDRESS_VARIABLE)) and "credentials" not in found:
+        found.setdefault("workload_api", Found(address, f"variable {ADDRESS_VARIABLE}"))
+    return found
 
 
 def _of_variables(variables: dict[str, str], problems: list[Problem]) -> dict[str, Found]:

@@ -21,6 +21,7 @@ from meshid.sources import (
     PolicyFile,
     RevocationFiles,
     Source,
+    WorkloadApi,
 )
 from meshid.text import escaped
 
@@ -36,6 +37,8 @@ class Settings:
         credentials: Our certificate: a directory, or a PEM file.
         key: The private key, if it is in a file of its own.
         layout: The names of the files in the directory.
+        workload_api: The address of a SPIFFE Workload API; that of ``SPIFFE_ENDPOINT_SOCKET``
+            if neither this nor *credentials* is set.
         trust: Whom we trust.
         bundle_map: A SPIFFE bundle map.
         policy: A policy.
@@ -52,6 +55,7 @@ class Settings:
     credentials: Path | None = None
     key: Path | None = None
     layout: str = "auto"
+    workload_api: str | None = None
     trust: tuple[Trust, ...] = ()
     bundle_map: Path | None = None
     policy: Path | None = None
@@ -92,6 +96,7 @@ class Settings:
             credentials=read("credentials", values.path, None),
             key=read("key", values.path, None),
             layout=read("layout", values.layout, "auto"),
+            workload_api=read("workload_api", values.workload_api, None),
             trust=read("trust", values.trusts, ()),
             bundle_map=read("bundle_map", values.path, None),
             policy=read("policy", values.path, None),
@@ -111,8 +116,9 @@ class Settings:
         """Return the sources that are set, for `Mesh.from_sources`.
 
         Raises:
-            InvalidInput: If the URL of a bundle endpoint is none.
+            InvalidInput: If the URL of a bundle endpoint or the address of a Workload API is none.
             SourceUnavailable: If a file that is read once cannot be.
+            MissingExtra: If there is a Workload API, and the extra ``spire`` is not there.
         """
         return list(self._sources())
 
@@ -130,6 +136,8 @@ class Settings:
     def _sources(self) -> Iterator[Source]:
         if self.credentials is not None:
             yield CredentialFiles(self.credentials, self.key, layout=self.layout)
+        if self.workload_api is not None:
+            yield WorkloadApi(self.workload_api)
         for trust in self.trust:
             yield trust.source()
         if self.bundle_map is not None:
@@ -145,7 +153,7 @@ class Settings:
             yield _missing("environment", "a policy is loaded for one environment")
         if "key" in found and "credentials" not in found:
             yield _missing("credentials", "a key is of no use without its certificate")
-        if not {"trust", "bundle_map"} & found.keys():
+        if not {"trust", "bundle_map", "workload_api"} & found.keys():
             yield _missing("trust", "nobody is trusted", "=prod.example.org=/etc/tls/ca.crt")
 
 

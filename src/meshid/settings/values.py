@@ -12,6 +12,7 @@ from meshid.errors import InvalidInput, Problem
 from meshid.settings.layers import Found
 from meshid.settings.trust import Trust
 from meshid.sources.files.layouts import layout_named
+from meshid.sources.workload.address import target_of
 from meshid.text import quote
 
 _T = TypeVar("_T")
@@ -93,6 +94,17 @@ def trusts(found: Found) -> tuple[Trust, ...]:
             msg = f"{trust.trust_domain} is there twice; one bundle speaks for a trust domain"
             raise InvalidInput(msg)
     return read
+
+
+def workload_api(found: Found) -> str:
+    """Return the address of a Workload API.
+
+    Raises:
+        InvalidInput: If it is none.
+    """
+    address = text(found)
+    target_of(address)
+    return address
 
 
 def layout(found: Found) -> str:

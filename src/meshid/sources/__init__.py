@@ -4,6 +4,7 @@ from meshid.sources.endpoint import BundleEndpoint
 from meshid.sources.faults import AmbiguousSources, SourceUnavailable
 from meshid.sources.files import BundleMapFile, CredentialFiles, PolicyFile, RevocationFiles, TrustFile
 from meshid.sources.state import Source, State
+from meshid.sources.workload import WorkloadApi
 
 __all__ = [
     "AmbiguousSources",
@@ -16,4 +17,5 @@ __all__ = [
     "SourceUnavailable",
     "State",
     "TrustFile",
+    "WorkloadApi",
 ]

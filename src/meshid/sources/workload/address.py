@@ -1,0 +1,43 @@
+"""Where the Workload API is: an address, to what gRPC calls a target."""
+
+from __future__ import annotations
+
+from ipaddress import IPv6Address, ip_address
+from urllib.parse import SplitResult, urlsplit
+
+from meshid.errors import InvalidInput
+from meshid.text import quote
+
+
+def target_of(address: str) -> str:
+    """Return the gRPC target of an address (SPIFFE Workload Endpoint section 4).
+
+    Args:
+        address: ``unix:///run/spire/agent.sock`` or ``tcp://127.0.0.1:8081``.
+
+    Raises:
+        InvalidInput: If it is neither.
+    """
+    try:
+        parts = urlsplit(address)
+        target = _of_unix(parts) if parts.scheme == "unix" else _of_tcp(parts)
+    except ValueError:
+        target = None
+    # A URL with anything more than these parts is put together to another one.
+    if target is None or parts.query or parts.fragment or "@" in parts.netloc:
+        msg = (
+            f"{quote(address)} is no Workload API: write unix:///path/to/agent.sock or tcp://IP-ADDRESS:PORT"
+        )
+        raise InvalidInput(msg)
+    return target
+
+
+def _of_unix(parts: SplitResult) -> str | None:
+    return f"unix://{parts.path}" if not parts.netloc and parts.path.strip("/") else None
+
+
+def _of_tcp(parts: SplitResult) -> str | None:
+    if parts.scheme != "tcp" or parts.path or parts.hostname is None or not parts.port:
+        return None
+    ip = ip_address(parts.hostname)
+    return f"ipv6:[{ip}]:{parts.port}" if isinstance(ip, IPv6Address) else f"ipv4:{ip}:{parts.port}"

@@ -1,0 +1,362 @@
+"""The Workload API: each message is the whole state; what goes wrong leaves the last good one in force."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.x509 import load_pem_x509_crl
+from hypothesis import given
+from hypothesis import strategies as st
+from spiffe._proto import workload_pb2
+
+from meshid import Mesh, MissingExtra, Revocations
+from meshid.errors import InvalidInput
+from meshid.sources import SourceUnavailable, State, WorkloadApi
+from meshid.sources.workload.address import target_of
+from meshid.sources.workload.messages import state_of
+from meshid.testing import CA
+from processes import UNMEASURED
+from refresh.mounted import OWN, alarms, eventually, hurry
+from refresh.test_refresher import Told
+from sources.workload.agent import Agent, authorities, message
+from tls.wire import PATH, policy
+
+
+@pytest.fixture
+def agent(tmp_path: Path) -> Iterator[Agent]:
+    agent = Agent(tmp_path / "agent.sock")
+    yield agent
+    agent.stop()
+
+
+@pytest.fixture
+def source(agent: Agent) -> Iterator[WorkloadApi]:
+    source = WorkloadApi(agent.address)
+    yield source
+    source.close()
+
+
+def der(crl: bytes) -> bytes:
+    return load_pem_x509_crl(crl).public_bytes(serialization.Encoding.DER)
+
+
+def fault(source: WorkloadApi) -> str:
+    with pytest.raises(SourceUnavailable) as caught:
+        source.read()
+    assert str(caught.value).isprintable()
+    return str(caught.value).removeprefix(f"{source.name}: ")
+
+
+class TestMessages:
+    def test_one_is_a_whole_state(self, agent: Agent, source: WorkloadApi, prod_ca: CA) -> None:
+        issued, partner, crl = prod_ca.intermediate().issue(OWN), CA("partner.example"), der(prod_ca.crl())
+        federated = {"spiffe://partner.example": authorities(partner.bundle())}
+        agent.say(message(prod_ca, issued, federated=federated, crls=(crl,)))
+        assert source.read() == State(
+            credentials=issued.svid,
+            bundles=(prod_ca.bundle(), partner.bundle()),
+            revocations=Revocations(crls=[crl]),
+        )
+        assert source.pause() == 0.0
+        assert agent.metadata["workload.spiffe.io"] == "true"
+        assert source.name == f"Workload API {agent.address!r}"
+
+    def test_what_is_absent_from_the_next_is_gone(
+        self, agent: Agent, source: WorkloadApi, prod_ca: CA
+    ) -> None:
+        first, second = prod_ca.issue(OWN), prod_ca.issue(OWN)
+        federated = {"partner.example": authorities(CA("partner.example").bundle())}
+        agent.say(message(prod_ca, first, federated=federated, crls=(der(prod_ca.crl()),)))
+        assert len(source.read().bundles) == 2
+        agent.say(message(prod_ca, second))
+        assert source.read() == State(credentials=second.svid, bundles=(prod_ca.bundle(),))
+        assert agent.calls == 1
+
+    @pytest.mark.parametrize(
+        ("wrong", "said"),
+        [
+            (
+                {"name": "spiffe://prod.example.org"},
+                "own certificate: it is that of spiffe://prod.example.org/ns/pay",
+            ),
+            ({"name": "payments"}, "'payments' does not begin with 'spiffe://'"),
+            ({"key": b"junk"}, "own certificate: the private key cannot be read: ValueError"),
+            ({"key": b""}, "own certificate: the private key cannot be read: ValueError"),
+            ({"chain": b"junk"}, "it is no sequence of certificates in DER"),
+            ({"chain": b""}, "own certificate: "),
+            ({"chain": b"\x30\x82\xff"}, "it is no sequence of certificates in DER"),
+            ({"chain": b"\x30\x00"}, "own certificate: "),
+            ({"chain": b"\x30"}, "it is no sequence of certificates in DER"),
+            ({"bundle": b"junk"}, "bundle of prod.example.org: it is no sequence of certificates in DER"),
+            ({"bundle": b""}, "bundle of prod.example.org: "),
+            ({"crls": (b"junk",)}, "revocation list 1: "),
+        ],
+    )
+    def test_one_that_cannot_be_used_is_told_and_the_stream_goes_on(
+        self,
+        agent: Agent,
+        source: WorkloadApi,
+        prod_ca: CA,
+        wrong: dict[str, object],
+        said: str,
+    ) -> None:
+        issued = prod_ca.issue(OWN)
+        agent.say(message(prod_ca, issued, **wrong))  # type: ignore[arg-type]  # what is wrong with it
+        assert fault(source).startswith(said)
+        assert source.pause() == 0.0
+        agent.say(message(prod_ca, issued))
+        assert source.read().credentials == issued.svid
+        assert agent.calls == 1
+
+    def test_the_key_of_another(self, agent: Agent, source: WorkloadApi, prod_ca: CA) -> None:
+        agent.say(message(prod_ca, prod_ca.issue(OWN), chain=b"".join(prod_ca.issue(OWN).chain)))
+        assert fault(source).startswith(
+            "own certificate: the private key is not that of the first certificate"
+        )
+
+    @pytest.mark.parametrize(
+        ("data", "said"),
+        [(b"", "the answer has no X509-SVID"), (b"\xff\xff", "the answer cannot be decoded: DecodeError")],
+    )
+    def test_bytes_that_are_no_answer(
+        self, agent: Agent, source: WorkloadApi, data: bytes, said: str
+    ) -> None:
+        agent.say(data)
+        assert fault(source) == said
+
+    @pytest.mark.parametrize(
+        ("name", "data", "said"),
+        [
+            (
+                "partner.example",
+                b"junk",
+                "bundle of partner.example: it is no sequence of certificates in DER",
+            ),
+            ("Partner", None, "trust domain 'Partner' may hold only"),
+            ("prod.example.org", None, "it is our own, which is not federated"),
+        ],
+    )
+    def test_a_partners_bundle_that_cannot_be_read_fails_closed_for_that_partner_alone(  # noqa: PLR0913, PLR0917
+        self, agent: Agent, source: WorkloadApi, prod_ca: CA, name: str, data: bytes | None, said: str
+    ) -> None:
+        good = CA("good.example")
+        data = authorities(good.bundle()) if data is None else data
+        federated = {"good.example": authorities(good.bundle()), name: data}
+        agent.say(message(prod_ca, prod_ca.issue(OWN), federated=federated))
+        state = source.read()
+        assert state.bundles == (prod_ca.bundle(), good.bundle())
+        (warning,) = state.warnings
+        assert warning.startswith(f"bundle of {name!r} is left out, so nobody of it is admitted: {said}")
+
+    @given(data=st.binary(max_size=300))
+    def test_whatever_is_in_its_fields_it_is_read_or_refused(self, data: bytes) -> None:
+        svid = workload_pb2.X509SVID(
+            spiffe_id="spiffe://prod.example.org/x", x509_svid=data, x509_svid_key=KEY, bundle=data
+        )
+        with pytest.raises(InvalidInput):
+            state_of(workload_pb2.X509SVIDResponse(svids=[svid]))
+
+
+KEY = (
+    CA("prod.example.org")
+    .issue()
+    .key.private_bytes(
+        serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+)
+
+
+class TestAgent:
+    @pytest.mark.parametrize(
+        ("end", "said"),
+        [
+            (None, "the agent has ended the stream"),
+            (grpc.StatusCode.PERMISSION_DENIED, "PERMISSION_DENIED: 'as it was told'"),
+            (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT: 'as it was told'"),
+            (grpc.StatusCode.CANCELLED, "CANCELLED: 'as it was told'"),
+        ],
+    )
+    def test_an_end_of_the_stream_is_told_and_the_next_read_begins_another(
+        self, agent: Agent, source: WorkloadApi, prod_ca: CA, end: grpc.StatusCode | None, said: str
+    ) -> None:
+        issued = prod_ca.issue(OWN)
+        for _ in range(2):
+            agent.say(message(prod_ca, issued))
+            source.read()
+            agent.say(end)
+            assert fault(source) == said
+            # A good message makes the next pause a short one again.
+            assert 0.8 <= source.pause() <= 1.2
+        agent.say(message(prod_ca, issued))
+        assert source.read().credentials == issued.svid
+        assert agent.calls == 3
+
+    def test_an_agent_that_is_not_there_is_asked_less_and_less_often(self, tmp_path: Path) -> None:
+        source = WorkloadApi(f"unix://{tmp_path}/gone.sock")
+        pauses = []
+        for _ in range(7):
+            assert fault(source).startswith("UNAVAILABLE: ")
+            pauses.append(source.pause())
+        for pause, mean in zip(pauses, (1, 2, 4, 8, 16, 30, 30), strict=True):
+            assert 0.8 * mean <= pause <= 1.2 * mean
+        source.close()
+
+    def test_one_that_is_restarted_is_found_again(
+        self, agent: Agent, source: WorkloadApi, prod_ca: CA
+    ) -> None:
+        issued = prod_ca.issue(OWN)
+        agent.say(message(prod_ca, issued))
+        source.read()
+        agent.stop()
+        fault(source)
+        agent.start()
+        agent.say(message(prod_ca, issued))
+        assert source.read().credentials == issued.svid
+
+    def test_a_read_that_waits_ends_when_it_is_closed(self, agent: Agent, source: WorkloadApi) -> None:
+        faults: list[str] = []
+        waiting = threading.Thread(target=lambda: faults.append(fault(source)))
+        waiting.start()
+        assert eventually(lambda: agent.calls == 1)
+        source.close()
+        waiting.join(10)
+        assert faults == ["CANCELLED: 'Locally cancelled by application!'"]
+        assert fault(source).startswith("CANCELLED: ")
+        source.close()
+
+
+class TestAddress:
+    @pytest.mark.parametrize(
+        ("address", "target"),
+        [
+            ("unix:///run/agent.sock", "unix:///run/agent.sock"),
+            ("unix:/run/agent.sock", "unix:///run/agent.sock"),
+            ("tcp://127.0.0.1:8081", "ipv4:127.0.0.1:8081"),
+            ("tcp://[::1]:8081", "ipv6:[::1]:8081"),
+        ],
+    )
+    def test_one_that_is_right(self, address: str, target: str) -> None:
+        assert target_of(address) == target
+
+    @pytest.mark.parametrize(
+        "address",
+        [
+            "/run/agent.sock",
+            "unix://run/agent.sock",
+            "unix:///",
+            "unix:///run/agent.sock?x",
+            "unix:///run/agent.sock#x",
+            "tcp://localhost:8081",
+            "tcp://127.0.0.1",
+            "tcp://127.0.0.1:0",
+            "tcp://127.0.0.1:99999",
+            "tcp://127.0.0.1:8081/x",
+            "tcp://user@127.0.0.1:8081",
+            "tcp://[::1:8081",
+            "tcp://",
+            "https://127.0.0.1:8081",
+        ],
+    )
+    def test_one_that_is_none(self, address: str) -> None:
+        with pytest.raises(InvalidInput) as caught:
+            WorkloadApi(address)
+        right = "write unix:///path/to/agent.sock or tcp://IP-ADDRESS:PORT"
+        assert str(caught.value) == f"{address!r} is no Workload API: {right}"
+
+    def test_it_may_be_in_the_environment(self) -> None:
+        assert WorkloadApi(environ={"SPIFFE_ENDPOINT_SOCKET": "unix:///x"}).name == "Workload API 'unix:///x'"
+        with pytest.raises(
+            InvalidInput, match=r"^no Workload API: give its address, or set SPIFFE_ENDPOINT_SOCKET$"
+        ):
+            WorkloadApi(environ={})
+
+    def test_without_the_extra_it_says_what_is_missing(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "grpc", None)
+        with pytest.raises(MissingExtra, match=r"pip install 'meshid\[spire\]'"):
+            WorkloadApi("unix:///x")
+
+
+class TestMesh:
+    def test_it_follows_the_agent_and_survives_it(
+        self, agent: Agent, prod_ca: CA, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        hurry(monkeypatch)
+        monkeypatch.setattr("meshid.sources.workload.source._FIRST_PAUSE", 0.02)
+        monkeypatch.setattr("meshid.sources.workload.source._LAST_PAUSE", 0.1)
+        first, second, third = (prod_ca.issue(OWN) for _ in range(3))
+        rules = Told("policy", State(policy=policy()))
+        agent.say(message(prod_ca, first))
+        with Mesh.from_sources([WorkloadApi(agent.address), rules], service="payments") as mesh:
+            chain = prod_ca.issue(PATH).chain
+            mesh.admit(chain)
+            agent.say(message(prod_ca, second))
+            assert eventually(lambda: mesh.snapshot.credentials == second.svid)
+            # Garbage is told, though nothing is said after it.
+            agent.say(message(prod_ca, second, key=b"junk"))
+            assert eventually(lambda: alarms(caplog))
+            agent.stop()
+            assert eventually(lambda: len(alarms(caplog)) > 1)
+            mesh.admit(chain)
+            assert mesh.snapshot.credentials == second.svid
+            agent.start()
+            agent.say(message(prod_ca, third, crls=(der(prod_ca.crl(prod_ca.issue(PATH))),)))
+            assert eventually(lambda: mesh.snapshot.credentials == third.svid)
+            assert len(mesh.snapshot.revocations.crls) == 1
+            assert eventually(lambda: mesh.health().alarms == ())
+
+
+FORKING = """
+import os, sys
+sys.path[:0] = {path!r}
+from meshid.sources import SourceUnavailable, WorkloadApi
+source = WorkloadApi(sys.argv[1])
+source.read()
+child = os.fork()
+if child == 0:
+    for _ in range(2):
+        try:
+            source.read()
+        except SourceUnavailable as fault:
+            print(fault, source.pause() > 0.5, flush=True)
+        source.close()
+    os._exit(0)
+os.waitpid(child, 0)
+source.close()
+"""
+
+
+def test_a_forked_child_says_that_it_cannot_go_on(agent: Agent, prod_ca: CA) -> None:
+    agent.say(message(prod_ca, prod_ca.issue(OWN)))
+    ended = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FORKING.format(path=sys.path), agent.address],
+        env={**UNMEASURED, "GRPC_VERBOSITY": "NONE"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    said = "gRPC does not survive a fork: make the mesh in the worker process, or spawn it"
+    assert ended.stdout.splitlines() == [f"Workload API {agent.address!r}: {said} True"] * 2
+
+
+def test_in_a_forked_child_nothing_of_grpc_is_touched(
+    agent: Agent, source: WorkloadApi, prod_ca: CA, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent.say(message(prod_ca, prod_ca.issue(OWN)))
+    source.read()
+    with monkeypatch.context() as child:
+        child.setattr("meshid.sources.workload.source.os.getpid", lambda: -1)
+        assert fault(source).startswith("gRPC does not survive a fork: ")
+        assert source.pause() > 0.5
+        source.close()
+    # The parent's stream is as it was.
+    agent.say(message(prod_ca, prod_ca.issue(OWN)))
+    source._is_closed = False  # noqa: SLF001 - it is the child's copy that was closed
+    assert source.read().bundles == (prod_ca.bundle(),)
