@@ -107,6 +107,7 @@ class Partner:
 
     name = "partner"
     is_required = False
+    is_stream = False
 
     def __init__(self) -> None:
         self.reads = 0

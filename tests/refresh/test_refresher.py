@@ -34,6 +34,7 @@ class Told:
     name: str
     now: State | Exception
     is_required: bool = True
+    is_stream: bool = False
     is_closed: bool = False
     reads: int = 0
 
@@ -55,6 +56,7 @@ class Stream:
 
     name = "stream"
     is_required = True
+    is_stream = True
 
     def __init__(self, *news: State) -> None:
         self.news: queue.SimpleQueue[State | None] = queue.SimpleQueue()
@@ -237,10 +239,7 @@ class TestFollowing:
         with Mesh() as mesh:
             assert mesh.refresh() is mesh.snapshot
 
-    def test_a_stream_speaks_when_it_has_something_to_say(
-        self, own: Told, prod_ca: CA, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr("meshid.refresh.refresher._STREAM_SECONDS", 0.05)
+    def test_a_stream_speaks_when_it_has_something_to_say(self, own: Told, prod_ca: CA) -> None:
         assert isinstance(own.now, State)
         stream = Stream(own.now)
         with Mesh.from_sources([stream], service="payments") as mesh:
@@ -295,6 +294,22 @@ class TestFollowing:
 
 
 class TestSweep:
+    def test_a_fault_of_ours_ends_no_thread(
+        self, own: Told, prod_ca: CA, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        with Mesh.from_sources([own], service="payments") as mesh:
+            with monkeypatch.context() as broken:
+                for method in ("sweep", "take"):
+                    broken.setattr(Refresher, method, lambda *_: 1 / 0)
+                assert eventually(lambda: len(alarms(caplog)) > 3)
+            assert set(alarms(caplog)) == {
+                "a fault of meshid, please report it; the next look is in a moment"
+            }
+            renewed = prod_ca.issue(OWN).svid
+            assert isinstance(own.now, State)
+            own.now = attrs.evolve(own.now, credentials=renewed)
+            assert eventually(lambda: mesh.snapshot.credentials == renewed)
+
     def test_a_connection_ends_with_its_peers_certificate(self, own: Told, prod_ca: CA, clock: Clock) -> None:
         peer = prod_ca.issue(PATH, not_before=clock.now - HOUR, not_after=clock.now + HOUR)
         reasons: list[Reason] = []
@@ -318,7 +333,7 @@ class TestSweep:
                 assert reasons == []
                 clock.now += HOUR + timedelta(seconds=1)
                 assert tls.recv(100) == b""
-                assert reasons == [Reason.EXPIRED]
+                assert eventually(lambda: reasons == [Reason.EXPIRED])
 
     def test_one_that_may_stay_is_decided_about_with_what_is_new(
         self, own: Told, prod_ca: CA, clock: Clock

@@ -17,7 +17,8 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -41,9 +42,6 @@ START_SECONDS = 10.0
 _LEVELS = {AlarmLevel.WARNING: logging.WARNING, AlarmLevel.ERROR: logging.ERROR}
 
 _EACH_SECOND = 1.0
-
-_STREAM_SECONDS = 1.0
-"""A read that takes longer waits for news, and there is nothing to ask it for."""
 
 
 @attrs.frozen(eq=False)
@@ -120,16 +118,13 @@ class Refresher:
             self._is_started = self._faults.are_told = True
 
     def refresh(self) -> None:
-        """Read every source now, and publish what is new.
-
-        A source that waits for news has none.
+        """Read every source now, but for streams, which have told all they know; publish what is new.
 
         Raises:
             SourceUnavailable: With all that is wrong; the last good state stays in force.
         """
         for reader in self._readers:
-            if reader.reading.acquire(timeout=_STREAM_SECONDS):
-                reader.reading.release()
+            if not reader.source.is_stream:
                 self.take(reader.source, reader.read())
         with self._lock:
             if faults := self._faults.texts():
@@ -288,7 +283,8 @@ def _follow(refresher: weakref.ref[Refresher], reader: _Reader, stopping: thread
         taker = refresher()
         if taker is None or stopping.is_set():
             return
-        taker.take(reader.source, outcome)
+        with _going_on():
+            taker.take(reader.source, outcome)
         del taker
         stopping.wait(reader.source.pause())
 
@@ -298,8 +294,18 @@ def _sweep(refresher: weakref.ref[Refresher], stopping: threading.Event) -> None
         sweeper = refresher()
         if sweeper is None:
             return
-        sweeper.sweep()
+        with _going_on():
+            sweeper.sweep()
         del sweeper
+
+
+@contextmanager
+def _going_on() -> Iterator[None]:
+    """Tell of a fault of ours and go on: a thread that ends would take no trust away any more."""
+    try:
+        yield
+    except Exception:  # noqa: BLE001 - whatever it is, it is logged
+        LOGGER.exception("a fault of meshid, please report it; the next look is in a moment")
 
 
 def _stop(stopping: threading.Event, sources: tuple[Source, ...]) -> None:

@@ -54,6 +54,10 @@ class Source(Protocol):
     def is_required(self) -> bool:
         """Whether a mesh must not start without it; it may start without a partner's bundle."""
 
+    @property
+    def is_stream(self) -> bool:
+        """Whether `read` waits for the next state, once it has told one."""
+
     def read(self) -> State:
         """Return the state of now; if the source is a stream, wait for the next one.
 

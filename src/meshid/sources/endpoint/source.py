@@ -42,9 +42,11 @@ class BundleEndpoint:
     Attributes:
         name: What it is and where.
         is_required: False: without a partner, a mesh goes on.
+        is_stream: False: it is asked again and again.
     """
 
     is_required = False
+    is_stream = False
 
     def __init__(self, trust_domain: TrustDomain | str, url: str, *, server: Server) -> None:
         """Keep the place, and who serves there; `https_web` and `https_spiffe` are shorter."""

@@ -21,6 +21,8 @@ POLL_SECONDS = 1.0
 class PolledFiles(ABC):
     """Files that are one source."""
 
+    is_stream = False
+
     def __init__(self, name: str) -> None:
         """Call the source *name*."""
         self.name = name

@@ -60,9 +60,11 @@ class WorkloadApi:
     Attributes:
         name: What it is and where.
         is_required: True: without a certificate there is nothing to start with.
+        is_stream: True: the agent tells each change.
     """
 
     is_required = True
+    is_stream = True
 
     def __init__(self, address: str | None = None, *, environ: Mapping[str, str] = os.environ) -> None:
         """Keep the address; nothing is opened yet."""
