@@ -280,6 +280,27 @@ class TestFollowing:
         mesh.close()
         assert own.is_closed
 
+    def test_what_is_read_after_the_end_changes_nothing(
+        self, own: Told, prod_ca: CA, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        mesh = Mesh.from_sources([own], service="payments")
+        before, first = mesh.snapshot, own.read()
+        reading, over = threading.Event(), threading.Event()
+
+        def read_for_long(_: Told) -> State:
+            reading.set()
+            over.wait(10)
+            return attrs.evolve(first, credentials=prod_ca.issue(OWN).svid)
+
+        monkeypatch.setattr(Told, "read", read_for_long)
+        assert reading.wait(10)
+        mesh.close()
+        threads = [thread for thread in threading.enumerate() if thread.name == "meshid-refresh"]
+        over.set()
+        for thread in threads:
+            thread.join(10)
+        assert mesh.snapshot is before
+
     def test_a_forked_child_follows_with_threads_of_its_own(self, own: Told, prod_ca: CA) -> None:
         mesh = Mesh(service="payments")
         refresher = Refresher(mesh, [own])
