@@ -14,7 +14,7 @@ from ratios import Call, measure, show
 from scene import POLICY
 
 from meshid import BundleSet, ChainVerifier, Mesh
-from meshid.audit import AuditEvent
+from meshid.audit.event import AuditEvent
 from meshid.testing import CA
 
 COPIES = 2000

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import HealthCheck, settings
 
-from world import Clock, World
+from tests.helpers.world import Clock, World
 
 pytest_plugins = ["meshid.testing.fixtures"]
 

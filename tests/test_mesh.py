@@ -9,17 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from meshid import (
-    InvalidCredentials,
-    InvalidPattern,
-    Mesh,
-    MeshContext,
-    PeerRejected,
-    Reason,
-    peer_of,
-)
+from meshid import InvalidCredentials, InvalidPattern, Mesh, MeshContext, PeerRejected, Reason, peer_of
 from meshid.testing import CA
-from tls.wire import PATH, Heard, Memory, mesh_of, policy, stranger
+from tests.helpers.tls_peers import PATH, Heard, Memory, mesh_of, policy, stranger
 
 SUPPORT = "/ns/support/sa/desk"
 

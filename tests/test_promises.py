@@ -39,9 +39,9 @@ from meshid import (
     X509Svid,
     peer_of,
 )
-from meshid.certificates import fingerprint
+from meshid.certificates.reading import fingerprint
 from meshid.testing import CA, Issued
-from tls.wire import (
+from tests.helpers.tls_peers import (
     CLOSED_POLICY,
     HELLO,
     HOST,
@@ -63,7 +63,7 @@ from tls.wire import (
     stranger,
     threaded_server,
 )
-from world import HOUR, Clock
+from tests.helpers.world import HOUR, Clock
 
 EACH_SERVER = pytest.mark.parametrize("serve", SERVERS.values(), ids=SERVERS)
 
@@ -130,7 +130,7 @@ class TestFailClosed:
             assert heard.reason() is Reason.ALLOWED
             broken.set()
             if part == "backend":
-                monkeypatch.setattr("meshid.cache.CachedVerifier.verify", lambda *_, **__: _fail())
+                monkeypatch.setattr(CachedVerifier, "verify", lambda *_, **__: _fail())
             assert knock(service.port, client).answer == b""
             assert service.seen == [HELLO]
         if part in {"policy", "backend"}:

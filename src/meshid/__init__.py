@@ -8,12 +8,10 @@ for each call. `Mesh.from_env()` follows what the platform mounts. `meshid.sourc
 `meshid.testing` are imported by name.
 """
 
-from meshid.audit import AuditEvent, JsonFormatter
-from meshid.bundles import BundleSet, TrustBundle
-from meshid.cache import CachedVerifier, CacheStats
-from meshid.credentials import X509Svid
+from meshid.admission.snapshot import Snapshot
+from meshid.audit.event import AuditEvent, JsonFormatter
+from meshid.certificates.leaf import Profile
 from meshid.decisions import Decision
-from meshid.denials import Denial
 from meshid.errors import (
     InvalidBundle,
     InvalidCredentials,
@@ -31,10 +29,10 @@ from meshid.errors import (
     PolicyTooComplex,
     Problem,
 )
-from meshid.health import Alarm, AlarmLevel, Health
+from meshid.health.health import Alarm, AlarmLevel, Health
 from meshid.mesh import Mesh
-from meshid.names import SpiffeId, TrustDomain
-from meshid.patterns import Pattern
+from meshid.names.pattern import Pattern
+from meshid.names.spiffe_id import SpiffeId, TrustDomain
 from meshid.policy import (
     REQUEST_FOLLOWS,
     Explanation,
@@ -45,13 +43,16 @@ from meshid.policy import (
     Proof,
     Request,
 )
-from meshid.profiles import Profile
 from meshid.reasons import Reason
-from meshid.revocation import Revocations
-from meshid.settings import Settings
-from meshid.snapshots import Snapshot
-from meshid.tls import MeshContext, peer_of
-from meshid.verifier import ChainVerifier, Peer
+from meshid.settings.settings import Settings
+from meshid.tls.connections import peer_of
+from meshid.tls.context import MeshContext
+from meshid.trust.bundles import BundleSet, TrustBundle
+from meshid.trust.credentials import X509Svid
+from meshid.trust.deny_list import Denial
+from meshid.trust.revocations import Revocations
+from meshid.verification.cache import CachedVerifier, CacheStats
+from meshid.verification.verifier import ChainVerifier, Peer
 
 __all__ = [
     "REQUEST_FOLLOWS",

@@ -111,8 +111,23 @@ class InvalidSettings(_ManyProblems):
     """Settings cannot be used."""
 
 
+class InvalidIstioPolicy(_ManyProblems):
+    """A file is not an Istio policy, or says what a policy file cannot say exactly.
+
+    Each problem has its file, document and field.
+    """
+
+
 class PolicyTooComplex(InvalidInput):
     """An exact answer about a policy would take too long; there is none, rather than a guess."""
+
+
+class SourceUnavailable(MeshidError):
+    """A source cannot be read now."""
+
+
+class AmbiguousSources(MeshidError):
+    """Two sources have something that only one may have."""
 
 
 class MissingExtra(MeshidError):

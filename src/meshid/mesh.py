@@ -12,25 +12,25 @@ from typing import Self
 
 from typing_extensions import override
 
-from meshid.audit import Sink
-from meshid.door import Door, OnRevoked
-from meshid.health import Health, health_of
-from meshid.peer_patterns import PeerPattern
+from meshid.admission.admission import Admission, OnRevoked
+from meshid.admission.question import Question
+from meshid.admission.snapshot import Changes, Snapshot
+from meshid.audit.event import Sink
+from meshid.health.health import Health, health_of
+from meshid.health.status import SourceStatus, status_of
+from meshid.names.peer_pattern import PeerPattern
 from meshid.policy import REQUEST_FOLLOWS
-from meshid.questions import Question
-from meshid.refresh import START_SECONDS, Refresher
-from meshid.settings import Settings
-from meshid.snapshots import Changes, Snapshot
+from meshid.settings.settings import Settings
 from meshid.sources import Source
-from meshid.status import Followed, status_of
-from meshid.tls import MeshContext
-from meshid.tls.rehearsal import rehearse
+from meshid.sources.refresher import START_SECONDS, Refresher
+from meshid.tls.context import MeshContext
+from meshid.tls.self_handshake import rehearse
 
 
-class Mesh(Door):
+class Mesh(Admission):
     """Who may be at the other end of our connections, and the TLS contexts that ask.
 
-    The arguments are those of `Door`. Made so, it changes with `publish()` alone, and holds no
+    The arguments are those of `Admission`. Made so, it changes with `publish()` alone, and holds no
     thread, no file and no socket. Made `from_sources`, it follows them until `close()`, or the
     end of a ``with`` block.
     """
@@ -56,12 +56,12 @@ class Mesh(Door):
 
         Args:
             sources: Where credentials, trust, revocations and the policy come from.
-            service: As for `Door`.
-            audit: As for `Door`.
-            on_revoked: As for `Door`.
+            service: As for `Admission`.
+            audit: As for `Admission`.
+            on_revoked: As for `Admission`.
             timeout: How many seconds to wait for a first state that can be in force.
             state_file: Where to tell how this mesh does, for `meshid status`.
-            clock: As for `Door`.
+            clock: As for `Admission`.
 
         Raises:
             SourceUnavailable: With all that was wrong at the end of that time.
@@ -131,9 +131,9 @@ class Mesh(Door):
 
     def status(self) -> dict[str, object]:
         """Return what is loaded, until when it holds, and what failed last, as plain values."""
-        return status_of(self, self.health(), self.followed(), self._clock())
+        return status_of(self, self.health(), self.sources(), self._clock())
 
-    def followed(self) -> tuple[Followed, ...]:
+    def sources(self) -> tuple[SourceStatus, ...]:
         """Return how each of the sources does."""
         return () if self._refresher is None else self._refresher.reports()
 

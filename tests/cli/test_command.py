@@ -14,8 +14,8 @@ import pytest
 
 from meshid.__main__ import main
 from meshid.testing import CA
-from meshid.verifier import ChainVerifier
-from processes import UNMEASURED
+from meshid.verification.verifier import ChainVerifier
+from tests.helpers.processes import UNMEASURED
 
 SCRIPT = [str(Path(sys.executable).with_name("meshid"))]
 MODULE = [sys.executable, "-m", "meshid"]

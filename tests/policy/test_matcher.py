@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshid.names import SpiffeId, TrustDomain
+from meshid.names.spiffe_id import SpiffeId, TrustDomain
 from meshid.policy import REQUEST_FOLLOWS, Environment, Policy, Request
 from meshid.policy.explain import look_at_all
-from meshid.policy.loading import read_json
+from meshid.policy.file.loading import read_json
 from meshid.policy.matcher import Matcher
-from meshid.policy.model import Rule
+from meshid.policy.rules import Rule
 
 DOMAINS = ["prod.example.org", "old.example.org", "partner.example"]
 ENVIRONMENT = {"trust_domains": DOMAINS[:2], "federates_with": DOMAINS[2:]}

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from meshid import InvalidSettings, Mesh, Settings, SpiffeId, TrustDomain
 from meshid.__main__ import main
+from meshid.certificates.leaf import Profile
 from meshid.errors import InvalidInput
-from meshid.profiles import Profile
-from meshid.settings import KEYS, Trust
+from meshid.settings.keys import KEYS
+from meshid.settings.trust_setting import Trust
 from meshid.sources import (
     BundleEndpoint,
     BundleMapFile,
@@ -25,9 +26,9 @@ from meshid.sources import (
     TrustFile,
 )
 from meshid.testing import CA
-from refresh.mounted import OWN
-from sources.files.volumes import KubernetesVolume, pair
-from tls.wire import POLICY
+from tests.helpers.mounted import OWN
+from tests.helpers.tls_peers import POLICY
+from tests.helpers.volumes import KubernetesVolume, pair
 
 TRUST = "prod.example.org=/etc/tls/ca.crt"
 PROD = TrustDomain("prod.example.org")
@@ -439,7 +440,7 @@ class TestMesh:
 
     def test_a_list_is_shown_on_one_line(self) -> None:
         settings = Settings.from_env({}, trust=[TRUST, "dev.example.org=/x"])
-        shown = {name: value for name, value, _ in settings.shown()}
+        shown = {name: value for name, value, _ in settings.items()}
         assert shown["trust"] == f"{TRUST}, dev.example.org=/x"
 
 

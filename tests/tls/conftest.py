@@ -6,8 +6,8 @@ import pytest
 
 from meshid import Mesh
 from meshid.testing import CA
-from tls.wire import Heard, mesh_of
-from world import Clock
+from tests.helpers.tls_peers import Heard, mesh_of
+from tests.helpers.world import Clock
 
 
 @pytest.fixture

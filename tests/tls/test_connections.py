@@ -15,7 +15,7 @@ import pytest
 
 from meshid import Mesh, NoPeer, PeerRejected, Reason, peer_of
 from meshid.testing import CA, Issued
-from tls.wire import (
+from tests.helpers.tls_peers import (
     HELLO,
     HOST,
     PATH,

@@ -25,10 +25,10 @@ from meshid import (
     X509Svid,
     peer_of,
 )
-from meshid.certificates import to_der
+from meshid.certificates.reading import to_der
 from meshid.testing import CA
-from meshid.tls.keys import load_credentials
-from tls.wire import (
+from meshid.tls.load_credentials import load_credentials
+from tests.helpers.tls_peers import (
     HELLO,
     PATH,
     SERVERS,

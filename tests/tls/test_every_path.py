@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 import attrs
 import pytest
 
-from cases import CASES, Case
 from meshid import BundleSet, CachedVerifier, ChainVerifier, Mesh, PeerRejected, Reason
-from meshid.peer_patterns import PeerPattern
+from meshid.names.peer_pattern import PeerPattern
 from meshid.testing import Issued
-from tls.wire import (
+from tests.helpers.chain_cases import CASES, Case
+from tests.helpers.tls_peers import (
     HELLO,
     SERVERS,
     Heard,
@@ -26,7 +26,7 @@ from tls.wire import (
     presenting_server,
     stranger,
 )
-from world import Clock, World
+from tests.helpers.world import Clock, World
 
 EVERYBODY = [
     "/**",

@@ -22,9 +22,9 @@ import pytest
 from OpenSSL import SSL
 
 from meshid import Mesh, PeerRejected, Reason, peer_of
-from meshid.certificates import to_pem
+from meshid.certificates.reading import to_pem
 from meshid.testing import CA, Issued
-from tls.wire import (
+from tests.helpers.tls_peers import (
     HELLO,
     HOST,
     PATH,

@@ -10,10 +10,10 @@ import attrs
 import pytest
 
 from meshid import BundleSet, Mesh, Reason, Revocations
-from meshid.cache import MAX_AGE
-from meshid.certificates import fingerprint
+from meshid.certificates.reading import fingerprint
 from meshid.testing import CA, Issued
-from tls.wire import (
+from meshid.verification.cache import MAX_AGE
+from tests.helpers.tls_peers import (
     CLOSED_POLICY,
     HELLO,
     PATH,
@@ -29,7 +29,7 @@ from tls.wire import (
     stranger,
     tls12,
 )
-from world import HOUR, Clock
+from tests.helpers.world import HOUR, Clock
 
 ANSWER = f"spiffe://prod.example.org{PATH}\n".encode()
 EACH_SERVER = pytest.mark.parametrize("serve", SERVERS.values(), ids=SERVERS)

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from meshid import BundleSet, PeerRejected, TrustBundle
 from meshid.testing import CA
-from tls.wire import PATH, Visit, asyncio_server, credentials, knock, mesh_of
+from tests.helpers.tls_peers import PATH, Visit, asyncio_server, credentials, knock, mesh_of
 
 DURATION = 20.0
 """Seconds of fire."""

@@ -21,12 +21,12 @@ from typing import NoReturn
 from typing_extensions import override
 
 from meshid.cli import demo, settings, status, verify
-from meshid.cli.faults import CannotJudge
+from meshid.cli.messages import CannotJudge
 from meshid.cli.parsers import Parser, add_commands
 from meshid.cli.policy import POLICY
 from meshid.cli.terminal import clean
 from meshid.errors import MeshidError
-from meshid.text import quote
+from meshid.support.quoting import quote
 
 CANNOT_JUDGE = 2
 INTERRUPTED = 130

@@ -12,15 +12,15 @@ from typing import BinaryIO
 
 import attrs
 
-from meshid.bundles import TrustBundle
-from meshid.certificates import pem_blocks
-from meshid.cli.faults import STDIN, CannotJudge, named, naming
+from meshid.certificates.reading import pem_blocks
+from meshid.cli.messages import STDIN, CannotJudge, named, naming
 from meshid.errors import InvalidInput, InvalidPolicy, Problem
-from meshid.names import TrustDomain
+from meshid.names.spiffe_id import TrustDomain
 from meshid.policy import Policy
-from meshid.policy.documents import json_document, toml_document
-from meshid.revocation import Revocations
-from meshid.text import quote
+from meshid.support.documents import json_document, toml_document
+from meshid.support.quoting import quote
+from meshid.trust.bundles import TrustBundle
+from meshid.trust.revocations import Revocations
 
 MAX_FILE_BYTES = 64 * 1024 * 1024
 """As large as a policy may be; a revocation list with 100 000 entries has 4 MB."""

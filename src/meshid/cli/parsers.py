@@ -9,7 +9,7 @@ from typing import NoReturn, Protocol
 import attrs
 from typing_extensions import override
 
-from meshid.cli.faults import CannotJudge
+from meshid.cli.messages import CannotJudge
 
 
 class Command(Protocol):

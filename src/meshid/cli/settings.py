@@ -6,7 +6,7 @@ import json
 from argparse import ArgumentParser, Namespace
 
 from meshid.cli.terminal import Colour, clean, paint_for_stdout
-from meshid.settings import Settings
+from meshid.settings.settings import Settings
 
 ABOUT = "tell every setting, its value and where it comes from"
 
@@ -22,7 +22,7 @@ def run(arguments: Namespace) -> int:
     Raises:
         InvalidSettings: If something is wrong with them.
     """
-    shown = list(Settings.from_env().shown())
+    shown = list(Settings.from_env().items())
     if arguments.json:
         print(
             json.dumps({name: {"value": value, "origin": origin} for name, value, origin in shown}, indent=2)

@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from meshid.cli.faults import CannotJudge, naming
+from meshid.cli.messages import CannotJudge, naming
 from meshid.cli.terminal import Colour, Paint, clean, paint_for_stdout
-from meshid.refresh import HEARTBEAT_SECONDS
-from meshid.settings import BY_NAME
-from meshid.text import plural
+from meshid.health.state_file import HEARTBEAT_SECONDS
+from meshid.settings.keys import BY_NAME
+from meshid.support.quoting import plural
 
 ABOUT = "tell how a running process does, from its state file"
 

@@ -6,23 +6,23 @@ import argparse
 import json
 import sys
 
-from meshid.bundles import BundleSet, TrustBundle
-from meshid.cli.facts import (
+from meshid.certificates.leaf import Profile, Role
+from meshid.cli.files import read_bundle, read_chain, read_policy, read_revocations
+from meshid.cli.messages import CannotJudge
+from meshid.cli.terminal import clean, paint_for_stdout
+from meshid.cli.verdict import (
     Facts,
     facts_of_decision,
     facts_of_refused_chain,
     facts_of_verified_peer,
     lines_of,
 )
-from meshid.cli.faults import CannotJudge
-from meshid.cli.files import read_bundle, read_chain, read_policy, read_revocations
-from meshid.cli.terminal import clean, paint_for_stdout
 from meshid.errors import InvalidSpiffeId, PeerRejected
-from meshid.names import TrustDomain
+from meshid.names.spiffe_id import TrustDomain
 from meshid.policy import Policy
-from meshid.profiles import Profile, Role
-from meshid.text import quote
-from meshid.verifier import ChainVerifier
+from meshid.support.quoting import quote
+from meshid.trust.bundles import BundleSet, TrustBundle
+from meshid.verification.verifier import ChainVerifier
 
 ABOUT = "verify a chain under trust bundles, and ask a policy about the peer"
 

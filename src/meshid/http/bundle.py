@@ -14,9 +14,9 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, TypeAlias
 
-from meshid.bundles import TrustBundle
-from meshid.door import Door
-from meshid.names import TrustDomain
+from meshid.admission.admission import Admission
+from meshid.names.spiffe_id import TrustDomain
+from meshid.trust.bundles import TrustBundle
 
 Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
 Scope: TypeAlias = Mapping[str, Any]
@@ -31,7 +31,7 @@ _TEXT = (b"content-type", b"text/plain; charset=utf-8")
 
 
 def bundle_app(
-    mesh: Door,
+    mesh: Admission,
     trust_domain: TrustDomain | str | None = None,
     *,
     refresh_hint: int = 300,
@@ -65,7 +65,7 @@ def bundle_app(
     return _BundleApp(mesh, _domain(mesh, trust_domain), _Documents(refresh_hint, clock))
 
 
-def _domain(mesh: Door, trust_domain: TrustDomain | str | None) -> TrustDomain:
+def _domain(mesh: Admission, trust_domain: TrustDomain | str | None) -> TrustDomain:
     if trust_domain is not None:
         return TrustDomain.parse(str(trust_domain))
     if mesh.snapshot.name is None:
@@ -97,7 +97,7 @@ class _Documents:
 
 
 class _BundleApp:
-    def __init__(self, mesh: Door, trust_domain: TrustDomain, documents: _Documents) -> None:
+    def __init__(self, mesh: Admission, trust_domain: TrustDomain, documents: _Documents) -> None:
         self._mesh = mesh
         self._trust_domain = trust_domain
         self._documents = documents

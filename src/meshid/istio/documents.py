@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from meshid.errors import InvalidInput, MissingExtra
-from meshid.text import quote
+from meshid.support.quoting import quote
 
 try:
     import yaml

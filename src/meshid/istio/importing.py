@@ -18,7 +18,7 @@ from typing import Any, TypeGuard
 
 import attrs
 
-from meshid.errors import InvalidInput, Problem
+from meshid.errors import InvalidInput, InvalidIstioPolicy, Problem
 from meshid.istio.documents import documents
 from meshid.istio.matches import (
     MESH,
@@ -27,11 +27,10 @@ from meshid.istio.matches import (
     sources_of_namespace,
     sources_of_principal,
 )
-from meshid.istio.problems import InvalidIstioPolicy
 from meshid.istio.writing import policy_file
-from meshid.policy.loading import read_toml
-from meshid.policy.meanings import condition, source, target, trust_domain
-from meshid.text import quote
+from meshid.policy.file.loading import read_toml
+from meshid.policy.file.strings import condition, source, target, trust_domain
+from meshid.support.quoting import quote
 
 KIND = "AuthorizationPolicy"
 ROOT_NAMESPACE = "istio-system"

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from meshid.errors import InvalidInput
-from meshid.text import quote
+from meshid.support.quoting import quote
 
 MESH = "cluster.local"
 """Istio's name for the mesh's own trust domain, whatever it is called."""

@@ -7,8 +7,8 @@ from datetime import datetime
 
 import attrs
 
+from meshid.certificates.leaf import Role
 from meshid.mesh import Mesh
-from meshid.profiles import Role
 
 _DIRECTIONS = {Role.CLIENT: "inbound", Role.SERVER: "outbound"}
 
@@ -85,13 +85,13 @@ def _policy(mesh: Mesh) -> Iterator[Sample]:
 
 
 def _reloads(mesh: Mesh) -> Iterator[Sample]:
-    for source in mesh.followed():
+    for source in mesh.sources():
         yield {"source": source.name, "result": "success"}, source.reads - source.failures
         yield {"source": source.name, "result": "failure"}, source.failures
 
 
 def _last_reloads(mesh: Mesh) -> Iterator[Sample]:
-    for source in mesh.followed():
+    for source in mesh.sources():
         if source.read_at is not None:
             yield {"source": source.name}, source.read_at
 

@@ -11,11 +11,11 @@ from collections.abc import Iterable, Iterator
 import attrs
 
 from meshid.decisions import Decision
-from meshid.names import SpiffeId, TrustDomain
-from meshid.peer_patterns import PeerPattern
-from meshid.policy.model import Effect, Environment, Rule
+from meshid.names.peer_pattern import PeerPattern
+from meshid.names.spiffe_id import SpiffeId, TrustDomain
 from meshid.policy.requests import REQUEST_FOLLOWS, Request, RequestLike
-from meshid.text import quote, quote_all
+from meshid.policy.rules import Effect, Environment, Rule
+from meshid.support.quoting import quote, quote_all
 
 MAX_NEAREST = 3
 """Near misses that an explanation shows; the first is the one that a decision tells."""

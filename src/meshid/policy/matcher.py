@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 
-from meshid.names import SpiffeId, TrustDomain
-from meshid.pattern_index import PatternIndex
-from meshid.policy.model import ANY_METHOD, Rule
+from meshid.names.pattern_index import PatternIndex
+from meshid.names.spiffe_id import SpiffeId, TrustDomain
 from meshid.policy.requests import Request
-from meshid.sieve import Sieve
+from meshid.policy.rules import ANY_METHOD, Rule
+from meshid.support.sieve import Sieve
 
 _REMEMBERED = 1024
 """Different answers that are remembered; peers with the same rules share one."""
@@ -50,7 +50,7 @@ def _filed_by_path(rules: Iterable[Rule]) -> PatternIndex[list[tuple[str, Rule]]
     index: PatternIndex[list[tuple[str, Rule]]] = PatternIndex()
     for rule in rules:
         for condition in rule.http:
-            index.at(condition.path, list[tuple[str, Rule]]).append((condition.method, rule))
+            index.setdefault(condition.path, list[tuple[str, Rule]]).append((condition.method, rule))
     return index
 
 
@@ -144,18 +144,20 @@ class Matcher:
         if len(rule.sources) * len(rule.targets) > _MANY:
             wide = PatternIndex()
             for target in rule.targets:
-                wide.at(target, lambda: None)
+                wide.setdefault(target, lambda: None)
         for source in rule.sources:
-            targets = self._by_path.at(source.path, _ByDomain).setdefault(source.trust_domain, _Targets())
+            targets = self._by_path.setdefault(source.path, _ByDomain).setdefault(
+                source.trust_domain, _Targets()
+            )
             if rule.could_allow and targets.first is None:
                 targets.first = number
             if wide is not None:
                 targets.wide.append((number, wide))
                 continue
             for target in rule.targets:
-                targets.by_target.at(target, list[int]).append(number)
+                targets.by_target.setdefault(target, list[int]).append(number)
         if rule.could_allow:
             for target in rule.targets:
-                by_domain = self._by_target.at(target, dict[TrustDomain | None, int])
+                by_domain = self._by_target.setdefault(target, dict[TrustDomain | None, int])
                 for domain in {source.trust_domain for source in rule.sources}:
                     by_domain.setdefault(domain, number)

@@ -15,7 +15,7 @@ from urllib.parse import unquote_to_bytes
 import attrs
 
 from meshid.errors import InvalidRequest
-from meshid.text import quote
+from meshid.support.quoting import quote
 
 MAX_PATH_LENGTH = 8192
 """RFC 9112 section 3 recommends to support request lines of 8000 octets."""

@@ -10,20 +10,13 @@ from typing import Self
 import attrs
 
 from meshid.errors import InvalidSettings, Problem
-from meshid.settings import values
+from meshid.settings import parsing as values
 from meshid.settings.keys import BY_NAME, KEYS
-from meshid.settings.layers import Found, find_all
-from meshid.settings.trust import Trust
-from meshid.settings.values import Values
-from meshid.sources import (
-    BundleMapFile,
-    CredentialFiles,
-    PolicyFile,
-    RevocationFiles,
-    Source,
-    WorkloadApi,
-)
-from meshid.text import escaped
+from meshid.settings.lookup import Found, find_all
+from meshid.settings.parsing import Values
+from meshid.settings.trust_setting import Trust
+from meshid.sources import BundleMapFile, CredentialFiles, PolicyFile, RevocationFiles, Source, WorkloadApi
+from meshid.support.quoting import escaped
 
 
 @attrs.frozen(kw_only=True)
@@ -122,7 +115,7 @@ class Settings:
         """
         return list(self._sources())
 
-    def shown(self) -> Iterator[tuple[str, str, str]]:
+    def items(self) -> Iterator[tuple[str, str, str]]:
         """Yield the name of each key, its value and its origin, as people read them; never a secret."""
         for key in KEYS:
             found = self._found.get(key.name)

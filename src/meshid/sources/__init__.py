@@ -1,10 +1,13 @@
 """Where credentials, trust, revocations and policies come from, and go on coming from."""
 
-from meshid.sources.endpoint import BundleEndpoint
-from meshid.sources.faults import AmbiguousSources, SourceUnavailable
-from meshid.sources.files import BundleMapFile, CredentialFiles, PolicyFile, RevocationFiles, TrustFile
-from meshid.sources.state import Source, State
-from meshid.sources.workload import WorkloadApi
+from meshid.errors import AmbiguousSources, SourceUnavailable
+from meshid.sources.endpoint.bundle_endpoint import BundleEndpoint
+from meshid.sources.files.credential_files import CredentialFiles
+from meshid.sources.files.policy_file import PolicyFile
+from meshid.sources.files.revocation_files import RevocationFiles
+from meshid.sources.files.trust_file import BundleMapFile, TrustFile
+from meshid.sources.source import Source, State
+from meshid.sources.workload.workload_api import WorkloadApi
 
 __all__ = [
     "AmbiguousSources",

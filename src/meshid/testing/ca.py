@@ -24,11 +24,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
 
-from meshid.bundles import TrustBundle
-from meshid.certificates import to_der, to_pem
-from meshid.credentials import X509Svid
-from meshid.names import TrustDomain
-from meshid.profiles import PURPOSE, Role
+from meshid.certificates.leaf import PURPOSE, Role
+from meshid.certificates.reading import to_der, to_pem
+from meshid.names.spiffe_id import TrustDomain
+from meshid.trust.bundles import TrustBundle
+from meshid.trust.credentials import X509Svid
 
 _USAGES = (
     "digital_signature",

@@ -27,13 +27,13 @@ from typing import Concatenate, ParamSpec, Protocol, TypeVar, cast
 
 from typing_extensions import override
 
-from meshid.errors import PeerRejected
-from meshid.facts import Facts, address_of
-from meshid.live import Connection
-from meshid.sieve import Sieve
-from meshid.tls.owners import Owner
-from meshid.tls.presented import chain_of
-from meshid.verifier import Peer
+from meshid.admission.open_connections import Connection
+from meshid.audit.connection_info import ConnectionInfo, address_of
+from meshid.errors import NoPeer, PeerRejected
+from meshid.support.sieve import Sieve
+from meshid.tls.asyncio_owner import Owner
+from meshid.tls.peer_chain import chain_of
+from meshid.verification.verifier import Peer
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -69,7 +69,7 @@ class Generation(ssl.SSLContext):
         return chain
 
 
-class Judged:
+class AdmittedConnection:
     """What is known about the other end of one connection."""
 
     peer: Peer | None = None
@@ -97,12 +97,12 @@ class Judged:
         """Whether it was not ended, and somebody still reads or writes, as far as that can be known."""
         return self._refusal is None and self._is_in_use()
 
-    def facts(self) -> Facts:
+    def info(self) -> ConnectionInfo:
         """Return what is known of it."""
         connection = cast("ssl.SSLObject", self)
         cipher = connection.cipher()
         address, port = self._address()
-        return Facts(
+        return ConnectionInfo(
             address=address,
             port=port,
             version=connection.version(),
@@ -158,7 +158,7 @@ def _admitted_only(method: Callable[Concatenate[_C, _P], _R]) -> Callable[Concat
 
     @wraps(method)
     def guarded(connection: _C, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
-        judged = cast("Judged", connection)
+        judged = cast("AdmittedConnection", connection)
         if judged.peer is None:
             connection.do_handshake()
         try:
@@ -170,7 +170,7 @@ def _admitted_only(method: Callable[Concatenate[_C, _P], _R]) -> Callable[Concat
     return guarded
 
 
-class MeshSSLObject(Judged, ssl.SSLObject):
+class MeshSSLObject(AdmittedConnection, ssl.SSLObject):
     """An `ssl.SSLObject` whose handshake ends with a decision."""
 
     owner: Owner | None = None
@@ -201,7 +201,7 @@ class MeshSSLObject(Judged, ssl.SSLObject):
     write = _admitted_only(ssl.SSLObject.write)
 
 
-class MeshSSLSocket(Judged, ssl.SSLSocket):
+class MeshSSLSocket(AdmittedConnection, ssl.SSLSocket):
     """An `ssl.SSLSocket` whose handshake ends with a decision."""
 
     @override
@@ -251,3 +251,27 @@ class MeshSSLSocket(Judged, ssl.SSLSocket):
 
 Generation.sslobject_class = MeshSSLObject
 Generation.sslsocket_class = MeshSSLSocket
+
+
+def peer_of(connection: object) -> Peer:
+    """Return the admitted peer at the other end.
+
+    Args:
+        connection: An `ssl.SSLSocket` or `ssl.SSLObject` of a `MeshContext`, or an asyncio
+            transport, `StreamWriter` or anything else with asyncio's ``get_extra_info``.
+
+    Raises:
+        NoPeer: If it is no such connection, or if its handshake is not over.
+        PeerRejected: If the peer was refused, or may not be there any more.
+    """
+    ask = getattr(connection, "get_extra_info", None)
+    tls = ask("ssl_object") if callable(ask) else connection
+    if not isinstance(tls, AdmittedConnection):
+        msg = f"{type(connection).__name__} is not a connection of a MeshContext"
+        raise NoPeer(msg)
+    peer = tls.peer
+    if peer is None:
+        tls.raise_if_ended()
+        msg = "the handshake is not over"
+        raise NoPeer(msg)
+    return peer

@@ -24,20 +24,20 @@ from typing import Self, cast
 import attrs
 from typing_extensions import override
 
-from meshid.bundles import BundleSet
-from meshid.certificates import to_der
-from meshid.credentials import X509Svid
-from meshid.door import Door
+from meshid.admission.admission import Admission
+from meshid.admission.open_connections import Connection
+from meshid.admission.question import Question
+from meshid.certificates.reading import to_der
 from meshid.errors import InvalidCredentials
-from meshid.live import Connection
-from meshid.locks import Order, new_lock
-from meshid.questions import Question
-from meshid.sieve import Sieve
+from meshid.support.locks import Order, new_lock
+from meshid.support.sieve import Sieve
+from meshid.tls.asyncio_owner import owner_of
 from meshid.tls.connections import Generation, MeshSSLObject
-from meshid.tls.keys import load_credentials
-from meshid.tls.owners import owner_of
-from meshid.tls.presented import watch
-from meshid.verifier import Peer
+from meshid.tls.load_credentials import load_credentials
+from meshid.tls.peer_chain import watch
+from meshid.trust.bundles import BundleSet
+from meshid.trust.credentials import X509Svid
+from meshid.verification.verifier import Peer
 
 REMEMBERED_CHAINS = 256
 """Chains kept for the sessions of one generation, so that a resumed one is judged as a whole. A
@@ -59,7 +59,7 @@ class MeshContext(ssl.SSLContext):
 
     def __init__(
         self,
-        door: Door,
+        door: Admission,
         *,
         question: Question,
         alpn: Iterable[str] = (),

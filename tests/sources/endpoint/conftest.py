@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from meshid.testing import CA
-from sources.endpoint.served import ENDPOINT, Endpoint, document, serving
+from tests.helpers.endpoints import ENDPOINT, Endpoint, document, serving
 
 
 @pytest.fixture

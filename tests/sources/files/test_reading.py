@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from meshid.sources.faults import SourceUnavailable
+from meshid.errors import SourceUnavailable
 from meshid.sources.files import reading
 from meshid.sources.files.reading import look, read_together
-from sources.files.volumes import KubernetesVolume
+from tests.helpers.volumes import KubernetesVolume
 
 NAMES = ("tls.crt", "tls.key")
 

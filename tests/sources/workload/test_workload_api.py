@@ -22,11 +22,11 @@ from meshid.sources import SourceUnavailable, State, WorkloadApi
 from meshid.sources.workload.address import target_of
 from meshid.sources.workload.messages import state_of
 from meshid.testing import CA
-from processes import UNMEASURED
-from refresh.mounted import OWN, alarms, eventually, hurry
-from refresh.test_refresher import Told
-from sources.workload.agent import Agent, authorities, message
-from tls.wire import PATH, policy
+from tests.helpers.mounted import OWN, alarms, eventually, hurry
+from tests.helpers.processes import UNMEASURED
+from tests.helpers.tls_peers import PATH, policy
+from tests.helpers.workload_agent import Agent, authorities, message
+from tests.sources.test_refresher import Told
 
 
 @pytest.fixture
@@ -288,8 +288,8 @@ class TestMesh:
         self, agent: Agent, prod_ca: CA, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         hurry(monkeypatch)
-        monkeypatch.setattr("meshid.sources.workload.source._FIRST_PAUSE", 0.02)
-        monkeypatch.setattr("meshid.sources.workload.source._LAST_PAUSE", 0.1)
+        monkeypatch.setattr("meshid.sources.workload.workload_api._FIRST_PAUSE", 0.02)
+        monkeypatch.setattr("meshid.sources.workload.workload_api._LAST_PAUSE", 0.1)
         first, second, third = (prod_ca.issue(OWN) for _ in range(3))
         rules = Told("policy", State(policy=policy()))
         agent.say(message(prod_ca, first))
@@ -352,7 +352,7 @@ def test_in_a_forked_child_nothing_of_grpc_is_touched(
     agent.say(message(prod_ca, prod_ca.issue(OWN)))
     source.read()
     with monkeypatch.context() as child:
-        child.setattr("meshid.sources.workload.source.os.getpid", lambda: -1)
+        child.setattr("meshid.sources.workload.workload_api.os.getpid", lambda: -1)
         assert fault(source).startswith("gRPC does not survive a fork: ")
         assert source.pause() > 0.5
         source.close()

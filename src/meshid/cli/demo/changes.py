@@ -7,17 +7,17 @@ from collections.abc import Callable
 
 import attrs
 
-from meshid.certificates import fingerprint
+from meshid.certificates.reading import fingerprint
 from meshid.cli.demo.cases import CHECKOUT_ADMITTED, SHOP_ADMITTED
 from meshid.cli.demo.clients import SERVED, Client, Line, ReturningClient, connection
 from meshid.cli.demo.stage import Stage
 from meshid.cli.demo.verdicts import OPEN_CONNECTION, REVIEW, Evidence, Expected
 from meshid.cli.demo.world import CHECKOUT, ENVIRONMENT, POLICY
-from meshid.credentials import X509Svid
 from meshid.errors import InvalidInput
 from meshid.policy import Policy
 from meshid.reasons import Reason
-from meshid.revocation import Revocations
+from meshid.trust.credentials import X509Svid
+from meshid.trust.revocations import Revocations
 
 OLD_AUTHORITY = Expected(reason=Reason.UNKNOWN_AUTHORITY)
 

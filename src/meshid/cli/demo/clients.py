@@ -19,7 +19,7 @@ from typing import cast
 
 import attrs
 
-from meshid.certificates import to_pem
+from meshid.certificates.reading import to_pem
 from meshid.cli.terminal import clean
 from meshid.testing import Issued
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import time
 
-from meshid import audit
-from meshid.audit import AuditEvent
+from meshid.audit.event import LOGGER, AuditEvent
 from meshid.cli.demo.cases import CASES
 from meshid.cli.demo.changes import deny_a_certificate, reject_wrong_updates, replace_the_authority
 from meshid.cli.demo.clients import HOST, Client, kinds_of_clients
@@ -31,7 +30,7 @@ _NOWHERE = logging.NullHandler()
 async def play() -> bool:
     """Play the whole demo on standard output, and return whether all of it was as it must be."""
     # The table shows what the audit hears; without a handler, `logging` would print it once more.
-    audit.LOGGER.addHandler(_NOWHERE)
+    LOGGER.addHandler(_NOWHERE)
     began = time.monotonic()
     table = Table(paint_for_stdout())
     world, events = World(), list[AuditEvent]()

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 from meshid.cli.demo.clients import HOST
 from meshid.mesh import Mesh
-from meshid.tls import peer_of
+from meshid.tls.connections import peer_of
 
 
 class Server:

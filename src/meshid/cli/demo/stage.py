@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Iterable
 
-from meshid.audit import AuditEvent
+from meshid.audit.event import AuditEvent
 from meshid.cli.demo.clients import Client, Knock
 from meshid.cli.demo.server import Server
 from meshid.cli.demo.table import Row, Table

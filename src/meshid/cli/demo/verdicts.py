@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import attrs
 
-from meshid.audit import AuditEvent
+from meshid.audit.event import AuditEvent
 from meshid.cli.demo.clients import ALERT, CLOSED, GREETING, SERVED, Client
 from meshid.decisions import Decision
 from meshid.reasons import Reason

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import attrs
 
-from meshid.audit import Sink
-from meshid.bundles import BundleSet
+from meshid.audit.event import Sink
 from meshid.mesh import Mesh
 from meshid.policy import Policy
 from meshid.testing import CA, Issued
+from meshid.trust.bundles import BundleSet
 
 SERVICE = "payments"
 ENVIRONMENT = "prod"

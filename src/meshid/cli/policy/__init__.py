@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from meshid.cli.parsers import Group
-from meshid.cli.policy import check, diff, explain, imports, lint, prove, replay, report, schema
+from meshid.cli.policy import check, diff, explain, lint, prove, replay, report, schema
+from meshid.cli.policy import import_istio as imports
 
 __all__ = ["POLICY"]
 

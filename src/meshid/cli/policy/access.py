@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import attrs
 
 from meshid.cli.terminal import Colour, Paint, clean
-from meshid.peer_patterns import PeerPattern
+from meshid.names.peer_pattern import PeerPattern
 from meshid.policy import Policy, Request, Rule
-from meshid.policy.nearest import Nearest
-from meshid.text import quote
+from meshid.support.did_you_mean import Suggestions
+from meshid.support.quoting import quote
 
 
 @attrs.frozen
@@ -100,5 +100,5 @@ class Access:
 def did_you_mean(policy: Policy, target: str) -> str:
     """Return the question whether a target is meant that is near to *target* and in the policy, if any."""
     known = dict.fromkeys(str(each) for rule in policy.rules if rule.could_allow for each in rule.targets)
-    near = Nearest().to(target, known)
+    near = Suggestions().to(target, known)
     return f"; did you mean {quote(near)}?" if near else ""

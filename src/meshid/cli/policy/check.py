@@ -6,12 +6,12 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 
 from meshid.cli.files import read_policy_file
-from meshid.cli.policy.answers import NO, YES, painted, tell
 from meshid.cli.policy.options import add_environments, add_file, add_json
+from meshid.cli.policy.output import NO, YES, painted, tell
 from meshid.cli.terminal import Colour, Paint, clean, paint_for_stdout
 from meshid.errors import InvalidPolicy
 from meshid.policy import Policy
-from meshid.text import plural
+from meshid.support.quoting import plural
 
 ABOUT = "tell every mistake in a policy file, or that there is none"
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 
-from meshid.cli.faults import CannotJudge, naming
 from meshid.cli.files import read_policy_file
-from meshid.cli.policy.answers import NO, YES, tell
+from meshid.cli.messages import CannotJudge, naming
 from meshid.cli.policy.options import add_environment, add_file, add_json
+from meshid.cli.policy.output import NO, YES, tell
 from meshid.cli.terminal import Colour, Paint, clean, paint_for_stdout
 from meshid.policy import PolicyDiff
 

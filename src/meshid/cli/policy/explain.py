@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 
-from meshid.cli.facts import facts_of_explanation
 from meshid.cli.files import read_policy
 from meshid.cli.policy.access import Access
-from meshid.cli.policy.answers import NO, YES, painted, tell
 from meshid.cli.policy.options import add_environment, add_file, add_json
+from meshid.cli.policy.output import NO, YES, painted, tell
 from meshid.cli.terminal import Colour, paint_for_stdout
+from meshid.cli.verdict import facts_of_explanation
 from meshid.errors import InvalidSpiffeId
-from meshid.names import SpiffeId
+from meshid.names.spiffe_id import SpiffeId
 from meshid.policy import Policy, Request
 
 ABOUT = "tell why a peer may reach a target or may not; without a peer, which rules are about the target"

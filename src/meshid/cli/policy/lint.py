@@ -6,11 +6,11 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 
 from meshid.cli.files import read_policies
-from meshid.cli.policy.answers import NO, YES, tell
 from meshid.cli.policy.options import add_environments, add_file, add_json
+from meshid.cli.policy.output import NO, YES, tell
 from meshid.cli.terminal import Colour, Paint, clean, paint_for_stdout
 from meshid.policy import Finding, FindingKind, Policy
-from meshid.text import plural
+from meshid.support.quoting import plural
 
 ABOUT = "tell what is in a policy and is probably not meant"
 

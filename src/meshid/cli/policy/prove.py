@@ -9,14 +9,14 @@ from typing import TypeVar
 
 from meshid.cli.files import read_policy
 from meshid.cli.policy.access import did_you_mean
-from meshid.cli.policy.answers import NO, YES, painted, tell
 from meshid.cli.policy.options import add_environment, add_file, add_json
+from meshid.cli.policy.output import NO, YES, painted, tell
 from meshid.cli.terminal import Colour, clean, paint_for_stdout
 from meshid.errors import InvalidInput
-from meshid.patterns import Pattern
+from meshid.names.pattern import Pattern
 from meshid.policy import Policy
-from meshid.policy.meanings import source, target
-from meshid.text import quote
+from meshid.policy.file.strings import source, target
+from meshid.support.quoting import quote
 
 ABOUT = "prove that no peer of a pattern reaches a target, or tell one that does"
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 
-from meshid.cli.faults import CannotJudge, named, naming
+from meshid.audit.replay.log import lines_of
+from meshid.audit.replay.replay import replay
+from meshid.audit.replay.result import Flip, Replayed, Skipped
 from meshid.cli.files import opened, read_policy
-from meshid.cli.policy.answers import NO, YES, tell
+from meshid.cli.messages import CannotJudge, named, naming
 from meshid.cli.policy.options import add_environment, add_json
+from meshid.cli.policy.output import NO, YES, tell
 from meshid.cli.policy.progress import with_progress
 from meshid.cli.terminal import Colour, Paint, clean, paint_for_stdout
 from meshid.decisions import Decision
 from meshid.policy import Policy
-from meshid.replay import Flip, Replayed, Skipped, lines_of, replay
-from meshid.text import plural, quote
+from meshid.support.quoting import plural, quote
 
 ABOUT = "tell which decisions of an audit log would flip under another policy"
 

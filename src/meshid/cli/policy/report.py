@@ -7,9 +7,11 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 
 from meshid.cli.files import read_policies
-from meshid.cli.policy.answers import YES, put
 from meshid.cli.policy.options import add_environments, add_file, add_output
-from meshid.policy.report import Report, as_html, as_json, as_mermaid, as_table
+from meshid.cli.policy.output import YES, put
+from meshid.policy.report.html import as_html
+from meshid.policy.report.matrix import Report
+from meshid.policy.report.text import as_json, as_mermaid, as_table
 
 ABOUT = "tell who can reach what, as a page to read and to print, a table, a diagram or JSON"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from argparse import ArgumentParser, Namespace
 
-from meshid.cli.policy.answers import YES
-from meshid.policy.schema import schema
+from meshid.cli.policy.output import YES
+from meshid.policy.file.schema import schema
 
 ABOUT = "print the JSON Schema of a policy file, for an editor"
 

@@ -7,10 +7,10 @@ from typing import TypeAlias
 
 import attrs
 
-from meshid.names import TrustDomain
-from meshid.pattern_index import PatternIndex
-from meshid.patterns import Pattern
-from meshid.policy.model import ANY_METHOD, Effect, Rule
+from meshid.names.pattern import Pattern
+from meshid.names.pattern_index import PatternIndex
+from meshid.names.spiffe_id import TrustDomain
+from meshid.policy.rules import ANY_METHOD, Effect, Rule
 
 ANYTHING = Pattern.parse("/**")
 
@@ -87,10 +87,10 @@ class BoxIndex:
         self._by_path: PatternIndex[PatternIndex[list[Box]]] = PatternIndex()
         for box in boxes:
             path, target, _ = box.patterns
-            self._by_path.at(path, PatternIndex[list[Box]]).at(target, list[Box]).append(box)
+            self._by_path.setdefault(path, PatternIndex[list[Box]]).setdefault(target, list[Box]).append(box)
 
-    def meeting(self, path: Pattern, target: Pattern) -> Iterator[Box]:
+    def intersecting(self, path: Pattern, target: Pattern) -> Iterator[Box]:
         """Yield the boxes that have a peer's path and a target in common with these."""
-        for by_target in self._by_path.meeting(path):
-            for boxes in by_target.meeting(target):
+        for by_target in self._by_path.intersecting(path):
+            for boxes in by_target.intersecting(target):
                 yield from boxes

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 
 import attrs
 
-from meshid.names import TrustDomain
+from meshid.names.spiffe_id import TrustDomain
 from meshid.policy.analysis.boxes import Box, BoxIndex, boxes_of
 from meshid.policy.analysis.prove import cells
 from meshid.policy.analysis.regions import Access, Region, shortest_access
-from meshid.policy.model import Effect, RuleSet
+from meshid.policy.rules import Effect, RuleSet
 
 _FEW = 5
 
@@ -168,10 +168,10 @@ def _changes(side: _Side, other: _Side) -> Iterator[Change]:
         if denied_alike and box.key in other.known:
             continue
         path, target, _ = box.patterns
-        comparison = _Comparison(side, other, box, list(side.denies.meeting(path, target)))
-        allowed_there = list(other.allows.meeting(path, target))
+        comparison = _Comparison(side, other, box, list(side.denies.intersecting(path, target)))
+        allowed_there = list(other.allows.intersecting(path, target))
         yield from comparison.change(None, allowed_there)
-        for deny in other.denies.meeting(path, target):
+        for deny in other.denies.intersecting(path, target):
             if allowed_there and not (alike and deny.key in side.denying):
                 yield from comparison.change(deny, [])
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 
-from meshid.names import TrustDomain
+from meshid.names.spiffe_id import TrustDomain
 from meshid.policy.analysis.boxes import ANYTHING, Box, BoxIndex, Patterns, boxes_of
-from meshid.policy.analysis.lookalikes import lookalikes
+from meshid.policy.analysis.finding import Finding, FindingKind
 from meshid.policy.analysis.prove import cells
 from meshid.policy.analysis.regions import Region, shortest_access
-from meshid.policy.findings import Finding, FindingKind
-from meshid.policy.model import Effect, Rule, RuleSet
+from meshid.policy.analysis.typos import lookalikes
+from meshid.policy.rules import Effect, Rule, RuleSet
 
 _LISTS = ("from", "to", "http")
 _FEW = 3
@@ -111,7 +111,7 @@ class _Coverage:
             others = [
                 each
                 for effect in effects
-                for each in self._index[effect].meeting(path, target)
+                for each in self._index[effect].intersecting(path, target)
                 if not self._is_gone(each) and not (each.rule is box.rule and each.at in mine)
             ]
             domains = self._own if box.domain is None else (box.domain,)

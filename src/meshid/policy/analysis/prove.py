@@ -11,12 +11,12 @@ from collections.abc import Iterator
 import attrs
 
 from meshid.decisions import Decision
-from meshid.names import TrustDomain
-from meshid.patterns import Pattern
-from meshid.peer_patterns import PeerPattern
+from meshid.names.pattern import Pattern
+from meshid.names.peer_pattern import PeerPattern
+from meshid.names.spiffe_id import TrustDomain
 from meshid.policy.analysis.boxes import ANYTHING, HANDSHAKE, Box, BoxIndex, boxes_of
 from meshid.policy.analysis.regions import Access, Region, shortest_access
-from meshid.policy.model import ANY_METHOD, Effect, Environment, RuleSet
+from meshid.policy.rules import ANY_METHOD, Effect, Environment, RuleSet
 
 _METHODS = ("GET", "PUT", "POST", "HEAD", "PATCH", "DELETE")
 
@@ -111,9 +111,9 @@ def find_access(rules: RuleSet, peers: PeerPattern, targets: Pattern) -> Access 
     denies = BoxIndex(box for rule in enforced if rule.effect is Effect.DENY for box in boxes_of(rule))
 
     def regions() -> Iterator[Region]:
-        for box in allows.meeting(peers.path, targets):
+        for box in allows.intersecting(peers.path, targets):
             path, target, _ = box.patterns
-            against = list(denies.meeting(path, target))
+            against = list(denies.intersecting(path, target))
             for domain, method in cells(box, against, domains, own):
                 outside = tuple(deny.seen_with(method) for deny in against if deny.is_of(domain, own, method))
                 yield Region(domain, method, (asked, box.seen_with(method)), outside)

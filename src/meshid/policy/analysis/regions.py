@@ -17,10 +17,10 @@ from typing import TypeAlias
 import attrs
 
 from meshid.errors import PolicyTooComplex
-from meshid.names import MAX_ID_BYTES, SpiffeId, TrustDomain
-from meshid.patterns import Pattern
+from meshid.names.pattern import Pattern
+from meshid.names.spiffe_id import MAX_ID_BYTES, SpiffeId, TrustDomain
+from meshid.policy.analysis.automata import Words, shortest
 from meshid.policy.analysis.boxes import HANDSHAKE, Patterns
-from meshid.policy.analysis.languages import Words, shortest
 
 MAX_PARTS = 100_000
 """Parts that one question is cut into; most need one or two."""

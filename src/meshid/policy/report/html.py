@@ -7,10 +7,10 @@ import hashlib
 from collections.abc import Iterator
 from html import escape
 
-from meshid.policy.model import Effect, Rule
 from meshid.policy.report.matrix import Cell, Matrix, Report, Verdict
 from meshid.policy.report.style import SCRIPT, STYLE
-from meshid.text import plural
+from meshid.policy.rules import Effect, Rule
+from meshid.support.quoting import plural
 
 _MARKS = {Verdict.ALLOWED: "✓", Verdict.REQUESTS: "◐", Verdict.PARTLY: "◔", Verdict.DENIED: "✕"}
 _MAX_GRID = (24, 10)

@@ -12,16 +12,16 @@ from typing import Self
 
 import attrs
 
-from meshid.names import TrustDomain
-from meshid.pattern_index import PatternIndex
-from meshid.patterns import Pattern
-from meshid.peer_patterns import PeerPattern
+from meshid.names.pattern import Pattern
+from meshid.names.pattern_index import PatternIndex
+from meshid.names.peer_pattern import PeerPattern
+from meshid.names.spiffe_id import TrustDomain
 from meshid.policy.analysis.boxes import ANYTHING, HANDSHAKE, Box, BoxIndex, Patterns, boxes_of
+from meshid.policy.analysis.finding import Finding
 from meshid.policy.analysis.prove import cells
 from meshid.policy.analysis.regions import Region, shortest_access
-from meshid.policy.engine import Policy
-from meshid.policy.findings import Finding
-from meshid.policy.model import Effect, Rule
+from meshid.policy.policy import Policy
+from meshid.policy.rules import Effect, Rule
 
 MAX_PEERS = 1000
 """Rows of a matrix; nobody reads on after that."""
@@ -184,7 +184,7 @@ class _Judge:
         self.targets = {target for rule in policy.rules for target in rule.targets}
         self._columns: PatternIndex[list[Pattern]] = PatternIndex()
         for target in self.targets:
-            self._columns.at(target, list[Pattern]).append(target)
+            self._columns.setdefault(target, list[Pattern]).append(target)
 
     def row(self, peers: PeerPattern) -> Iterator[tuple[str, Cell]]:
         domains = self._own if peers.trust_domain is None else (peers.trust_domain,)
@@ -193,8 +193,12 @@ class _Judge:
                 yield str(target), cell
 
     def _columns_of(self, path: Pattern) -> Iterable[Pattern]:
-        met = {box.patterns[1] for index in self._index.values() for box in index.meeting(path, ANYTHING)}
-        return {column for target in met for columns in self._columns.meeting(target) for column in columns}
+        met = {
+            box.patterns[1] for index in self._index.values() for box in index.intersecting(path, ANYTHING)
+        }
+        return {
+            column for target in met for columns in self._columns.intersecting(target) for column in columns
+        }
 
     def _cell(self, asked: _Asked) -> Cell | None:
         denies, allows = (self._meeting(effect, asked) for effect in (Effect.DENY, Effect.ALLOW))
@@ -210,7 +214,7 @@ class _Judge:
         return Cell(verdict, _ids([*denies, *allows]), is_named)
 
     def _meeting(self, effect: Effect, asked: _Asked) -> list[Box]:
-        met = self._index[effect].meeting(asked.path, asked.target)
+        met = self._index[effect].intersecting(asked.path, asked.target)
         return [box for box in met if any(box.is_in(each, self._own) for each in asked.domains)]
 
     def _holds(self, box: Box, asked: _Asked) -> bool:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from meshid.policy.model import Effect
 from meshid.policy.report.matrix import Matrix, Report
-from meshid.text import plural
+from meshid.policy.rules import Effect
+from meshid.support.quoting import plural
 
 _GAP = "  "
 

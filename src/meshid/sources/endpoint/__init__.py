@@ -1,5 +1,1 @@
-"""The bundles of other trust domains, from their SPIFFE bundle endpoints."""
-
-from meshid.sources.endpoint.source import BundleEndpoint
-
-__all__ = ["BundleEndpoint"]
+"""The source that is a SPIFFE bundle endpoint of another trust domain."""

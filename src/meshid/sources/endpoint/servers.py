@@ -8,16 +8,16 @@ from typing import Protocol, Self, TypeVar
 
 import attrs
 
-from meshid.bundles import BundleSet, TrustBundle
-from meshid.certificates import certificate_from_pem_block, pem_blocks, to_der
-from meshid.door import Door
+from meshid.admission.admission import Admission
+from meshid.admission.open_connections import Connection
+from meshid.admission.question import Question
+from meshid.certificates.reading import certificate_from_pem_block, pem_blocks, to_der
 from meshid.errors import InvalidBundle
-from meshid.live import Connection
-from meshid.names import SpiffeId
-from meshid.peer_patterns import PeerPattern
-from meshid.questions import Question
+from meshid.names.peer_pattern import PeerPattern
+from meshid.names.spiffe_id import SpiffeId
 from meshid.tls.connections import Generation
-from meshid.verifier import Peer
+from meshid.trust.bundles import BundleSet, TrustBundle
+from meshid.verification.verifier import Peer
 
 _Context = TypeVar("_Context", bound=ssl.SSLContext)
 
@@ -87,7 +87,7 @@ class WebServer:
 class _Asking(Generation):
     """A context with one generation: it is made for one connection, and asks the door itself."""
 
-    door: Door
+    door: Admission
     question: Question
 
     def ask(self, _: Connection, chain: Sequence[bytes], *, broken: str | None = None) -> Peer:
@@ -139,8 +139,8 @@ class SpiffeServer:
         newer._door()  # noqa: SLF001  # of the same class
         return newer
 
-    def _door(self) -> Door:
-        return Door(bundles=BundleSet([self.bundle]))
+    def _door(self) -> Admission:
+        return Admission(bundles=BundleSet([self.bundle]))
 
     def _question(self) -> Question:
         return Question(expect=(PeerPattern.parse(str(self.spiffe_id)),))

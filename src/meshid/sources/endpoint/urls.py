@@ -10,7 +10,7 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 import attrs
 
 from meshid.errors import InvalidInput
-from meshid.text import quote
+from meshid.support.quoting import quote
 
 HTTPS_PORT = 443
 

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import attrs
 
-from meshid.errors import InvalidInput
-from meshid.sources.faults import SourceUnavailable
-from meshid.text import quote
+from meshid.errors import InvalidInput, SourceUnavailable
+from meshid.support.quoting import quote
 
 
 @attrs.frozen

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import attrs
 
-from meshid.errors import InvalidInput
-from meshid.sources.faults import SourceUnavailable
-from meshid.sources.files.mounts import warnings_about
+from meshid.errors import InvalidInput, SourceUnavailable
 from meshid.sources.files.reading import look, read_together
-from meshid.sources.state import State
-from meshid.text import quote
+from meshid.sources.files.subpath import warnings_about
+from meshid.sources.source import State
+from meshid.support.quoting import quote
 
 POLL_SECONDS = 1.0
 

@@ -17,8 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias
 
-from meshid.sources.faults import SourceUnavailable
-from meshid.text import quote
+from meshid.errors import SourceUnavailable
+from meshid.support.quoting import quote
 
 MAX_FILE_BYTES = 32 * 1024 * 1024
 """The largest file that is read is a revocation list; one with 100 000 entries has 5 MB."""

@@ -6,7 +6,7 @@ from ipaddress import IPv6Address, ip_address
 from urllib.parse import SplitResult, urlsplit
 
 from meshid.errors import InvalidInput
-from meshid.text import quote
+from meshid.support.quoting import quote
 
 
 def target_of(address: str) -> str:

@@ -7,14 +7,14 @@ from typing import Protocol
 
 from cryptography.hazmat.primitives import serialization
 
-from meshid.bundles import TrustBundle
-from meshid.certificates import to_pem
-from meshid.credentials import X509Svid
+from meshid.certificates.reading import to_pem
 from meshid.errors import InvalidBundle, InvalidCredentials, InvalidInput
-from meshid.names import SpiffeId, TrustDomain
-from meshid.revocation import Revocations
-from meshid.sources.state import State
-from meshid.text import quote
+from meshid.names.spiffe_id import SpiffeId, TrustDomain
+from meshid.sources.source import State
+from meshid.support.quoting import quote
+from meshid.trust.bundles import TrustBundle
+from meshid.trust.credentials import X509Svid
+from meshid.trust.revocations import Revocations
 
 _SEQUENCE = 0x30
 _LONG_FORM = 0x80

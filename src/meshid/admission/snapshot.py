@@ -1,0 +1,181 @@
+"""A snapshot: everything in force at one instant, as one immutable value.
+
+What is derived from a part hangs on it: bundles and revocations carry the verifier
+with its cache, so new trust is a new, empty cache, and a new certificate of our own
+keeps the old one. A part is checked when it arrives, and never held up by another: an
+expired certificate of ours must not stop a revocation from taking effect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TypedDict, cast
+
+import attrs
+from cryptography import x509
+
+from meshid.certificates.leaf import Profile, Role
+from meshid.errors import InvalidBundle, InvalidCredentials, InvalidPolicy, PeerRejected, Problem
+from meshid.names.spiffe_id import SpiffeId
+from meshid.policy import Policy
+from meshid.trust.bundles import BundleSet
+from meshid.trust.credentials import X509Svid
+from meshid.trust.revocations import Revocations
+from meshid.verification.cache import CachedVerifier
+from meshid.verification.verifier import ChainVerifier
+
+
+class Changes(TypedDict, total=False):
+    """The parts of a snapshot that can be published."""
+
+    credentials: X509Svid | None
+    bundles: BundleSet
+    revocations: Revocations
+    policy: Policy | None
+
+
+@attrs.frozen(kw_only=True)
+class Snapshot:
+    """Everything in force at one instant.
+
+    Attributes:
+        credentials: Our own certificate and key; None for a verifier without any.
+        bundles: Whom we trust.
+        revocations: What was taken back.
+        policy: Who may reach what; None lets nobody in.
+        generation: Counts up by one with each publication that changes something.
+        verifier: Verifies under these bundles and revocations, and remembers.
+    """
+
+    credentials: X509Svid | None
+    bundles: BundleSet
+    revocations: Revocations
+    policy: Policy | None
+    generation: int
+    verifier: CachedVerifier = attrs.field(eq=False, repr=False)
+
+    @property
+    def name(self) -> SpiffeId | None:
+        """Our own SPIFFE ID; None without credentials, or if no bundle tells their trust domain."""
+        if self.credentials is None:
+            return None
+        claim = self.credentials.claim
+        domains = [bundle.trust_domain for bundle in self.bundles.values() if bundle.profile is Profile.DNS]
+        if claim.trust_domain is None and domains:
+            return SpiffeId(domains[0], claim.path)
+        return claim.spiffe_id
+
+
+def first_snapshot(changes: Changes, clock: Callable[[], float]) -> Snapshot:
+    """Return the snapshot that begins a mesh.
+
+    Raises:
+        MeshidError: As `next_snapshot` does.
+    """
+    nothing = Snapshot(
+        credentials=None,
+        bundles=BundleSet(),
+        revocations=Revocations(),
+        policy=None,
+        generation=0,
+        verifier=CachedVerifier(ChainVerifier(BundleSet(), clock=clock)),
+    )
+    return next_snapshot(nothing, changes)
+
+
+def next_snapshot(current: Snapshot, changes: Changes) -> Snapshot:
+    """Return *current* with the *changes*, each checked; *current* itself if nothing differs.
+
+    Raises:
+        InvalidCredentials: If new credentials are not in date, are not of a path to their
+            trust domain's bundle, or do not belong to the policy's environment.
+        InvalidBundle: If none of the authorities of a new bundle is in date.
+        InvalidRevocations: If a revocation list is older than the one in force.
+        InvalidPolicy: If a new policy is for an environment that our credentials are not of.
+        TypeError: If there is no such part.
+    """
+    if unknown := changes.keys() - Changes.__annotations__.keys():
+        msg = f"a snapshot has no part {', '.join(sorted(unknown))}"
+        raise TypeError(msg)
+    # Equal content is not a change: it keeps the cache warm and the TLS sessions alive.
+    different = {name: value for name, value in changes.items() if value != getattr(current, name)}
+    news = cast("Changes", different)
+    if not news:
+        return current
+    clock = current.verifier.verifier.clock
+    draft = attrs.evolve(current, **news, generation=current.generation + 1)
+    if "bundles" in news or "revocations" in news:
+        verifier = ChainVerifier(draft.bundles, revocations=draft.revocations, clock=clock)
+        draft = attrs.evolve(draft, verifier=CachedVerifier(verifier))
+    if "revocations" in news:
+        draft.revocations.check_follows(current.revocations)
+    if "bundles" in news or "revocations" in news:
+        draft.revocations.find_signers(_issuers(draft, current))
+    if "bundles" in news:
+        _check_bundles(draft.bundles, current.bundles, clock())
+    if "credentials" in news:
+        _check_credentials(draft, clock)
+    if "credentials" in news or "policy" in news:
+        _check_environment(draft, news)
+    return draft
+
+
+def _issuers(draft: Snapshot, current: Snapshot) -> set[x509.Certificate]:
+    """Return who may have signed a list, as far as it is known: authorities, and the signers so far."""
+    authorities = {each for bundle in draft.bundles.values() for each in bundle.authorities}
+    return authorities.union(*(each.known_signers() for each in current.revocations.crls))
+
+
+def _check_bundles(bundles: BundleSet, known: BundleSet, now: float) -> None:
+    instant = datetime.fromtimestamp(now, UTC)
+    for bundle in bundles.values():
+        if not bundle.authorities or bundle == known.get(bundle.trust_domain):
+            continue
+        if not any(
+            each.not_valid_before_utc <= instant <= each.not_valid_after_utc for each in bundle.authorities
+        ):
+            last = max(each.not_valid_after_utc for each in bundle.authorities)
+            msg = f"bundle of {bundle.trust_domain}: no authority in it is in date; the last one ends {last}"
+            raise InvalidBundle(msg)
+
+
+def _check_credentials(draft: Snapshot, clock: Callable[[], float]) -> None:
+    if draft.credentials is None:
+        return
+    leaf = draft.credentials.leaf
+    now = datetime.fromtimestamp(clock(), UTC)
+    if not leaf.not_valid_before_utc <= now <= leaf.not_valid_after_utc:
+        msg = (
+            f"own certificate: valid from {leaf.not_valid_before_utc} to {leaf.not_valid_after_utc},"
+            f" and it is {now:%Y-%m-%d %H:%M:%S} here"
+        )
+        raise InvalidCredentials(msg)
+    if draft.name is not None and draft.name.trust_domain in draft.bundles:
+        _check_own_path(draft.credentials, ChainVerifier(draft.bundles, clock=clock))
+
+
+def _check_own_path(credentials: X509Svid, verifier: ChainVerifier) -> None:
+    """Check that peers with the same bundles as ours could verify us, as a client or as a server."""
+    for role in Role:
+        try:
+            verifier.verify(credentials.chain, role=role)
+        except PeerRejected as rejection:
+            last = rejection
+        else:
+            return
+    msg = f"own certificate: {last.reason.meaning} {last.detail} ({last.reason.clause})"
+    raise InvalidCredentials(msg) from last
+
+
+def _check_environment(draft: Snapshot, news: Changes) -> None:
+    if draft.policy is None or draft.name is None:
+        return
+    environment = draft.policy.environment
+    if draft.name.trust_domain in environment.trust_domains:
+        return
+    own = ", ".join(map(str, environment.trust_domains))
+    msg = f"own certificate is {draft.name}, and the policy is for environment {environment.name} ({own})"
+    if "credentials" in news:
+        raise InvalidCredentials(msg)
+    raise InvalidPolicy((Problem(f"environments.{environment.name}.trust_domains", msg),))

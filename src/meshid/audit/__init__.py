@@ -1,0 +1,1 @@
+"""What is recorded: the event of each decision, and the counters."""

@@ -1,0 +1,162 @@
+"""One event for each decision, to a logger and to a callable.
+
+The names are those of OpenTelemetry where it has one (``tls.*``, ``security_rule.*``),
+and ``meshid.*`` for the rest. Whatever a stranger wrote is bounded and escaped.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import attrs
+
+from meshid.audit.connection_info import ConnectionInfo
+from meshid.audit.rate_limit import RateLimit
+from meshid.certificates.reading import fingerprint, read_certificate
+from meshid.decisions import Decision
+from meshid.support.quoting import MAX_QUOTED, escaped, quote
+
+LOGGER = logging.getLogger("meshid.audit")
+"""Gets each event: admissions at INFO, refusals at WARNING, the event itself as ``record.meshid``."""
+
+
+@attrs.frozen(kw_only=True)
+class AuditEvent:
+    """One decision, and from what it was made.
+
+    Attributes:
+        time: When it was made, POSIX seconds.
+        call: Which call asked: ``admit``, ``check``, or
+            ``review`` if an open connection was ended without anybody asking.
+        decision: The decision.
+        role: What the peer is in the handshake: ``client`` or ``server``.
+        leaf: The leaf that was presented, as DER.
+        local_name: Our own SPIFFE ID.
+        environment: The environment of the policy in force.
+        generation: The snapshot in force; it counts up with each publication.
+        connection: What is known of the connection, if there is one.
+        suppressed: How many refusals like this one the log was not told of, just before it.
+    """
+
+    time: float
+    call: str
+    decision: Decision
+    role: str
+    leaf: bytes | None = attrs.field(repr=False)
+    local_name: str | None
+    environment: str | None
+    generation: int
+    connection: ConnectionInfo = attrs.field(factory=ConnectionInfo)
+    suppressed: int = 0
+
+    @property
+    def fingerprint(self) -> str | None:
+        """SHA-256 over the DER of the leaf that was presented, in lower-case hex."""
+        return None if self.leaf is None else fingerprint(self.leaf)
+
+    def as_dict(self) -> dict[str, object]:
+        """Return the event flat, without what is empty, each string bounded to 256 characters."""
+        decision = self.decision
+        fields: dict[str, object] = {
+            "time": datetime.fromtimestamp(self.time, UTC).isoformat(timespec="milliseconds"),
+            "event.name": f"meshid.peer.{self.call}",
+            "meshid.decision": "allow" if decision.allowed else "deny",
+            "meshid.reason": str(decision.reason),
+            "meshid.detail": decision.detail,
+            "meshid.peer.spiffe_id": decision.name,
+            "meshid.peer.role": self.role,
+            "meshid.local.spiffe_id": self.local_name,
+            "meshid.target": decision.target,
+            "meshid.request": decision.request,
+            "meshid.observed": ", ".join(decision.observed),
+            "meshid.generation": self.generation,
+            "deployment.environment.name": self.environment,
+            "security_rule.name": decision.rule,
+            "security_rule.version": decision.policy_hash,
+            "meshid.suppressed": self.suppressed or None,
+            **self.connection.as_dict(),
+            **_about_leaf(self.leaf, self.role),
+        }
+        return {name: _bounded(value) for name, value in fields.items() if value not in {None, ""}}
+
+    def __str__(self) -> str:
+        """Return the event as one line for a person."""
+        decision = self.decision
+        verdict = "admitted" if decision.allowed else "refused"
+        who = decision.name or f"an unnamed {self.role}"
+        where = f" at {quote(decision.target)}" if decision.target else ""
+        what = f" for {quote(decision.request)}" if decision.request else ""
+        rule = f", rule {decision.rule}" if decision.rule else ""
+        why = f" ({decision.detail})" if decision.detail else ""
+        source = f" from {self.connection.address}" if self.connection.address else ""
+        more = f"; {self.suppressed} more like it were not logged" if self.suppressed else ""
+        return f"{verdict} {who}{source}{where}{what}: {decision.reason}{rule}{why}{more}"
+
+
+Sink = Callable[[AuditEvent], None]
+"""Is called with each event, before the decision takes effect; if it raises, the peer is refused."""
+
+
+def wants(sink: Sink | None, *, allowed: bool) -> bool:
+    """Tell whether anybody would hear of a decision; if not, no event need be made."""
+    return sink is not None or LOGGER.isEnabledFor(_level(allowed))
+
+
+def record(sink: Sink | None, event: AuditEvent, throttle: RateLimit) -> None:
+    """Tell the *sink* and the logger of the event; if the sink raises, the logger hears nothing.
+
+    The logger does not hear of each stranger who knocks again and again. Of a peer that was
+    let in before, and no longer is, it always hears.
+    """
+    if sink is not None:
+        sink(event)
+    level = _level(event.decision.allowed)
+    if not LOGGER.isEnabledFor(level):
+        return
+    if not event.decision.allowed and event.call == "admit":
+        suppressed = throttle.suppressed((event.decision.reason, event.connection.network))
+        if suppressed is None:
+            return
+        event = attrs.evolve(event, suppressed=suppressed)
+    LOGGER.log(level, "%s", event, extra={"meshid": event})
+
+
+class JsonFormatter(logging.Formatter):
+    """Formats the events of the logger ``meshid.audit`` as one JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the event as JSON; of any other record, its time, level and message."""
+        event = getattr(record, "meshid", None)
+        if isinstance(event, AuditEvent):
+            return json.dumps({"level": record.levelname, **event.as_dict()})
+        time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        return json.dumps({"level": record.levelname, "time": time, "message": super().format(record)})
+
+
+def _level(allowed: bool) -> int:  # noqa: FBT001  # the one fact about a decision that a level depends on
+    return logging.INFO if allowed else logging.WARNING
+
+
+def _about_leaf(leaf: bytes | None, role: str) -> dict[str, object]:
+    if leaf is None:
+        return {}
+    about: dict[str, object] = {f"tls.{role}.hash.sha256": fingerprint(leaf).upper()}
+    try:
+        certificate = read_certificate(leaf)
+    except ValueError:
+        return about
+    return {
+        **about,
+        f"tls.{role}.subject": escaped(certificate.subject.rfc4514_string()),
+        f"tls.{role}.issuer": escaped(certificate.issuer.rfc4514_string()),
+        f"tls.{role}.not_before": certificate.not_valid_before_utc.isoformat(),
+        f"tls.{role}.not_after": certificate.not_valid_after_utc.isoformat(),
+        f"tls.{role}.x509.serial_number": f"{certificate.serial_number:X}",
+    }
+
+
+def _bounded(value: object) -> object:
+    return quote(value) if isinstance(value, str) and len(value) > MAX_QUOTED else value

@@ -1,0 +1,1 @@
+"""Replay: what another policy would have decided, from the audit log of one."""

@@ -1,0 +1,206 @@
+"""A line of an audit log, read back: what was asked, and what a policy decided.
+
+The inverse of `meshid.audit.AuditEvent.as_dict`, as far as it has one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import datetime
+from typing import BinaryIO, TypeVar
+
+import attrs
+
+from meshid.audit.replay.result import MAX_LINE_BYTES, Cause
+from meshid.decisions import Decision
+from meshid.errors import InvalidRequest, InvalidSpiffeId
+from meshid.names.spiffe_id import SpiffeId
+from meshid.policy import REQUEST_FOLLOWS, Request, RequestLike
+from meshid.reasons import Reason
+from meshid.support.quoting import MAX_QUOTED, quote
+
+# As `AuditEvent.as_dict` names them.
+_EVENT = "event.name"
+_TIME = "time"
+_VERDICT = "meshid.decision"
+_REASON = "meshid.reason"
+_PEER = "meshid.peer.spiffe_id"
+_TARGET = "meshid.target"
+_REQUEST = "meshid.request"
+_OBSERVED = "meshid.observed"
+_ENVIRONMENT = "deployment.environment.name"
+_RULE = "security_rule.name"
+_POLICY_HASH = "security_rule.version"
+
+_EVENTS = frozenset({"meshid.peer.admit", "meshid.peer.check"})
+_VERDICTS = {"allow": True, "deny": False}
+_REASONS = {str(reason): reason for reason in Reason}
+_BY_POLICY = frozenset(
+    {
+        Reason.ALLOWED,
+        Reason.REQUEST_AWAITED,
+        Reason.OBSERVED,
+        Reason.DENIED,
+        Reason.NO_RULE,
+        Reason.UNSAFE_REQUEST,
+    }
+)
+_NOT_BY_POLICY = {
+    Reason.EXPECTED: Cause.OF_A_SERVER,
+    Reason.UNEXPECTED_SERVER: Cause.OF_A_SERVER,
+    Reason.NO_POLICY: Cause.NO_POLICY,
+}
+
+# Of an unsafe request the log has a picture only; this one is unsafe to every policy, too.
+_UNSAFE = ""
+
+_Fields = dict[str, object]
+_Value = TypeVar("_Value")
+
+
+class SkipError(Exception):
+    """A line cannot be replayed."""
+
+    def __init__(self, cause: Cause, what: str = "") -> None:
+        """Keep the *cause*, and *what* is the matter with this line."""
+        super().__init__(cause, what)
+        self.cause = cause
+        self.what = what
+
+
+@attrs.frozen
+class Recorded:
+    """What was asked, and what a policy decided.
+
+    Attributes:
+        time: When.
+        spiffe_id: The peer.
+        target: What it wanted to reach.
+        request: What it requested; None if the log does not tell whether requests were to follow.
+        decision: The decision, as far as it is in the log.
+    """
+
+    time: datetime
+    spiffe_id: SpiffeId
+    target: str
+    request: RequestLike
+    decision: Decision
+
+
+def recorded(line: bytes, environment: str) -> Recorded:
+    """Read a *line* that tells of a decision of a policy for *environment*.
+
+    Raises:
+        SkipError: If it does not.
+    """
+    fields = _event(line)
+    reason = _one_of(_REASONS, fields, _REASON)
+    if reason not in _BY_POLICY:
+        raise SkipError(_NOT_BY_POLICY.get(reason, Cause.REFUSED_BEFORE), reason)
+    if (where := _text(fields, _ENVIRONMENT)) != environment:
+        raise SkipError(Cause.OTHER_ENVIRONMENT, quote(where))
+    name, target = _whole(fields, _PEER), _whole(fields, _TARGET)
+    decision = Decision(
+        allowed=_one_of(_VERDICTS, fields, _VERDICT),
+        reason=reason,
+        rule=_text(fields, _RULE) if _RULE in fields else None,
+        policy_hash=_text(fields, _POLICY_HASH),
+        name=name,
+        target=target,
+        request=_whole(fields, _REQUEST) if _REQUEST in fields else None,
+    )
+    return Recorded(_time(fields), _spiffe_id(name), target, _request(decision, fields), decision)
+
+
+def lines_of(file: BinaryIO) -> Iterator[bytes]:
+    """Yield the lines of *file*; of one that is longer than any event, only the beginning."""
+    while line := file.readline(MAX_LINE_BYTES + 1):
+        yield line
+        while len(line) > MAX_LINE_BYTES and not line.endswith(b"\n"):
+            line = file.readline(MAX_LINE_BYTES + 1)
+
+
+def _event(line: bytes) -> _Fields:
+    if len(line) > MAX_LINE_BYTES:
+        raise SkipError(Cause.TOO_LONG)
+    if not line.strip():
+        raise SkipError(Cause.EMPTY)
+    try:
+        fields = json.loads(line)
+    # Deep nesting is a RecursionError, and what is no UTF-8 a ValueError.
+    except (ValueError, RecursionError):
+        fields = None
+    if not isinstance(fields, dict):
+        raise SkipError(Cause.NOT_JSON, _what_else(line))
+    if not _tells_of_a_decision(fields):
+        raise SkipError(Cause.OTHER_RECORD)
+    return fields
+
+
+def _tells_of_a_decision(fields: _Fields) -> bool:
+    event = fields.get(_EVENT)
+    return isinstance(event, str) and event in _EVENTS
+
+
+def _what_else(line: bytes) -> str:
+    if line.startswith(b"\x1f\x8b"):
+        return "it is gzip; unpack it first"
+    if not line.endswith(b"\n"):
+        return "it is the last one, and was not written to its end"
+    return ""
+
+
+def _text(fields: _Fields, name: str) -> str:
+    value = fields.get(name)
+    if isinstance(value, str):
+        return value
+    wrong = "is not a string" if name in fields else "is missing"
+    raise SkipError(Cause.WRONG_EVENT, f"{name} {wrong}")
+
+
+def _whole(fields: _Fields, name: str) -> str:
+    text = _text(fields, name)
+    # A string that has been cut is always longer than one that has not.
+    if len(text) > MAX_QUOTED:
+        raise SkipError(Cause.CUT, name)
+    return text
+
+
+def _one_of(known: dict[str, _Value], fields: _Fields, name: str) -> _Value:
+    text = _text(fields, name)
+    if text not in known:
+        raise SkipError(Cause.WRONG_EVENT, f"{name} is {quote(text)}")
+    return known[text]
+
+
+def _time(fields: _Fields) -> datetime:
+    text = _text(fields, _TIME)
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        time = None
+    # Without an offset from UTC, it could not be compared with others.
+    if time is None or time.tzinfo is None:
+        raise SkipError(Cause.WRONG_EVENT, f"{_TIME} is {quote(text)}")
+    return time
+
+
+def _spiffe_id(name: str) -> SpiffeId:
+    try:
+        return SpiffeId.parse(name)
+    except InvalidSpiffeId as error:
+        raise SkipError(Cause.WRONG_EVENT, f"{_PEER}: {error}") from error
+
+
+def _request(decision: Decision, fields: _Fields) -> RequestLike:
+    """Return what was asked about; None if the log does not tell whether requests were to follow."""
+    if decision.request is None:
+        return REQUEST_FOLLOWS if decision.reason is Reason.REQUEST_AWAITED else None
+    # An observing policy tells the reason here.
+    if Reason.UNSAFE_REQUEST in (decision.reason, fields.get(_OBSERVED)):
+        return _UNSAFE
+    try:
+        return Request.parse(decision.request)
+    except InvalidRequest as error:
+        raise SkipError(Cause.WRONG_EVENT, f"{_REQUEST}: {error}") from error

@@ -1,0 +1,146 @@
+"""Deciding again.
+
+The rules of this room:
+
+- A decision flips if the peer would be let in and was not, or was and would not be; which
+  rule says so, and why, makes no flip.
+- Only what a policy decided is decided again. A chain that was refused before stays refused
+  under every policy, and a server is judged by what its client expects.
+- The log holds what was asked, but for one thing: at a handshake, whether requests were to
+  follow. Where it was let through to await them, they were; anywhere else, both are tried,
+  and the event counts only if the answer is the same.
+- A line that cannot be replayed is counted, with its cause; none ends the replay, and
+  memory does not grow with the log.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import TypeAlias
+
+from meshid.audit.replay.log import Recorded, SkipError, recorded
+from meshid.audit.replay.result import (
+    MAX_EXAMPLES,
+    MAX_FLIPS,
+    MAX_REQUESTS,
+    Cause,
+    Example,
+    Flip,
+    Replayed,
+    Requests,
+    Skipped,
+)
+from meshid.decisions import Decision
+from meshid.policy import REQUEST_FOLLOWS, Policy
+from meshid.support.quoting import quote
+
+
+def replay(lines: Iterable[bytes], policy: Policy) -> Replayed:
+    """Decide again what an audit log tells, by *policy*.
+
+    Args:
+        lines: The lines of the log, such as `lines_of` gives; how many there are does not matter.
+        policy: The policy. Only decisions of its environment are replayed.
+    """
+    count, tally = 0, _Tally()
+    for line in lines:
+        count += 1
+        try:
+            event = recorded(line, policy.environment.name)
+            tally.add(event, _decide(event, policy))
+        except SkipError as skip:
+            tally.skip(count, skip)
+    return tally.result(count)
+
+
+def _decide(event: Recorded, policy: Policy) -> Decision:
+    peer, target = event.spiffe_id, event.target
+    if event.request is not None:
+        return policy.decide(peer, target, event.request)
+    alone = policy.decide(peer, target)
+    before_requests = policy.decide(peer, target, REQUEST_FOLLOWS)
+    if alone.allowed == before_requests.allowed:
+        return alone
+    if event.decision.policy_hash == policy.hash:
+        # The same policy has decided, and knew.
+        return alone if alone.allowed == event.decision.allowed else before_requests
+    raise SkipError(Cause.REQUESTS_UNKNOWN, f"{event.decision.name} at {quote(target)}")
+
+
+class _Tally:
+    """Counts, in bounded memory."""
+
+    def __init__(self) -> None:
+        self.replayed = 0
+        self.unlisted = 0
+        self.groups: dict[_Kind, _Group] = {}
+        self.skipped: Counter[Cause] = Counter()
+        self.examples: dict[Cause, list[Example]] = {}
+
+    def add(self, event: Recorded, now: Decision) -> None:
+        self.replayed += 1
+        if event.decision.allowed == now.allowed:
+            return
+        kind = _kind(event.decision, now)
+        if kind not in self.groups:
+            if len(self.groups) >= MAX_FLIPS:
+                self.unlisted += 1
+                return
+            self.groups[kind] = _Group(event, now)
+        self.groups[kind].add(event)
+
+    def skip(self, line: int, skip: SkipError) -> None:
+        self.skipped[skip.cause] += 1
+        examples = self.examples.setdefault(skip.cause, [])
+        if len(examples) < MAX_EXAMPLES:
+            examples.append(Example(line, skip.what))
+
+    def result(self, lines: int) -> Replayed:
+        flips = sorted((group.flip() for group in self.groups.values()), key=lambda flip: -flip.count)
+        return Replayed(
+            lines=lines,
+            replayed=self.replayed,
+            flipped=sum(flip.count for flip in flips) + self.unlisted,
+            flips=tuple(flips),
+            unlisted=self.unlisted,
+            skipped=tuple(
+                Skipped(cause, count, tuple(self.examples[cause]))
+                for cause, count in self.skipped.most_common()
+            ),
+        )
+
+
+_Kind: TypeAlias = tuple[str | None, ...]
+
+
+def _kind(was: Decision, now: Decision) -> _Kind:
+    return was.name, was.target, was.reason, was.rule, now.reason, now.rule
+
+
+class _Group:
+    """One flip, as it is counted."""
+
+    def __init__(self, event: Recorded, now: Decision) -> None:
+        self.was = event.decision
+        self.now = now
+        self.count = 0
+        self.first = self.last = event.time
+        self.requests: Counter[str | None] = Counter()
+
+    def add(self, event: Recorded) -> None:
+        self.count += 1
+        self.first, self.last = min(self.first, event.time), max(self.last, event.time)
+        request = event.decision.request
+        if request in self.requests or len(self.requests) < MAX_REQUESTS:
+            self.requests[request] += 1
+
+    def flip(self) -> Flip:
+        return Flip(
+            was=self.was,
+            now=self.now,
+            count=self.count,
+            first=self.first,
+            last=self.last,
+            requests=tuple(Requests(request, count) for request, count in self.requests.most_common()),
+        )

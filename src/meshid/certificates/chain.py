@@ -1,0 +1,90 @@
+"""Bytes to chain: what a stranger sent, bounded before it costs anything.
+
+A chain is read and not believed. The limits are those that keep the cost of one hostile
+chain below that of a few honest ones; each has room for what real meshes send.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import attrs
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from meshid.certificates.reading import extension, public_key_of, read_certificate, rsa_is_too_heavy
+from meshid.errors import rejected
+from meshid.reasons import Reason
+
+MAX_LEAF_BYTES = 16 * 1024
+"""Real leaves have 0.5 to 2 kB."""
+
+MAX_INTERMEDIATES = 6
+"""Real chains have one to three; more only feeds the search for a path."""
+
+MAX_CHAIN_BYTES = 64 * 1024
+"""Above it the backend can be kept busy for 0.1 s by one hostile chain."""
+
+MAX_NAME_CONSTRAINTS = 64
+"""Subtrees in one intermediate; thousands keep the interpreter's lock for 0.1 s."""
+
+
+@attrs.frozen
+class Chain:
+    """Certificates that a peer presented; nothing about them is verified.
+
+    Attributes:
+        leaf: The peer's own certificate.
+        intermediates: Those of the others that can be of use.
+    """
+
+    leaf: x509.Certificate
+    intermediates: tuple[x509.Certificate, ...]
+
+
+def read_chain(ders: Sequence[bytes]) -> Chain:
+    """Read DER certificates, leaf first, within the limits above.
+
+    Raises:
+        PeerRejected: If there is no leaf, if a limit is exceeded, or a certificate is broken.
+    """
+    if not ders:
+        raise rejected(Reason.NO_CERTIFICATE, "the peer presented no certificate")
+    if len(ders) > 1 + MAX_INTERMEDIATES:
+        msg = f"the chain has {len(ders)} certificates; at most {1 + MAX_INTERMEDIATES} are read"
+        raise rejected(Reason.CHAIN_TOO_LARGE, msg)
+    size = sum(map(len, ders))
+    if len(ders[0]) > MAX_LEAF_BYTES or size > MAX_CHAIN_BYTES:
+        msg = (
+            f"the leaf has {len(ders[0])} bytes and the chain {size};"
+            f" at most {MAX_LEAF_BYTES} and {MAX_CHAIN_BYTES} are read"
+        )
+        raise rejected(Reason.CHAIN_TOO_LARGE, msg)
+    leaf, *others = map(_read, range(len(ders)), ders)
+    # A self-issued certificate is a root: either it is an anchor here, or it helps nobody.
+    useful = dict.fromkeys(other for other in others if other.subject != other.issuer and other != leaf)
+    for intermediate in useful:
+        _check_weight(intermediate)
+    return Chain(leaf, tuple(useful))
+
+
+def _read(number: int, der: bytes) -> x509.Certificate:
+    try:
+        return read_certificate(der)
+    except ValueError as error:
+        where = f"intermediate {number}" if number else "the leaf"
+        raise rejected(Reason.MALFORMED, f"{where} is {error}") from error
+
+
+def _check_weight(intermediate: x509.Certificate) -> None:
+    key = public_key_of(intermediate)
+    if isinstance(key, rsa.RSAPublicKey) and rsa_is_too_heavy(key):
+        msg = f"an intermediate has an RSA key of {key.key_size} bits, or with a huge exponent"
+        raise rejected(Reason.CHAIN_TOO_LARGE, msg)
+    constraints = extension(intermediate, x509.NameConstraints)
+    if constraints is None:
+        return
+    subtrees = len(constraints.permitted_subtrees or ()) + len(constraints.excluded_subtrees or ())
+    if subtrees > MAX_NAME_CONSTRAINTS:
+        msg = f"an intermediate has {subtrees} name constraints, and at most {MAX_NAME_CONSTRAINTS} are read"
+        raise rejected(Reason.CHAIN_TOO_LARGE, msg)

@@ -1,0 +1,60 @@
+"""`meshid policy import istio`: a policy file from the ones of Istio."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tomllib
+from argparse import ArgumentParser, Namespace
+
+from meshid.cli.files import read_some
+from meshid.cli.messages import CannotJudge
+from meshid.cli.policy.options import add_output
+from meshid.cli.policy.output import YES, put
+from meshid.cli.terminal import clean
+from meshid.errors import InvalidInput
+from meshid.istio import Imported, import_istio
+
+ABOUT = "make a policy file of Istio's AuthorizationPolicy, faithfully or not at all"
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the arguments."""
+    add = parser.add_argument
+    add("files", metavar="FILE", nargs="+", help="YAML, as kubectl gives it; - is standard input")
+    add("--environment", metavar="NAME", required=True, help="the environment that the policy is for")
+    add(
+        "--trust-domain",
+        metavar="NAME",
+        action="append",
+        required=True,
+        dest="trust_domains",
+        help="the mesh's trust domain; may be repeated, for its aliases",
+    )
+    add_output(parser)
+    add("--json", action="store_true", help="make the policy file JSON, and not TOML")
+
+
+def run(arguments: Namespace) -> int:
+    """Import, write the policy file, and say on standard error what a person should know of it.
+
+    Raises:
+        CannotJudge: If a file cannot be read, or says what no policy file can say.
+    """
+    imported = _imported(arguments)
+    put(_text(imported, as_json=arguments.json), arguments.output, inputs=arguments.files)
+    for note in imported.notes:
+        print(clean(f"meshid: note: {note}"), file=sys.stderr)
+    return YES
+
+
+def _imported(arguments: Namespace) -> Imported:
+    sources = [(path, read_some(path)) for path in arguments.files]
+    try:
+        return import_istio(sources, environment=arguments.environment, trust_domains=arguments.trust_domains)
+    except InvalidInput as error:
+        raise CannotJudge(*str(error).splitlines()) from error
+
+
+def _text(imported: Imported, *, as_json: bool) -> str:
+    return f"{json.dumps(tomllib.loads(imported.toml), indent=2)}\n" if as_json else imported.toml

@@ -1,0 +1,1 @@
+"""Whether a mesh can serve, what it has loaded, and the state file that tells."""

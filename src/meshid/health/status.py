@@ -1,0 +1,95 @@
+"""What a mesh has loaded, how old it is and until when it holds: for a person, a file or a probe."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+import attrs
+
+from meshid.admission.admission import Admission
+from meshid.admission.snapshot import Snapshot
+from meshid.health.health import Health
+
+
+@attrs.frozen(kw_only=True)
+class SourceStatus:
+    """How one source does.
+
+    Attributes:
+        name: What it is and where.
+        read_at: When it was last read without a fault, POSIX seconds; None if never.
+        fault: What is wrong with it now; None if nothing is.
+        reads: How many times it was read.
+        failures: How many of them failed.
+    """
+
+    name: str
+    read_at: float | None = None
+    fault: str | None = None
+    reads: int = 0
+    failures: int = 0
+
+    def after(self, outcome: object, now: float) -> SourceStatus:
+        """Return how it does after another read: a text says what was wrong."""
+        if isinstance(outcome, str):
+            return attrs.evolve(self, fault=outcome, reads=self.reads + 1, failures=self.failures + 1)
+        return attrs.evolve(self, fault=None, reads=self.reads + 1, read_at=now)
+
+
+def status_of(
+    door: Admission, health: Health, sources: Iterable[SourceStatus], now: float
+) -> dict[str, object]:
+    """Return everything as plain values; nothing in it is a secret.
+
+    Args:
+        door: The mesh.
+        health: How it does.
+        sources: How its sources do.
+        now: The POSIX time in seconds.
+    """
+    snapshot = door.snapshot
+    return {
+        "version": 1,
+        "time": _text(now),
+        "pid": os.getpid(),
+        "service": door.service,
+        "spiffe_id": None if snapshot.name is None else str(snapshot.name),
+        **health.as_dict(),
+        **_parts(snapshot),
+        "open_connections": len(door.live),
+        "sources": [_source(each) for each in sources],
+    }
+
+
+def _parts(snapshot: Snapshot) -> dict[str, object]:
+    own, policy, revocations = snapshot.credentials, snapshot.policy, snapshot.revocations
+    return {
+        "certificate": own
+        and {
+            "not_before": own.leaf.not_valid_before_utc.isoformat(),
+            "not_after": own.leaf.not_valid_after_utc.isoformat(),
+            "serial_number": f"{own.leaf.serial_number:X}",
+        },
+        "bundles": {
+            str(bundle.trust_domain): {
+                "authorities": len(bundle.authorities),
+                "not_after": max(
+                    (each.not_valid_after_utc.isoformat() for each in bundle.authorities), default=None
+                ),
+            }
+            for bundle in snapshot.bundles.values()
+        },
+        "policy": policy and {"environment": policy.environment.name, "hash": policy.hash},
+        "revocations": {"lists": len(revocations.crls), "denials": len(revocations.deny)},
+    }
+
+
+def _source(each: SourceStatus) -> dict[str, object]:
+    read_at = None if each.read_at is None else _text(each.read_at)
+    return {"name": each.name, "read": read_at, "fault": each.fault}
+
+
+def _text(instant: float) -> str:
+    return datetime.fromtimestamp(instant, UTC).isoformat(timespec="seconds")

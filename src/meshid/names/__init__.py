@@ -1,0 +1,1 @@
+"""SPIFFE IDs, trust domains, and the patterns that match them."""

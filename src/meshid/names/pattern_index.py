@@ -1,0 +1,184 @@
+"""Many patterns at once: which of them match a value, and which of them meet a pattern.
+
+What it costs depends on the value and on the patterns that are found, not on how many there
+are. A pattern without a wildcard is an entry of a dictionary. The others are a tree of their
+segments, in which a value goes down every branch that it fits, all of them together, one
+segment after the other: nothing is ever gone back over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Generic, TypeVar
+
+from meshid.names.pattern import Glob, Pattern, glob_matches, glob_of, globs_intersect
+
+_V = TypeVar("_V")
+_DEEP = "**"
+
+
+class _Node(Generic[_V]):
+    """The patterns that go on alike from here. A deep node is reached by a `**`, and stays."""
+
+    __slots__ = ("deep", "globs", "is_deep", "literals", "values")
+
+    def __init__(self, *, is_deep: bool = False) -> None:
+        self.literals: dict[str, _Node[_V]] = {}
+        self.globs: _Globs[_V] | None = None
+        self.deep: _Node[_V] | None = None
+        self.is_deep = is_deep
+        self.values: list[_V] = []
+
+    def below(self, segment: str) -> _Node[_V]:
+        """Return the node that a segment of a pattern leads to, made if it is not there."""
+        if segment == _DEEP:
+            self.deep = self.deep or _Node(is_deep=True)
+            return self.deep
+        if "*" not in segment:
+            return self.literals.setdefault(segment, _Node())
+        self.globs = self.globs or _Globs()
+        return self.globs.below(glob_of(segment))
+
+    def go_down(self, segment: str, reached: dict[_Node[_V], None]) -> None:
+        """Add the nodes that a segment of a value leads to."""
+        if self.is_deep:
+            _reach(self, reached)
+        if segment in self.literals:
+            _reach(self.literals[segment], reached)
+        if self.globs is not None:
+            for node in self.globs.fitting(segment):
+                _reach(node, reached)
+
+    def intersecting(self, segment: str) -> Iterator[_Node[_V]]:
+        """Go down by a segment of another pattern."""
+        if "*" not in segment:
+            reached: dict[_Node[_V], None] = {}
+            self.go_down(segment, reached)
+            yield from reached
+            return
+        glob = glob_of(segment)
+        if self.is_deep:
+            yield self
+        yield from (node for text, node in self.literals.items() if glob_matches(glob, text))
+        if self.globs is not None:
+            yield from (node for other, node in self.globs if globs_intersect(glob, other))
+
+    def children(self) -> Iterator[_Node[_V]]:
+        """Go down by any segment; a deep node leads to itself besides."""
+        yield from self.literals.values()
+        if self.globs is not None:
+            yield from (node for _, node in self.globs)
+
+
+class _Globs(Generic[_V]):
+    """Segments with a `*`, by what they begin and end with: a value is cut to each length of these."""
+
+    __slots__ = ("_by_ends", "_lengths")
+
+    def __init__(self) -> None:
+        self._by_ends: dict[tuple[str, str], dict[Glob, _Node[_V]]] = {}
+        self._lengths: set[tuple[int, int]] = set()
+
+    def below(self, glob: Glob) -> _Node[_V]:
+        self._lengths.add((len(glob[0]), len(glob[-1])))
+        return self._by_ends.setdefault((glob[0], glob[-1]), {}).setdefault(glob, _Node())
+
+    def fitting(self, text: str) -> Iterator[_Node[_V]]:
+        for begin, end in self._lengths:
+            same_ends = self._by_ends.get((text[:begin], text[len(text) - end :]))
+            if same_ends is not None and begin + end <= len(text):
+                yield from (node for glob, node in same_ends.items() if glob_matches(glob, text))
+
+    def __iter__(self) -> Iterator[tuple[Glob, _Node[_V]]]:
+        for same_ends in self._by_ends.values():
+            yield from same_ends.items()
+
+
+class PatternIndex(Generic[_V]):
+    """Values, each kept with a pattern."""
+
+    __slots__ = ("_literal_tree", "_literals", "_tree")
+
+    def __init__(self) -> None:
+        """Begin empty."""
+        self._literals: dict[str, _V] = {}
+        self._literal_tree: _Node[_V] | None = None
+        self._tree: _Node[_V] | None = None
+
+    def setdefault(self, pattern: Pattern, make: Callable[[], _V]) -> _V:
+        """Return the value of *pattern*, which *make* makes if there is none yet."""
+        if pattern.is_literal:
+            key = "/".join(pattern.segments)
+            if key not in self._literals:
+                self._literals[key] = make()
+                self._literal_tree = None
+            return self._literals[key]
+        self._tree = self._tree or _Node()
+        node = _leaf(self._tree, pattern.segments)
+        if not node.values:
+            node.values.append(make())
+        return node.values[0]
+
+    def matching(self, value: str) -> list[_V]:
+        """Return what is kept with the patterns that match *value*."""
+        text = value.removeprefix("/")
+        found = [self._literals[text]] if value and text in self._literals else []
+        if self._tree is None:
+            return found
+        nodes: dict[_Node[_V], None] = {}
+        _reach(self._tree, nodes)
+        for segment in text.split("/") if value else ():
+            below: dict[_Node[_V], None] = {}
+            for node in nodes:
+                node.go_down(segment, below)
+            nodes = below
+        for node in nodes:
+            found += node.values
+        return found
+
+    def intersecting(self, pattern: Pattern) -> Iterator[_V]:
+        """Yield what is kept with the patterns that some value matches as well as *pattern*."""
+        trees = [self._literals_as_tree()] + ([self._tree] if self._tree else [])
+        waiting = [(tree, 0) for tree in trees]
+        seen = set(waiting)
+        while waiting:
+            node, at = waiting.pop()
+            if at == len(pattern.segments):
+                yield from node.values
+            for step in _steps(node, pattern.segments, at):
+                if step not in seen:
+                    seen.add(step)
+                    waiting.append(step)
+
+    def _literals_as_tree(self) -> _Node[_V]:
+        # Only an analysis asks for it; it would cost each policy as much again.
+        if self._literal_tree is None:
+            self._literal_tree = _Node()
+            for text, value in self._literals.items():
+                _leaf(self._literal_tree, tuple(text.split("/"))).values.append(value)
+        return self._literal_tree
+
+
+def _leaf(node: _Node[_V], segments: tuple[str, ...]) -> _Node[_V]:
+    for segment in segments:
+        node = node.below(segment)
+    return node
+
+
+def _reach(node: _Node[_V] | None, reached: dict[_Node[_V], None]) -> None:
+    """Add a node and what is reached from it without a segment."""
+    while node is not None and node not in reached:
+        reached[node] = None
+        node = node.deep
+
+
+def _steps(node: _Node[_V], segments: tuple[str, ...], at: int) -> Iterator[tuple[_Node[_V], int]]:
+    if node.deep is not None:
+        yield node.deep, at
+    if at == len(segments):
+        return
+    if segments[at] != _DEEP:
+        yield from ((below, at + 1) for below in node.intersecting(segments[at]))
+        return
+    yield node, at + 1
+    yield from ((below, at) for below in node.children())

@@ -1,0 +1,211 @@
+"""The shortest word that some patterns match and others do not.
+
+The rules of this room:
+
+- A word is what can really come: "/" and segments, none of them empty, "." or "..". Only
+  the path of a request may end in "/".
+- The answer is exact. Each pattern is an automaton over characters; they run side by side,
+  breadth first, and what was reached once is not gone into again. All characters that no
+  automaton waits for just then do the same, so that one of them stands for all.
+- There is an end to it: beyond `MAX_STATES`, there is no answer but `PolicyTooComplex`.
+"""
+
+from __future__ import annotations
+
+import string
+from collections import deque
+from enum import Enum
+from functools import lru_cache
+
+import attrs
+
+from meshid.errors import PolicyTooComplex
+from meshid.names.pattern import Pattern
+
+MAX_STATES = 100_000
+"""States that one search goes through; most need fewer than a hundred."""
+
+_LETTERS = string.ascii_lowercase + string.digits + string.ascii_uppercase + "-_"
+
+
+class Words(Enum):
+    """Which words there are, and of which letters: those of a finite alphabet, or any."""
+
+    PEER_PATHS = "paths of SPIFFE IDs"
+    TARGETS = "targets"
+    REQUEST_PATHS = "paths of requests"
+
+    def unused(self, used: set[str]) -> str | None:
+        """Return a letter that is not used; "." only for want of another, for it is not free everywhere."""
+        more = "." if self is Words.PEER_PATHS else map(chr, range(0x3B1, 0x10000))
+        return next(
+            (letter for letters in (_LETTERS, more) for letter in letters if letter not in used), None
+        )
+
+
+@lru_cache(maxsize=65536)
+def shortest(words: Words, inside: tuple[Pattern, ...], outside: tuple[Pattern, ...] = ()) -> str | None:
+    """Return the shortest word that all of *inside* match and none of *outside* does; None if there is none.
+
+    Raises:
+        PolicyTooComplex: If it takes more than `MAX_STATES` states to tell.
+    """
+    if any(each.contains(one) for each in outside for one in inside):
+        return None
+    literal = next((each for each in inside if each.is_literal), None)
+    if literal is not None:
+        word = "/" + "/".join(literal.segments)
+        fits = _is_word(words, word) and all(each.matches(word) for each in inside)
+        return word if fits and not any(each.matches(word) for each in outside) else None
+    return _search(words, [_Automaton(each) for each in inside], [_Automaton(each) for each in outside])
+
+
+def _search(words: Words, inside: list[_Automaton], outside: list[_Automaton]) -> str | None:
+    every = (*inside, *outside)
+    start = (_Shape.START, tuple(automaton.start for automaton in every))
+    before: dict[tuple[_Shape, tuple[int, ...]], tuple[tuple[_Shape, tuple[int, ...]], str] | None]
+    before = {start: None}
+    waiting = deque([start])
+    while waiting:
+        state = waiting.popleft()
+        shape, places = state
+        accepted = [automaton.accepts(place) for automaton, place in zip(every, places, strict=True)]
+        is_in = all(accepted[: len(inside)]) and not any(accepted[len(inside) :])
+        if is_in and _may_end(words, shape):
+            return _read_back(before, state)
+        for letter in _letters(words, every, places):
+            after = _after(shape, letter)
+            if after is None:
+                continue
+            moved = tuple(automaton.step(at, letter) for automaton, at in zip(every, places, strict=True))
+            reached = (after, moved)
+            if all(moved[: len(inside)]) and reached not in before:
+                before[reached] = (state, letter)
+                waiting.append(reached)
+        if len(before) > MAX_STATES:
+            msg = (
+                f"its patterns are too entangled: after {MAX_STATES} states there is no answer; simplify them"
+            )
+            raise PolicyTooComplex(msg)
+    return None
+
+
+def _read_back(
+    before: dict[tuple[_Shape, tuple[int, ...]], tuple[tuple[_Shape, tuple[int, ...]], str] | None],
+    state: tuple[_Shape, tuple[int, ...]],
+) -> str:
+    letters = []
+    while (step := before[state]) is not None:
+        state, letter = step
+        letters.append(letter)
+    return "".join(reversed(letters))
+
+
+def _letters(words: Words, automata: tuple[_Automaton, ...], places: tuple[int, ...]) -> list[str]:
+    awaited = {"/"}
+    for automaton, place in zip(automata, places, strict=True):
+        awaited |= automaton.awaited(place)
+    unused = words.unused(awaited)
+    return sorted(awaited) + ([unused] if unused else [])
+
+
+# -- What is a word ------------------------------------------------------------
+
+
+class _Shape(Enum):
+    START = 0
+    SLASH = 1
+    DOT = 2
+    DOTS = 3
+    SEGMENT = 4
+
+
+_SHAPES: dict[tuple[_Shape | None, str], _Shape] = {
+    (_Shape.START, "/"): _Shape.SLASH,
+    (_Shape.SLASH, "."): _Shape.DOT,
+    (_Shape.DOT, "."): _Shape.DOTS,
+    (_Shape.SEGMENT, "/"): _Shape.SLASH,
+}
+
+
+def _after(shape: _Shape | None, letter: str) -> _Shape | None:
+    if (shape, letter) in _SHAPES:
+        return _SHAPES[shape, letter]
+    return None if letter == "/" or shape in {_Shape.START, None} else _Shape.SEGMENT
+
+
+def _may_end(words: Words, shape: _Shape) -> bool:
+    return shape is _Shape.SEGMENT or (shape is _Shape.SLASH and words is Words.REQUEST_PATHS)
+
+
+def _is_word(words: Words, text: str) -> bool:
+    shape: _Shape | None = _Shape.START
+    for letter in text:
+        shape = _after(shape, letter)
+    return shape is not None and _may_end(words, shape)
+
+
+# -- A pattern as an automaton -------------------------------------------------
+
+
+@attrs.frozen
+class _Token:
+    """What may come at one place: a letter, or any number of letters."""
+
+    letter: str = ""
+    is_deep: bool = False
+
+
+class _Automaton:
+    """The places that a pattern can be at, as the bits of an integer; the last one is its end.
+
+    A `**` is two places: before its first "/", where it may be left out, and inside.
+    """
+
+    def __init__(self, pattern: Pattern) -> None:
+        self._tokens: list[_Token | None] = []
+        for segment in pattern.segments:
+            if segment == "**":
+                self._tokens += [None, _Token(is_deep=True)]
+            else:
+                self._tokens += [_Token("/"), *(_Token("" if each == "*" else each) for each in segment)]
+        self._steps: dict[tuple[int, str], int] = {}
+        self.start = self._with_skips(0)
+
+    def accepts(self, places: int) -> bool:
+        return bool(places >> len(self._tokens) & 1)
+
+    def awaited(self, places: int) -> set[str]:
+        tokens = [self._tokens[at] for at in self._each(places)]
+        return {token.letter for token in tokens if token is not None and token.letter}
+
+    def step(self, places: int, letter: str) -> int:
+        key = (places, letter)
+        if key not in self._steps:
+            moved = 0
+            for at in self._each(places):
+                moved |= self._from(at, letter)
+            self._steps[key] = moved
+        return self._steps[key]
+
+    def _from(self, at: int, letter: str) -> int:
+        token = self._tokens[at]
+        if token is None:
+            return self._with_skips(at + 1) if letter == "/" else 0
+        if token.letter:
+            return self._with_skips(at + 1) if letter == token.letter else 0
+        return self._with_skips(at) if token.is_deep or letter != "/" else 0
+
+    def _with_skips(self, at: int) -> int:
+        """Add the places that are reached without a letter: past a `*`, past a `**`."""
+        places = 1 << at
+        while at < len(self._tokens):
+            token = self._tokens[at]
+            if token is not None and token.letter:
+                break
+            at += 2 if token is None else 1
+            places |= 1 << at
+        return places
+
+    def _each(self, places: int) -> list[int]:
+        return [at for at in range(len(self._tokens)) if places >> at & 1]

@@ -1,0 +1,1 @@
+"""The policy file: its form, its strings, its schema, and how it is loaded."""

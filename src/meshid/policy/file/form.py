@@ -1,0 +1,270 @@
+"""The form of a policy file, as data.
+
+The loader reads by it and the JSON Schema is made from it, so that what an editor
+flags and what is refused are one. What a text means (whether its trust domain is known,
+say) is not its form, and only the loader knows.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Generic, TypeAlias, TypeVar
+
+import attrs
+
+from meshid.names.pattern import MAX_PATTERN_LENGTH
+from meshid.names.peer_pattern import PEER
+from meshid.names.spiffe_id import MAX_TRUST_DOMAIN_BYTES
+from meshid.policy.rules import Effect
+
+# JSON can escape halves of characters; no file and no terminal can take them.
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+@attrs.frozen
+class Number:
+    """This number and no other."""
+
+    value: int
+
+
+@attrs.frozen
+class Flag:
+    """True or false; false if the key is left out."""
+
+
+@attrs.frozen(kw_only=True)
+class Text:
+    """A string.
+
+    Attributes:
+        wanted: What would be right, in words.
+        longest: Its most characters.
+        form: What the whole of it matches; None if anything will do. It must mean the
+            same in ECMA-262, which JSON Schema quotes.
+        examples: What an editor offers.
+    """
+
+    wanted: str
+    longest: int
+    form: re.Pattern[str] | None = None
+    examples: tuple[str, ...]
+
+    def accepts(self, text: str) -> bool:
+        """Tell whether *text* has this form."""
+        if len(text) > self.longest or _SURROGATE.search(text):
+            return False
+        return self.form is None or bool(self.form.fullmatch(text))
+
+
+@attrs.frozen
+class Texts:
+    """A list of strings, not empty."""
+
+    each: Text
+
+
+@attrs.frozen
+class NamedTables:
+    """Tables by their names, at least one."""
+
+    each: Table
+
+
+@attrs.frozen
+class ListedTables:
+    """A list of tables."""
+
+    each: Table
+
+
+Shape: TypeAlias = Number | Flag | Text | Texts | NamedTables | ListedTables
+_Holds_co = TypeVar("_Holds_co", bound=Shape, covariant=True)
+
+
+@attrs.frozen(kw_only=True)
+class Key(Generic[_Holds_co]):
+    """One key of a table.
+
+    Attributes:
+        name: The key.
+        holds: What its value is.
+        meaning: What it is for, for whoever writes a file.
+        missing: What to write where it must not be left out; None where it may be.
+    """
+
+    name: str
+    holds: _Holds_co
+    meaning: str
+    missing: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Table:
+    """A table; it has no other keys.
+
+    Attributes:
+        name: What it is called in the schema.
+        meaning: What it is.
+        home: Where in a file its keys stand.
+        keys: Its keys.
+        names: Their names.
+        needed: The names of those that must not be left out.
+    """
+
+    name: str
+    meaning: str
+    home: str
+    keys: tuple[Key[Shape], ...]
+    names: tuple[str, ...] = attrs.field(init=False)
+
+    needed: tuple[str, ...] = attrs.field(init=False)
+
+    @names.default
+    def _their_names(self) -> tuple[str, ...]:
+        return tuple(key.name for key in self.keys)
+
+    @needed.default
+    def _those_needed(self) -> tuple[str, ...]:
+        return tuple(key.name for key in self.keys if key.missing)
+
+
+# -- What the strings are -----------------------------------------------------
+
+CONDITION_FORM = re.compile(r"(?:\*|[A-Z0-9_.-]{1,32}) /[^%?#;\\]*")
+"""No method in use has other characters (RFC 9110 section 16.1.1), and no path that is judged has those."""
+
+_TRUST_DOMAIN = Text(
+    wanted="a trust domain",
+    longest=len("spiffe://") + MAX_TRUST_DOMAIN_BYTES,
+    form=re.compile(r"(?:spiffe://)?[a-z0-9._-]+"),
+    examples=("prod.example.org",),
+)
+_PEER = Text(
+    wanted="a pattern of peers",
+    longest=len("spiffe://") + MAX_TRUST_DOMAIN_BYTES + MAX_PATTERN_LENGTH,
+    form=re.compile(rf"\*\*|{PEER.pattern}"),
+    examples=("/ns/checkout/sa/api", "/ns/checkout/**", "spiffe://partner.example/ns/accounting/**"),
+)
+_TARGET = Text(
+    wanted="a pattern of targets",
+    longest=MAX_PATTERN_LENGTH,
+    form=re.compile(r"[^\s/]+(?:/[^\s/]+)*"),
+    examples=("payments", "payments-*", "**"),
+)
+_CONDITION = Text(
+    wanted="'METHOD /path'",
+    longest=len("METHOD ") + 32 + MAX_PATTERN_LENGTH,
+    form=CONDITION_FORM,
+    examples=("GET /v1/charges/*", "POST /v1/charges", "* /health"),
+)
+
+# -- The tables ---------------------------------------------------------------
+
+TRUST_DOMAINS = Key(
+    name="trust_domains",
+    holds=Texts(_TRUST_DOMAIN),
+    meaning="The environment's own trust domains. The first is the one; the others are its aliases while "
+    "it migrates. A trust domain belongs to one environment only.",
+    missing='a list of strings, such as ["prod.example.org"]',
+)
+FEDERATES_WITH = Key(
+    name="federates_with",
+    holds=Texts(_TRUST_DOMAIN),
+    meaning="Trust domains of others, whose peers rules may name.",
+)
+ENVIRONMENT = Table(
+    name="environment",
+    meaning="One environment. A policy is loaded for one of them.",
+    home="under [environments.NAME]",
+    keys=(TRUST_DOMAINS, FEDERATES_WITH),
+)
+
+ID = Key(
+    name="id",
+    holds=Text(
+        wanted="1 to 64 of a-z, 0-9, '.', '_' and '-', the first a letter or a digit",
+        longest=64,
+        form=re.compile(r"[a-z0-9][a-z0-9._-]*"),
+        examples=("checkout-charges-cards",),
+    ),
+    meaning="The name of the rule, unique in the file; decisions and audit events carry it.",
+    missing='a name for the rule, such as "checkout-charges-cards"',
+)
+WHY = Key(
+    name="why",
+    holds=Text(
+        wanted="a string of at most 1024 Unicode characters",
+        longest=1024,
+        examples=("Checkout charges cards. Owner: team-payments.",),
+    ),
+    meaning="What the rule is for; shown to people, decides nothing.",
+)
+FROM = Key(
+    name="from",
+    holds=Texts(_PEER),
+    meaning="Patterns of the peers that the rule is about: /path in the environment's own trust domains, or "
+    "spiffe://trust-domain/path. '*' in a segment is any run of characters except '/'; '**' as a whole "
+    "segment is any number of segments.",
+    missing='a list of strings, such as ["/ns/checkout/**"]',
+)
+TO = Key(
+    name="to",
+    holds=Texts(_TARGET),
+    meaning="Patterns of what they want to reach: a service, a port by its name, an endpoint. '**' is "
+    "everything.",
+    missing='a list of strings, such as ["payments"]',
+)
+HTTP = Key(
+    name="http",
+    holds=Texts(_CONDITION),
+    meaning="The requests that the rule is about, each 'METHOD /path' with '*' for any method and wildcards "
+    "in the path as it is after decoding; every request, if the key is left out.",
+)
+OBSERVE = Key(
+    name="observe",
+    holds=Flag(),
+    meaning="true: the rule decides nothing, and each decision records what it would have decided.",
+)
+RULE = Table(
+    name="rule",
+    meaning="One rule. Deny beats allow, no matching allow is a refusal, order means nothing.",
+    home="under [[allow]] or [[deny]]",
+    keys=(ID, WHY, FROM, TO, HTTP, OBSERVE),
+)
+
+VERSION = Key(
+    name="version",
+    holds=Number(1),
+    meaning="The version of this form; there is only 1.",
+    missing="version = 1",
+)
+ENVIRONMENTS = Key(
+    name="environments",
+    holds=NamedTables(ENVIRONMENT),
+    meaning="The environments, by their names: [environments.prod].",
+    missing="tables [environments.NAME], each with trust_domains",
+)
+RULES = {
+    Effect.ALLOW: Key(
+        name=Effect.ALLOW.value, holds=ListedTables(RULE), meaning="Rules that let peers in: [[allow]]."
+    ),
+    Effect.DENY: Key(
+        name=Effect.DENY.value,
+        holds=ListedTables(RULE),
+        meaning="Rules that keep peers out, whatever allows them: [[deny]].",
+    ),
+}
+OBSERVE_ALL = Key(
+    name="observe",
+    holds=Flag(),
+    meaning="true: the whole policy only observes. Every verified peer is let in, and what would have been "
+    "decided is recorded.",
+)
+FILE = Table(
+    name="policy",
+    meaning="Who may reach what, in every environment.",
+    home="at the top level (in TOML: before the first [table])",
+    keys=(VERSION, ENVIRONMENTS, *RULES.values(), OBSERVE_ALL),
+)
+TABLES = (FILE, ENVIRONMENT, RULE)

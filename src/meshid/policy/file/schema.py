@@ -1,0 +1,79 @@
+"""The JSON Schema of a policy file, for editors and for those who generate policies.
+
+Draft 07, because that is what the TOML plugins of the editors read (taplo, and so Even
+Better TOML). The file beside this module is the same, for who wants to copy it.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from meshid.policy.file.form import (
+    FILE,
+    Flag,
+    Key,
+    ListedTables,
+    NamedTables,
+    Number,
+    Shape,
+    Table,
+    Text,
+    Texts,
+)
+
+Schema: TypeAlias = dict[str, object]
+
+
+def schema() -> Schema:
+    """Return the schema of version 1, in JSON Schema draft 07.
+
+    It knows the form of a file: what breaks it is refused by the loader, and what the
+    loader accepts, it accepts. Whether a trust domain is known, an id unique or a
+    pattern sound, only the loader knows.
+    """
+    tables = [key.holds.each for key in FILE.keys if isinstance(key.holds, NamedTables | ListedTables)]
+    return {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "$id": "urn:meshid:policy-1",
+        "title": "meshid policy, version 1",
+        **_table(FILE),
+        "definitions": {table.name: _table(table) for table in tables},
+    }
+
+
+def _table(table: Table) -> Schema:
+    return {
+        "description": table.meaning,
+        "type": "object",
+        "properties": {key.name: _key(key) for key in table.keys},
+        "required": list(table.needed),
+        "additionalProperties": False,
+    }
+
+
+def _key(key: Key[Shape]) -> Schema:
+    return {"description": key.meaning, **_value(key.holds)}
+
+
+def _value(shape: Shape) -> Schema:
+    match shape:
+        case Number(value):
+            return {"type": "integer", "const": value}
+        case Flag():
+            return {"type": "boolean", "default": False}
+        case Text():
+            return _text(shape)
+        case Texts(each):
+            return {"type": "array", "items": _text(each), "minItems": 1}
+        case NamedTables(each):
+            return {"type": "object", "additionalProperties": _reference(each), "minProperties": 1}
+    return {"type": "array", "items": _reference(shape.each)}
+
+
+def _text(text: Text) -> Schema:
+    form: Schema = {"pattern": f"^(?:{text.form.pattern})$"} if text.form else {}
+    return {"type": "string", "maxLength": text.longest, **form, "examples": list(text.examples)}
+
+
+def _reference(table: Table) -> Schema:
+    return {"$ref": f"#/definitions/{table.name}"}

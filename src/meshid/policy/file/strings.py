@@ -1,0 +1,164 @@
+"""What the strings of a rule mean: patterns of peers, patterns of targets, conditions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import islice
+
+import attrs
+
+from meshid.errors import InvalidPattern, InvalidSpiffeId
+from meshid.names.pattern import MAX_PATTERN_LENGTH, Pattern
+from meshid.names.peer_pattern import PeerPattern
+from meshid.names.spiffe_id import TrustDomain
+from meshid.policy.file.form import CONDITION_FORM
+from meshid.policy.rules import Environment, HttpCondition
+from meshid.support.did_you_mean import Suggestions
+from meshid.support.quoting import quote, quote_all
+
+_SHOWN_DOMAINS = 8
+_UNJUDGED = {
+    "%": "write the path decoded",
+    "?": "leave the query out",
+    "#": "leave the fragment out",
+    ";": "leave the parameters out",
+    "\\": "write '/'",
+}
+
+
+def trust_domain(text: str) -> TrustDomain:
+    """Read a trust domain.
+
+    Raises:
+        InvalidSpiffeId: If it is none.
+    """
+    try:
+        return TrustDomain.parse(text)
+    except InvalidSpiffeId as error:
+        name = text[:MAX_PATTERN_LENGTH].strip().lower().rpartition("://")[2].partition("/")[0]
+        msg = f"{error}; {_trust_domain_hint(text, name)}"
+        raise InvalidSpiffeId(msg) from error
+
+
+def _trust_domain_hint(text: str, name: str) -> str:
+    if "*" in text:
+        return "it has no wildcards, name each"
+    try:
+        return f"write {quote(TrustDomain(name).name)}"
+    except InvalidSpiffeId:
+        return "write a name such as 'prod.example.org'"
+
+
+def source(text: str) -> PeerPattern:
+    """Read a pattern of peers.
+
+    Raises:
+        InvalidPattern: If it is none, or could never match.
+    """
+    # Alone, it can only mean every path.
+    return PeerPattern.parse("/**" if text == "**" else text)
+
+
+@attrs.frozen
+class Known:
+    """The trust domains that a rule may name.
+
+    Attributes:
+        environment: The environment that is loaded.
+        owners: The environment that each trust domain of the file belongs to.
+        nearest: Looks for what was meant.
+    """
+
+    environment: Environment
+    owners: Mapping[TrustDomain, str]
+    nearest: Suggestions
+    _names: dict[str, None] = attrs.field(init=False)
+
+    @_names.default
+    def _its_names(self) -> dict[str, None]:
+        domains = (*self.environment.trust_domains, *self.environment.federates_with)
+        return dict.fromkeys(domain.name for domain in domains)
+
+    def source(self, text: str) -> PeerPattern:
+        """Read a pattern of peers.
+
+        Raises:
+            InvalidPattern: If it is none, could never match, or names an unknown trust domain.
+        """
+        pattern = source(text)
+        domain = pattern.trust_domain
+        if domain is not None and domain.name not in self._names:
+            msg = f"environment {quote(self.environment.name)} neither has nor federates with {domain}; "
+            raise InvalidPattern(msg + self._hint(domain, pattern.path))
+        return pattern
+
+    def _hint(self, domain: TrustDomain, path: Pattern) -> str:
+        if owner := self.owners.get(domain):
+            own = f"write {quote(path.text)} for the peers of whichever environment is loaded"
+            return f"it is the own one of environment {quote(owner)}: {own}"
+        if near := self.nearest.to(domain.name, self._names):
+            return f"did you mean {near}?"
+        more = f" and {len(self._names) - _SHOWN_DOMAINS} more" if len(self._names) > _SHOWN_DOMAINS else ""
+        return f"it knows: {', '.join(islice(self._names, _SHOWN_DOMAINS))}{more}"
+
+
+def target(text: str) -> Pattern:
+    """Read a pattern of targets.
+
+    Raises:
+        InvalidPattern: If it is none, or could never match.
+    """
+    if not text or "://" in text:
+        msg = f"{quote(text)} must be the name of a service, a port or an endpoint, such as 'payments'"
+        raise InvalidPattern(msg)
+    if text.startswith("/") or text.endswith("/"):
+        meant = text.strip("/") or "**"
+        msg = f"{quote(text)}: a target neither begins nor ends with '/'; write {quote(meant)}"
+        raise InvalidPattern(msg)
+    if (at := _first_unfit(text)) is not None:
+        stripped = text.strip()
+        instead = "it without" if _first_unfit(stripped) is not None else quote(stripped)
+        msg = f"{quote(text)}, character {at + 1}: no target has {text[at]!a}; write {instead}"
+        raise InvalidPattern(msg)
+    return Pattern.parse(text)
+
+
+def _first_unfit(text: str) -> int | None:
+    return next(
+        (at for at, each in enumerate(text[:MAX_PATTERN_LENGTH]) if each == " " or not each.isprintable()),
+        None,
+    )
+
+
+def condition(text: str) -> HttpCondition:
+    """Read a condition on requests.
+
+    Raises:
+        InvalidPattern: If it is none, or could never match.
+    """
+    if not CONDITION_FORM.fullmatch(text):
+        raise InvalidPattern(_no_condition(text))
+    method, _, path = text.partition(" ")
+    return HttpCondition(method, Pattern.parse(path))
+
+
+def _no_condition(text: str) -> str:
+    shown = quote(text)
+    if unjudged := next((each for each in _UNJUDGED if each in text), None):
+        return f"{shown}: no path that is judged has {unjudged!r}; {_UNJUDGED[unjudged]}"
+    if meant := _meant_conditions(text):
+        return f"{shown} must be one method in upper case, a space and a path: write {quote_all(meant)}"
+    return f"{shown} must be one method, or '*' for any, a space and a path, such as 'GET /v1/**'"
+
+
+def _meant_conditions(text: str) -> list[str]:
+    if len(text) > MAX_PATTERN_LENGTH:
+        return []
+    method, path = (*text.split(maxsplit=1), "", "")[:2]
+    if method.startswith("/"):
+        method, path = "*", text.strip()
+    if not path and not method.isupper():
+        return []
+    path = path if path.startswith("/") else f"/{path or '**'}"
+    meant = [f"{each} {path}" for each in method.upper().replace("|", ",").split(",")]
+    return meant if all(map(CONDITION_FORM.fullmatch, meant)) else []

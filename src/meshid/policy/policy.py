@@ -1,0 +1,267 @@
+"""The policy: asked who may reach what.
+
+The rules of this room:
+
+- Deny beats allow, no matching allow is a refusal, and order means nothing.
+- At the handshake there is no request. An allow rule with http conditions then matches
+  nothing, and a deny rule with them matches whatever its `from` and `to` match; unless
+  the caller promises to ask about each request: then both are left undecided.
+- What a peer is told at a target is worked out once and remembered; a policy never changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from pathlib import Path
+from typing import NamedTuple, Protocol, Self
+
+import attrs
+
+from meshid.decisions import Decision
+from meshid.errors import InvalidRequest
+from meshid.names.pattern import Pattern
+from meshid.names.peer_pattern import PeerPattern
+from meshid.names.spiffe_id import SpiffeId
+from meshid.policy.analysis.diff import PolicyDiff, compare
+from meshid.policy.analysis.finding import Finding, FindingKind
+from meshid.policy.analysis.lint import lint
+from meshid.policy.analysis.prove import Counterexample, Proof, find_access
+from meshid.policy.explain import Explanation, look_at_all, near_miss
+from meshid.policy.file.loading import read_file, read_json, read_toml
+from meshid.policy.matcher import Candidates, Matcher
+from meshid.policy.requests import REQUEST_FOLLOWS, Request, RequestLike, without_query
+from meshid.policy.rules import Effect, Environment, Rule, RuleSet
+from meshid.reasons import Reason
+from meshid.support.quoting import quote
+from meshid.support.sieve import Sieve
+
+REMEMBERED = 8192
+"""Pairs of a peer and a target whose rules are remembered."""
+
+
+class Named(Protocol):
+    """Anything with a verified name; a `Peer`."""
+
+    @property
+    def spiffe_id(self) -> SpiffeId:
+        """The name."""
+
+
+class _Verdict(NamedTuple):
+    """A decision, but for whom and what it is about."""
+
+    reason: Reason
+    rule: Rule | None = None
+    observed: tuple[str, ...] = ()
+    detail: str = ""
+
+
+class _Prospects:
+    """What one peer can be told at one target; what does not hang on a request is worked out once."""
+
+    __slots__ = ("candidates", "request_follows", "without_request")
+
+    def __init__(self, candidates: Candidates) -> None:
+        self.candidates = candidates
+        self.without_request: Decision | None = None
+        self.request_follows: Decision | None = None
+
+
+@attrs.frozen(init=False, repr=False)
+class Policy:
+    """Who may reach what, in one environment. Two policies with the same hash are equal.
+
+    Attributes:
+        environment: The environment that it was loaded for.
+        rules: The rules, sorted by id.
+        observe: Whether the whole policy only observes.
+        hash: SHA-256, in hex, over the canonical form that `RuleSet.hash` describes.
+    """
+
+    environment: Environment = attrs.field(eq=False)
+    rules: tuple[Rule, ...] = attrs.field(eq=False)
+    observe: bool = attrs.field(eq=False)
+    hash: str
+    _matcher: Matcher = attrs.field(eq=False)
+    _prospects: Sieve[tuple[SpiffeId, str], _Prospects] = attrs.field(
+        init=False, eq=False, factory=lambda: Sieve(REMEMBERED)
+    )
+
+    def __init__(self, rules: RuleSet) -> None:
+        """Take the rules of a file, from `load`, `from_toml` or `from_json`."""
+        matcher = Matcher(rules.rules, rules.environment.trust_domains)
+        self.__attrs_init__(rules.environment, rules.rules, rules.observe, rules.hash(), matcher)
+
+    @classmethod
+    def load(cls, path: str | Path, environment: str) -> Self:
+        """Read a policy file, ``.toml`` or ``.json``, for one environment.
+
+        Raises:
+            InvalidPolicy: If it cannot be read, or with everything that is wrong in it.
+        """
+        return cls(read_file(Path(path), environment))
+
+    @classmethod
+    def from_toml(cls, text: str | bytes, environment: str) -> Self:
+        """Read a policy from TOML, for one environment.
+
+        Raises:
+            InvalidPolicy: With everything that is wrong in it.
+        """
+        return cls(read_toml(text, environment))
+
+    @classmethod
+    def from_json(cls, text: str | bytes, environment: str) -> Self:
+        """Read a policy from JSON, for one environment.
+
+        Raises:
+            InvalidPolicy: With everything that is wrong in it.
+        """
+        return cls(read_json(text, environment))
+
+    def decide(self, peer: Named | SpiffeId, target: str, request: RequestLike = None) -> Decision:
+        """Decide whether *peer* may reach *target*.
+
+        Args:
+            peer: The verified peer, or a name to try.
+            target: What it wants to reach.
+            request: The request, as `Request` or ``"METHOD /path"``; `REQUEST_FOLLOWS` if
+                the caller will ask about each; None if there is none. One that cannot be
+                normalised safely is refused.
+        """
+        spiffe_id = peer if isinstance(peer, SpiffeId) else peer.spiffe_id
+        prospects = self._prospects.get((spiffe_id, target))
+        if prospects is None:
+            prospects = _Prospects(self._matcher.about(spiffe_id, target))
+            self._prospects.put((spiffe_id, target), prospects)
+        if request is None:
+            if prospects.without_request is None:
+                matching = _without_request(prospects.candidates.rules)
+                prospects.without_request = self._answer(spiffe_id, target, None, matching)
+            return prospects.without_request
+        if request is REQUEST_FOLLOWS:
+            if prospects.request_follows is None:
+                matching = _before_requests(prospects.candidates.rules)
+                prospects.request_follows = self._answer(spiffe_id, target, REQUEST_FOLLOWS, matching)
+            return prospects.request_follows
+        return self._decide_request(prospects.candidates, spiffe_id, target, request)
+
+    def explain(self, peer: Named | SpiffeId, target: str, request: RequestLike = None) -> Explanation:
+        """Decide as `decide` does, and say of every rule why it matches or does not."""
+        spiffe_id = peer if isinstance(peer, SpiffeId) else peer.spiffe_id
+        decision = self.decide(spiffe_id, target, request)
+        try:
+            asked = Request.parse(request) if isinstance(request, str) else request
+        except InvalidRequest:
+            return Explanation(decision, ())
+        return Explanation(decision, look_at_all(self.rules, spiffe_id, target, asked, self.environment))
+
+    def lint(self, *, ignore: Collection[FindingKind] = ()) -> list[Finding]:
+        """Return what is in the policy and is probably not meant, but for the kinds to *ignore*.
+
+        Raises:
+            PolicyTooComplex: If the rules are too entangled to tell.
+        """
+        return lint(self._rule_set, ignore)
+
+    def diff(self, other: Policy) -> PolicyDiff:
+        """Tell what changes for whom from this policy to *other*.
+
+        Two policies for one environment are compared name by name; of two environments,
+        each one's own peers are compared with the other's own.
+
+        Raises:
+            PolicyTooComplex: If the rules are too entangled to tell.
+        """
+        return compare(self._rule_set, other._rule_set)
+
+    def prove(self, never: PeerPattern | str, reach: Pattern | str = "**") -> Proof:
+        """Prove that no peer of *never* reaches any target of *reach*, or find the shortest counterexample.
+
+        Args:
+            never: A pattern of peers; without a trust domain, the environment's own.
+            reach: A pattern of targets.
+
+        Raises:
+            InvalidPattern: If one of them is no pattern.
+            PolicyTooComplex: If the rules are too entangled to tell.
+        """
+        peers = PeerPattern.parse(never) if isinstance(never, str) else never
+        targets = Pattern.parse(reach) if isinstance(reach, str) else reach
+        access = find_access(self._rule_set, peers, targets)
+        example = None
+        if access is not None:
+            decision = self.decide(access.spiffe_id, access.target, access.request)
+            example = Counterexample(access, decision)
+        return Proof(peers, targets, self.environment, self.hash, example)
+
+    @property
+    def _rule_set(self) -> RuleSet:
+        return RuleSet(self.environment, self.rules, self.observe)
+
+    def __repr__(self) -> str:
+        """Show the environment and the hash."""
+        return f"<Policy {self.hash[:12]} for {self.environment.name}, {len(self.rules)} rules>"
+
+    def _decide_request(
+        self, candidates: Candidates, spiffe_id: SpiffeId, target: str, request: Request | str
+    ) -> Decision:
+        try:
+            asked = Request.parse(request) if isinstance(request, str) else request
+        except InvalidRequest as error:
+            verdict = _Verdict(Reason.UNSAFE_REQUEST, detail=str(error))
+            return self._decision(verdict, spiffe_id, target, quote(without_query(str(request))))
+        return self._answer(spiffe_id, target, asked, candidates.matching(asked))
+
+    def _answer(
+        self, spiffe_id: SpiffeId, target: str, request: RequestLike, matching: list[Rule]
+    ) -> Decision:
+        reason, rule = _judge([each for each in matching if not each.observe], request)
+        observed = sorted([str(each) for each in matching if each.observe])
+        detail = ""
+        if reason is Reason.NO_RULE:
+            nearest = self._matcher.nearest(spiffe_id, target)
+            detail = near_miss(nearest, spiffe_id, target, request, self.environment)
+        shown = str(request) if isinstance(request, Request) else None
+        return self._decision(_Verdict(reason, rule, tuple(observed), detail), spiffe_id, target, shown)
+
+    def _decision(self, verdict: _Verdict, spiffe_id: SpiffeId, target: str, request: str | None) -> Decision:
+        """Add whom and what it is about; if the policy only observes, let everybody in."""
+        reason, rule, observed, detail = verdict
+        if self.observe:
+            observed = (str(rule or reason), *observed)
+            reason, rule = Reason.OBSERVED, None
+        return Decision(
+            allowed=reason in _ADMITTING,
+            reason=reason,
+            rule=rule.id if rule else None,
+            policy_hash=self.hash,
+            name=str(spiffe_id),
+            target=target,
+            request=request,
+            observed=observed,
+            detail=detail,
+        )
+
+
+_ADMITTING = frozenset({Reason.ALLOWED, Reason.REQUEST_AWAITED, Reason.OBSERVED})
+
+
+def _without_request(rules: Iterable[Rule]) -> list[Rule]:
+    return [rule for rule in rules if not rule.http or rule.effect is Effect.DENY]
+
+
+def _before_requests(rules: Iterable[Rule]) -> list[Rule]:
+    return [rule for rule in rules if not rule.http or rule.effect is Effect.ALLOW]
+
+
+def _judge(matching: list[Rule], request: RequestLike) -> tuple[Reason, Rule | None]:
+    """Judge by the rules that match, sorted by id, so that the same one is named each time."""
+    for rule in matching:
+        if rule.effect is Effect.DENY:
+            return Reason.DENIED, rule
+    # With requests to come, a rule for all of them says more than one for some.
+    certain = [rule for rule in matching if not rule.http] if request is REQUEST_FOLLOWS else matching
+    if certain:
+        return Reason.ALLOWED, certain[0]
+    return (Reason.REQUEST_AWAITED, matching[0]) if matching else (Reason.NO_RULE, None)

@@ -1,0 +1,138 @@
+"""What a policy is made of: values, already checked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from enum import StrEnum
+
+import attrs
+
+from meshid.names.pattern import Pattern
+from meshid.names.peer_pattern import PeerPattern
+from meshid.names.spiffe_id import TrustDomain
+from meshid.policy.requests import Request
+
+ANY_METHOD = "*"
+
+
+class Effect(StrEnum):
+    """What a rule does to whom it matches."""
+
+    ALLOW = "allow"
+    DENY = "deny"
+
+
+@attrs.frozen
+class Environment:
+    """The environment that a policy was loaded for.
+
+    Attributes:
+        name: Its name in the file.
+        trust_domains: Its own; the first is the one, the others its aliases while it migrates.
+        federates_with: The trust domains of others that its rules may name.
+    """
+
+    name: str
+    trust_domains: tuple[TrustDomain, ...]
+    federates_with: tuple[TrustDomain, ...] = ()
+
+
+@attrs.frozen
+class HttpCondition:
+    """One ``METHOD path`` of a rule; the method is ``*`` for any."""
+
+    method: str
+    path: Pattern
+
+    def matches(self, request: Request) -> bool:
+        """Tell whether *request* is meant."""
+        return self.method in {ANY_METHOD, request.method} and self.path.matches(request.path)
+
+    def __str__(self) -> str:
+        """Return the condition as it is written."""
+        return f"{self.method} {self.path}"
+
+
+@attrs.frozen(kw_only=True)
+class Rule:
+    """One rule.
+
+    Attributes:
+        id: Its name, unique in the policy.
+        effect: Allow or deny.
+        why: What it is for, for people.
+        sources: The peers that it is about (``from``).
+        targets: What they want to reach (``to``).
+        http: The requests that it is about; all, if there is none.
+        observe: Whether it decides nothing and only records what it would have decided.
+        place: Where it stands in its file, such as ``allow[3]``; for people, like ``why``.
+    """
+
+    id: str
+    effect: Effect
+    why: str = ""
+    sources: tuple[PeerPattern, ...]
+    targets: tuple[Pattern, ...]
+    http: tuple[HttpCondition, ...] = ()
+    observe: bool = False
+    place: str = ""
+
+    @property
+    def could_allow(self) -> bool:
+        """Whether it lets somebody in."""
+        return self.effect is Effect.ALLOW and not self.observe
+
+    def is_for(self, request: Request) -> bool:
+        """Tell whether it is about this request."""
+        return not self.http or any(each.matches(request) for each in self.http)
+
+    def __str__(self) -> str:
+        """Return what it would do, and its id."""
+        return f"{self.effect}: {self.id}"
+
+
+@attrs.frozen
+class RuleSet:
+    """Everything that a file says for one environment.
+
+    Attributes:
+        environment: The environment.
+        rules: The rules, sorted by id.
+        observe: Whether the whole policy only observes.
+    """
+
+    environment: Environment
+    rules: tuple[Rule, ...]
+    observe: bool
+
+    def hash(self) -> str:
+        """Return SHA-256, in hex, over the canonical form.
+
+        That is JSON without white space and with sorted keys: the environment with its
+        trust domains (the first one first, the others sorted), whether the policy
+        observes, and for each rule, sorted by id, its effect, its patterns (each list
+        sorted, without repetitions) and whether it observes. What a rule is for, in
+        ``why``, decides nothing and does not count.
+        """
+        first, *aliases = map(str, self.environment.trust_domains)
+        form = {
+            "format": "meshid-policy-1",
+            "environment": self.environment.name,
+            "trust_domains": [first, *sorted(aliases)],
+            "federates_with": sorted(map(str, self.environment.federates_with)),
+            "observe": self.observe,
+            "rules": [_canonical(rule) for rule in self.rules],
+        }
+        return hashlib.sha256(json.dumps(form, separators=(",", ":"), sort_keys=True).encode()).hexdigest()
+
+
+def _canonical(rule: Rule) -> dict[str, object]:
+    return {
+        "id": rule.id,
+        "effect": rule.effect,
+        "from": sorted({str(each) for each in rule.sources}),
+        "to": sorted({"/".join(each.segments) for each in rule.targets}),
+        "http": sorted({str(each) for each in rule.http}),
+        "observe": rule.observe,
+    }

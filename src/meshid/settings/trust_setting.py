@@ -1,0 +1,120 @@
+"""Whom we trust, in one text: ``partner.example=https://partner.example/bundle;roots=/etc/roots.pem``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Self
+
+import attrs
+
+from meshid.certificates.leaf import Profile
+from meshid.errors import InvalidInput
+from meshid.names.spiffe_id import SpiffeId, TrustDomain
+from meshid.sources import BundleEndpoint, Source, SourceUnavailable, TrustFile
+from meshid.sources.files.reading import read_together
+from meshid.support.quoting import quote
+
+_FORM = "TRUST_DOMAIN=PATH or TRUST_DOMAIN=https://HOST/PATH"
+_OF_FILES = frozenset({"profile"})
+_OF_URLS = frozenset({"endpoint", "bundle", "roots"})
+
+
+@attrs.frozen(kw_only=True)
+class Trust:
+    """Where the bundle of one trust domain comes from.
+
+    Attributes:
+        trust_domain: The trust domain.
+        location: A file or a directory; or the URL of a SPIFFE bundle endpoint.
+        profile: How its authorities write names; ``spiffe`` for an endpoint.
+        endpoint: The SPIFFE ID of the endpoint's server (`https_spiffe`); None if it has
+            a web certificate (`https_web`).
+        bundle: The file of the bundle by which that server is judged the first time.
+        roots: The file of the authorities for a web certificate; the system's if None.
+    """
+
+    trust_domain: TrustDomain
+    location: Path | str
+    profile: Profile = Profile.SPIFFE
+    endpoint: SpiffeId | None = None
+    bundle: Path | None = None
+    roots: Path | None = None
+
+    @classmethod
+    def parse(cls, text: str, base: Path = Path()) -> Self:
+        """Read ``TRUST_DOMAIN=LOCATION``, with options behind semicolons.
+
+        Args:
+            text: ``prod.example.org=/etc/tls/ca.crt``, ``cluster.local=ca.pem;profile=linkerd``,
+                ``partner.example=https://partner.example/bundle``, or
+                ``partner.example=https://...;endpoint=spiffe://partner.example/bundle;bundle=FILE``.
+            base: Where relative paths begin.
+
+        Raises:
+            InvalidInput: If it is none of these.
+        """
+        what, *rest = text.split(";")
+        name, _, location = what.partition("=")
+        is_url = location.startswith("https://")
+        options = _options(rest, _OF_URLS if is_url else _OF_FILES)
+        if not location or ("://" in location and not is_url):
+            msg = f"{quote(text)} must be {_FORM}"
+            raise InvalidInput(msg)
+        if ("endpoint" in options) is not ("bundle" in options):
+            msg = (
+                f"{quote(text)}: endpoint= and bundle= go together: a server, and by what it is judged first"
+            )
+            raise InvalidInput(msg)
+        return cls(
+            trust_domain=TrustDomain.parse(name),
+            location=location if is_url else base / location,
+            profile=_profile(options.get("profile", "spiffe")),
+            endpoint=SpiffeId.parse(options["endpoint"]) if "endpoint" in options else None,
+            bundle=base / options["bundle"] if "bundle" in options else None,
+            roots=base / options["roots"] if "roots" in options else None,
+        )
+
+    def source(self) -> Source:
+        """Return the source of the bundle.
+
+        Raises:
+            InvalidInput: If the URL is none of a bundle endpoint.
+            SourceUnavailable: If a file that is read once cannot be.
+        """
+        if isinstance(self.location, Path):
+            return TrustFile(str(self.trust_domain), self.location, profile=self.profile)
+        if self.endpoint is None or self.bundle is None:
+            roots = None if self.roots is None else _read(self.roots)
+            return BundleEndpoint.https_web(self.trust_domain, self.location, roots=roots)
+        (bundle,) = TrustFile(str(self.endpoint.trust_domain), self.bundle).read().bundles
+        return BundleEndpoint.https_spiffe(
+            self.trust_domain, self.location, spiffe_id=self.endpoint, bundle=bundle
+        )
+
+
+def _options(texts: list[str], known: frozenset[str]) -> dict[str, str]:
+    options: dict[str, str] = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        if name not in known or not value:
+            options_here = ", ".join(f"{each}=" for each in sorted(known))
+            msg = f"{quote(text)} is no option here; there are: {options_here}"
+            raise InvalidInput(msg)
+        options[name] = value
+    return options
+
+
+def _profile(text: str) -> Profile:
+    try:
+        return Profile(text)
+    except ValueError as error:
+        msg = f"profile {quote(text)} is unknown; write one of: {', '.join(Profile)}"
+        raise InvalidInput(msg) from error
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return read_together([path])[0]
+    except OSError as error:
+        msg = f"{quote(str(path))} cannot be read: {error.strerror}"
+        raise SourceUnavailable(msg) from error

@@ -1,0 +1,153 @@
+"""`BundleEndpoint`: the source that asks a SPIFFE bundle endpoint."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Self
+
+from meshid.errors import InvalidBundle, InvalidInput, SourceUnavailable
+from meshid.names.spiffe_id import SpiffeId, TrustDomain
+from meshid.sources.endpoint.bundle_document import DEFAULT_HINT, BundleDocument
+from meshid.sources.endpoint.deadlines import Deadline, Stopped
+from meshid.sources.endpoint.http_get import NoAnswer, ask
+from meshid.sources.endpoint.servers import Server, SpiffeServer, WebServer
+from meshid.sources.endpoint.urls import EndpointUrl
+from meshid.sources.source import State
+from meshid.support.quoting import quote
+from meshid.trust.bundles import TrustBundle
+
+READ_SECONDS = 15.0
+"""For one read altogether: the look-up of the name, each redirect, the last byte."""
+
+RETRY_SECONDS = 60
+"""After a read that failed."""
+
+MAX_REDIRECTS = 5
+"""A moved endpoint needs one, and a CDN perhaps another."""
+
+_JITTER = 0.1
+"""Of each pause, so that a fleet that was started at once does not ask at once."""
+
+
+class BundleEndpoint:
+    """The bundle of a trust domain, from its SPIFFE bundle endpoint (SPIFFE Federation section 5).
+
+    It is asked directly, and never through a proxy that the environment names. Redirects
+    are followed under the same rules, and each read begins at *url* again.
+
+    A bundle that takes the place of a newer one is refused by its ``spiffe_sequence``, as far
+    back as this process remembers. Once a document had a sequence, each new bundle needs one.
+
+    Attributes:
+        name: What it is and where.
+        is_required: False: without a partner, a mesh goes on.
+        is_stream: False: it is asked again and again.
+    """
+
+    is_required = False
+    is_stream = False
+
+    def __init__(self, trust_domain: TrustDomain | str, url: str, *, server: Server) -> None:
+        """Keep the place, and who serves there; `https_web` and `https_spiffe` are shorter."""
+        self._trust_domain = TrustDomain.parse(str(trust_domain))
+        self._url = EndpointUrl.parse(url)
+        self._server = server
+        self._last: BundleDocument | None = None
+        self._pause = DEFAULT_HINT
+        self._deadline: Deadline | None = None
+        self._closed = False
+        self.name = f"bundle endpoint of {self._trust_domain} {quote(url)}"
+
+    @classmethod
+    def https_web(cls, trust_domain: TrustDomain | str, url: str, *, roots: bytes | None = None) -> Self:
+        """Ask a server that has a certificate for its host name, from a public authority.
+
+        Args:
+            trust_domain: The trust domain whose bundle is served.
+            url: Where: ``https://host[:port]/path``.
+            roots: The authorities for the server's certificate, in PEM; the system's if None.
+
+        Raises:
+            InvalidInput: If *url* is no such URL.
+            InvalidBundle: If *roots* are no PEM certificates.
+            InvalidSpiffeId: If *trust_domain* is not a trust domain name.
+        """
+        return cls(trust_domain, url, server=WebServer(roots))
+
+    @classmethod
+    def https_spiffe(
+        cls, trust_domain: TrustDomain | str, url: str, *, spiffe_id: SpiffeId | str, bundle: TrustBundle
+    ) -> Self:
+        """Ask a server that has an X509-SVID.
+
+        Args:
+            trust_domain: The trust domain whose bundle is served.
+            url: Where: ``https://host[:port]/path``.
+            spiffe_id: The one SPIFFE ID that the server must have.
+            bundle: The bundle of the trust domain of *spiffe_id*. If that is the trust domain
+                whose bundle is served, the server is judged by it the first time, and from
+                then on by what was fetched (section 5.2.2.4); after a restart by it again.
+
+        Raises:
+            InvalidInput: If *url* is no such URL.
+            InvalidBundle: If *bundle* is that of another trust domain.
+            InvalidSpiffeId, InvalidPattern: If a name is none, or *spiffe_id* names no workload.
+        """
+        return cls(trust_domain, url, server=SpiffeServer(SpiffeId.parse(str(spiffe_id)), bundle))
+
+    def read(self) -> State:
+        """Fetch the bundle.
+
+        Raises:
+            SourceUnavailable: If the right server does not answer.
+            InvalidBundle: If its answer is no bundle, or is older than what it served before.
+        """
+        self._pause = RETRY_SECONDS
+        try:
+            document = BundleDocument.read(self._trust_domain, self._fetch()).following(self._last)
+            self._server = self._server.after(document.bundle)
+        except InvalidBundle as error:
+            msg = f"{self.name}: {error}"
+            raise InvalidBundle(msg) from error
+        self._last = document
+        self._pause = document.refresh_hint
+        bundle = document.bundle
+        warnings = tuple(f"{self.name}: skipped {problem}" for problem in bundle.skipped)
+        return State(bundles=(bundle,), warnings=warnings)
+
+    def pause(self) -> float:
+        """Return the seconds until the next read: what the endpoint wishes, within limits."""
+        return self._pause * secrets.SystemRandom().uniform(1 - _JITTER, 1 + _JITTER)
+
+    def close(self) -> None:
+        """End a read that waits, and refuse any further one; from any thread."""
+        self._closed = True
+        if (deadline := self._deadline) is not None:
+            deadline.stop()
+
+    def _fetch(self) -> bytes:
+        with Deadline(READ_SECONDS) as deadline:
+            self._deadline = deadline
+            # In this order: `close` looks at the two in the other one.
+            if self._closed:
+                deadline.stop()
+            try:
+                return self._follow(deadline)
+            except Stopped as error:
+                msg = f"{self.name}: it was closed"
+                raise SourceUnavailable(msg) from error
+
+    def _follow(self, deadline: Deadline) -> bytes:
+        url, way = self._url, ""
+        for _ in range(1 + MAX_REDIRECTS):
+            try:
+                answer = ask(url, self._server, deadline)
+                if answer.location is None:
+                    return answer.body
+                url = url.joined(answer.location)
+            except (NoAnswer, InvalidInput) as error:
+                msg = f"{self.name}{way}: {error}"
+                raise SourceUnavailable(msg) from error
+            way = f", redirected to {quote(url.text)}"
+        msg = f"{self.name}{way}: there are more than {MAX_REDIRECTS} redirects"
+        raise SourceUnavailable(msg)

@@ -1,0 +1,49 @@
+"""Our own certificate and key, from files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from typing_extensions import override
+
+from meshid.sources.files.layouts import AUTO, layout_in, layout_named
+from meshid.sources.files.polled import PolledFiles
+from meshid.sources.source import State
+from meshid.support.quoting import quote
+from meshid.trust.credentials import X509Svid
+
+
+class CredentialFiles(PolledFiles):
+    """Our own certificate and key.
+
+    Args:
+        path: A directory in one of the `LAYOUTS`; or one PEM file with the key and the
+            chain, such as the ``credentialBundlePath`` of a Kubernetes pod certificate;
+            or, with *key*, the chain.
+        key: The file of the private key, if it is one of its own.
+        layout: The name of the layout of a directory; ``auto`` takes the one whose files are there.
+
+    Raises:
+        InvalidInput: If there is no such layout.
+    """
+
+    def __init__(self, path: str | Path, key: str | Path | None = None, *, layout: str = AUTO) -> None:
+        """Keep the places; nothing is read yet."""
+        super().__init__(f"credentials {quote(str(path))}")
+        self._path = Path(path)
+        self._key = None if key is None else Path(key)
+        self._layout = layout_named(layout)
+
+    @override
+    def _paths(self) -> Sequence[Path]:
+        if self._key is not None:
+            return self._path, self._key
+        if self._path.is_file():
+            return (self._path,)
+        layout = self._layout or layout_in(self._path, "certificate")
+        return self._path / layout.certificate, self._path / layout.key
+
+    @override
+    def _state(self, paths: Sequence[Path], contents: Sequence[bytes]) -> State:
+        return State(credentials=X509Svid.from_pem(*contents))

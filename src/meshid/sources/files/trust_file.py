@@ -1,0 +1,99 @@
+"""Whom we trust, from files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+
+from typing_extensions import override
+
+from meshid.errors import InvalidBundle
+from meshid.names.spiffe_id import TrustDomain
+from meshid.sources.files.layouts import layout_in
+from meshid.sources.files.polled import PolledFiles
+from meshid.sources.source import State
+from meshid.support.quoting import quote
+from meshid.trust.bundles import TrustBundle, no_duplicates
+
+
+class TrustFile(PolledFiles):
+    """The bundle of one trust domain.
+
+    Args:
+        trust_domain: The trust domain.
+        path: PEM or SPIFFE bundle JSON; or a directory in one of the `LAYOUTS`.
+        profile: How these authorities write names.
+
+    Raises:
+        InvalidSpiffeId: If *trust_domain* is none.
+    """
+
+    def __init__(self, trust_domain: str, path: str | Path, *, profile: str = "spiffe") -> None:
+        """Keep the place; nothing is read yet."""
+        self._trust_domain = TrustDomain.parse(trust_domain)
+        super().__init__(f"trust of {self._trust_domain} {quote(str(path))}")
+        self._path = Path(path)
+        self._profile = profile
+
+    @override
+    def _paths(self) -> Sequence[Path]:
+        if not self._path.is_dir():
+            return (self._path,)
+        return (self._path / layout_in(self._path, "trust").trust,)
+
+    @override
+    def _state(self, paths: Sequence[Path], contents: Sequence[bytes]) -> State:
+        (data,) = contents
+        read = TrustBundle.from_spiffe_json if data.lstrip().startswith(b"{") else TrustBundle.from_pem
+        bundle = read(self._trust_domain, data, profile=self._profile)
+        return State(bundles=(bundle,), warnings=tuple(_warnings(bundle)))
+
+
+class BundleMapFile(PolledFiles):
+    """The bundles of several trust domains (SPIFFE Trust Domain and Bundle section 5).
+
+    A trust domain that is no longer in the file is no longer trusted.
+
+    Args:
+        path: A SPIFFE bundle map, in JSON.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        """Keep the place; nothing is read yet."""
+        super().__init__(f"bundle map {quote(str(path))}")
+        self._path = Path(path)
+
+    @override
+    def _paths(self) -> Sequence[Path]:
+        return (self._path,)
+
+    @override
+    def _state(self, paths: Sequence[Path], contents: Sequence[bytes]) -> State:
+        bundles = tuple(
+            TrustBundle.from_spiffe_json(name, json.dumps(document).encode())
+            for name, document in _bundle_map(contents[0]).items()
+        )
+        return State(bundles=bundles, warnings=tuple(chain.from_iterable(map(_warnings, bundles))))
+
+
+def _bundle_map(data: bytes) -> dict[str, object]:
+    try:
+        document = json.loads(data, object_pairs_hook=no_duplicates)
+    except (ValueError, RecursionError) as error:
+        msg = f"it is not JSON: {quote(str(error))}"
+        raise InvalidBundle(msg) from error
+    bundles = document.get("trust_domains") if isinstance(document, dict) else None
+    if not isinstance(bundles, dict):
+        msg = 'it must be a JSON object with an object "trust_domains", a bundle for each name'
+        raise InvalidBundle(msg)
+    return bundles
+
+
+def _warnings(bundle: TrustBundle) -> Iterator[str]:
+    where = f"bundle of {bundle.trust_domain}"
+    # So a trust domain says that it withdraws all (SPIFFE Trust Domain and Bundle section 4.1.3).
+    if not bundle.authorities:
+        yield f"{where}: it is empty, so nobody of this trust domain is admitted"
+    yield from (f"{where}: skipped {problem}" for problem in bundle.skipped)

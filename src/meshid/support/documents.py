@@ -1,0 +1,172 @@
+"""Bytes to a document, TOML or JSON: bounded in time and memory, whatever the bytes are.
+
+A wrong file is usually the wrong *file*: a log, an archive, a policy in another encoding.
+What it costs to say so must not hang on what is in it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from meshid.errors import InvalidPolicy, Problem
+from meshid.support.quoting import quote
+
+_MIB = 1024 * 1024
+
+MAX_TOML_MIB = 4
+"""20 000 rules; `tomllib` takes up to a second a MiB, and nobody writes more by hand."""
+
+MAX_JSON_MIB = 64
+"""100 000 rules have about 20 MiB; beyond that, somebody gave us the wrong file."""
+
+MAX_JSON_VALUES = 3_000_000
+"""Commas and opening brackets of a JSON text: Python takes up to 250 bytes for what follows one."""
+
+_MAX_KEY_PARTS = 16
+_KEY_PART = r"""(?:[\w-]++|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')"""
+_LONG_KEY = re.compile(
+    rf"(?:^|[\[{{,])[ \t]*+(?:{_KEY_PART}[ \t]*+\.[ \t]*+){{{_MAX_KEY_PARTS}}}", re.ASCII | re.MULTILINE
+)
+
+
+def file_document(path: Path) -> object:
+    """Read a ``.toml`` or ``.json`` file.
+
+    Raises:
+        InvalidPolicy: If it cannot be read or is neither.
+    """
+    form = _FORMS.get(path.suffix)
+    if form is None:
+        msg = f"{quote(str(path))} must end in .toml or .json"
+        raise _invalid(msg)
+    try:
+        with path.open("rb") as file:
+            data = file.read(form.max_mib * _MIB + 1)
+    # A NUL in the path is a ValueError.
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else quote(str(error))
+        msg = f"{quote(str(path))} cannot be read: {why}"
+        raise _invalid(msg) from error
+    return _document(form, data)
+
+
+def toml_document(text: str | bytes) -> object:
+    """Read TOML 1.0, at most `MAX_TOML_MIB`.
+
+    Raises:
+        InvalidPolicy: If it is none.
+    """
+    return _document(_TOML, text)
+
+
+def json_document(text: str | bytes) -> object:
+    """Read JSON (RFC 8259), at most `MAX_JSON_MIB`.
+
+    Raises:
+        InvalidPolicy: If it is none.
+    """
+    return _document(_JSON, text)
+
+
+@attrs.frozen
+class _Form:
+    parse: Callable[[str], object]
+    max_mib: int
+    too_large: str
+
+
+def _document(form: _Form, data: str | bytes) -> object:
+    if len(data) > form.max_mib * _MIB:
+        msg = f"it is larger than {form.max_mib} MiB; {form.too_large}"
+        raise _invalid(msg)
+    try:
+        return form.parse(_text(data))
+    # A ValueError as well.
+    except InvalidPolicy:
+        raise
+    except RecursionError as error:
+        msg = "it is nested too deeply; nothing is deeper than a table in a table"
+        raise _invalid(msg) from error
+    except tomllib.TOMLDecodeError as error:
+        msg = f"it cannot be parsed: {quote(str(error))}"
+        raise _invalid(msg) from error
+    # The digits of an integer are bounded by Python, against work in the square of them.
+    except ValueError as error:
+        msg = "it has an integer of thousands of digits"
+        raise _invalid(msg) from error
+
+
+def _text(data: str | bytes) -> str:
+    text = _decoded(data) if isinstance(data, bytes) else data
+    if text.startswith("\ufeff"):
+        msg = "it begins with a byte order mark, which no editor shows; save it as UTF-8 without one"
+        raise _invalid(msg)
+    if (at := text.find("\0")) >= 0:
+        msg = f"it has a NUL at character {at + 1}, as UTF-16 and binary files have; save it as UTF-8"
+        raise _invalid(msg)
+    if not text or text.isspace():
+        msg = "it is empty"
+        raise _invalid(msg)
+    return text
+
+
+def _decoded(data: bytes) -> str:
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        msg = "it is UTF-16; save it as UTF-8"
+        raise _invalid(msg)
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        msg = f"it is not UTF-8, at byte {error.start + 1} (line {line}); save it as UTF-8"
+        raise _invalid(msg) from error
+
+
+def _toml(text: str) -> object:
+    # tomllib takes time in the square of the parts of a dotted key.
+    if long := _LONG_KEY.search(text):
+        line = text.count("\n", 0, long.end()) + 1
+        msg = f"a key has more than {_MAX_KEY_PARTS} parts (at line {line})"
+        raise _invalid(msg)
+    if text.lstrip().startswith("{"):
+        msg = "it is not TOML, which never begins with '{'; if it is JSON, let its name end in .json"
+        raise _invalid(msg)
+    return tomllib.loads(text)
+
+
+def _json(text: str) -> object:
+    if sum(map(text.count, ",[{")) > MAX_JSON_VALUES:
+        msg = f"it has more than {MAX_JSON_VALUES} values, which no policy has"
+        raise _invalid(msg)
+    try:
+        return json.loads(text, object_pairs_hook=_unique)
+    except json.JSONDecodeError as error:
+        hint = "" if text.lstrip().startswith("{") else "; a policy in JSON begins with '{'"
+        msg = f"it cannot be parsed: {quote(str(error))}{hint}"
+        raise _invalid(msg) from error
+
+
+_TOML = _Form(_toml, MAX_TOML_MIB, f"write a policy of this size as JSON, of at most {MAX_JSON_MIB} MiB")
+_JSON = _Form(_json, MAX_JSON_MIB, "100 000 rules have about 20")
+_FORMS = {".toml": _TOML, ".json": _JSON}
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        ((twice, _),) = Counter(name for name, _ in pairs).most_common(1)
+        msg = f"the key {quote(twice)} occurs twice in one object; keep one of them"
+        raise _invalid(msg)
+    return members
+
+
+def _invalid(what: str) -> InvalidPolicy:
+    return InvalidPolicy((Problem("", what),))

@@ -1,0 +1,95 @@
+"""A bounded mapping that keeps what is used again.
+
+SIEVE (Zhang et al., NSDI 2024, "SIEVE is Simpler than LRU"): entries stand in a queue in
+the order of their arrival, and a hit only marks an entry as visited. When room is needed,
+a hand walks from the oldest to the newest and around again, takes the marks away, and
+evicts the first entry without one. What came once and never again is gone within a turn
+of the hand, so a flood of strangers cannot push out those who come back.
+
+A look-up takes no lock and moves nothing: it reads one dictionary entry and sets a flag.
+"""
+
+from __future__ import annotations
+
+from typing import Generic, TypeVar, cast
+
+from meshid.support.locks import Order, new_lock
+
+_K = TypeVar("_K")
+_V = TypeVar("_V")
+
+
+class _Entry(Generic[_K, _V]):
+    """One entry of the queue, which is a ring: between its newest and its oldest stands its end."""
+
+    __slots__ = ("key", "newer", "older", "value", "visited")
+
+    def __init__(self, key: _K, value: _V) -> None:
+        self.key = key
+        self.value = value
+        self.visited = False
+        self.older = self
+        self.newer = self
+
+
+class Sieve(Generic[_K, _V]):
+    """A mapping of at most *capacity* entries.
+
+    Raises:
+        ValueError: If *capacity* is not positive.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        """Begin empty."""
+        if capacity < 1:
+            msg = f"a capacity is at least 1, not {capacity}"
+            raise ValueError(msg)
+        self.capacity = capacity
+        self.evictions = 0
+        self._entries: dict[_K, _Entry[_K, _V]] = {}
+        self._end = cast("_Entry[_K, _V]", _Entry(None, None))
+        self._hand = self._end
+        self._changing = new_lock(Order.REMEMBERING)
+
+    def get(self, key: _K) -> _V | None:
+        """Return the value of *key*, and remember that it was wanted; None if there is none."""
+        entry = self._entries.get(key)
+        if entry is None:
+            return None
+        entry.visited = True
+        return entry.value
+
+    def put(self, key: _K, value: _V) -> None:
+        """Set the value of *key*, evicting another entry if there is no room."""
+        with self._changing:
+            known = self._entries.get(key)
+            if known is not None:
+                known.value = value
+                return
+            if len(self._entries) >= self.capacity:
+                self._evict()
+            self._append(_Entry(key, value))
+
+    def items(self) -> list[tuple[_K, _V]]:
+        """Return what is remembered, in no order."""
+        return [(entry.key, entry.value) for entry in list(self._entries.values())]
+
+    def __len__(self) -> int:
+        """Count the entries."""
+        return len(self._entries)
+
+    def _append(self, entry: _Entry[_K, _V]) -> None:
+        entry.older, entry.newer = self._end.older, self._end
+        entry.older.newer = entry.newer.older = entry
+        # Last, so that a look-up, which takes no lock, finds it whole.
+        self._entries[entry.key] = entry
+
+    def _evict(self) -> None:
+        entry = self._hand
+        while entry is self._end or entry.visited:
+            entry.visited = False
+            entry = entry.newer
+        self._hand = entry.newer
+        entry.older.newer, entry.newer.older = entry.newer, entry.older
+        del self._entries[entry.key]
+        self.evictions += 1

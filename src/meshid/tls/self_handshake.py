@@ -1,0 +1,46 @@
+"""A handshake with ourselves, in memory, before anybody else depends on it.
+
+OpenSSL has rules of its own, and an administrator may have made them stricter in
+`openssl.cnf`. A key or a signature that breaks one would be found by the first peer.
+"""
+
+from __future__ import annotations
+
+import ssl
+
+from meshid.errors import InvalidCredentials
+from meshid.support.quoting import quote
+from meshid.tls.load_credentials import load_credentials
+from meshid.trust.credentials import X509Svid
+
+
+def rehearse(credentials: X509Svid) -> None:
+    """Shake hands as a server with these credentials, with a client that believes anybody.
+
+    Raises:
+        InvalidCredentials: If OpenSSL will not have them.
+    """
+    server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.check_hostname = False
+    client.verify_mode = ssl.CERT_NONE
+    try:
+        load_credentials(server, credentials)
+        _shake_hands(server, client)
+    except ssl.SSLError as error:
+        msg = f"own certificate: OpenSSL cannot use it in a handshake: {quote(str(error))}"
+        raise InvalidCredentials(msg) from error
+
+
+def _shake_hands(server: ssl.SSLContext, client: ssl.SSLContext) -> None:
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    ends = [
+        client.wrap_bio(to_client, to_server),
+        server.wrap_bio(to_server, to_client, server_side=True),
+    ]
+    while ends:
+        for end in list(ends):
+            try:
+                end.do_handshake()
+            except ssl.SSLWantReadError:
+                continue
+            ends.remove(end)

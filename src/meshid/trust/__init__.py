@@ -1,0 +1,1 @@
+"""The parts of a snapshot that say whom we trust: credentials, bundles, revocations."""

@@ -1,0 +1,1 @@
+"""Chain to `Peer`: the verifier, its cache, and the diagnosis of a failure."""

@@ -1,0 +1,114 @@
+"""The same verification, remembered.
+
+The rules of this room:
+
+- A verdict is keyed by the leaf's whole DER, compared exactly, in a cache for its trust
+  domain and role. The leaf alone is enough: a path for it was found under this trust,
+  whatever intermediates come next time; so a resumed session, which carries only the
+  leaf, can be judged again.
+- A verdict lives no longer than anything that it rests on, and no longer than `MAX_AGE`.
+  A clock that steps back is a miss.
+- Only a success enters. Refusals are cheap, and their keys are the attacker's choice.
+- Nothing is ever invalidated. A cache belongs to one verifier, and so to one state of
+  trust; new trust is a new verifier with an empty cache.
+- A trust domain can push out only its own: a foreign authority gone mad cannot make
+  our own peers expensive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import attrs
+
+from meshid.certificates.leaf import Role
+from meshid.names.spiffe_id import TrustDomain
+from meshid.support.sieve import Sieve
+from meshid.verification.verifier import ChainVerifier, Peer
+
+DEFAULT_CAPACITY = 4096
+"""Peers remembered for each trust domain and role: about 10 kB each, with their paths."""
+
+MAX_AGE = 1800.0
+"""Seconds that a verdict lives at the most; Chromium chose the same for its cache."""
+
+
+@attrs.frozen
+class CacheStats:
+    """What a cache did so far; under threads the first two are close, not exact.
+
+    Attributes:
+        hits: Verdicts that were remembered.
+        misses: Look-ups that found none in force.
+        size: Verdicts held now, in or out of force.
+        evictions: Verdicts that had to go to make room.
+    """
+
+    hits: int
+    misses: int
+    size: int
+    evictions: int
+
+
+@attrs.frozen
+class _Verdict:
+    peer: Peer
+    since: float
+    until: float
+
+
+class CachedVerifier:
+    """A `ChainVerifier` that remembers whom it verified.
+
+    Args:
+        verifier: Does the work, and owns the state of trust and the clock.
+        capacity: Peers remembered for each trust domain and role.
+    """
+
+    def __init__(self, verifier: ChainVerifier, *, capacity: int = DEFAULT_CAPACITY) -> None:
+        """Begin with nothing remembered."""
+        self.verifier = verifier
+        self._clock = verifier.clock
+        self._caches: dict[str, dict[TrustDomain, Sieve[bytes, _Verdict]]] = {
+            role: {domain: Sieve(capacity) for domain in verifier.bundles} for role in Role
+        }
+        self._hits = 0
+        self._misses = 0
+
+    def verify(self, chain: Sequence[bytes], *, role: str = "client") -> Peer:
+        """Return the peer, as `ChainVerifier.verify` does, from memory where that is sound.
+
+        Raises:
+            PeerRejected: As `ChainVerifier.verify` does.
+        """
+        peer = self.recall(chain[0], role=role) if chain else None
+        return peer or self._verify(chain, role)
+
+    def recall(self, leaf_der: bytes, *, role: str = "client") -> Peer | None:
+        """Return the peer with that leaf, if its verdict is remembered and in force."""
+        now = self._clock()
+        for cache in self._caches.get(role, {}).values():
+            verdict = cache.get(leaf_der)
+            if verdict is not None and verdict.since <= now <= verdict.until:
+                self._hits += 1
+                return verdict.peer
+        self._misses += 1
+        return None
+
+    def stats(self) -> CacheStats:
+        """Return what the cache did so far."""
+        caches = [cache for by_domain in self._caches.values() for cache in by_domain.values()]
+        return CacheStats(
+            hits=self._hits,
+            misses=self._misses,
+            size=sum(map(len, caches)),
+            evictions=sum(cache.evictions for cache in caches),
+        )
+
+    def _verify(self, chain: Sequence[bytes], role: str) -> Peer:
+        # Before the work, so that a verdict never counts from later than it was true.
+        now = self._clock()
+        peer = self.verifier.verify(chain, role=role)
+        until = min(peer.not_after.timestamp(), now + MAX_AGE)
+        self._caches[role][peer.trust_domain].put(chain[0], _Verdict(peer, now, until))
+        return peer

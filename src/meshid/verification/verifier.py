@@ -1,0 +1,245 @@
+"""Chain to peer.
+
+The rules of this room:
+
+- The claim chooses the bundle, and the bundle confirms the claim. A chain is checked
+  against the authorities of the one trust domain that its leaf names; there is no pool.
+- A `Peer` is the verified path and the name in one value. Only this file can make one.
+- Everything a stranger sent is bounded before it costs anything.
+- The clock is read once, before the verification, and never kept: a verifier object of
+  the backend freezes its time when it is built, so one is built for each chain.
+
+Signatures and paths are the backend's (`cryptography.x509.verification`); this room
+never walks a signature. What the backend leaves out is done here or a floor below: the
+leaf's profile and key, revocation, limits, and the reason. The backend's reason is a
+sentence for people, so ours is found by looking at the chain again, after a failure.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+import attrs
+from cryptography import x509
+from cryptography.x509 import verification
+
+from meshid.certificates.chain import Chain, read_chain
+from meshid.certificates.leaf import (
+    ANY_PURPOSE,
+    PURPOSE,
+    Claim,
+    Profile,
+    Role,
+    check_leaf,
+    check_purpose,
+    names_of,
+    read_claim,
+)
+from meshid.certificates.reading import fingerprint, to_der
+from meshid.errors import PeerRejected, rejected
+from meshid.names.spiffe_id import SpiffeId, TrustDomain
+from meshid.reasons import Reason
+from meshid.trust.bundles import BundleSet, TrustBundle
+from meshid.trust.revocations import Revocations
+from meshid.verification.diagnosis import diagnose
+
+MAX_DEPTH = 4
+"""Intermediates between the leaf and its anchor; deeper meshes are not known."""
+
+
+@attrs.frozen(init=False)
+class Peer:
+    """The other end of a connection, verified.
+
+    It has no public constructor: to hold one is proof that a `ChainVerifier` made it.
+
+    Attributes:
+        spiffe_id: The one name.
+        names: Every URI and DNS name in the leaf (``URI:...``, ``DNS:...``), for the record only.
+        chain: The verified path as DER, leaf first, trust anchor last.
+        not_before: Since when every certificate of the path is valid (aware, UTC).
+        not_after: Until when every certificate of the path is valid, and every revocation
+            list that was consulted is current (aware, UTC).
+        fingerprint: SHA-256 over the leaf's DER, in lower-case hex.
+        profile: The profile under which the name was read.
+        role: What the peer is in the handshake: client or server.
+    """
+
+    spiffe_id: SpiffeId
+    names: tuple[str, ...]
+    chain: tuple[bytes, ...] = attrs.field(repr=lambda it: f"<{len(it)}>")
+    not_before: datetime
+    not_after: datetime
+    fingerprint: str
+    profile: Profile
+    role: Role
+
+    def __init__(self) -> None:
+        """Refuse: a peer is made by verification only."""
+        msg = "a Peer is made by verification only: call Mesh.admit() or ChainVerifier.verify()"
+        raise TypeError(msg)
+
+    @property
+    def trust_domain(self) -> TrustDomain:
+        """The trust domain of the name."""
+        return self.spiffe_id.trust_domain
+
+
+class ChainVerifier:
+    """Verifies chains under a set of bundles; remembers nothing.
+
+    Args:
+        bundles: The bundles of all trust domains that are trusted.
+        revocations: What was taken back.
+        clock: Returns the POSIX time in seconds.
+    """
+
+    def __init__(
+        self,
+        bundles: BundleSet,
+        *,
+        revocations: Revocations | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Prepare one store of anchors for each trust domain."""
+        self.bundles = bundles
+        self.revocations = revocations or Revocations()
+        self.clock = clock
+        self._profiles = frozenset(bundle.profile for bundle in bundles.values())
+        self._builders = {domain: _builders(bundle) for domain, bundle in bundles.items()}
+
+    def verify(self, chain: Sequence[bytes], *, role: str = "client") -> Peer:
+        """Verify *chain* and return the peer.
+
+        Args:
+            chain: DER certificates, leaf first; the order of the others means nothing.
+            role: What the peer is in this handshake, ``"client"`` or ``"server"``.
+
+        Raises:
+            PeerRejected: If the chain is not that of a workload of a trust domain that is
+                trusted here, at this instant (RFC 5280 section 6; X509-SVID section 5.2).
+        """
+        part = Role(role)
+        now = datetime.fromtimestamp(self.clock(), UTC)
+        presented = read_chain(chain)
+        leaf = presented.leaf
+        claim = read_claim(leaf, self._profiles)
+        name = str(claim.spiffe_id or claim.path)
+        try:
+            bundle = self._bundle_of(claim)
+            check_leaf(leaf)
+            check_purpose(leaf, part)
+            _check_dates(leaf, now)
+            path = self._build_path(bundle, part, presented, now)
+            spiffe_id = SpiffeId(bundle.trust_domain, claim.path)
+            due = self.revocations.check(spiffe_id, path, now)
+        except PeerRejected as rejection:
+            raise rejection.claiming(name) from rejection.__cause__
+        return _peer(spiffe_id, claim.profile, part, path, due)
+
+    def _bundle_of(self, claim: Claim) -> TrustBundle:
+        if claim.trust_domain is None:
+            return next(bundle for bundle in self.bundles.values() if bundle.profile is claim.profile)
+        bundle = self.bundles.get(claim.trust_domain)
+        if bundle is None:
+            known = ", ".join(sorted(map(str, self.bundles))) or "none"
+            msg = f"the leaf claims {claim.spiffe_id}; bundles are loaded for: {known}"
+            raise rejected(Reason.UNKNOWN_TRUST_DOMAIN, msg)
+        if bundle.profile is not claim.profile:
+            msg = (
+                f"the name is a {claim.profile} name; the bundle of {bundle.trust_domain} is {bundle.profile}"
+            )
+            raise rejected(Reason.PROFILE_MISMATCH, msg)
+        return bundle
+
+    def _build_path(
+        self, bundle: TrustBundle, role: Role, chain: Chain, now: datetime
+    ) -> tuple[x509.Certificate, ...]:
+        try:
+            verifier = self._builders[bundle.trust_domain][role].time(now).build_client_verifier()
+            return tuple(verifier.verify(chain.leaf, list(chain.intermediates)).chain)
+        # The backend raises more than its own error for a few hostile names; each means no path.
+        except Exception as error:
+            raise diagnose(self.bundles, bundle, chain, now, error) from error
+
+
+def _builders(bundle: TrustBundle) -> dict[Role, verification.PolicyBuilder]:
+    if not bundle.authorities:
+        return {}
+    store = verification.Store(list(bundle.authorities))
+    anchors = frozenset(bundle.authorities)
+    return {
+        role: verification.PolicyBuilder()
+        .store(store)
+        .max_chain_depth(MAX_DEPTH)
+        .extension_policies(
+            ca_policy=_authority_policy(anchors, role),
+            # Everything that a leaf must be was checked by `check_leaf` and `check_purpose`;
+            # unknown critical extensions are refused all the same.
+            ee_policy=verification.ExtensionPolicy.permit_all(),
+        )
+        for role in Role
+    }
+
+
+def _authority_policy(anchors: frozenset[x509.Certificate], role: Role) -> verification.ExtensionPolicy:
+    """Accept what real meshes issue; the defaults of the backend refuse every Istio chain.
+
+    Criticality is the issuer's duty and not judged (RFC 5280 section 4.2 binds issuers).
+    """
+
+    def key_usage(_: object, authority: x509.Certificate, usage: x509.KeyUsage | None) -> None:
+        # An anchor may lack key usage, for it is trusted by configuration.
+        if usage is None and authority in anchors:
+            return
+        if usage is None or not usage.key_cert_sign:
+            msg = "a certificate authority's key usage lacks keyCertSign"
+            raise ValueError(msg)
+
+    def purpose(_: object, __: object, purposes: x509.ExtendedKeyUsage | None) -> None:
+        if purposes is not None and not {ANY_PURPOSE, PURPOSE[role]} & set(purposes):
+            msg = f"a certificate authority's extended key usage lacks {role}Auth"
+            raise ValueError(msg)
+
+    agnostic = verification.Criticality.AGNOSTIC
+    # The callbacks go by position: their keyword has one name in the stub and another at run time.
+    return (
+        verification.ExtensionPolicy.webpki_defaults_ca()
+        .require_present(x509.BasicConstraints, agnostic, None)
+        .may_be_present(x509.KeyUsage, agnostic, key_usage)
+        .may_be_present(x509.ExtendedKeyUsage, agnostic, purpose)
+    )
+
+
+def _check_dates(leaf: x509.Certificate, now: datetime) -> None:
+    if now < leaf.not_valid_before_utc:
+        msg = f"valid from {leaf.not_valid_before_utc}, and it is {now:%Y-%m-%d %H:%M:%S} here"
+        raise rejected(Reason.NOT_YET_VALID, msg)
+    if now > leaf.not_valid_after_utc:
+        msg = f"valid until {leaf.not_valid_after_utc}, and it is {now:%Y-%m-%d %H:%M:%S} here"
+        raise rejected(Reason.EXPIRED, msg)
+
+
+def _peer(
+    spiffe_id: SpiffeId,
+    profile: Profile,
+    role: Role,
+    path: tuple[x509.Certificate, ...],
+    due: datetime | None,
+) -> Peer:
+    chain = tuple(map(to_der, path))
+    ends = [certificate.not_valid_after_utc for certificate in path]
+    peer = Peer.__new__(Peer)
+    peer.__attrs_init__(
+        spiffe_id=spiffe_id,
+        names=names_of(path[0]),
+        chain=chain,
+        not_before=max(certificate.not_valid_before_utc for certificate in path),
+        not_after=min([*ends, due] if due else ends),
+        fingerprint=fingerprint(chain[0]),
+        profile=profile,
+        role=role,
+    )
+    return peer

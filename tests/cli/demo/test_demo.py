@@ -1,0 +1,442 @@
+"""`meshid demo`: it passes, and it fails as soon as one of the protections that it shows is gone."""
+
+from __future__ import annotations
+
+import re
+import ssl
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+from meshid.__main__ import main
+from meshid.admission.admission import Admission
+from meshid.admission.question import Question
+from meshid.admission.snapshot import Snapshot
+from meshid.audit.event import AuditEvent
+from meshid.cli.demo.clients import CLOSED, GREETING, Client
+from meshid.cli.demo.table import Row, Table
+from meshid.cli.demo.verdicts import OPEN_CONNECTION, REVIEW, Evidence, Expected, faults
+from meshid.cli.terminal import Colour
+from meshid.decisions import Decision
+from meshid.mesh import Mesh
+from meshid.policy import Policy
+from meshid.reasons import Reason
+from meshid.testing import CA
+from meshid.tls.connections import AdmittedConnection, MeshSSLObject
+from meshid.tls.context import MeshContext
+from meshid.trust.bundles import BundleSet
+from meshid.trust.revocations import Revocations
+from meshid.verification.verifier import ChainVerifier, Peer
+
+CASES = 26
+
+ROW = re.compile(
+    r"^(?P<number>[ \d]\d) (?P<mark>[✓✗]) (?P<case>.{31}) (?P<client>.{8}) (?P<saw>.{27}) "
+    r"(?P<decision>.{8}) (?P<reason>.{20}) (?P<rule>\S+)$",
+    re.MULTILINE,
+)
+
+
+class Played:
+    """What the demo printed, and how it ended."""
+
+    def __init__(self, status: int, out: str) -> None:
+        self.status = status
+        self.out = out
+        self.rows = [
+            {name: cell.strip() for name, cell in match.groupdict().items()} for match in ROW.finditer(out)
+        ]
+        self.wrong = [int(row["number"]) for row in self.rows if row["mark"] == "✗"]
+
+
+Play = Callable[[], Played]
+
+
+@pytest.fixture
+def play(capsys: pytest.CaptureFixture[str]) -> Play:
+    def play() -> Played:
+        status = main(["demo"])
+        out, err = capsys.readouterr()
+        assert err == ""
+        return Played(status, out)
+
+    return play
+
+
+class TestAsItMust:
+    def test_every_case_comes_out_as_it_must(self, play: Play) -> None:
+        played = play()
+        assert (played.status, played.wrong) == (0, [])
+        assert [int(row["number"]) for row in played.rows] == list(range(1, CASES + 1))
+        assert f"{CASES} of {CASES} as they must be, in " in played.out
+
+    def test_each_reason_is_the_one_of_its_case(self, play: Play) -> None:
+        told = [(row["case"], row["decision"], row["reason"], row["rule"]) for row in play().rows]
+        assert told == [
+            ("allowed by a rule", "admitted", "allowed", "checkout-charges"),
+            ("denied by a rule", "refused", "denied", "no-build-agents"),
+            ("no rule for it", "refused", "no_rule", "-"),
+            ("the same workload, from dev", "refused", "no_rule", "-"),
+            ("★ a dev CA mints a prod name", "refused", "foreign_authority", "-"),
+            ("unknown trust domain", "refused", "unknown_trust_domain", "-"),
+            ("self-signed", "refused", "self_signed", "-"),
+            ("missing intermediate", "refused", "unknown_authority", "-"),
+            ("expired", "refused", "expired", "-"),
+            ("not yet valid", "refused", "not_yet_valid", "-"),
+            ("no URI SAN", "refused", "no_name", "-"),
+            ("two URI SANs", "refused", "ambiguous_name", "-"),
+            ("a SPIFFE ID without a path", "refused", "name_without_path", "-"),
+            ("a CA certificate as leaf", "refused", "leaf_is_ca", "-"),
+            ("a leaf that may sign", "refused", "leaf_may_sign", "-"),
+            ("no digitalSignature", "refused", "no_digital_signature", "-"),
+            ("no certificate at all", "refused", "no_certificate", "-"),
+            ("a Linkerd name, by a rule", "admitted", "allowed", "linkerd-shop"),
+            ("its session, offered again", "refused", "deny_listed", "-"),
+            ("a peer of the old CA", "refused", "unknown_authority", "-"),
+            ("its session, offered again", "refused", "unknown_authority", "-"),
+            ("its open connection, at once", "refused", "unknown_authority", "-"),
+            ("Linkerd's open connection", "admitted", "allowed", "linkerd-shop"),
+            ("a peer of the new CA", "admitted", "allowed", "checkout-charges"),
+            ("a key that does not match", "admitted", "allowed", "checkout-charges"),
+            ("a policy with a typo", "admitted", "allowed", "checkout-charges"),
+        ]
+
+    def test_each_kind_of_client_is_admitted_and_refused(self, play: Play) -> None:
+        seen = {(row["client"], row["decision"]) for row in play().rows}
+        assert seen == {(kind, verdict) for kind in Client for verdict in ("admitted", "refused")}
+
+    def test_who_is_refused_sees_nothing_of_the_application(self, play: Play) -> None:
+        refused = [row for row in play().rows if row["decision"] == "refused"]
+        seen = {row["saw"].partition(":")[0] for row in refused}
+        assert seen <= {CLOSED, "alert"}
+
+    def test_it_shows_the_policy_and_why_an_update_was_rejected(self, play: Play) -> None:
+        out = play().out
+        assert '    from = ["/ns/checkout/sa/api"]' in out
+        assert "InvalidCredentials: own certificate: the private key is not that of" in out
+        assert "InvalidPolicy: allow[0].form: is unknown; did you mean 'from'?" in out
+
+    def test_it_is_plain_and_at_most_120_columns_wide_in_a_pipe(self, play: Play) -> None:
+        out = play().out
+        assert max(map(len, out.splitlines())) <= 120
+        assert "\x1b" not in out
+
+    def test_what_the_audit_hears_is_not_logged_once_more(
+        self, play: Play, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        # `play` looks at standard error, where `logging` prints what nobody handles.
+        assert play().status == 0
+        assert {record.name for record in caplog.records} <= {"meshid.audit"}
+
+    def test_without_the_openssl_command_the_blocking_client_stands_in(
+        self, play: Play, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("PATH", str(tmp_path))
+        played = play()
+        assert (played.status, played.wrong) == (0, [])
+        assert {row["client"] for row in played.rows} == {"asyncio", "blocking"}
+        assert "There is no openssl command here: the blocking client stands in for it.\n" in played.out
+
+
+def anybody() -> Peer:
+    """Some peer; there is no way to make one but to verify one."""
+    ca = CA("anybody.example")
+    return ChainVerifier(BundleSet([ca.bundle()])).verify(ca.issue("/x").chain)
+
+
+def let_everybody_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    judge = Admission._judge  # noqa: SLF001 - what is taken away is inside
+
+    def admit(
+        door: Admission, snapshot: Snapshot, chain: Sequence[bytes], question: Question
+    ) -> tuple[Peer | None, Decision]:
+        peer, decision = judge(door, snapshot, chain, question)
+        return peer or anybody(), attrs.evolve(decision, allowed=True)
+
+    monkeypatch.setattr(Admission, "_judge", admit)
+
+
+def pool_the_authorities(monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare = ChainVerifier.__init__
+
+    def pool(verifier: ChainVerifier, bundles: BundleSet, **rest: Any) -> None:  # noqa: ANN401 - passed on
+        every = tuple(authority for bundle in bundles.values() for authority in bundle.authorities)
+        pooled = [attrs.evolve(bundle, authorities=every) for bundle in bundles.values()]
+        prepare(verifier, BundleSet(pooled), **rest)
+
+    monkeypatch.setattr(ChainVerifier, "__init__", pool)
+
+
+def forget_the_dates(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("meshid.verification.verifier._check_dates", lambda *_: None)
+
+
+def leave_the_handshake_to_openssl(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MeshSSLObject, "do_handshake", ssl.SSLObject.do_handshake)
+
+
+def believe_a_resumed_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    ask = AdmittedConnection._ask  # noqa: SLF001 - what is taken away is inside
+
+    def ask_unless_resumed(
+        connection: MeshSSLObject, chain: list[bytes], *, broken: str | None = None
+    ) -> None:
+        if connection.session_reused:
+            connection.peer = anybody()
+        else:
+            ask(connection, chain, broken=broken)
+
+    monkeypatch.setattr(AdmittedConnection, "_ask", ask_unless_resumed)
+
+
+def issue_no_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Mesh, "server_context", lambda mesh, **_: MeshContext(mesh, question=Question()))
+
+
+def forget_the_revocations(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Revocations, "check", lambda *_: None)
+
+
+def publish_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Admission, "publish", lambda door, **_: door.snapshot)
+
+
+def leave_open_connections_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Admission, "review", lambda _: None)
+
+
+class Matching:
+    """Is like any key."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __eq__(self, _: object) -> bool:
+        return True
+
+
+def accept_any_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("meshid.trust.credentials.public_key_of", lambda _: Matching())
+    # OpenSSL would find it, too.
+    monkeypatch.setattr("meshid.mesh.rehearse", lambda _: None)
+
+
+def forgive_a_typo(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = Policy.from_toml
+    monkeypatch.setattr(
+        Policy, "from_toml", lambda text, environment: read(text.replace("form =", "from ="), environment)
+    )
+
+
+def tell_the_audit_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("meshid.admission.admission.record", lambda *_: None)
+
+
+class TestWithoutAProtection:
+    """Each protection that the demo shows is taken away, and the demo says where it is missed."""
+
+    @pytest.mark.parametrize(
+        ("take_away", "wrong"),
+        [
+            pytest.param(let_everybody_in, [*range(2, 18), *range(19, 23)], id="nobody is refused"),
+            pytest.param(pool_the_authorities, [5], id="one pool of authorities"),
+            pytest.param(forget_the_dates, [9, 10], id="no dates"),
+            pytest.param(leave_the_handshake_to_openssl, range(1, CASES + 1), id="no hook in the handshake"),
+            pytest.param(believe_a_resumed_session, [19], id="resumption without a judge"),
+            # A refusal of a session that could never be resumed would prove nothing.
+            pytest.param(issue_no_sessions, [19, 21], id="no sessions to refuse"),
+            pytest.param(forget_the_revocations, [19], id="no revocations"),
+            pytest.param(publish_nothing, [19, 20, 21, 22, 24, 25, 26], id="no publication"),
+            pytest.param(leave_open_connections_alone, [22], id="open connections go on"),
+            pytest.param(
+                accept_any_key,
+                [25, 26],
+                id="any key",
+                # asyncio leaves a connection whose TLS cannot even begin to the garbage collector.
+                marks=pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+            ),
+            pytest.param(forgive_a_typo, [26], id="typos are forgiven"),
+            pytest.param(tell_the_audit_nothing, range(1, CASES + 1), id="no audit"),
+        ],
+    )
+    def test_the_demo_fails_where_it_is_missed(
+        self,
+        take_away: Callable[[pytest.MonkeyPatch], None],
+        wrong: Sequence[int],
+        play: Play,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        take_away(monkeypatch)
+        played = play()
+        assert (played.status, played.wrong) == (1, list(wrong))
+        assert f"{CASES - len(wrong)} of {CASES} as they must be, in " in played.out
+        assert f"Not as they must be: {', '.join(map(str, wrong))}.\n" in played.out
+
+    def test_a_byte_that_the_application_saw_is_told(
+        self, play: Play, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        let_everybody_in(monkeypatch)
+        out = play().out
+        assert "the application must have read b'', and has read b'hello\\n'" in out
+        assert "the client must not see 'served: hello spiffe://prod.example.org/ns/ci/sa/runner'" in out
+
+
+REFUSED = Decision(allowed=False, reason=Reason.EXPIRED)
+ALLOWED = Decision(allowed=True, reason=Reason.ALLOWED, rule="a-rule")
+NAME = "spiffe://prod.example.org/x"
+
+
+def evidence(*told: tuple[str, Decision], saw: str, received: bytes) -> Evidence:
+    events = [
+        AuditEvent(
+            time=0.0,
+            call=call,
+            decision=decision,
+            role="client",
+            leaf=None,
+            local_name=None,
+            environment=None,
+            generation=1,
+        )
+        for call, decision in told
+    ]
+    return Evidence(client=Client.ASYNCIO, saw=saw, events=tuple(events), received=received)
+
+
+REFUSAL = Expected(reason=Reason.EXPIRED)
+ADMISSION = Expected(reason=Reason.ALLOWED, rule="a-rule", name=NAME)
+GREETED = f"served: hello {NAME}"
+TWICE = (("admit", ALLOWED), ("check", ALLOWED))
+ONCE = (("admit", REFUSED),)
+
+
+class TestFaults:
+    @pytest.mark.parametrize(
+        ("expected", "found"),
+        [
+            pytest.param(REFUSAL, evidence(*ONCE, saw=CLOSED, received=b""), id="refused"),
+            pytest.param(REFUSAL, evidence(*ONCE, saw="alert: unknown ca", received=b""), id="refused, told"),
+            pytest.param(ADMISSION, evidence(*TWICE, saw=GREETED, received=GREETING), id="admitted"),
+            pytest.param(
+                attrs.evolve(REFUSAL, call=REVIEW),
+                evidence(("review", REFUSED), saw=CLOSED, received=b""),
+                id="an open connection ended",
+            ),
+            pytest.param(
+                attrs.evolve(ADMISSION, call=OPEN_CONNECTION),
+                evidence(TWICE[1], saw=GREETED, received=GREETING),
+                id="admitted on an open connection",
+            ),
+        ],
+    )
+    def test_there_are_none_when_all_is_as_it_must_be(self, expected: Expected, found: Evidence) -> None:
+        assert list(faults(expected, found)) == []
+
+    @pytest.mark.parametrize(
+        ("expected", "found", "fault"),
+        [
+            pytest.param(
+                REFUSAL,
+                evidence(saw=CLOSED, received=b""),
+                "the audit heard of [], and must hear of ['admit']",
+                id="no decision",
+            ),
+            pytest.param(
+                REFUSAL,
+                evidence(*ONCE, *ONCE, saw=CLOSED, received=b""),
+                "the audit heard of ['admit', 'admit'], and must hear of ['admit']",
+                id="told twice",
+            ),
+            pytest.param(
+                attrs.evolve(REFUSAL, reason=Reason.NOT_YET_VALID),
+                evidence(*ONCE, saw=CLOSED, received=b""),
+                "the admit must say not_yet_valid, rule -; it says expired, rule -",
+                id="another reason",
+            ),
+            pytest.param(
+                attrs.evolve(ADMISSION, rule="another"),
+                evidence(*TWICE[1:], saw=GREETED, received=GREETING),
+                "the check must say allowed, rule another; it says allowed, rule a-rule",
+                id="another rule",
+            ),
+            pytest.param(
+                REFUSAL,
+                evidence(*ONCE, saw="no answer for 10 s", received=b""),
+                "the client must not see 'no answer for 10 s'",
+                id="a client that hangs",
+            ),
+            pytest.param(
+                ADMISSION,
+                evidence(*TWICE, saw=f"{GREETED}-2", received=GREETING),
+                f"the client must not see '{GREETED}-2'",
+                id="another name",
+            ),
+            pytest.param(
+                attrs.evolve(REFUSAL, call=REVIEW),
+                evidence(("review", REFUSED), saw="no answer for 1 s", received=b""),
+                "the client must not see 'no answer for 1 s'",
+                id="a connection that was left open",
+            ),
+            pytest.param(
+                REFUSAL,
+                evidence(*ONCE, saw=CLOSED, received=b"h"),
+                "the application must have read b'', and has read b'h'",
+                id="one byte",
+            ),
+            pytest.param(
+                ADMISSION,
+                evidence(*TWICE, saw=GREETED, received=b""),
+                "the application must have read b'hello\\n', and has read b''",
+                id="no byte of a peer that was admitted",
+            ),
+        ],
+    )
+    def test_each_thing_that_is_not_as_it_must_be_is_one(
+        self, expected: Expected, found: Evidence, fault: str
+    ) -> None:
+        assert fault in list(faults(expected, found))
+
+
+GOOD = Row(what="a case", client="asyncio", saw=CLOSED, decision=REFUSED, faults=())
+
+
+class TestTable:
+    def shown(self, capsys: pytest.CaptureFixture[str], *rows: Row) -> list[str]:
+        def paint(text: str, colour: Colour) -> str:
+            return f"<{colour.name}>{text}</>"
+
+        table = Table(paint)
+        for each in rows:
+            table.add(each)
+        return capsys.readouterr().out.splitlines()
+
+    def test_a_right_row_has_a_green_tick(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert self.shown(capsys, GOOD)[0].startswith(" 1 <GOOD>✓</> a case ")
+
+    def test_the_case_to_look_at_stands_out(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert self.shown(capsys, attrs.evolve(GOOD, what="★ a case"))[0].startswith("<STAR> 1 ✓ ★ a case ")
+
+    def test_a_wrong_row_stands_out_even_more_with_its_faults_below(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        first, second = self.shown(capsys, attrs.evolve(GOOD, what="★ a case", faults=("it is wrong",)))
+        assert first.startswith("<BAD> 1 ✗ ★ a case ")
+        assert second == "<BAD>     it is wrong</>"
+
+    def test_a_row_without_a_decision_says_so(self, capsys: pytest.CaptureFixture[str]) -> None:
+        (shown,) = self.shown(capsys, attrs.evolve(GOOD, decision=None))
+        assert shown.split()[-3:] == ["none", "-", "-"]
+
+    def test_a_cell_that_is_too_long_is_cut(self, capsys: pytest.CaptureFixture[str]) -> None:
+        fitting = f"served: {'x' * 19}"
+        rows = [attrs.evolve(GOOD, saw=saw) for saw in (fitting, f"{fitting}y")]
+        first, second = self.shown(capsys, *rows)
+        assert f" {fitting} refused " in first
+        assert f" {fitting[:-1]}… refused " in second
+
+    def test_a_long_note_is_wrapped(self, capsys: pytest.CaptureFixture[str]) -> None:
+        _, *below = self.shown(capsys, attrs.evolve(GOOD, note="word " * 40))
+        assert len(below) == 2
+        assert all(line.startswith("<QUIET>     word ") for line in below)

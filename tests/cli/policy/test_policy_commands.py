@@ -1,0 +1,795 @@
+"""`meshid policy …`: the answer, the exit status, and each way in which there can be none."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import attrs
+import pytest
+
+from meshid.__main__ import main
+from meshid.cli import files
+from meshid.cli.policy import POLICY
+from meshid.cli.policy import replay as replay_command
+from meshid.names.spiffe_id import SpiffeId
+from meshid.policy import FindingKind, Policy
+from meshid.policy.file.schema import schema
+from tests.audit.replay.test_replay import asked, line_of
+from tests.helpers.processes import UNMEASURED
+
+FILE = """\
+version = 1
+
+[environments.prod]
+trust_domains  = ["prod.example.org", "old.example.org"]
+federates_with = ["partner.example"]
+
+[environments.dev]
+trust_domains  = ["dev.example.org"]
+federates_with = ["partner.example"]
+
+[[allow]]
+id   = "checkout-charges-cards"
+why  = "Checkout charges cards."
+from = ["/ns/checkout/sa/api"]
+to   = ["payments"]
+
+[[allow]]
+id   = "partner-reads-charges"
+why  = "Contract 114."
+from = ["spiffe://partner.example/ns/accounting/**"]
+to   = ["payments"]
+http = ["GET /v1/charges/*", "HEAD /v1/charges/*"]
+
+[[deny]]
+id   = "no-build-agents"
+why  = "They touch nothing that runs."
+from = ["/ns/ci/**"]
+to   = ["**"]
+"""
+WRONG = FILE.replace("from = ", "form = ", 1).replace('to   = ["payments"]', 'to = "payments"', 1)
+WIDER = FILE.replace("/ns/checkout/sa/api", "/ns/checkout/**")
+OBSERVING = f"observe = true\n{FILE}"
+HASH = Policy.from_toml(FILE, "prod").hash
+DEV_HASH = Policy.from_toml(FILE, "dev").hash
+
+CHECKOUT = "spiffe://prod.example.org/ns/checkout/sa/api"
+BOT = "spiffe://prod.example.org/ns/ci/sa/bot"
+PROD = ["--environment", "prod"]
+ISTIO = """\
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: p, namespace: shop}
+spec: {rules: [{from: [{source: {principals: ["cluster.local/ns/a/sa/b"]}}]}]}
+"""
+HOSTILE = "x\n\x1b[2Jright"
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run each test in a directory of its own, with good files in it."""
+    monkeypatch.chdir(tmp_path)
+    for name, text in {
+        "policy.toml": FILE,
+        "wrong.toml": WRONG,
+        "wider.toml": WIDER,
+        "observing.toml": OBSERVING,
+        "istio.yaml": ISTIO,
+    }.items():
+        Path(name).write_text(text)
+
+
+@attrs.frozen
+class Told:
+    """What the command said, and how it ended."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def lines(self) -> list[str]:
+        return self.out.splitlines()
+
+    @property
+    def json(self) -> dict[str, object]:
+        facts: dict[str, object] = json.loads(self.out)
+        return facts
+
+
+Ask = Callable[..., Told]
+
+
+@pytest.fixture
+def ask(capsys: pytest.CaptureFixture[str]) -> Ask:
+    def ask(*arguments: str) -> Told:
+        status = main(["policy", *arguments])
+        return Told(status, *capsys.readouterr())
+
+    return ask
+
+
+def give(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
+    """Put *data* on standard input."""
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(data)))
+
+
+class TestCheck:
+    def test_a_right_file(self, ask: Ask) -> None:
+        told = ask("check", "policy.toml")
+        assert told == Told(
+            0,
+            "right\n"
+            "  prod: 3 rules; trust domains prod.example.org, old.example.org;"
+            f" federates with partner.example; hash {HASH}\n"
+            "  dev: 3 rules; trust domains dev.example.org; federates with partner.example;"
+            f" hash {DEV_HASH}\n",
+            "",
+        )
+
+    def test_a_wrong_file_is_told_every_mistake_once(self, ask: Ask) -> None:
+        told = ask("check", "wrong.toml")
+        assert (told.status, told.err) == (1, "")
+        assert told.lines == [
+            "wrong: 3 mistakes",
+            "  allow[0].form: is unknown; did you mean 'from'?",
+            '  allow[0].from: is missing; write a list of strings, such as ["/ns/checkout/**"]',
+            '  allow[0].to: must be a list: write ["payments"]',
+        ]
+
+    def test_mistakes_of_different_environments_are_all_told(self, ask: Ask) -> None:
+        told = ask("check", "policy.toml", "--environment", "prd", "--environment", "deev")
+        assert told.lines[0] == "wrong: 2 mistakes"
+        assert "did you mean 'prod'?" in told.lines[1]
+        assert "did you mean 'dev'?" in told.lines[2]
+
+    def test_one_environment(self, ask: Ask) -> None:
+        told = ask("check", "policy.toml", "--environment", "dev")
+        assert [line.partition(":")[0] for line in told.lines] == ["right", "  dev"]
+
+    def test_a_file_without_environments_is_wrong(self, ask: Ask) -> None:
+        Path("none.toml").write_text("version = 1\n")
+        told = ask("check", "none.toml")
+        assert (told.status, told.lines[0]) == (1, "wrong: 1 mistake")
+        assert "environments" in told.lines[1]
+
+    def test_a_file_of_another_shape_is_wrong(self, ask: Ask) -> None:
+        for text in ("[]", "environments = 3", "{}"):
+            Path("other.toml").write_text(text)
+            assert ask("check", "other.toml").status == 1
+
+    def test_a_policy_that_only_observes_is_told(self, ask: Ask) -> None:
+        assert "only observes: it lets EVERY verified peer in" in ask("check", "observing.toml").out
+
+    def test_an_environment_that_federates_with_nobody(self, ask: Ask) -> None:
+        Path("alone.toml").write_text('version = 1\n[environments.a]\ntrust_domains = ["a.example"]\n')
+        assert ask("check", "alone.toml").lines[1].startswith("  a: 0 rules; trust domains a.example; hash ")
+
+    def test_json(self, ask: Ask) -> None:
+        told = ask("check", "policy.toml", "--environment", "prod", "--json")
+        assert told.json == {
+            "right": True,
+            "mistakes": [],
+            "environments": [
+                {
+                    "environment": "prod",
+                    "rules": 3,
+                    "trust_domains": ["prod.example.org", "old.example.org"],
+                    "federates_with": ["partner.example"],
+                    "observe": False,
+                    "policy_hash": HASH,
+                }
+            ],
+        }
+        wrong = ask("check", "wrong.toml", "--json")
+        assert wrong.status == 1
+        assert wrong.json["right"] is False
+        assert {"where": "allow[0].to", "what": 'must be a list: write ["payments"]'} in wrong.json[
+            "mistakes"
+        ]  # type: ignore[operator]
+
+    def test_json_is_read_as_well(self, ask: Ask) -> None:
+        Path("policy.json").write_text(
+            '{"version": 1, "environments": {"a": {"trust_domains": ["a.example"]}}}'
+        )
+        assert ask("check", "policy.json").status == 0
+
+    def test_standard_input(self, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+        give(monkeypatch, FILE.encode())
+        assert ask("check", "-").status == 0
+        give(monkeypatch, b"")
+        assert ask("check", "-").status == 1
+        give(monkeypatch, b"\xff")
+        assert ask("check", "-") == Told(2, "", "meshid: standard input: it is not UTF-8, at byte 0\n")
+
+    def test_what_a_stranger_wrote_is_escaped(self, ask: Ask) -> None:
+        Path("hostile.toml").write_text(
+            FILE.replace("[environments.dev]", f"[environments.{json.dumps(HOSTILE)}]")
+        )
+        assert "\x1b" not in ask("check", "hostile.toml").out
+        assert "\x1b" not in ask("check", "policy.toml", "--environment", HOSTILE).out
+
+
+class TestExplain:
+    def test_a_peer_that_is_let_in(self, ask: Ask) -> None:
+        told = ask("explain", "policy.toml", *PROD, "--peer", CHECKOUT, "--target", "payments")
+        assert (told.status, told.err) == (0, "")
+        assert told.lines[0] == f"allowed: {CHECKOUT} at 'payments'"
+        assert "  policy " + HASH in told.lines
+
+    def test_a_peer_that_is_refused(self, ask: Ask) -> None:
+        told = ask(
+            "explain", "policy.toml", "--environment", "dev", "--peer", CHECKOUT, "--target", "payments"
+        )
+        assert told.status == 1
+        assert (
+            "matches but for the trust domain: peer is prod.example.org, rule is dev.example.org" in told.out
+        )
+
+    def test_a_request(self, ask: Ask) -> None:
+        question = ["explain", "policy.toml", *PROD, "--target", "payments"]
+        question += ["--peer", "spiffe://partner.example/ns/accounting/x"]
+        assert ask(*question, "--request", "GET /v1/charges/1").status == 0
+        assert ask(*question, "--request", "PUT /v1/charges/1").status == 1
+        assert ask(*question, "--request", "GET /v1/../1").status == 1
+        assert ask(*question).status == 1
+
+    def test_json(self, ask: Ask) -> None:
+        told = ask("explain", "policy.toml", *PROD, "--peer", BOT, "--target", "payments", "--json")
+        assert told.status == 1
+        assert told.json | {"verdict": "refused", "reason": "denied", "rule": "no-build-agents"} == told.json
+        assert told.json["spiffe_id"] == BOT
+
+    def test_who_may_reach_a_target(self, ask: Ask) -> None:
+        told = ask("explain", "policy.toml", *PROD, "--target", "payments")
+        assert told == Told(
+            0,
+            "who may reach 'payments', where no deny rule matches:\n"
+            '  allow rule "checkout-charges-cards"\n'
+            f"    from  {CHECKOUT}\n"
+            "          spiffe://old.example.org/ns/checkout/sa/api\n"
+            "    why   Checkout charges cards.\n"
+            '  allow rule "partner-reads-charges"\n'
+            "    from  spiffe://partner.example/ns/accounting/**\n"
+            "    for   GET /v1/charges/*\n"
+            "          HEAD /v1/charges/*\n"
+            "    why   Contract 114.\n"
+            '  deny rule "no-build-agents"\n'
+            "    from  spiffe://prod.example.org/ns/ci/**\n"
+            "          spiffe://old.example.org/ns/ci/**\n"
+            "    why   They touch nothing that runs.\n"
+            f"  policy {HASH}\n",
+            "",
+        )
+
+    def test_who_may_reach_it_with_a_request(self, ask: Ask) -> None:
+        told = ask("explain", "policy.toml", *PROD, "--target", "payments", "--request", "PUT /x")
+        assert told.lines[0] == "who may reach 'payments' for 'PUT /x', where no deny rule matches:"
+        assert "partner-reads-charges" not in told.out
+
+    def test_nobody(self, ask: Ask) -> None:
+        told = ask("explain", "policy.toml", *PROD, "--target", "paymetns")
+        assert told.status == 1
+        assert told.lines[0] == (
+            "nobody may reach 'paymetns': no allow rule is about it; did you mean 'payments'?"
+        )
+        assert ask("explain", "policy.toml", *PROD, "--target", "zzz").lines[0].endswith("is about it")
+
+    def test_everybody_while_a_policy_observes(self, ask: Ask) -> None:
+        told = ask("explain", "observing.toml", *PROD, "--target", "zzz")
+        assert told.status == 0
+        assert told.lines[1] == "  everybody: the policy only observes, and lets EVERY verified peer in"
+
+    def test_a_rule_that_only_observes(self, ask: Ask) -> None:
+        rule = '\n[[allow]]\nid = "later"\nfrom = ["/ns/b/**"]\nto = ["logs"]\nobserve = true\n'
+        Path("later.toml").write_text(FILE + rule)
+        told = ask("explain", "later.toml", *PROD, "--target", "logs")
+        assert told.status == 1
+        assert '  allow rule "later", which only observes' in told.lines
+
+    def test_who_may_reach_it_as_json(self, ask: Ask) -> None:
+        told = ask("explain", "policy.toml", "--environment", "dev", "--target", "payments", "--json")
+        assert told.json | {"possible": True, "target": "payments", "observe": False} == told.json
+        assert json.loads(told.out)["rules"][0] == {
+            "rule": "checkout-charges-cards",
+            "effect": "allow",
+            "observe": False,
+            "why": "Checkout charges cards.",
+            "where": "allow[0]",
+            "from": ["spiffe://dev.example.org/ns/checkout/sa/api"],
+            "http": [],
+        }
+
+    def test_a_request_that_every_policy_refuses_is_no_question(self, ask: Ask) -> None:
+        told = ask("explain", "policy.toml", *PROD, "--target", "payments", "--request", "GET /..")
+        assert (told.status, told.out) == (2, "")
+        assert "dot segment" in told.err
+
+    def test_a_peer_is_named_in_whole(self, ask: Ask) -> None:
+        told = ask("explain", "policy.toml", *PROD, "--target", "payments", "--peer", "/ns/checkout/sa/api")
+        assert (told.status, told.out) == (2, "")
+        assert "a peer is named in whole, such as spiffe://" in told.err
+
+
+class TestLint:
+    def test_nothing_is_found(self, ask: Ask) -> None:
+        assert ask("lint", "policy.toml") == Told(0, "nothing found\n", "")
+
+    def test_findings_and_warnings(self, ask: Ask) -> None:
+        Path("loose.toml").write_text(
+            f'{FILE}\n[[allow]]\nid = "loose"\nfrom = ["/ns/web/sa/*"]\nto = ["**"]\n'
+        )
+        told = ask("lint", "loose.toml")
+        assert told.status == 1
+        assert told.lines == [
+            "1 finding, 1 warning",
+            '  allow[2] (rule "loose"): nobody says what it is for; write why = "..." [no_why]',
+            '  allow[2].to[0] (rule "loose"): it allows every target; name those that are meant [wide]',
+        ]
+        assert ask("lint", "loose.toml", "--ignore", "wide").status == 0
+        assert ask("lint", "loose.toml", "--ignore", "wide", "--ignore", "no_why").out == "nothing found\n"
+
+    def test_a_finding_of_one_environment_is_told_with_it(self, ask: Ask) -> None:
+        rule = '\n[[allow]]\nid = "x"\nwhy = "x"\nfrom = ["spiffe://dev.example.org/a"]\nto = ["x"]\n'
+        federation = 'federates_with = ["partner.example"]'
+        extra = federation.replace('"]', '", "extra.example"]')
+        Path("one.toml").write_text(FILE.replace(federation, extra, 1))
+        told = ask("lint", "one.toml")
+        assert told.status == 1
+        assert "(in prod) [unused_federation]" in told.lines[1]
+        assert rule not in told.out
+
+    def test_json(self, ask: Ask) -> None:
+        Path("why.toml").write_text(FILE.replace('why  = "Contract 114."\n', ""))
+        told = ask("lint", "why.toml", "--json")
+        assert told.status == 0
+        assert told.json == {
+            "environments": ["prod", "dev"],
+            "findings": [
+                {
+                    "kind": "no_why",
+                    "warning": True,
+                    "where": "allow[1]",
+                    "rule": "partner-reads-charges",
+                    "what": 'nobody says what it is for; write why = "..."',
+                    "environments": ["prod", "dev"],
+                }
+            ],
+        }
+
+    def test_an_unknown_kind_is_told_with_the_known_ones(self, ask: Ask) -> None:
+        told = ask("lint", "policy.toml", "--ignore", "wiide")
+        assert (told.status, told.out) == (2, "")
+        assert all(kind in told.err for kind in FindingKind)
+
+    def test_a_wrong_file_is_no_answer(self, ask: Ask) -> None:
+        told = ask("lint", "wrong.toml")
+        assert (told.status, told.out) == (2, "")
+        assert told.err.count("\n") == 3
+
+
+class TestDiff:
+    def test_two_files(self, ask: Ask) -> None:
+        told = ask("diff", "policy.toml", "wider.toml", *PROD)
+        assert (told.status, told.err) == (1, "")
+        assert told.lines[0] == "changes in 'prod'"
+        assert told.lines[1].startswith("  + may reach:        /ns/checkout/** -> payments")
+        assert ask("diff", "wider.toml", "policy.toml", *PROD).lines[1].startswith("  - no longer reach:  ")
+
+    def test_the_same(self, ask: Ask) -> None:
+        assert ask("diff", "policy.toml", "policy.toml", *PROD).status == 0
+
+    def test_two_environments(self, ask: Ask) -> None:
+        told = ask("diff", "policy.toml", *PROD, "--and", "dev")
+        assert (told.status, told.lines[0]) == (
+            0,
+            "nothing changes from 'prod' to 'dev', own peers as own peers",
+        )
+
+    def test_two_environments_of_two_files_one_of_them_standard_input(
+        self, ask: Ask, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        give(monkeypatch, FILE.encode())
+        assert ask("diff", "-", "wider.toml", *PROD, "--and", "dev").status == 1
+        give(monkeypatch, FILE.encode())
+        assert ask("diff", "-", *PROD, "--and", "dev").status == 0
+
+    def test_json(self, ask: Ask) -> None:
+        told = ask("diff", "policy.toml", "wider.toml", *PROD, "--json")
+        assert told.status == 1
+        assert told.json["empty"] is False
+
+    def test_one_alone_has_no_difference(self, ask: Ask) -> None:
+        told = ask("diff", "policy.toml", *PROD)
+        assert told == Told(
+            2,
+            "",
+            "meshid: a difference is between two; add another file, or another environment with --and\n",
+        )
+
+    def test_the_wrong_one_of_two_is_named(self, ask: Ask) -> None:
+        told = ask("diff", "policy.toml", "wrong.toml", *PROD)
+        assert (told.status, told.out) == (2, "")
+        assert all(line.startswith("meshid: 'wrong.toml': allow[0]") for line in told.err.splitlines())
+        told = ask("diff", "policy.toml", *PROD, "--and", "deev")
+        assert "meshid: 'policy.toml': environments: there is no environment 'deev'" in told.err
+
+
+class TestProve:
+    def test_it_holds(self, ask: Ask) -> None:
+        told = ask("prove", "policy.toml", *PROD, "--never", "/ns/ci/**")
+        assert told == Told(0, f"holds in 'prod': /ns/ci/** never reaches **\n  policy {HASH}\n", "")
+
+    def test_it_does_not_hold(self, ask: Ask) -> None:
+        told = ask("prove", "policy.toml", *PROD, "--never", "/ns/checkout/**", "--reach", "payments")
+        assert (told.status, told.err) == (1, "")
+        assert told.lines[0].startswith("does not hold in 'prod'")
+        assert 'is allowed by rule "checkout-charges-cards"' in told.lines[1]
+
+    def test_json(self, ask: Ask) -> None:
+        told = ask("prove", "policy.toml", *PROD, "--never", "/**", "--reach", "payments", "--json")
+        assert (told.status, told.json["holds"]) == (1, False)
+
+    def test_a_target_that_nobody_may_reach_makes_a_warning(self, ask: Ask) -> None:
+        told = ask("prove", "policy.toml", *PROD, "--never", "/**", "--reach", "paymetns")
+        assert (told.status, told.lines[0]) == (0, "holds in 'prod': /** never reaches paymetns")
+        assert told.err == (
+            "meshid: warning: no allow rule is about 'paymetns', so it holds for anybody;"
+            " did you mean 'payments'?\n"
+        )
+
+    @pytest.mark.parametrize(
+        ("arguments", "named"),
+        [
+            (["--never", "ns/ci/**"], "argument --never: "),
+            (["--never", "/**", "--reach", "/payments"], "argument --reach: "),
+            ([], "--never"),
+        ],
+    )
+    def test_wrong_patterns(self, arguments: list[str], named: str, ask: Ask) -> None:
+        told = ask("prove", "policy.toml", *PROD, *arguments)
+        assert (told.status, told.out) == (2, "")
+        assert named in told.err
+
+
+OLD = Policy.from_toml(FILE, "prod")
+NEW = FILE.replace('to   = ["payments"]', 'to   = ["other"]', 1)
+
+
+def log(*lines: bytes) -> None:
+    Path("audit.jsonl").write_bytes(b"".join(lines))
+
+
+class TestReplay:
+    QUESTION = ("replay", "audit.jsonl", "--policy", "new.toml", *PROD)
+
+    @pytest.fixture(autouse=True)
+    def new(self) -> None:
+        Path("new.toml").write_text(NEW)
+
+    def test_what_would_flip(self, ask: Ask) -> None:
+        one = asked(OLD, peer=CHECKOUT, target="payments")
+        log(
+            one,
+            one,
+            asked(OLD, "GET /v1/a", peer=CHECKOUT, target="payments"),
+            b"junk\n",
+            asked(OLD, peer=BOT, target="x"),
+        )
+        told = ask(*self.QUESTION)
+        assert told == Told(
+            1,
+            "3 of 4 decisions would flip\n"
+            f"  now refused, 3 times: {CHECKOUT} at 'payments'\n"
+            "    was    allowed, rule checkout-charges-cards\n"
+            f"    now    {told.lines[3].partition('now    ')[2]}\n"
+            "    first  2027-01-15 08:00:00+00:00\n"
+            "    last   2027-01-15 08:00:00+00:00\n"
+            "    for    a handshake (2 times), 'GET /v1/a'\n"
+            "  not replayed: 1 line\n"
+            "    1 line: Not a JSON object. At line 4\n"
+            f"  policy {Policy.from_toml(NEW, 'prod').hash}\n",
+            "",
+        )
+        assert told.lines[3].startswith(
+            '    now    no_rule: allow rule "checkout-charges-cards" matches but for'
+        )
+
+    def test_the_other_way_round(self, ask: Ask) -> None:
+        log(asked(OLD, peer=CHECKOUT, target="other"))
+        assert ask(*self.QUESTION).lines[1].startswith("  now admitted, 1 time: ")
+
+    def test_nothing_flips(self, ask: Ask) -> None:
+        log(asked(OLD, peer=BOT, target="payments"))
+        told = ask(*self.QUESTION)
+        assert (told.status, told.lines[0]) == (0, "none of 1 decision would flip")
+
+    def test_many_requests_of_one_flip_are_summed_up(self, ask: Ask) -> None:
+        log(*(asked(OLD, f"GET /{number}", peer=CHECKOUT, target="payments") for number in range(8)))
+        assert ask(*self.QUESTION).lines[6].endswith("'GET /3', 'GET /4', and 3 more")
+
+    def test_many_flips_are_summed_up(self, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(replay_command, "_SHOWN_FLIPS", 1)
+        monkeypatch.setattr("meshid.audit.replay.replay.MAX_FLIPS", 2)
+        Path("old.toml").write_text(FILE.replace("/sa/api", "/**"))
+        old = Policy.from_toml(Path("old.toml").read_text(), "prod")
+        log(*(asked(old, peer=f"{CHECKOUT}{number}", target="payments") for number in range(5)))
+        told = ask(*self.QUESTION)
+        assert "  ... and 1 more kinds of flips; --json has them" in told.lines
+        assert "  3 more would flip, and are only counted: there are too many kinds" in told.lines
+
+    def test_many_skipped_lines_are_summed_up(self, ask: Ask) -> None:
+        log(asked(OLD, peer=BOT, target="x"), *[b"junk\n"] * 5)
+        assert "    5 lines: Not a JSON object. At line 2, 3, 4, ..." in ask(*self.QUESTION).lines
+
+    def test_json(self, ask: Ask) -> None:
+        log(asked(OLD, "GET /v1/a", peer=CHECKOUT, target="payments"), b"{}\n")
+        told = ask(*self.QUESTION, "--json")
+        assert told.status == 1
+        [flip] = json.loads(told.out)["flips"]
+        detail = flip["now"].pop("detail")
+        assert "matches but for the target" in detail
+        assert flip == {
+            "spiffe_id": CHECKOUT,
+            "target": "payments",
+            "was": {
+                "verdict": "admitted",
+                "reason": "allowed",
+                "rule": "checkout-charges-cards",
+                "detail": "",
+            },
+            "now": {"verdict": "refused", "reason": "no_rule", "rule": None},
+            "count": 1,
+            "first": "2027-01-15 08:00:00+00:00",
+            "last": "2027-01-15 08:00:00+00:00",
+            "requests": [{"request": "GET /v1/a", "count": 1}],
+        }
+        assert told.json | {"lines": 2, "replayed": 1, "flipped": 1, "unlisted": 0} == told.json
+        assert told.json["skipped"] == [
+            {
+                "cause": "other_record",
+                "meaning": "Another record of the same log, of no decision.",
+                "count": 1,
+                "examples": [{"line": 2, "what": ""}],
+            }
+        ]
+
+    def test_a_log_with_nothing_to_replay_is_no_answer(self, ask: Ask) -> None:
+        log(b"junk\n", line_of(OLD.decide(SpiffeId.parse(CHECKOUT), "payments"), environment="dev"))
+        told = ask(*self.QUESTION)
+        assert (told.status, told.out) == (2, "")
+        assert "meshid: 'audit.jsonl': none of its 2 lines can be replayed\n" in told.err
+        assert "Decided in another environment than the policy's. At line 2 ('dev')" in told.err
+        log()
+        assert ask(*self.QUESTION) == Told(2, "", "meshid: 'audit.jsonl' is empty\n")
+
+    def test_standard_input(self, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+        give(monkeypatch, asked(OLD, peer=BOT, target="x"))
+        assert ask("replay", "-", "--policy", "new.toml", *PROD).status == 0
+
+    def test_a_log_that_is_missing(self, ask: Ask) -> None:
+        told = ask(*self.QUESTION)
+        assert told == Told(2, "", "meshid: 'audit.jsonl' cannot be read: No such file or directory\n")
+
+    def test_what_a_stranger_wrote_is_escaped(self, ask: Ask) -> None:
+        log(
+            asked(OLD, f"GET /{HOSTILE}", peer=CHECKOUT, target="payments"),
+            asked(OLD, peer=BOT, target=HOSTILE),
+        )
+        told = ask(*self.QUESTION)
+        assert told.status in {0, 1}
+        assert "\x1b" not in told.out
+
+
+class TestProgress:
+    def shown(self, log_file: str, lines: int = 20_000) -> str:
+        """Replay a log with standard error on a terminal, and return what is shown there."""
+        Path("new.toml").write_text(NEW)
+        log(*[asked(OLD, peer=CHECKOUT, target="payments")] * lines)
+        script = (
+            "import sys\n"
+            "from meshid.__main__ import main\n"
+            "from meshid.cli.policy import progress\n"
+            "progress._SECONDS = 0.02\n"
+            "sys.exit(main(sys.argv[1:]))\n"
+        )
+        command = [sys.executable, "-c", script, "policy", "replay", log_file, "--policy", "new.toml", *PROD]
+        control, terminal = pty.openpty()
+        with os.fdopen(control, "rb", buffering=0) as reading:
+            log_bytes = Path("audit.jsonl").read_bytes()
+            subprocess.run(command, input=log_bytes, stdout=subprocess.PIPE, stderr=terminal, check=False)
+            os.set_blocking(control, False)
+            shown = b"".join(iter(lambda: reading.read(4096) or b"", b""))
+            os.close(terminal)
+        return shown.decode()
+
+    def test_a_bar_grows_and_is_gone_at_the_end(self) -> None:
+        shown = self.shown("audit.jsonl")
+        assert re.search(r"\r\[#+\.+\] +\d+%  \d+ lines", shown)
+        assert re.search(r"\r +\r$", shown)
+
+    def test_a_short_log_needs_none(self) -> None:
+        assert self.shown("audit.jsonl", 1) == ""
+
+    def test_of_a_pipe_the_lines_are_counted(self) -> None:
+        shown = self.shown("-")
+        assert re.search(r"\r\d+ lines", shown)
+        assert "%" not in shown
+
+    def test_it_is_for_terminals_only(self, ask: Ask) -> None:
+        Path("new.toml").write_text(NEW)
+        log(asked(OLD, peer=BOT, target="x"))
+        assert ask("replay", "audit.jsonl", "--policy", "new.toml", *PROD).err == ""
+
+    def test_an_interrupt_ends_it_quietly_and_leaves_nothing(self) -> None:
+        Path("new.toml").write_text(NEW)
+        command = [sys.executable, "-m", "meshid", "policy", "replay", "-", "--policy", "new.toml", *PROD]
+        running = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=UNMEASURED,
+        )
+        assert running.stdin is not None
+        for _ in range(2_000):
+            running.stdin.write(asked(OLD, peer=CHECKOUT, target="payments"))
+        running.stdin.flush()
+        running.send_signal(signal.SIGINT)
+        out, err = running.communicate(timeout=30)
+        assert (running.returncode, out, err) == (130, b"", b"")
+
+
+class TestImport:
+    IMPORT = ("import", "istio", "istio.yaml", *PROD, "--trust-domain", "prod.example.org")
+
+    def test_a_policy_file_is_printed(self, ask: Ask) -> None:
+        told = ask(*self.IMPORT)
+        assert told.status == 0
+        assert Policy.from_toml(told.out, "prod").rules[0].id == "shop.p.0"
+
+    def test_it_is_written(self, ask: Ask) -> None:
+        told = ask(*self.IMPORT, "-o", "mesh.toml")
+        assert (told.status, told.out) == (0, "")
+        assert ask("check", "mesh.toml").status == 0
+
+    def test_json(self, ask: Ask) -> None:
+        told = ask(*self.IMPORT, "--json")
+        assert Policy.from_json(told.out, "prod") == Policy.from_toml(ask(*self.IMPORT).out, "prod")
+
+    def test_what_a_person_should_know_is_told_beside_it(self, ask: Ask) -> None:
+        Path("istio.yaml").write_text(f"{ISTIO}---\napiVersion: v1\nkind: Service\n")
+        told = ask(*self.IMPORT)
+        assert told.status == 0
+        assert "meshid: note: 'istio.yaml': skipped 'Service', which is no AuthorizationPolicy\n" in told.err
+
+    def test_what_has_no_equal_is_refused(self, ask: Ask) -> None:
+        Path("istio.yaml").write_text(ISTIO.replace("principals", "notPrincipals"))
+        told = ask(*self.IMPORT, "-o", "mesh.toml")
+        assert (told.status, told.out) == (2, "")
+        assert "'istio.yaml': shop/p: spec.rules[0].from[0].source.notPrincipals" in told.err
+        assert not Path("mesh.toml").exists()
+
+
+class TestReport:
+    def test_a_table_for_the_terminal(self, ask: Ask) -> None:
+        told = ask("report", "policy.toml")
+        assert told.status == 0
+        assert (
+            "  payments  /ns/checkout/sa/api                        allowed        checkout-charges-cards"
+            in told.lines
+        )
+
+    def test_a_page_for_a_file(self, ask: Ask) -> None:
+        assert ask("report", "policy.toml", "-o", "policy.html") == Told(0, "", "")
+        assert Path("policy.html").read_text().startswith("<!doctype html>")
+
+    @pytest.mark.parametrize(
+        ("form", "begins"),
+        [("html", "<!doctype html>"), ("table", "prod: "), ("json", "{"), ("mermaid", "flowchart LR")],
+    )
+    def test_each_format(self, form: str, begins: str, ask: Ask) -> None:
+        assert ask("report", "policy.toml", "--format", form).out.startswith(begins)
+
+    def test_json_is_one_of_them(self, ask: Ask) -> None:
+        assert ask("report", "policy.toml", "--json") == ask("report", "policy.toml", "--format", "json")
+        assert ask("report", "policy.toml", "--json", "--format", "html").status == 2
+
+    def test_one_environment(self, ask: Ask) -> None:
+        assert "dev:" not in ask("report", "policy.toml", *PROD).out
+
+
+class TestWriting:
+    """A file is written whole or not at all, and never over what is read."""
+
+    def test_what_was_there_is_replaced(self, ask: Ask) -> None:
+        Path("policy.html").write_text("old")
+        assert ask("report", "policy.toml", "-o", "policy.html").status == 0
+        assert "old" not in Path("policy.html").read_text()[:10]
+
+    def test_the_input_is_not_overwritten(self, ask: Ask) -> None:
+        told = ask("report", "policy.toml", "-o", "./policy.toml")
+        assert told == Told(2, "", "meshid: './policy.toml' is what is read; write somewhere else\n")
+        assert Path("policy.toml").read_text() == FILE
+
+    @pytest.mark.parametrize("output", ["/dev/full", ".", "link"])
+    def test_what_is_no_plain_file_is_left_alone(self, output: str, ask: Ask) -> None:
+        Path("link").symlink_to("elsewhere")
+        told = ask("report", "policy.toml", "-o", output)
+        assert (told.status, told.out) == (2, "")
+        assert "is no plain file" in told.err
+
+    def test_a_place_that_does_not_exist(self, ask: Ask) -> None:
+        told = ask("report", "policy.toml", "-o", "no/where.html")
+        assert told == Told(2, "", "meshid: 'no/where.html' cannot be written: No such file or directory\n")
+
+    def test_a_disk_that_is_full_leaves_what_was_there(
+        self, ask: Ask, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        Path("policy.html").write_text("old")
+
+        def full(path: Path, text: str, encoding: str) -> None:
+            path.write_bytes(text[:10].encode(encoding))
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(Path, "write_text", full)
+        told = ask("report", "policy.toml", "-o", "policy.html")
+        assert told == Told(2, "", "meshid: 'policy.html' cannot be written: No space left on device\n")
+        assert Path("policy.html").read_bytes() == b"old"
+        assert not list(Path().glob(".policy.html*"))
+
+
+class TestAll:
+    def test_the_schema_is_printed(self, ask: Ask) -> None:
+        assert ask("schema").json == schema()
+        assert ask("schema", "--json") == ask("schema")
+
+    @pytest.mark.parametrize("name", POLICY.commands)
+    def test_each_command_has_help(self, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+        with pytest.raises(SystemExit) as ended:
+            main(["policy", name, "--help"])
+        assert ended.value.code == 0
+        assert capsys.readouterr().out.startswith(f"usage: meshid policy {name} ")
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            pytest.param([], id="no command"),
+            pytest.param(["chekc", "policy.toml"], id="a mistyped one"),
+            pytest.param(["import"], id="an import of nothing"),
+            pytest.param(["check"], id="no file"),
+            pytest.param(["check", "policy.tml"], id="a file that does not exist"),
+            pytest.param(["check", "."], id="a directory"),
+            pytest.param(["explain", "policy.toml", "--target", "x"], id="no environment"),
+            pytest.param(
+                ["explain", "policy.toml", "--environment", "prd", "--target", "x"], id="an unknown one"
+            ),
+            pytest.param(["lint", "policy.toml", "--environment", "prd"], id="an unknown one of several"),
+            pytest.param(
+                ["prove", "policy.toml", "--env", "prod", "--never", "/**"], id="an option cut short"
+            ),
+            pytest.param(["report", "wrong.toml", "-o", "out.html"], id="a wrong file"),
+        ],
+    )
+    def test_what_cannot_be_answered_says_so_on_standard_error_only(
+        self, arguments: list[str], ask: Ask
+    ) -> None:
+        told = ask(*arguments)
+        assert (told.status, told.out) == (2, "")
+        assert all(line.startswith("meshid: ") for line in told.err.splitlines())
+        assert told.err
+        assert not Path("out.html").exists()
+
+    def test_a_file_that_is_too_large(self, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(files, "MAX_FILE_BYTES", 10)
+        assert "is larger than 10 bytes" in ask("check", "policy.toml").err

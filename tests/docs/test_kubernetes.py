@@ -1,0 +1,238 @@
+"""The example for Kubernetes: each file is right by schema, and the service runs in each environment."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import kubernetes_validate  # type: ignore[import-untyped]  # it has no types
+import pytest
+import yaml
+
+from meshid.settings.keys import BY_NAME, BY_VARIABLE, CONFIG_DIR
+from meshid.testing import CA, Issued
+from tests.helpers.mounted import eventually
+from tests.helpers.tls_peers import HELLO, HOST, TIMEOUT, knock
+from tests.helpers.volumes import KubernetesVolume, pair
+
+EXAMPLE = Path(__file__).parents[2] / "docs" / "kubernetes"
+ENVIRONMENTS = ("dev", "staging", "prod")
+MANIFESTS = sorted(EXAMPLE.glob("*/*.yaml"))
+VERSION = "1.37"
+
+NAME = {"type": "string", "pattern": r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$"}
+DURATION = {"type": "string", "pattern": r"^([0-9]+(h|m|s))+$"}
+
+
+def closed(required: list[str], **properties: object) -> dict[str, object]:
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "required": required,
+        "properties": properties,
+    }
+
+
+# What is used of https://cert-manager.io/docs/reference/api-docs/#cert-manager.io/v1.CertificateSpec
+CERTIFICATE = closed(
+    ["apiVersion", "kind", "metadata", "spec"],
+    apiVersion={"const": "cert-manager.io/v1"},
+    kind={"const": "Certificate"},
+    metadata=closed(["name"], name=NAME),
+    spec=closed(
+        ["secretName", "issuerRef"],
+        secretName=NAME,
+        uris={"type": "array", "items": {"type": "string", "format": "uri"}},
+        duration=DURATION,
+        renewBefore=DURATION,
+        usages={"type": "array", "items": {"enum": ["digital signature", "client auth", "server auth"]}},
+        privateKey=closed(
+            [],
+            algorithm={"enum": ["RSA", "ECDSA", "Ed25519"]},
+            size={"enum": [256, 384, 521]},
+            rotationPolicy={"enum": ["Never", "Always"]},
+        ),
+        issuerRef=closed(["name"], name=NAME, kind={"enum": ["Issuer", "ClusterIssuer"]}),
+    ),
+)
+
+# And of https://kubectl.docs.kubernetes.io/references/kustomize/kustomization/
+KUSTOMIZATION = closed(
+    ["apiVersion", "kind", "resources"],
+    apiVersion={"const": "kustomize.config.k8s.io/v1beta1"},
+    kind={"const": "Kustomization"},
+    namespace=NAME,
+    resources={"type": "array", "items": {"type": "string"}},
+    configMapGenerator={
+        "type": "array",
+        "items": closed(["name", "files"], name=NAME, files={"type": "array", "items": {"type": "string"}}),
+    },
+    generatorOptions=closed([], disableNameSuffixHash={"type": "boolean"}),
+)
+SCHEMAS = {"Certificate": CERTIFICATE, "Kustomization": KUSTOMIZATION}
+
+
+def documents(path: Path) -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all(path.read_text("utf-8")))
+
+
+def the(kind: str, path: Path) -> dict[str, Any]:
+    (found,) = [document for document in documents(path) if document["kind"] == kind]
+    return found
+
+
+DEPLOYMENT = the("Deployment", EXAMPLE / "base" / "payments.yaml")
+POD = DEPLOYMENT["spec"]["template"]["spec"]
+(CONTAINER,) = POD["containers"]
+VARIABLES = {each["name"]: each["value"] for each in CONTAINER["env"]}
+
+
+class TestFiles:
+    @pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: str(path.relative_to(EXAMPLE)))
+    def test_each_is_right_by_schema(self, path: Path) -> None:
+        for document in documents(path):
+            if schema := SCHEMAS.get(document["kind"]):
+                jsonschema.validate(document, schema)
+            else:
+                kubernetes_validate.validate(document, VERSION, strict=True)
+
+    def test_the_secret_on_the_page_is_one(self) -> None:
+        page = (EXAMPLE.parent / "kubernetes.md").read_text("utf-8")
+        (block,) = re.findall(r"^```yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+        kubernetes_validate.validate(yaml.safe_load(block), VERSION, strict=True)
+
+    def test_the_schemas_notice_a_mistake(self) -> None:
+        wrong = yaml.safe_load(yaml.safe_dump(DEPLOYMENT))
+        wrong["spec"]["template"]["spec"]["containers"][0]["readinesProbe"] = {}
+        with pytest.raises(kubernetes_validate.ValidationError):
+            kubernetes_validate.validate(wrong, VERSION, strict=True)
+
+    def test_what_they_name_is_there(self) -> None:
+        for path in EXAMPLE.glob("*/kustomization.yaml"):
+            kustomization = the("Kustomization", path)
+            files = [file for each in kustomization.get("configMapGenerator", []) for file in each["files"]]
+            for name in [*kustomization["resources"], *files]:
+                assert (path.parent / name).exists(), name
+
+    def test_whole_volumes_are_mounted_and_all_of_them(self) -> None:
+        assert {each["name"] for each in CONTAINER["volumeMounts"]} == {
+            each["name"] for each in POD["volumes"]
+        }
+        assert not any("subPath" in each for each in CONTAINER["volumeMounts"])
+        assert POD["enableServiceLinks"] is False
+
+    def test_every_name_is_one_of_meshids(self) -> None:
+        assert VARIABLES.keys() <= {*BY_VARIABLE, CONFIG_DIR}
+        for environment in ENVIRONMENTS:
+            settings = the("ConfigMap", EXAMPLE / environment / f"{environment}.yaml")["data"]
+            assert settings.keys() <= BY_NAME.keys()
+            assert settings["environment"] == environment
+
+    def test_the_image_and_the_deployment_know_no_environment_and_no_port(self) -> None:
+        text = (EXAMPLE / "base" / "payments.yaml").read_text("utf-8") + (EXAMPLE / "app.py").read_text(
+            "utf-8"
+        )
+        assert not re.search(r"[0-9]443|example\.org/ns|\b(dev|staging|prod)\b", text)
+
+    @pytest.mark.parametrize("environment", ENVIRONMENTS)
+    def test_the_service_reaches_the_port_that_is_set(self, environment: str) -> None:
+        path = EXAMPLE / environment / f"{environment}.yaml"
+        (port,) = the("Service", path)["spec"]["ports"]
+        assert str(port["targetPort"]) == the("ConfigMap", path)["data"]["port"]
+        assert the("Certificate", path)["spec"]["uris"] == [
+            f"spiffe://{environment}.example.org/ns/payments/sa/api"
+        ]
+
+
+class Pod:
+    """The volumes of a pod as the kubelet lays them out, below a directory in place of the root."""
+
+    def __init__(self, root: Path, environment: str, ca: CA) -> None:
+        settings = the("ConfigMap", EXAMPLE / environment / f"{environment}.yaml")["data"]
+        own = pair(ca.issue("/ns/payments/sa/api")) | {"ca.crt": ca.pem}
+        base = EXAMPLE / "base"
+        volumes = {
+            "settings": {name: self._below(root, value).encode() for name, value in settings.items()},
+            "tls": own,
+            "trust": {"ca.pem": ca.pem},
+            "policy": {name: (base / name).read_bytes() for name in ("policy.toml", "deny.toml")},
+            "state": {},
+        }
+        # A free one, for this machine has others.
+        volumes["settings"]["port"] = b"0"
+        self.volumes = {}
+        for mount in CONTAINER["volumeMounts"]:
+            path = root / mount["mountPath"].removeprefix("/")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self.volumes[mount["name"]] = KubernetesVolume(path, volumes[mount["name"]])
+        self.environ = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("MESHID")},
+            **{name: self._below(root, value) for name, value in VARIABLES.items()},
+        }
+
+    def _below(self, root: Path, text: str) -> str:
+        return re.sub(r"(?<![\w.])/(etc|run)/", rf"{root}/\1/", text)
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[int]:
+        """Run the service, and yield its port."""
+        with subprocess.Popen(
+            [sys.executable, str(EXAMPLE / "app.py")], env=self.environ, stdout=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdout is not None
+            try:
+                yield int(process.stdout.readline().removeprefix("listening on port "))
+            finally:
+                process.terminate()
+
+    def is_ready(self) -> bool:
+        command = CONTAINER["readinessProbe"]["exec"]["command"]
+        ended = subprocess.run(
+            [sys.executable, "-m", *command], env=self.environ, capture_output=True, check=False
+        )
+        return ended.returncode == 0
+
+
+def answer(port: int, client: Issued) -> bytes:
+    return knock(port, client.client_context()).answer
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_the_service_runs(environment: str, tmp_path: Path) -> None:
+    authorities = {name: CA(f"{name}.example.org") for name in ENVIRONMENTS}
+    ca, other = authorities[environment], authorities["dev" if environment == "prod" else "prod"]
+    pod = Pod(tmp_path, environment, ca)
+    checkout = "/ns/checkout/sa/api"
+    with pod.running() as port:
+        expected = f"hello spiffe://{environment}.example.org{checkout}\n".encode()
+        client = ca.issue(checkout)
+        assert answer(port, client) == expected
+        assert answer(port, ca.issue("/ns/reports/sa/batch")) == b""
+        assert answer(port, other.issue(checkout)) == b""
+        # The same name, minted by the authority of another environment.
+        assert answer(port, other.issue(f"spiffe://{environment}.example.org{checkout}")) == b""
+        assert eventually(pod.is_ready)
+        # Taken back while it is connected.
+        with socket.create_connection((HOST, port), TIMEOUT) as plain:
+            tls = client.client_context().wrap_socket(plain)
+            tls.sendall(HELLO)
+            assert tls.recv(100) == expected
+            base = EXAMPLE / "base"
+            denied = (
+                f"version = 1\n[[deny]]\npeer = 'spiffe://{environment}.example.org{checkout}'\n".encode()
+            )
+            pod.volumes["policy"].swap(
+                {"policy.toml": (base / "policy.toml").read_bytes(), "deny.toml": denied}
+            )
+            with contextlib.suppress(ConnectionError):
+                assert tls.recv(100) == b""
+            tls.close()
+        assert answer(port, client) == b""

@@ -1,0 +1,132 @@
+"""The README and the pages under docs/ run as they are written.
+
+The blocks of a page are taken in order, in one empty directory:
+
+    ```python              runs, in one namespace for the whole page
+    ```python no-run       is only compiled: it would serve for ever
+    ```LANGUAGE file=NAME  is written to that file, and not run
+    ```console             lines that begin with "$ " are run; what follows is their output.
+                           A line "..." stands for any lines; a command ends in status 0,
+                           or in N where "# exit N" trails it
+
+Any other block is only shown, in a language of `SHOWN`: a slip would turn a check off.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import attrs
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
+SHOWN = {"http", "ini", "json", "mermaid", "nginx", "sh", "text", "toml", "yaml"}
+
+_FENCE = re.compile(r"^```(?P<info>[^\n`]*)\n(?P<body>.*?)^```$", re.DOTALL | re.MULTILINE)
+_COMMAND = re.compile(r"\$ (?P<line>.*?)(?: +# exit (?P<status>\d+))?\n(?P<output>(?:(?!\$ ).*\n)*)")
+
+
+@attrs.frozen
+class Block:
+    language: str
+    file: str | None
+    body: str
+    line: int
+
+
+def blocks_of(text: str) -> Iterator[Block]:
+    fences = len(re.findall(r"^\s*(?:```|~~~)", text, re.MULTILINE))
+    assert fences == 2 * len(_FENCE.findall(text)), "a fence is not closed, or does not begin its line"
+    for match in _FENCE.finditer(text):
+        language, _, file = match["info"].strip().partition(" file=")
+        yield Block(language, file or None, match["body"], text.count("\n", 0, match.start("body")) + 1)
+
+
+def run_python(block: Block, page: str, namespace: dict[str, object]) -> None:
+    # The empty lines make a traceback point into the page.
+    code = compile("\n" * (block.line - 1) + block.body, page, "exec", dont_inherit=True)
+    if block.language == "python":
+        exec(code, namespace)  # noqa: S102 - running it is the test
+
+
+def run_console(block: Block) -> None:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    commands = list(_COMMAND.finditer(block.body))
+    assert "".join(match[0] for match in commands) == block.body, "a console block begins with '$ '"
+    for match in commands:
+        ran = subprocess.run(
+            ["/bin/sh", "-c", match["line"]],
+            env={**os.environ, "PATH": path},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert ran.returncode == int(match["status"] or 0), f"{match[0]}{ran.stdout}"
+        assert agrees(match["output"], ran.stdout), f"{match[0]}is told; it prints:\n{ran.stdout}"
+
+
+def agrees(told: str, real: str) -> bool:
+    lines = [r"(?:.*\n)*" if line == "...\n" else re.escape(line) for line in told.splitlines(keepends=True)]
+    return re.fullmatch("".join(lines), real) is not None
+
+
+@pytest.fixture
+def the_audit_log_as_it_was() -> Iterator[None]:
+    logger = logging.getLogger("meshid.audit")
+    before, level = list(logger.handlers), logger.level
+    yield
+    for handler in set(logger.handlers) - set(before):
+        logger.removeHandler(handler)
+        handler.close()
+    logger.setLevel(level)
+
+
+@pytest.mark.usefixtures("the_audit_log_as_it_was")
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_page_runs_as_it_is_written(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    namespace: dict[str, object] = {"__name__": "__main__"}
+    for block in blocks_of(page.read_text("utf-8")):
+        if block.file:
+            Path(block.file).write_text(block.body, "utf-8")
+        elif block.language in {"python", "python no-run"}:
+            run_python(block, str(page), namespace)
+        elif block.language == "console":
+            run_console(block)
+        else:
+            assert block.language in SHOWN, f"{page.name}:{block.line}: unknown language {block.language!r}"
+
+
+@pytest.mark.parametrize(
+    ("told", "real", "verdict"),
+    [
+        pytest.param("a\n", "a\nb\n", False, id="a line too few"),
+        pytest.param("a.c\n", "abc\n", False, id="no regular expressions"),
+        pytest.param("a\n...\nd\n", "a\nb\nc\nd\n", True, id="dots for lines"),
+        pytest.param("a\n...\n", "b\n", False, id="dots do not hide the rest"),
+    ],
+)
+def test_output_is_compared_line_by_line(told: str, real: str, *, verdict: bool) -> None:
+    assert agrees(told, real) is verdict
+
+
+@pytest.mark.parametrize("body", ["$ echo a\nb\n", "$ exit 1\n", "$ true # exit 1\n", "no prompt\n"])
+def test_a_wrong_console_block_is_seen(body: str) -> None:
+    with pytest.raises(AssertionError):
+        run_console(Block("console", None, body, 1))
+
+
+@pytest.mark.parametrize("page", ["```python\n1 / 0\n", "- a list\n\n  ```python\n  1 / 0\n  ```\n"])
+def test_a_fence_that_would_be_passed_over_is_seen(page: str) -> None:
+    with pytest.raises(AssertionError):
+        list(blocks_of(page))

@@ -1,0 +1,214 @@
+"""The state file, and `meshid status`, which reads it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from meshid import Mesh, TrustBundle
+from meshid.__main__ import main
+from meshid.health.state_file import HEARTBEAT_SECONDS, StateFile
+from meshid.testing import CA
+from tests.helpers.mounted import OWN, Mounted, alarms, eventually, hurry
+from tests.helpers.processes import UNMEASURED
+from tests.helpers.tls_peers import mesh_of
+
+
+@pytest.fixture
+def mounted(tmp_path: Path, prod_ca: CA) -> Mounted:
+    return Mounted(tmp_path, prod_ca)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "state.json"
+
+
+def read(file: Path) -> dict[str, Any]:
+    return dict(json.loads(file.read_text()))
+
+
+class TestWriting:
+    def test_it_is_written_when_something_changes_and_as_a_sign_of_life(self, file: Path) -> None:
+        state = StateFile(file)
+        written = []
+        for now, generation in ((0, 1), (5, 1), (6, 2), (15, 2), (16, 2), (17, 2)):
+            before = file.stat().st_ino if file.exists() else None
+            state.write({"time": now, "generation": generation}, now)
+            written.append(file.stat().st_ino != before)
+        assert written == [True, False, True, False, True, False]
+        assert read(file) == {"time": 16, "generation": 2}
+
+    def test_whoever_is_killed_while_writing_leaves_the_one_before(self, file: Path) -> None:
+        StateFile(file).write({"generation": 1}, 0)
+        (file.parent / ".state.json.new").write_text("{ half")
+        assert read(file) == {"generation": 1}
+        StateFile(file).write({"generation": 2}, 0)
+        assert read(file) == {"generation": 2}
+
+    def test_a_mesh_tells_how_it_does(
+        self, mounted: Mounted, file: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        hurry(monkeypatch)
+        with Mesh.from_sources(mounted.sources(), service="payments", state_file=file) as mesh:
+            assert eventually(file.exists)
+            status = read(file)
+            assert status == {**mesh.status(), "time": status["time"], "sources": status["sources"]}
+            assert (status["pid"], status["spiffe_id"]) == (os.getpid(), f"spiffe://prod.example.org{OWN}")
+            assert (status["ready"], status["alarms"], status["generation"]) == (True, [], 1)
+            assert [source["fault"] for source in status["sources"]] == [None] * 4
+            mounted.policy.write_text("typo")
+            assert eventually(lambda: read(file)["alarms"])
+            assert "policy.toml" in read(file)["alarms"][0]["about"]
+            assert any(source["fault"] for source in mesh.status()["sources"])  # type: ignore[attr-defined]
+
+    def test_a_file_that_cannot_be_written_is_an_alarm_and_no_outage(
+        self,
+        mounted: Mounted,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        hurry(monkeypatch)
+        gone = tmp_path / "gone"
+        with Mesh.from_sources(mounted.sources(), service="payments", state_file=gone / "state") as mesh:
+            assert eventually(lambda: alarms(caplog))
+            assert alarms(caplog)[0].startswith(f"state file '{gone}/state': cannot be written: No such file")
+            assert mesh.health().ready
+            gone.mkdir()
+            assert eventually(lambda: mesh.health().alarms == ())
+
+
+class TestStatus:
+    def status(self, prod_ca: CA, **changes: object) -> dict[str, Any]:
+        return {**mesh_of(prod_ca).status(), **changes}
+
+    def test_a_process_that_does_well(
+        self,
+        mounted: Mounted,
+        file: Path,
+        capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        hurry(monkeypatch)
+        with Mesh.from_sources(mounted.sources(), service="payments", state_file=file):
+            assert eventually(file.exists)
+            assert main(["status", str(file)]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[0] == "ready"
+        assert lines[1] == f"  service      payments, process {os.getpid()}, generation 1"
+        assert lines[2].startswith(f"  certificate  spiffe://prod.example.org{OWN}, until ")
+        assert lines[3].startswith("  trust        prod.example.org: 1 authority, until ")
+        assert lines[4].startswith("  policy       environment prod, ")
+        assert lines[5:7] == ["  revocations  0 lists, 0 denials", "  connections  0 open"]
+        assert lines[7].startswith(f"  source       credentials '{mounted.secret.path}': read 20")
+        assert len(lines) == 11
+
+    def test_one_that_is_not_ready(
+        self, file: Path, prod_ca: CA, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        alarm = {"level": "error", "about": "own certificate", "text": "ended\x1b[2J"}
+        source = {"name": "policy 'x'", "read": None, "fault": "typo\x1b[2J"}
+        file.write_text(
+            json.dumps(self.status(prod_ca, ready=False, alarms=[alarm], sources=[source], service=None))
+        )
+        monkeypatch.setenv("MESHID_STATE_FILE", str(file))
+        assert main(["status"]) == 1
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[0] == "NOT ready"
+        assert lines[1].startswith("  error: own certificate: ended")
+        assert lines[2].startswith("  service      -, process ")
+        assert lines[-1].startswith("  source       policy 'x': never read; typo")
+        assert "\x1b" not in "".join(lines)
+
+    def test_one_that_has_gone(self, file: Path, prod_ca: CA, capsys: pytest.CaptureFixture[str]) -> None:
+        late = datetime.now(UTC) - timedelta(seconds=3 * HEARTBEAT_SECONDS + 1)
+        file.write_text(json.dumps(self.status(prod_ca, time=late.isoformat())))
+        assert main(["status", str(file)]) == 1
+        assert "\n  the process has said nothing for 31 s: gone, or stuck\n" in capsys.readouterr().out
+
+    def test_as_json(self, file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        mesh = Mesh(bundles={})  # type: ignore[arg-type]  # an empty mapping is one of bundles
+        file.write_text(json.dumps(mesh.status()))
+        assert main(["status", "--json", str(file)]) == 0
+        told = json.loads(capsys.readouterr().out)
+        assert 0 <= told.pop("age") < 10
+        assert told == read(file)
+        assert main(["status", str(file)]) == 0
+        assert "certificate" not in capsys.readouterr().out
+
+    def test_several_authorities_and_none(self, file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        both = TrustBundle.from_pem(
+            "prod.example.org", CA("prod.example.org").pem + CA("prod.example.org").pem
+        )
+        none = TrustBundle.from_spiffe_json("dev.example.org", b'{"keys": []}')
+        file.write_text(json.dumps(Mesh(bundles=type(Mesh().snapshot.bundles)([both, none])).status()))
+        assert main(["status", str(file)]) == 0
+        out = capsys.readouterr().out
+        assert "prod.example.org: 2 authorities, until 20" in out
+        assert "dev.example.org: 0 authorities, until None" in out
+
+    @pytest.mark.parametrize(
+        ("content", "said"),
+        [
+            ("", "is no state file: JSONDecodeError"),
+            ("[]", "is no state file: TypeError"),
+            ("{}", "is no state file: KeyError"),
+            ('{"version": 1}', "is no state file: KeyError"),
+            ('{"version": 1, "time": 5}', "is no state file: TypeError"),
+            ('{"version": 2}', "is of version 2; this meshid reads version 1"),
+            ("[" * 100_000, "is no state file: RecursionError"),
+        ],
+    )
+    def test_a_file_that_is_none(
+        self, file: Path, content: str, said: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        file.write_text(content)
+        assert main(["status", str(file)]) == 2
+        assert capsys.readouterr().err == f"meshid: '{file}' {said}\n"
+
+    def test_no_file(self, file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["status", str(file)]) == 2
+        assert capsys.readouterr().err == f"meshid: '{file}' cannot be read: No such file or directory\n"
+        assert main(["status"]) == 2
+        assert capsys.readouterr().err == "meshid: no state file: name it, or set MESHID_STATE_FILE\n"
+
+
+KILLED = """
+import sys
+from pathlib import Path
+sys.path[:0] = {path!r}
+from meshid import Mesh
+from refresh.mounted import sources_in
+with Mesh.from_sources(sources_in(Path(sys.argv[1])), service="payments", state_file=sys.argv[2]) as mesh:
+    print("ready", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_kill_9_at_any_moment_stops_no_next_start(mounted: Mounted, file: Path) -> None:
+    """Killed while it starts, while it serves, and while its files are swapped."""
+    command = [sys.executable, "-c", KILLED.format(path=sys.path), str(mounted.root), str(file)]
+    for delay in (0.2, 0.4, 0.6, 0.8, 1.2, 1.6):
+        with subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=UNMEASURED
+        ) as process:
+            time.sleep(delay)
+            mounted.renew()
+            process.send_signal(signal.SIGKILL)
+            process.communicate()
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=UNMEASURED) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        assert eventually(lambda: file.exists() and read(file)["pid"] == process.pid)
+        process.communicate(b"")
+        assert process.returncode == 0

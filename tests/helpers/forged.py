@@ -1,0 +1,168 @@
+"""What no honest builder makes: certificates edited as DER and signed again, and damaged bytes."""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Mapping
+from enum import IntEnum
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
+from hypothesis import strategies as st
+
+from meshid.certificates.reading import to_der
+from meshid.testing import CA
+
+INTEGER, BIT_STRING, OID, SEQUENCE, UTC_TIME, GENERALIZED_TIME = 0x02, 0x03, 0x06, 0x30, 0x17, 0x18
+
+
+class Field(IntEnum):
+    """The fields of a version 3 certificate, in their order (RFC 5280 section 4.1)."""
+
+    VERSION = 0
+    SERIAL = 1
+    ALGORITHM = 2
+    ISSUER = 3
+    VALIDITY = 4
+    SUBJECT = 5
+    KEY = 6
+    EXTENSIONS = 7
+
+
+# -- DER ----------------------------------------------------------------------
+
+
+def der(tag: int, *parts: bytes) -> bytes:
+    body = b"".join(parts)
+    if len(body) < 0x80:
+        return bytes([tag, len(body)]) + body
+    size = len(body).to_bytes((len(body).bit_length() + 7) // 8, "big")
+    return bytes([tag, 0x80 | len(size)]) + size + body
+
+
+def children(data: bytes) -> list[bytes]:
+    """Return the elements inside the first element of *data*."""
+    start, end = _content(data, 0)
+    found = []
+    while start < end:
+        _, after = _content(data, start)
+        found.append(data[start:after])
+        start = after
+    return found
+
+
+def _content(data: bytes, at: int) -> tuple[int, int]:
+    length, start = data[at + 1], at + 2
+    if length & 0x80:
+        size = length & 0x7F
+        length, start = int.from_bytes(data[start : start + size], "big"), start + size
+    return start, start + length
+
+
+def pem(label: str, data: bytes) -> bytes:
+    """Return one PEM block, whatever *data* is."""
+    return f"-----BEGIN {label}-----\n{base64.b64encode(data).decode()}\n-----END {label}-----\n".encode()
+
+
+# -- Certificates -------------------------------------------------------------
+
+
+def signed(tbs: bytes, algorithm: bytes, key: object) -> bytes:
+    """Return what *key*, of P-256, signs: a certificate or a revocation list."""
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    return der(SEQUENCE, tbs, algorithm, der(BIT_STRING, b"\0", key.sign(tbs, ec.ECDSA(hashes.SHA256()))))
+
+
+def edited(certificate: x509.Certificate, issuer: CA, fields: Mapping[Field, bytes]) -> bytes:
+    """Return *certificate* with other *fields* (none, where they are empty), signed by *issuer*."""
+    tbs, algorithm, _ = children(to_der(certificate))
+    parts = [fields.get(Field(at), old) for at, old in enumerate(children(tbs))]
+    return signed(der(SEQUENCE, *parts), algorithm, issuer.key)
+
+
+def rewritten(certificate: x509.Certificate, issuer: CA, old: bytes, new: bytes) -> bytes:
+    """Return *certificate* with *new* in place of *old*, as long as it, signed by *issuer*."""
+    tbs, algorithm, _ = children(to_der(certificate))
+    assert tbs.count(old) == 1
+    assert len(old) == len(new)
+    return signed(tbs.replace(old, new), algorithm, issuer.key)
+
+
+def with_key(certificate: x509.Certificate, issuer: CA, key: CertificatePublicKeyTypes) -> x509.Certificate:
+    """Return *certificate* for another public key, whose private key nobody need have."""
+    spki = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return x509.load_der_x509_certificate(edited(certificate, issuer, {Field.KEY: spki}))
+
+
+def with_unknown_key(certificate: x509.Certificate, issuer: CA) -> bytes:
+    """Return *certificate* for a key of a kind that nobody knows."""
+    algorithm, point = children(children(children(to_der(certificate))[0])[Field.KEY])
+    unknown = der(SEQUENCE, der(OID, bytes([0x2A, 3, 4])), *children(algorithm)[1:])
+    return edited(certificate, issuer, {Field.KEY: der(SEQUENCE, unknown, point)})
+
+
+def twin(certificate: x509.Certificate, curve: ec.EllipticCurve | None = None) -> bytes:
+    """Return *certificate* with its other valid signature: if (r, s) is one under ECDSA, so is (r, -s).
+
+    *curve* is that of its issuer's key, P-256 by default.
+    """
+    tbs, algorithm, _ = children(to_der(certificate))
+    r, s = decode_dss_signature(certificate.signature)
+    order = (curve or ec.SECP256R1()).group_order
+    return der(SEQUENCE, tbs, algorithm, der(BIT_STRING, b"\0", encode_dss_signature(r, order - s)))
+
+
+# -- Keys ---------------------------------------------------------------------
+
+
+def rsa_public_key(bits: int, exponent: int = 65537) -> rsa.RSAPublicKey:
+    """Return an RSA public key of exactly so many *bits*, which nobody can sign with."""
+    return rsa.RSAPublicNumbers(exponent, (1 << bits) - 1).public_key()
+
+
+def huge_exponent() -> rsa.RSAPrivateKey:
+    numbers = rsa.generate_private_key(65537, 2048).private_numbers()
+    p, q = numbers.p, numbers.q
+    order = math.lcm(p - 1, q - 1)
+    e = next(e for e in range(2**32 + 1, 2**33, 2) if math.gcd(e, order) == 1)
+    d = pow(e, -1, order)
+    public = rsa.RSAPublicNumbers(e, p * q)
+    return rsa.RSAPrivateNumbers(
+        p, q, d, rsa.rsa_crt_dmp1(d, p), rsa.rsa_crt_dmq1(d, q), rsa.rsa_crt_iqmp(p, q), public
+    ).private_key()
+
+
+# -- Damage -------------------------------------------------------------------
+
+
+def damaged(data: bytes) -> st.SearchStrategy[bytes]:
+    """Return *data* with a byte or a range of it, or two, changed, cut out, doubled or filled in."""
+    place = st.integers(0, len(data) - 1)
+    wound = st.tuples(_KINDS, place, st.integers(1, 4), st.integers(0, 255))
+    return st.lists(wound, min_size=1, max_size=2).map(lambda wounds: _wounded(data, wounds))
+
+
+# A byte that is changed gets deeper than lengths that no longer fit, so it comes more often.
+_KINDS = st.sampled_from(["flip", "flip", "flip", "set", "set", "cut", "double", "fill"])
+
+
+def _wounded(data: bytes, wounds: list[tuple[str, int, int, int]]) -> bytes:
+    for kind, at, size, value in wounds:
+        head, there, tail = data[:at], data[at : at + size], data[at + size :]
+        match kind:
+            case "flip":
+                there = bytes(byte ^ 1 << value % 8 for byte in there[:1]) + there[1:]
+            case "set":
+                there = bytes([value]) + there[1:]
+            case "cut":
+                there = b""
+            case "double":
+                there *= 2
+            case _:
+                there = bytes([value]) * size + there
+        data = head + there + tail
+    return data

@@ -1,0 +1,355 @@
+"""The report: each cell is true, and each form says the same and lets nothing of a stranger through."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from html.parser import HTMLParser
+from itertools import product
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from typing_extensions import override
+
+from meshid.names.pattern import Pattern
+from meshid.names.peer_pattern import PeerPattern
+from meshid.policy import Policy
+from meshid.policy.report import matrix
+from meshid.policy.report.html import as_html
+from meshid.policy.report.matrix import Matrix, Report, Verdict
+from meshid.policy.report.text import as_json, as_mermaid, as_table
+from tests.helpers.small_world import PEERS, PLACES, RULES, allowed, policy_of
+
+HEAD = """
+version = 1
+[environments.prod]
+trust_domains = ["prod.example.org"]
+federates_with = ["partner.example"]
+[environments.dev]
+trust_domains = ["dev.example.org"]
+federates_with = ["partner.example"]
+"""
+
+
+WHY = 'why = "Because."\n'
+OBSERVING = f"{WHY}observe = true\n"
+
+
+def rule(effect: str, identifier: str, source: str, target: str = "payments", more: str = WHY) -> str:
+    return f"""
+[[{effect}]]
+id = "{identifier}"
+from = ["{source}"]
+to = ["{target}"]
+{more}
+"""
+
+
+CHECKOUT = rule("allow", "checkout", "/ns/checkout/sa/api")
+PARTNER = rule(
+    "allow", "partner", "spiffe://partner.example/ns/**", more=f'{WHY}http = ["GET /v1/**", "PUT /v1/x"]'
+)
+NO_CI = rule("deny", "no-ci", "/ns/ci/**", "**")
+ALL = CHECKOUT + PARTNER + NO_CI
+
+
+def report(rules: str, *environments: str, head: str = HEAD) -> Report:
+    return Report.of([Policy.from_toml(head + rules, name) for name in environments or ("prod", "dev")])
+
+
+class TestTruth:
+    @settings(max_examples=60)
+    @given(RULES)
+    def test_each_cell_is_true_of_all_its_peers_and_targets(self, rules: list[Any]) -> None:
+        policy = policy_of(rules)
+        made = Matrix.of(policy)
+        for row, column in product(made.peers, made.targets):
+            cell = made.cells.get((row, column))
+            verdict = cell.verdict if cell else None
+            nobody = policy.prove(row, column).holds
+            assert nobody == (verdict in {None, Verdict.DENIED})
+            peers, targets = PeerPattern.parse(row), Pattern.parse(column)
+            members = [peer for peer in PEERS if peers.matches(peer, policy.environment.trust_domains)]
+            inside = list(product(members, filter(targets.matches, PLACES)))
+            if verdict is Verdict.ALLOWED:
+                assert all(policy.decide(*pair) for pair in inside)
+            if verdict is Verdict.REQUESTS:
+                assert not any(policy.prove(str(peer), place).holds for peer, place in inside[:5])
+            if peers.path.is_literal and targets.is_literal and inside:
+                everything = all(policy.decide(*pair) for pair in inside)
+                assert everything == (verdict is Verdict.ALLOWED)
+
+    @settings(max_examples=60)
+    @given(RULES)
+    def test_whoever_gets_in_is_in_a_named_cell(self, rules: list[Any]) -> None:
+        policy = policy_of(rules)
+        made = Matrix.of(policy)
+        own = policy.environment.trust_domains
+        for peer, place in {access[:2] for access in allowed(policy, PEERS[::7])}:
+            assert any(
+                PeerPattern.parse(row).matches(peer, own)
+                for column in made.targets
+                if Pattern.parse(column).matches(place)
+                for row, cell in made.column(column)
+                if cell.verdict is not Verdict.DENIED
+            )
+
+
+class TestCells:
+    def test_the_rules_behind_a_cell_are_told_denies_first(self) -> None:
+        (one,) = report(rule("allow", "a", "/ns/**", "**") + NO_CI, "prod").matrices
+        cell = one.cells["/ns/**", "**"]
+        assert (cell.verdict, cell.rules, cell.is_named) == (Verdict.PARTLY, ("no-ci", "a"), True)
+        assert one.cells["/ns/ci/**", "**"].verdict is Verdict.DENIED
+
+    def test_a_cell_whose_rules_are_about_parts_of_it_is_not_named(self) -> None:
+        (one,) = report(CHECKOUT + rule("allow", "others", "/ns/**", "others"), "prod").matrices
+        cell = one.cells["/ns/**", "payments"]
+        assert (cell.verdict, cell.rules, cell.is_named) == (Verdict.PARTLY, ("checkout",), False)
+        assert list(one.column("payments")) == [
+            ("/ns/checkout/sa/api", one.cells["/ns/checkout/sa/api", "payments"])
+        ]
+
+    def test_where_a_deny_rule_is_about_a_part_and_no_allow_rule_about_any_there_is_no_rule(self) -> None:
+        (one,) = report(
+            rule("deny", "d", "/ns/ci/x") + rule("allow", "a", "/ns/ci/*", "other"), "prod"
+        ).matrices
+        assert ("/ns/ci/*", "payments") not in one.cells
+
+    def test_what_only_observes_decides_nothing(self) -> None:
+        (one,) = report(rule("allow", "a", "/ns/a", more=OBSERVING), "prod").matrices
+        assert one.cells == {}
+        assert (one.peers, one.targets) == (("/ns/a",), ("payments",))
+
+    def test_a_rule_of_another_trust_domain_is_about_other_peers(self) -> None:
+        (one,) = report(
+            rule("allow", "a", "/ns/a") + rule("deny", "d", "spiffe://partner.example/ns/a"), "prod"
+        ).matrices
+        assert one.cells["/ns/a", "payments"].verdict is Verdict.ALLOWED
+
+    def test_a_rule_for_one_of_our_trust_domains_does_not_name_the_peers_of_all(self) -> None:
+        head = HEAD.replace('["prod.example.org"]', '["prod.example.org", "old.example.org"]')
+        rules = rule("allow", "a", "spiffe://old.example.org/ns/a") + rule("allow", "b", "/ns/a", "other")
+        (one,) = report(rules, "prod", head=head).matrices
+        cell = one.cells["/ns/a", "payments"]
+        assert (cell.verdict, cell.is_named) == (Verdict.PARTLY, False)
+
+
+class Reader(HTMLParser):
+    """Reads a page, and insists that each element is closed."""
+
+    VOID = frozenset({"meta", "br", "input"})
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self.inside: dict[str, str] = {}
+        self.feed(page)
+        self.close()
+        assert self.open == []
+
+    @override
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    @override
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    @override
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+        self.inside[self.open[-1] if self.open else ""] = data
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.texts).split())
+
+
+HOSTILE = '</script><script>alert(1)</script><img src=x onerror="alert(2)"> & <b>'
+
+
+class TestPage:
+    def test_it_needs_nothing_else(self) -> None:
+        page = Reader(as_html(report(ALL)))
+        for tag, attributes in page.elements:
+            assert tag not in {"link", "img", "iframe", "base", "object"}
+            assert not attributes.keys() & {"src", "href", "style"}
+            assert not any(name.startswith("on") for name in attributes)
+        assert "url(" not in page.inside["style"]
+        assert "@import" not in page.inside["style"]
+
+    def test_its_own_style_and_script_are_all_that_a_browser_may_use(self) -> None:
+        page = Reader(as_html(report(ALL)))
+        (policy,) = [str(each["content"]) for _, each in page.elements if "http-equiv" in each]
+        assert policy.startswith("default-src 'none'; ")
+        for kind in ("style", "script"):
+            digest = base64.b64encode(hashlib.sha256(page.inside[kind].encode()).digest()).decode()
+            assert f"{kind}-src 'sha256-{digest}'" in policy
+            assert sum(tag == kind for tag, _ in page.elements) == 1
+
+    def test_it_says_what_the_matrix_says(self) -> None:
+        text = Reader(as_html(report(ALL))).text
+        assert (
+            "Who reaches payments Peers of payments Peers prod, dev /ns/checkout/sa/api ✓ allowed checkout"
+            in text
+        )
+        assert "/ns/ci/** ✕ denied no-ci" in text
+        assert "spiffe://partner.example/ns/** ◐ some requests partner" in text
+        assert "✕ deny no-ci Because. /ns/ci/** ** all" in text
+
+    def test_environments_that_are_alike_share_a_column_and_others_stand_side_by_side(self) -> None:
+        head = HEAD.replace('federates_with = ["partner.example"]\n', "", 1)
+        policies = [
+            Policy.from_toml(HEAD + CHECKOUT, "prod"),
+            Policy.from_toml(HEAD + CHECKOUT, "dev"),
+            Policy.from_toml(head + CHECKOUT + rule("deny", "none", "/**"), "prod"),
+        ]
+        text = Reader(as_html(Report.of(policies))).text
+        assert "At a glance: prod, dev" in text
+        assert "Who reaches payments Peers of payments Peers prod, dev prod" in text
+        assert "/ns/checkout/sa/api ✓ allowed checkout ✕ denied none" in text
+        assert "/** no rule ✕ denied none" in text
+
+    def test_a_target_that_nobody_is_named_for_has_no_section(self) -> None:
+        text = Reader(as_html(report(CHECKOUT + rule("allow", "o", "/ns/a", "logs", more=OBSERVING)))).text
+        assert "Who reaches payments" in text
+        assert "Who reaches logs" not in text
+        assert "✓ allow observes only o" in text
+
+    def test_what_a_stranger_wrote_is_only_text(self) -> None:
+        page = Reader(as_html(report(rule("allow", "a", "/ns/a", more=f"why = '{HOSTILE}'"))))
+        assert HOSTILE in page.text
+        assert not {"img", "b"} & {tag for tag, _ in page.elements}
+
+    def test_a_policy_that_only_observes_is_told_loudly(self) -> None:
+        made = report(CHECKOUT, head=f"observe = true\n{HEAD}")
+        assert "In prod the policy only observes. Every verified peer is let in" in Reader(as_html(made)).text
+        assert as_table(made).count("IT ONLY OBSERVES, EVERY VERIFIED PEER IS LET IN") == 2
+        assert '"observe": True' in str(as_json(made)).replace("'", '"')
+
+    def test_findings_are_told_once_with_the_environments_they_are_of(self) -> None:
+        wide = rule("allow", "wide", "spiffe://partner.example/ns/**", more="")
+        text = Reader(as_html(report(wide))).text
+        assert "no why (1)" in text
+        assert "allow[0] , rule wide" not in text
+        assert "allow[0], rule wide : nobody says what it is for" in text
+        unused = HEAD.replace('federates_with = ["partner.example"]\n', "", 1)
+        mixed = [Policy.from_toml(head + CHECKOUT, name) for head, name in ((unused, "prod"), (HEAD, "dev"))]
+        text = Reader(as_html(Report.of(mixed))).text
+        assert "unused federation (1) environments.dev.federates_with[0] :" in text
+        assert "(dev only)" in text
+        assert "(dev only)" in as_table(Report.of(mixed))
+
+    def test_nothing_found_is_told_as_well(self) -> None:
+        assert "Findings (0) Nothing was found that looks wrong." in Reader(as_html(report(ALL))).text
+        assert as_table(report(ALL)).endswith("\n0 findings\n")
+
+    def test_many_findings_of_one_kind_are_folded(self) -> None:
+        def folds(count: int) -> list[bool]:
+            rules = "".join(
+                rule("allow", f"r{number}", f"/ns/{number * 1111}", more="") for number in range(count)
+            )
+            page = Reader(as_html(report(PARTNER + rules)))
+            return ["open" in each for tag, each in page.elements if tag == "details"]
+
+        assert (folds(20), folds(21)) == ([True], [False])
+
+    def test_a_large_matrix_has_no_grid(self) -> None:
+        rules = "".join(rule("allow", f"r{number}", f"/ns/{number * 1111}") for number in range(24))
+        assert "At a glance" in as_html(
+            report(PARTNER + rules.replace("/ns/0", "spiffe://partner.example/ns/**"))
+        )
+        assert "At a glance" not in as_html(report(PARTNER + rules + CHECKOUT))
+        targets = "".join(rule("allow", f"t{number}", "/ns/x", f"t{number * 1111}") for number in range(11))
+        assert "At a glance" not in as_html(report(PARTNER + targets))
+
+    def test_what_is_left_out_is_counted(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(matrix, "MAX_PEERS", 2)
+        made = report(ALL)
+        assert [each.left_out for each in made.matrices] == [1, 1]
+        assert "Left out of what follows: 1 more pattern of peers." in as_html(made)
+        assert "  left out: 1 more pattern of peers\n" in as_table(made)
+
+    def test_the_same_policy_gives_the_same_page(self) -> None:
+        assert as_html(report(ALL)) == as_html(report(NO_CI + PARTNER + CHECKOUT))
+
+
+class TestOtherForms:
+    def test_a_table(self) -> None:
+        made = report(ALL)
+        prod, dev = (each.policy.hash[:12] for each in made.matrices)
+        assert as_table(made) == (
+            f"prod: prod.example.org, 3 rules, policy {prod}\n"
+            f"dev: dev.example.org, 3 rules, policy {dev}\n"
+            "  TARGET    PEERS                           VERDICT        RULES\n"
+            "  **        /ns/ci/**                       denied         no-ci\n"
+            "  payments  /ns/checkout/sa/api             allowed        checkout\n"
+            "  payments  /ns/ci/**                       denied         no-ci\n"
+            "  payments  spiffe://partner.example/ns/**  some requests  partner\n"
+            "\n"
+            "0 findings\n"
+        )
+
+    def test_a_diagram(self) -> None:
+        observing = rule("allow", "a", "/ns/checkout/sa/api", "logs", more=OBSERVING)
+        assert as_mermaid(report(ALL + observing)).splitlines() == [
+            "flowchart LR",
+            '  p0["/ns/checkout/sa/api"]',
+            '  t1["logs"]',
+            '  p0 -->|"allow a #40;observes#41;"| t1',
+            '  t2["payments"]',
+            '  p0 -->|"allow checkout"| t2',
+            '  p3["/ns/ci/#42;#42;"]',
+            '  t4["#42;#42;"]',
+            '  p3 -.->|"deny no-ci"| t4',
+            '  p5["spiffe://partner.example/ns/#42;#42;"]',
+            '  p5 -->|"allow partner for some requests"| t2',
+        ]
+
+    def test_data(self) -> None:
+        made = report(CHECKOUT + rule("allow", "b", "spiffe://partner.example/x", more=""), "prod")
+        assert as_json(made)["environments"] == [
+            {
+                "environment": "prod",
+                "trust_domains": ["prod.example.org"],
+                "federates_with": ["partner.example"],
+                "policy_hash": made.matrices[0].policy.hash,
+                "observe": False,
+                "cells": [
+                    {
+                        "peers": "/ns/checkout/sa/api",
+                        "targets": "payments",
+                        "verdict": "allowed",
+                        "rules": ["checkout"],
+                        "is_named": True,
+                    },
+                    {
+                        "peers": "spiffe://partner.example/x",
+                        "targets": "payments",
+                        "verdict": "allowed",
+                        "rules": ["b"],
+                        "is_named": True,
+                    },
+                ],
+                "left_out": 0,
+                "findings": [
+                    {
+                        "kind": "no_why",
+                        "where": "allow[1]",
+                        "rule": "b",
+                        "what": 'nobody says what it is for; write why = "..."',
+                    }
+                ],
+            }
+        ]
+
+
+def test_each_verdict_has_a_meaning() -> None:
+    assert all(re.fullmatch(r"[A-Z].*\.", verdict.meaning) for verdict in Verdict)

@@ -1,0 +1,145 @@
+"""Which URLs are asked, at first and when a server points elsewhere."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meshid.errors import InvalidInput, SourceUnavailable
+from meshid.sources.endpoint.bundle_endpoint import BundleEndpoint
+from meshid.sources.endpoint.urls import EndpointUrl
+from meshid.testing import CA
+from tests.helpers.endpoints import (
+    ENDPOINT,
+    PARTNER,
+    URL,
+    Endpoint,
+    bundle_read,
+    document,
+    http,
+    moved,
+    saying,
+    serving,
+    spiffe,
+)
+
+
+class TestUrls:
+    """The URL MUST have the scheme set to `https` and MUST NOT include userinfo."""
+
+    @pytest.mark.parametrize(
+        ("text", "why"),
+        [
+            ("http://partner.example/b", "its scheme must be https"),
+            ("partner.example/b", "its scheme must be https"),
+            ("https:/b", "it names no host"),
+            ("https://:443/b", "it names no host"),
+            ("https://partner..example/b", "it names no host"),
+            (f"https://{'a' * 64}.example/b", "it names no host"),
+            (f"https://{'a.' * 127}a/b", "it names no host"),
+            ("https://partner.example%2f/b", "it names no host"),
+            ("https://user@partner.example/b", "user information does not belong in it"),
+            ("https://@partner.example/b", "user information does not belong in it"),
+            ("https://partner.example:65536/b", "Port out of range"),
+            ("https://partner.example:x/b", "Port could not be cast"),
+            ("https://[::1/b", "Invalid IPv6 URL"),
+            (
+                "https://[fe80::1%eth0]/b",
+                "it names no host",
+            ),
+            ("https://partner.example/a b", "printable ASCII"),
+            ("https://partner.example/a\r\nHost: x", "printable ASCII"),
+            ("https://pärtner.example/b", "printable ASCII"),
+            ("", "printable ASCII"),
+        ],
+    )
+    def test_any_other_url_is_told_at_once(self, text: str, why: str) -> None:
+        with pytest.raises(InvalidInput, match=why) as error:
+            BundleEndpoint.https_web(PARTNER, text)
+        assert "write https://host[:port]/path" in str(error.value)
+
+    @pytest.mark.parametrize(
+        ("text", "url"),
+        [
+            (URL, ("partner.example", 443, "/bundle.json", "partner.example")),
+            (
+                "HTTPS://Partner.Example:8443?a=b#c",
+                ("partner.example", 8443, "/?a=b", "partner.example:8443"),
+            ),
+            ("https://[::1]:443/", ("::1", 443, "/", "[::1]")),
+            ("https://[::1]:444/", ("::1", 444, "/", "[::1]:444")),
+        ],
+    )
+    def test_it_is_taken_apart(self, text: str, url: tuple[str, int, str, str]) -> None:
+        parsed = EndpointUrl.parse(text)
+        assert (parsed.host, parsed.port, parsed.target, parsed.authority) == url
+
+    @given(st.text() | st.text().map("https://{}".format) | st.text().map("https://a:{}".format), st.text())
+    def test_any_text_is_a_url_or_one_error(self, text: str, location: str) -> None:
+        for base in (text, URL):
+            try:
+                url = EndpointUrl.parse(base).joined(location)
+            except InvalidInput:
+                continue
+            assert re.fullmatch(r"https://[!-~]+", url.text, re.IGNORECASE)
+            assert "@" not in url.authority
+
+
+class TestRedirects:
+    """Clients SHOULD follow the redirect if the URL meets all the requirements."""
+
+    def test_the_other_place_is_asked_under_the_same_rules(self, endpoint: Endpoint, partner: CA) -> None:
+        with serving(partner.issue(ENDPOINT), document(partner)) as other:
+            endpoint.answer = saying(moved(other.url("/new?x")))
+            assert bundle_read(spiffe(endpoint, partner)) == partner.bundle()
+            assert other.requests[0].startswith(b"GET /new?x ")
+            other.presented = partner.issue("/other")
+            place = re.escape(f"redirected to {other.url('/new?x')!r}: spiffe://partner.example/other is not")
+            with pytest.raises(SourceUnavailable, match=place):
+                spiffe(endpoint, partner).read()
+
+    def test_each_read_begins_at_the_configured_url(self, endpoint: Endpoint, partner: CA) -> None:
+        with serving(partner.issue(ENDPOINT), document(partner)) as other:
+            endpoint.answer = saying(moved(other.url(), "308 Permanent Redirect"))
+            read = spiffe(endpoint, partner)
+            read.read()
+            read.read()
+            assert (len(endpoint.requests), len(other.requests)) == (2, 2)
+
+    @pytest.mark.parametrize("status", ["301 Moved", "302 Found", "303 See Other", "307 T", "308 P"])
+    def test_a_relative_one_is_followed(self, endpoint: Endpoint, partner: CA, status: str) -> None:
+        endpoint.answer = saying(moved("../new", status), http(document(partner)))
+        bundle_read(spiffe(endpoint, partner, "/a/b/old"))
+        assert endpoint.requests[1].startswith(b"GET /a/new ")
+
+    @pytest.mark.parametrize(
+        ("location", "why"),
+        [
+            pytest.param("http://127.0.0.1/b", "its scheme must be https", id="plain http"),
+            pytest.param("file:///etc/passwd", "its scheme must be https", id="a file"),
+            pytest.param("https://me@127.0.0.1/b", "user information", id="userinfo"),
+            pytest.param("https://[::1/b", "is no URL", id="broken"),
+            pytest.param("/b\u00e4r", "printable ASCII", id="not ASCII"),
+        ],
+    )
+    def test_any_other_one_is_refused(self, endpoint: Endpoint, partner: CA, location: str, why: str) -> None:
+        response = f"HTTP/1.1 302 Found\r\nLocation: {location}\r\n\r\n".encode("latin-1")
+        endpoint.answer = saying(response)
+        with pytest.raises(SourceUnavailable, match=why):
+            spiffe(endpoint, partner).read()
+        assert endpoint.reached == 1
+
+    def test_a_redirect_to_nowhere_is_the_same_place(self, endpoint: Endpoint, partner: CA) -> None:
+        endpoint.answer = saying(http(b"", status="302 Found"))
+        with pytest.raises(SourceUnavailable, match="there are more than 5 redirects"):
+            spiffe(endpoint, partner).read()
+        assert endpoint.reached == 6
+
+    def test_a_circle_is_left(self, endpoint: Endpoint, partner: CA) -> None:
+        endpoint.answer = saying(moved("/bundle.json"))
+        with pytest.raises(SourceUnavailable, match="there are more than 5 redirects"):
+            spiffe(endpoint, partner).read()
+        assert endpoint.reached == 6

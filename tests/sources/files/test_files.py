@@ -1,0 +1,191 @@
+"""What files say becomes a state, in every layout that platforms write."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from meshid.policy import Policy
+from meshid.sources.files import subpath as mounts
+from meshid.sources.files.credential_files import CredentialFiles
+from meshid.sources.files.layouts import LAYOUTS, Layout
+from meshid.sources.files.policy_file import PolicyFile
+from meshid.sources.files.revocation_files import RevocationFiles
+from meshid.sources.files.trust_file import BundleMapFile, TrustFile
+from meshid.sources.source import State
+from meshid.testing import CA
+from meshid.trust.bundles import TrustBundle
+from meshid.trust.deny_list import Denial
+from meshid.trust.revocations import Revocations
+from tests.helpers.volumes import KubernetesVolume, pair
+
+PROD = CA("prod.example.org")
+ISSUED = PROD.intermediate().issue("/ns/payments/sa/api")
+POLICY = "version = 1\n[environments.prod]\ntrust_domains = ['prod.example.org']\n"
+
+
+class TestCredentials:
+    @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.name)
+    @pytest.mark.parametrize("named", [True, False], ids=["named", "found"])
+    def test_a_directory_in_each_layout(self, tmp_path: Path, layout: Layout, *, named: bool) -> None:
+        (tmp_path / layout.certificate).write_bytes(ISSUED.chain_pem)
+        (tmp_path / layout.key).write_bytes(ISSUED.key_pem)
+        (tmp_path / layout.trust).write_bytes(PROD.pem)
+        source = CredentialFiles(tmp_path, layout=layout.name if named else "auto")
+        assert source.read() == State(credentials=ISSUED.svid)
+        assert TrustFile("prod.example.org", tmp_path).read() == State(bundles=(PROD.bundle(),))
+
+    def test_the_name_of_a_layout_decides_between_two(self, tmp_path: Path) -> None:
+        for name, content in pair(ISSUED).items():
+            (tmp_path / name).write_bytes(content)
+        (tmp_path / "svid.pem").write_bytes(b"x")
+        assert CredentialFiles(tmp_path, layout="kubernetes-tls").read().credentials == ISSUED.svid
+
+    def test_one_pem_file_with_all_of_it(self, tmp_path: Path) -> None:
+        path = tmp_path / "credentialbundle.pem"
+        path.write_bytes(ISSUED.key_pem + ISSUED.chain_pem)
+        assert CredentialFiles(path).read().credentials == ISSUED.svid
+
+    def test_two_files_anywhere(self, tmp_path: Path) -> None:
+        chain, key = tmp_path / "chain", tmp_path / "key"
+        chain.write_bytes(ISSUED.chain_pem)
+        key.write_bytes(ISSUED.key_pem)
+        assert CredentialFiles(chain, key).read().credentials == ISSUED.svid
+
+    def test_an_update_is_read_and_no_update_is_not(self, tmp_path: Path) -> None:
+        volume = KubernetesVolume(tmp_path / "volume", pair(ISSUED))
+        source = CredentialFiles(volume.path)
+        before = source.read()
+        assert source.read() is before
+        successor = PROD.issue("/ns/payments/sa/api")
+        volume.swap(pair(successor))
+        assert source.read().credentials == successor.svid
+
+    def test_it_is_required_looked_at_each_second_and_holds_nothing(self, tmp_path: Path) -> None:
+        source = CredentialFiles(tmp_path)
+        source.close()
+        assert (source.is_required, source.pause()) == (True, 1.0)
+
+
+class TestTrust:
+    def test_pem(self, tmp_path: Path) -> None:
+        path = tmp_path / "ca.pem"
+        path.write_bytes(PROD.pem)
+        bundle = TrustFile("prod.example.org", path, profile="linkerd").read().bundles[0]
+        assert bundle == PROD.bundle(profile="linkerd")
+
+    def test_a_spiffe_bundle_and_what_was_skipped_in_it(self, tmp_path: Path) -> None:
+        document = json.loads(PROD.bundle().to_spiffe_json())
+        document["keys"].append({"kty": "EC", "use": "x509-svid"})
+        path = tmp_path / "bundle.json"
+        path.write_text(json.dumps(document))
+        state = TrustFile("prod.example.org", path).read()
+        assert state.bundles == (PROD.bundle(),)
+        (warning,) = state.warnings
+        assert warning.startswith("bundle of prod.example.org: skipped keys[1]")
+
+    def test_an_empty_bundle_takes_all_trust_away_and_says_so(self, tmp_path: Path) -> None:
+        path = tmp_path / "bundle.json"
+        path.write_text('{"keys": []}')
+        assert TrustFile("prod.example.org", path).read() == State(
+            bundles=(TrustBundle.from_spiffe_json("prod.example.org", b'{"keys": []}'),),
+            warnings=("bundle of prod.example.org: it is empty, so nobody of this trust domain is admitted",),
+        )
+
+    def test_a_trust_domain_that_is_no_longer_in_the_map_is_gone(self, tmp_path: Path) -> None:
+        partner = CA("partner.example")
+        documents = {each.bundle().trust_domain.name: each.bundle() for each in (PROD, partner)}
+        path = tmp_path / "map.json"
+
+        def write(*names: str) -> None:
+            bundles = {name: json.loads(documents[name].to_spiffe_json()) for name in names}
+            path.write_text(json.dumps({"trust_domains": bundles}))
+
+        write("prod.example.org", "partner.example")
+        source = BundleMapFile(path)
+        assert source.read().bundles == (PROD.bundle(), partner.bundle())
+        write("prod.example.org")
+        assert source.read() == State(bundles=(PROD.bundle(),))
+
+
+class TestPolicy:
+    @pytest.mark.parametrize(
+        "text",
+        [
+            POLICY,
+            json.dumps({"version": 1, "environments": {"prod": {"trust_domains": ["prod.example.org"]}}}),
+        ],
+    )
+    def test_toml_and_json(self, tmp_path: Path, text: str) -> None:
+        path = tmp_path / "policy"
+        path.write_text(text)
+        assert PolicyFile(path, "prod").read() == State(policy=Policy.from_toml(POLICY, "prod"))
+
+
+class TestRevocations:
+    def test_lists_of_a_directory_and_of_files_and_a_deny_list(self, tmp_path: Path) -> None:
+        dev, test = CA("dev.example.org"), CA("test.example.org")
+        volume = KubernetesVolume(tmp_path / "volume", {"prod.crl": PROD.crl(), "dev.crl": dev.crl()})
+        single, deny = tmp_path / "single", tmp_path / "deny"
+        single.write_bytes(test.crl())
+        deny.write_text("version = 1\n[[deny]]\npeer = 'spiffe://prod.example.org/x'\nreason = 'INC-1'\n")
+        state = RevocationFiles([volume.path, single], deny, grace=60).read()
+        expected = [(volume.path / "dev.crl").read_bytes(), (volume.path / "prod.crl").read_bytes()]
+        assert state == State(
+            revocations=Revocations(
+                crls=[*expected, single.read_bytes()],
+                deny=[Denial(peer="spiffe://prod.example.org/x", reason="INC-1")],
+                grace=60,
+            )
+        )
+
+    def test_a_list_that_is_new_in_the_directory_counts(self, tmp_path: Path) -> None:
+        source = RevocationFiles([tmp_path])
+        assert source.read() == State()
+        (tmp_path / "prod.crl").write_bytes(PROD.crl(ISSUED))
+        assert len(source.read().revocations.crls) == 1
+
+    def test_a_deny_list_alone(self, tmp_path: Path) -> None:
+        path = tmp_path / "deny.toml"
+        path.write_text("version = 1\n")
+        source = RevocationFiles(deny=path)
+        assert source.name == f"revocations {str(path)!r}"
+        assert source.read() == State()
+
+
+class TestMounts:
+    @pytest.fixture
+    def table(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        table = tmp_path / "mountinfo"
+        monkeypatch.setattr(mounts, "_MOUNTS", table)
+        return table
+
+    def test_a_file_that_is_a_mount_of_its_own_is_told(self, tmp_path: Path, table: Path) -> None:
+        path = tmp_path / "ca file.pem"
+        path.write_bytes(PROD.pem)
+        escaped = str(path).replace(" ", r"\040")
+        table.write_text(f"22 1 0:1 / / rw\n23 22 8:1 /var/x {escaped} ro - ext4\n\nshort\n")
+        assert TrustFile("prod.example.org", path).read().warnings == (
+            (
+                f"{str(path)!r} is mounted as a single file (subPath), and such a mount is never updated:"
+                " mount the whole directory"
+            ),
+        )
+
+    def test_a_directory_that_is_a_mount_is_fine(self, tmp_path: Path, table: Path) -> None:
+        path = tmp_path / "ca.pem"
+        path.write_bytes(PROD.pem)
+        table.write_text(f"23 22 8:1 /var/x {tmp_path} ro - ext4\n")
+        assert TrustFile("prod.example.org", path).read().warnings == ()
+
+    @pytest.mark.usefixtures("table")
+    def test_a_system_that_does_not_tell_is_believed(self, tmp_path: Path) -> None:
+        path = tmp_path / "ca.pem"
+        path.write_bytes(PROD.pem)
+        assert TrustFile("prod.example.org", path).read().warnings == ()
+
+    def test_this_system_tells(self) -> None:
+        assert Path("/proc/self/mountinfo") == mounts._MOUNTS  # noqa: SLF001
+        assert b"/" in mounts._mount_points()  # noqa: SLF001

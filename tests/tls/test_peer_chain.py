@@ -1,0 +1,152 @@
+"""What the other end presented: told by OpenSSL, or read from the wire for want of it."""
+
+from __future__ import annotations
+
+import ssl
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meshid import Mesh, PeerRejected, Reason
+from meshid.testing import CA
+from meshid.tls.peer_chain import chain_of, read_certificate_message
+from tests.helpers.forged import damaged
+from tests.helpers.tls_peers import HELLO, PATH, SERVERS, Heard, Memory, Serving, knock, mesh_of, stranger
+
+CERTIFICATE = 11
+VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
+
+
+def captured(version: ssl.TLSVersion, depth: int = 1) -> tuple[bytes, list[bytes]]:
+    """Return a Certificate message as it went over the wire, and the chain that it carried."""
+    root = CA("prod.example.org")
+    authority = root
+    for _ in range(depth):
+        authority = authority.intermediate()
+    issued = authority.issue(PATH)
+    messages: list[bytes] = []
+
+    def keep(*message: object) -> None:
+        _, direction, _, _, kind, body = message
+        if (direction, kind) == ("write", CERTIFICATE):
+            assert isinstance(body, bytes)
+            messages.append(body)
+
+    client = stranger(issued)
+    client.maximum_version = version
+    client._msg_callback = keep  # type: ignore[attr-defined]  # noqa: SLF001  # as ours does
+    mesh = mesh_of(root)
+    Memory(mesh.server_context(minimum_version=ssl.TLSVersion.TLSv1_2), client).shake_hands()
+    (message,) = messages
+    return message, list(issued.chain)
+
+
+@pytest.mark.parametrize("depth", [0, 1, 3])
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_real_message_is_read_as_it_was_sent(version: ssl.TLSVersion, depth: int) -> None:
+    message, chain = captured(version, depth)
+    assert read_certificate_message(message, tls13=version is ssl.TLSVersion.TLSv1_3) == chain
+
+
+def tls13_message(*entries: tuple[bytes, bytes], context: bytes = b"") -> bytes:
+    """Write a Certificate message (RFC 8446 section 4.4.2)."""
+    body = b"".join(_vector(3, der) + _vector(2, extensions) for der, extensions in entries)
+    return _vector(3, _vector(1, context) + _vector(3, body), kind=b"\x0b")
+
+
+def _vector(width: int, data: bytes, kind: bytes = b"") -> bytes:
+    return kind + len(data).to_bytes(width, "big") + data
+
+
+@pytest.mark.parametrize(
+    ("message", "chain"),
+    [
+        pytest.param(tls13_message(), [], id="no certificate"),
+        pytest.param(tls13_message((b"leaf", b"")), [b"leaf"], id="one"),
+        pytest.param(tls13_message((b"leaf", b"stapled"), (b"ca", b"")), [b"leaf", b"ca"], id="extensions"),
+        pytest.param(tls13_message((b"leaf", b""), context=b"abc"), [b"leaf"], id="request context"),
+        pytest.param(tls13_message((b"", b""), (b"ca", b"")), [b"ca"], id="an empty entry"),
+        pytest.param(b"", [], id="nothing"),
+        pytest.param(b"\x0b\0\0\0", [], id="a header alone"),
+        pytest.param(tls13_message((b"leaf", b""))[:-5], [b"l"], id="cut off in a certificate"),
+        pytest.param(b"\x0b\0\0\x0b\xff\0\0\x07\0\0\x02ab\0\0", [], id="a context longer than the message"),
+        pytest.param(b"\x0b\0\0\x0b\0\0\0\x07\xff\xff\xffab\0\0", [b"ab\0\0"], id="a length that lies"),
+    ],
+)
+def test_a_length_that_lies_ends_the_list(message: bytes, chain: list[bytes]) -> None:
+    assert read_certificate_message(message, tls13=True) == chain
+
+
+MESSAGES = [captured(version)[0] for version in VERSIONS]
+
+
+@given(message=st.sampled_from(MESSAGES).flatmap(damaged), tls13=st.booleans())
+def test_a_damaged_message_is_a_list_of_what_was_in_it(*, message: bytes, tls13: bool) -> None:
+    chain = read_certificate_message(message, tls13=tls13)
+    assert all(chain)
+    assert sum(map(len, chain)) <= len(message)
+
+
+@given(message=st.binary(max_size=300), tls13=st.booleans())
+def test_any_bytes_are_a_list_of_what_was_in_them(*, message: bytes, tls13: bool) -> None:
+    chain = read_certificate_message(message, tls13=tls13)
+    assert all(der in message for der in chain)
+
+
+class TestChainOf:
+    """OpenSSL tells, after a handshake that succeeded."""
+
+    @pytest.mark.parametrize("version", VERSIONS)
+    def test_both_ends_see_what_the_other_sent(self, version: ssl.TLSVersion, prod_ca: CA) -> None:
+        own, other = prod_ca.intermediate().issue("/a"), prod_ca.intermediate().intermediate().issue("/b")
+        server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        server.maximum_version = version
+        server.verify_mode = ssl.CERT_REQUIRED
+        server.load_verify_locations(cadata=prod_ca.pem.decode())
+        own.load_into(server)
+        both = Memory(server, stranger(other))
+        both.shake_hands()
+        assert chain_of(both.server) == list(other.chain)
+        assert chain_of(both.client) == list(own.chain)
+
+    def test_without_a_certificate_there_is_no_chain(self, prod_ca: CA) -> None:
+        server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        prod_ca.issue("/a").load_into(server)
+        both = Memory(server, stranger())
+        both.shake_hands()
+        assert chain_of(both.server) == []
+
+
+class TestWithoutThePrivateHook:
+    """Nothing is ever admitted by it: without it, who OpenSSL refuses is refused as before."""
+
+    @pytest.fixture(autouse=True)
+    def unwatched(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("meshid.tls.context.watch", lambda _: None)
+
+    @pytest.mark.parametrize("serve", SERVERS.values(), ids=SERVERS)
+    def test_verdicts_are_the_same(
+        self, serve: Serving, mesh: Mesh, prod_ca: CA, dev_ca: CA, heard: Heard
+    ) -> None:
+        with serve(mesh.server_context()) as service:
+            for client in (dev_ca.issue(PATH), None, prod_ca.issue("/ns/unknown/sa/web")):
+                assert knock(service.port, stranger(client)).answer == b""
+            assert service.seen == []
+            assert knock(service.port, stranger(prod_ca.issue(PATH))).answer
+            assert service.seen == [HELLO]
+        # OpenSSL refuses the first two in its own words, and nobody else hears of it.
+        assert [heard.reason(), heard.reason()] == [Reason.NO_RULE, Reason.ALLOWED]
+        assert heard.is_quiet()
+
+    @pytest.mark.parametrize("version", VERSIONS)
+    def test_a_refusal_by_openssl_is_final_too(self, version: ssl.TLSVersion, mesh: Mesh, dev_ca: CA) -> None:
+        client = stranger(dev_ca.issue(PATH))
+        client.maximum_version = version
+        both = Memory(mesh.server_context(minimum_version=ssl.TLSVersion.TLSv1_2), client)
+        with pytest.raises(ssl.SSLCertVerificationError) as caught:
+            both.shake_hands()
+        assert not isinstance(caught.value, PeerRejected)
+        for call in (both.server.do_handshake, both.server.read, lambda: both.server.write(HELLO)):
+            with pytest.raises(ssl.SSLError):
+                call()

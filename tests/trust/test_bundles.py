@@ -1,0 +1,415 @@
+"""Trust bundles: read tolerantly entry by entry, strictly as a whole, and never merged."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import mldsa, rsa
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from meshid.certificates.leaf import Profile
+from meshid.certificates.reading import to_der
+from meshid.errors import InvalidBundle, InvalidSpiffeId, PeerRejected
+from meshid.names.spiffe_id import TrustDomain
+from meshid.reasons import Reason
+from meshid.testing import CA
+from meshid.trust.bundles import MAX_BUNDLE_BYTES, BundleSet, TrustBundle
+from meshid.verification.verifier import ChainVerifier
+from tests.helpers.forged import damaged, pem
+from tests.helpers.world import PATH
+
+DOMAIN = "prod.example.org"
+ROOT, OTHER = CA(DOMAIN), CA(DOMAIN)
+NEVER = CA(DOMAIN, ca=False)
+
+
+def x5c(*authorities: CA) -> list[str]:
+    return [base64.b64encode(to_der(each.certificate)).decode() for each in authorities]
+
+
+def entry(*authorities: CA, **members: object) -> dict[str, object]:
+    return {"kty": "EC", "use": "x509-svid", "x5c": x5c(*authorities), **members}
+
+
+def document(*keys: object, **members: object) -> bytes:
+    return json.dumps({"keys": keys, **members}).encode()
+
+
+def read(*keys: object, **members: object) -> TrustBundle:
+    return TrustBundle.from_spiffe_json(DOMAIN, document(*keys, **members))
+
+
+def without(member: str) -> dict[str, object]:
+    return {name: value for name, value in entry(ROOT).items() if name != member}
+
+
+class TestB1:
+    """Bundle 4.1.3: the `keys` parameter "MUST be present"; it may be an empty array."""
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            *(b"{}", b"[]", b'"keys"', b"null", b'{"KEYS": []}'),
+            *(b'{"keys": null}', b'{"keys": {}}', b'{"keys": "a"}', b'{"keys": [5]}'),
+            *(b'{"keys": [[]]}', b'{"keys": [{}, null]}'),
+        ],
+        ids=ascii,
+    )
+    def test_a_document_without_an_array_of_objects_is_refused(self, text: bytes) -> None:
+        with pytest.raises(InvalidBundle, match='an array "keys" of objects'):
+            TrustBundle.from_spiffe_json(DOMAIN, text)
+
+    def test_an_empty_array_is_a_bundle(self) -> None:
+        assert read() == TrustBundle(TrustDomain(DOMAIN), ())
+
+
+class TestB2:
+    """Bundle 4.1.3 and 4.2.1: of an unknown `kty` a reader "MUST ignore the entire JWK element"."""
+
+    @pytest.mark.parametrize("kty", ["OKP", "oct", "ec", "", None, 5, ["EC"], {"EC": 1}, True], ids=ascii)
+    def test_an_unknown_kty_is_skipped_and_reported(self, kty: object) -> None:
+        bundle = read(entry(OTHER, kty=kty), entry(ROOT))
+        assert bundle.authorities == (ROOT.certificate,)
+        (skipped,) = bundle.skipped
+        assert skipped.where == "keys[0]"
+        assert "kty is" in skipped.what
+        assert "known: EC, RSA, AKP" in skipped.what
+
+    def test_a_missing_kty_is_skipped_and_reported(self) -> None:
+        (skipped,) = read(without("kty")).skipped
+        assert "kty is 'None'" in skipped.what
+
+    @pytest.mark.parametrize("kty", ["EC", "RSA", "AKP"])
+    def test_a_known_kty_is_read_and_the_certificate_counts(self, kty: str) -> None:
+        assert read(entry(ROOT, kty=kty)).authorities == (ROOT.certificate,)
+
+
+class TestB3:
+    """Bundle 4.2.2: of a missing or unknown `use` readers "MUST ignore" the entry; "case sensitive"."""
+
+    @pytest.mark.parametrize("use", ["sig", "X509-SVID", "x509-svid ", "", None, 5, [], {}], ids=ascii)
+    def test_an_unknown_use_is_skipped_and_reported(self, use: object) -> None:
+        bundle = read(entry(ROOT), entry(OTHER, use=use))
+        assert bundle.authorities == (ROOT.certificate,)
+        assert [(each.where, each.what.split(" is ")[0]) for each in bundle.skipped] == [("keys[1]", "use")]
+
+    def test_a_missing_use_is_skipped_and_reported(self) -> None:
+        (skipped,) = read(without("use")).skipped
+        assert "use is 'None'; known: x509-svid" in skipped.what
+
+    @pytest.mark.parametrize("use", ["jwt-svid", "wit-svid"])
+    def test_the_entries_for_other_svids_are_passed_over(self, use: str) -> None:
+        bundle = read(entry(OTHER, use=use, kid="k"), entry(ROOT))
+        assert (bundle.authorities, bundle.skipped) == ((ROOT.certificate,), ())
+
+
+class TestB4:
+    """Bundle 4.1.3: with no usable key, readers "MUST treat all SVIDs from the trust domain as invalid"."""
+
+    @pytest.mark.parametrize(
+        "keys", [(), (entry(ROOT, use="sig"),), (entry(NEVER),)], ids=["none", "sig", "unusable"]
+    )
+    def test_a_bundle_without_authorities_trusts_nobody(self, keys: tuple[object, ...]) -> None:
+        bundle = read(*keys)
+        assert bundle.authorities == ()
+        with pytest.raises(PeerRejected) as caught:
+            ChainVerifier(BundleSet([bundle])).verify(ROOT.issue(PATH).chain)
+        assert caught.value.reason is Reason.UNKNOWN_AUTHORITY
+
+
+class TestB7:
+    """Bundle 4.1: implementations "MUST NOT require" the presence of other parameters, and may meet them."""
+
+    def test_sequence_and_refresh_hint_are_no_business_of_a_verifier(self) -> None:
+        bundle = read(entry(ROOT, kid="a", alg="ES256"), spiffe_sequence=1, spiffe_refresh_hint=-5, other=[])
+        assert bundle == read(entry(ROOT))
+
+
+class TestB8:
+    """Bundle 5.1.1: readers "MUST reject maps in which duplicate trust domain name keys are detected"."""
+
+    def test_two_bundles_of_one_trust_domain_are_refused(self) -> None:
+        with pytest.raises(
+            InvalidBundle, match=f"two bundles for trust domain {DOMAIN}; they are never merged"
+        ):
+            BundleSet([ROOT.bundle(), OTHER.bundle()])
+
+    @pytest.mark.parametrize(
+        "text", [b'{"keys": [], "keys": []}', b'{"keys": [{"use": "a", "use": "a"}]}'], ids=ascii
+    )
+    def test_a_member_that_occurs_twice_is_refused(self, text: bytes) -> None:
+        with pytest.raises(InvalidBundle, match="a member occurs twice"):
+            TrustBundle.from_spiffe_json(DOMAIN, text)
+
+
+class TestX13:
+    """X509-SVID 6.2: an entry with no or an empty `x5c` "MUST be ignored"."""
+
+    @pytest.mark.parametrize(
+        "value", [[], None, "", x5c(ROOT)[0], {}, [None], [5], [[]], [{}]], ids=lambda it: ascii(it)[:20]
+    )
+    def test_it_is_skipped_and_reported(self, value: object) -> None:
+        bundle = read(entry(OTHER, x5c=value), entry(ROOT))
+        assert bundle.authorities == (ROOT.certificate,)
+        (skipped,) = bundle.skipped
+        assert (skipped.where, skipped.what) == (
+            "keys[0]",
+            "x5c is missing, empty or not an array of strings",
+        )
+
+    def test_an_entry_without_it_is_skipped_and_reported(self) -> None:
+        bundle = read(without("x5c"), entry(ROOT))
+        assert (len(bundle.authorities), len(bundle.skipped)) == (1, 1)
+
+    @pytest.mark.parametrize(
+        ("value", "told"),
+        [
+            pytest.param("!", "x5c[0] is not base64", id="no base64"),
+            pytest.param("A", "x5c[0] is not base64", id="no whole base64"),
+            pytest.param(
+                x5c(ROOT)[0].replace("/", "_").replace("+", "-") + "-", "not base64", id="base64url"
+            ),
+            pytest.param("\u00e4", "x5c[0] is not base64", id="no ASCII"),
+            pytest.param("", "not a certificate that can be read", id="empty"),
+            pytest.param("AAAA", "not a certificate that can be read", id="no certificate"),
+        ],
+    )
+    def test_what_is_in_it_must_be_a_certificate(self, value: str, told: str) -> None:
+        bundle = read(entry(OTHER, x5c=[value]), entry(ROOT))
+        assert bundle.authorities == (ROOT.certificate,)
+        assert told in bundle.skipped[0].what
+
+
+class TestX14:
+    """X509-SVID 6.2: of several `x5c` values "all but the first MUST be ignored"."""
+
+    @pytest.mark.parametrize(
+        "rest", [x5c(OTHER), ["!"], [None], [[]]], ids=["certificate", "junk", "null", "array"]
+    )
+    def test_only_the_first_counts(self, rest: list[object]) -> None:
+        bundle = read(entry(x5c=[*x5c(ROOT), *rest]))
+        assert (bundle.authorities, bundle.skipped) == ((ROOT.certificate,), ())
+
+
+class TestX15:
+    """X509-SVID 6.1: a CA in a bundle SHOULD be self-signed; so one that is not is legal."""
+
+    def test_an_intermediate_is_an_anchor_as_good_as_a_root(self) -> None:
+        intermediate = ROOT.intermediate()
+        bundles = BundleSet([TrustBundle.from_pem(DOMAIN, intermediate.pem)])
+        peer = ChainVerifier(bundles).verify(intermediate.issue(PATH).chain[:1])
+        assert peer.chain[-1] == to_der(intermediate.certificate)
+
+
+# -- PEM ----------------------------------------------------------------------
+
+
+def test_several_authorities_are_read_in_their_order_and_once() -> None:
+    bundle = TrustBundle.from_pem(DOMAIN, ROOT.pem + OTHER.pem + ROOT.pem)
+    assert bundle.authorities == (ROOT.certificate, OTHER.certificate)
+    assert bundle.skipped == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        pytest.param(b"", "it holds no PEM certificate", id="nothing"),
+        pytest.param(to_der(ROOT.certificate), "it holds no PEM certificate", id="DER"),
+        pytest.param(ROOT.pem + ROOT.issue(PATH).key_pem, "PEM block 2 is 'PRIVATE KEY'", id="a key"),
+        pytest.param(ROOT.crl() + ROOT.pem, "PEM block 1 is 'X509 CRL'", id="a revocation list"),
+        pytest.param(ROOT.pem + OTHER.pem[:-9], "2 PEM blocks begin and 1 end", id="cut off"),
+        pytest.param(
+            ROOT.pem.replace(b"M", b"!", 1), "certificate 1: a PEM block is not base64", id="no base64"
+        ),
+        pytest.param(
+            ROOT.pem + pem("CERTIFICATE", b"no DER"), "certificate 2: not a certificate", id="no DER"
+        ),
+        pytest.param(
+            NEVER.pem, "no certificate in it can be an authority; certificate 1:", id="no authority"
+        ),
+        pytest.param(
+            NEVER.pem * 2, "certificate 2: 'CN=root,O=prod.example.org' can never verify", id="twice none"
+        ),
+    ],
+)
+def test_a_file_that_is_not_a_bundle_is_refused(text: bytes, told: str) -> None:
+    with pytest.raises(InvalidBundle) as caught:
+        TrustBundle.from_pem(DOMAIN, text)
+    assert str(caught.value).startswith(f"bundle of {DOMAIN}: ")
+    assert told in str(caught.value)
+
+
+@pytest.mark.parametrize("read", [TrustBundle.from_pem, TrustBundle.from_spiffe_json])
+@pytest.mark.parametrize(("size", "told"), [(MAX_BUNDLE_BYTES, "it "), (MAX_BUNDLE_BYTES + 1, "are read")])
+def test_the_size_of_a_bundle_is_bounded(read: Any, size: int, told: str) -> None:  # noqa: ANN401 - either reader
+    with pytest.raises(InvalidBundle) as caught:
+        read(DOMAIN, b" " * size)
+    assert told in str(caught.value)
+    assert ("at most 4194304 are read" in str(caught.value)) is (size > MAX_BUNDLE_BYTES)
+
+
+@pytest.mark.parametrize("read", [TrustBundle.from_pem, TrustBundle.from_spiffe_json])
+def test_a_bundle_belongs_to_a_trust_domain_with_a_known_profile(read: Any) -> None:  # noqa: ANN401 - either reader
+    data = ROOT.pem if read == TrustBundle.from_pem else document(entry(ROOT))
+    for domain in (DOMAIN, f"spiffe://{DOMAIN}", TrustDomain(DOMAIN)):
+        assert read(domain, data).trust_domain == TrustDomain(DOMAIN)
+    for profile in Profile:
+        assert read(DOMAIN, data, profile=profile.value).profile is profile
+    with pytest.raises(InvalidSpiffeId):
+        read("Prod.example.org", data)
+    with pytest.raises(InvalidBundle, match="profile 'x509' is unknown; write one of: spiffe, linkerd, dns"):
+        read(DOMAIN, data, profile="x509")
+
+
+# -- Values -------------------------------------------------------------------
+
+
+def test_a_bundle_goes_to_pem_and_json_and_back() -> None:
+    others = [
+        CA(DOMAIN, key=key)
+        for key in (rsa.generate_private_key(65537, 2048), mldsa.MLDSA65PrivateKey.generate())
+    ]
+    bundle = TrustBundle.from_pem(DOMAIN, b"".join(each.pem for each in (ROOT, *others)))
+    assert TrustBundle.from_pem(DOMAIN, bundle.to_pem()) == bundle
+    assert TrustBundle.from_spiffe_json(DOMAIN, bundle.to_spiffe_json()) == bundle
+    assert TrustBundle.from_spiffe_json(DOMAIN, bundle.to_spiffe_json()).skipped == ()
+
+
+def test_an_empty_bundle_goes_to_json_and_back() -> None:
+    empty = TrustBundle(TrustDomain(DOMAIN), ())
+    assert TrustBundle.from_spiffe_json(DOMAIN, empty.to_spiffe_json()) == empty
+
+
+def test_bundles_with_the_same_authorities_are_equal_in_any_order_and_whatever_was_skipped() -> None:
+    one = TrustBundle.from_pem(DOMAIN, ROOT.pem + OTHER.pem)
+    two = TrustBundle.from_pem(DOMAIN, OTHER.pem + NEVER.pem + ROOT.pem)
+    assert one == two
+    assert hash(one) == hash(two)
+    assert BundleSet([one]) == BundleSet([two])
+    assert hash(BundleSet([one])) == hash(BundleSet([two]))
+
+
+def test_bundles_that_trust_otherwise_are_not_equal() -> None:
+    bundle = ROOT.bundle()
+    assert bundle != OTHER.bundle()
+    assert bundle != ROOT.bundle(profile="dns")
+    assert bundle != TrustBundle.from_pem("dev.example.org", ROOT.pem)
+    assert BundleSet([bundle]) != BundleSet()
+
+
+def test_a_set_is_a_mapping_by_trust_domain() -> None:
+    bundles = BundleSet([ROOT.bundle(), CA("dev.example.org").bundle()])
+    assert bundles[TrustDomain(DOMAIN)] == ROOT.bundle()
+    assert set(bundles) == {TrustDomain(DOMAIN), TrustDomain("dev.example.org")}
+    assert len(bundles) == 2
+    assert TrustDomain("unknown") not in bundles
+    assert repr(BundleSet([ROOT.bundle()])) == f"BundleSet([{ROOT.bundle()!r}])"
+    assert "authorities=<1>" in repr(ROOT.bundle())
+
+
+def test_one_bundle_can_be_of_profile_dns_for_a_host_tells_no_trust_domain() -> None:
+    hosts = [CA(name).bundle(profile="dns") for name in ("a.example", "b.example")]
+    BundleSet([hosts[0], ROOT.bundle()])
+    with pytest.raises(InvalidBundle, match=r"only one bundle can be of profile dns.*a\.example, b\.example"):
+        BundleSet(hosts)
+
+
+# -- Anything at all ----------------------------------------------------------
+
+
+# Each look at a serial number that is not positive makes the backend warn.
+lenient = pytest.mark.filterwarnings("ignore:Parsed a serial number")
+
+
+def is_bundle_or_invalid(reader: Any, data: bytes) -> None:  # noqa: ANN401 - either reader
+    try:
+        bundle = reader(DOMAIN, data)
+    except InvalidBundle as error:
+        assert str(error).isascii()
+        assert len(str(error)) < 20_000
+    else:
+        assert isinstance(bundle, TrustBundle)
+        BundleSet([bundle])
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from(x5c(ROOT)),
+    lambda inner: (
+        st.lists(inner) | st.dictionaries(st.sampled_from(["kty", "use", "x5c", "keys", "a"]), inner)
+    ),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(st.sampled_from(["keys", "a"]), values | st.lists(values)))
+def test_any_json_is_a_bundle_or_invalid(value: object) -> None:
+    is_bundle_or_invalid(TrustBundle.from_spiffe_json, json.dumps(value).encode())
+
+
+@given(
+    st.lists(
+        st.fixed_dictionaries({}, optional=dict.fromkeys(("kty", "use", "x5c", "kid"), values))
+        | st.just(entry(ROOT))
+    )
+)
+def test_any_array_of_entries_is_a_bundle(keys: list[dict[str, object]]) -> None:
+    bundle = read(*keys)
+    assert ROOT.certificate in bundle.authorities or entry(ROOT) not in keys
+
+
+@lenient
+@given(st.binary() | damaged(document(entry(ROOT), entry(OTHER, use="jwt-svid", kid="k"))))
+def test_any_bytes_are_a_json_bundle_or_invalid(data: bytes) -> None:
+    is_bundle_or_invalid(TrustBundle.from_spiffe_json, data)
+
+
+@lenient
+@settings(max_examples=600)
+@given(st.data())
+def test_any_bytes_are_a_pem_bundle_or_invalid(data: st.DataObject) -> None:
+    whole = ROOT.pem + OTHER.pem
+    cut = st.integers(0, len(whole)).map(lambda size: whole[:size])
+    text = data.draw(damaged(whole) | cut | st.binary())
+    is_bundle_or_invalid(TrustBundle.from_pem, text)
+
+
+@lenient
+@settings(max_examples=600)
+@given(damaged(to_der(ROOT.certificate)))
+def test_any_damaged_authority_is_skipped_or_refused_or_usable(data: bytes) -> None:
+    bundle = read(entry(OTHER), entry(x5c=[base64.b64encode(data).decode()]))
+    assert bundle.authorities[0] == OTHER.certificate
+    assert len(bundle.authorities) + len(bundle.skipped) == 2
+
+
+@pytest.mark.parametrize("shape", ["[[@]]", '{"a": @}', '[{"a": @}]'], ids=ascii)
+@pytest.mark.parametrize("member", ["kty", "use", "x5c"])
+def test_json_as_deep_as_can_be_read_is_a_bundle_or_invalid(shape: str, member: str) -> None:
+    opening, closing = shape.split("@")
+    for depth in (
+        100,
+        480,
+        485,
+        490,
+        495,
+        740,
+        745,
+        750,
+        970,
+        975,
+        980,
+        985,
+        990,
+        995,
+        1490,
+        1495,
+        5000,
+        20_000,
+    ):
+        deep = opening * depth + "1" + closing * depth
+        text = document(entry(ROOT, **{member: "@"})).decode().replace('"@"', deep)
+        is_bundle_or_invalid(TrustBundle.from_spiffe_json, text.encode())

@@ -1,0 +1,96 @@
+"""A deny list as a file: read whole, or refused with all that is wrong in it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meshid.errors import InvalidRevocations
+from meshid.trust.deny_list import Denial
+from meshid.trust.deny_list_file import read_deny_list
+
+HASH = "ab" * 32
+
+
+def test_every_kind_of_entry() -> None:
+    text = f"""
+version = 1
+
+[[deny]]
+peer = "spiffe://prod.example.org/ns/ci/**"
+reason = "INC-4711: a runner leaked its key"
+until = 2027-01-31T12:00:00Z
+
+[[deny]]
+certificate = "{HASH}"
+
+[[deny]]
+key = "{HASH}"
+
+[[deny]]
+issuer = "CN=root,O=Example"
+serial = "0A:1b"
+"""
+    assert read_deny_list(text.encode()) == (
+        Denial(
+            peer="spiffe://prod.example.org/ns/ci/**",
+            reason="INC-4711: a runner leaked its key",
+            until=datetime(2027, 1, 31, 12, tzinfo=UTC),
+        ),
+        Denial(certificate=HASH),
+        Denial(key=HASH),
+        Denial(issuer="CN=root,O=Example", serial=0x0A1B),
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("version = true", "version: must be 1; write: version = 1"),
+        ("version = 1\nallow = []", "'allow' is unknown; entries are tables [[deny]]"),
+        ("version = 1\ndeny = 'x'", "deny: must be a list of tables; write [[deny]] above each entry"),
+        ("version = 1\ndeny = ['x']", "deny: must be a list of tables; write [[deny]] above each entry"),
+        ("version = 1\n[[deny]]", "deny[0]: an entry names exactly one of peer, certificate, key, or issuer"),
+        ("version = 1\n[[deny]]\nzebra = 1", "deny[0].zebra: is unknown; there are: peer, certificate, key,"),
+        ("version = 1\n[[deny]]\nserial = 10", "deny[0].serial: must be a serial number in hex"),
+        (
+            "version = 1\n[[deny]]\nissuer = 'CN=x'\nserial = 'xyz'",
+            "deny[0]: serial 'xyz' is not hex",
+        ),
+        ("version = 1\n[[deny]]\npeer = '/ns/x'", "deny[0]: '/ns/x' names no trust domain; write spiffe://"),
+        ("version = 1\n[[deny]]\nkey = 'AB'", "deny[0]: key 'AB' is no SHA-256 in 64 lower-case hex digits"),
+        (
+            f"version = 1\n[[deny]]\nkey = '{HASH}'\nuntil = 2027-01-31T12:00:00",
+            "deny[0]: until 2027-01-31 12:00:00 has no offset from UTC; write 2027-01-31T12:00:00Z",
+        ),
+        ("version = 1\n[[deny]", ""),
+    ],
+)
+def test_a_mistake_is_told_with_its_place(text: str, said: str) -> None:
+    with pytest.raises(InvalidRevocations) as caught:
+        read_deny_list(text.encode())
+    assert str(caught.value).startswith(said)
+
+
+def test_all_mistakes_are_told_at_once() -> None:
+    with pytest.raises(InvalidRevocations) as caught:
+        read_deny_list(b"vresion = 1\n[[deny]]\nx = 1\n[[deny]]\npeer = 2\n")
+    assert [line.partition(":")[0] for line in str(caught.value).splitlines()] == [
+        "version",
+        "'vresion' is unknown; entries are tables [[deny]]",
+        "deny[0].x",
+        "deny[1].peer",
+    ]
+
+
+@given(st.one_of(st.binary(), st.text().map(lambda text: f"version = 1\n[[deny]]\n{text}".encode())))
+def test_whatever_is_in_the_file_it_is_read_or_refused(data: bytes) -> None:
+    try:
+        entries = read_deny_list(data)
+    except InvalidRevocations as error:
+        assert str(error).isprintable() or "\n" in str(error)
+    else:
+        assert all(isinstance(entry, Denial) for entry in entries)
