@@ -41,6 +41,7 @@ from meshid import (
 )
 from meshid.certificates.reading import fingerprint
 from meshid.testing import CA, Issued
+from meshid.verification.cache import CachedVerifier
 from tests.helpers.tls_peers import (
     CLOSED_POLICY,
     HELLO,
@@ -54,6 +55,7 @@ from tests.helpers.tls_peers import (
     Memory,
     Service,
     Serving,
+    admission_of,
     arriving,
     credentials,
     knock,
@@ -280,7 +282,7 @@ class TestTrustThatWasTakenAwayIsGone:
                 peer = site.mesh.admit(site.client.chain)
                 _forget(heard, 7)
                 take_away(site)
-                site.mesh.review()
+                admission_of(site.mesh).review()
                 assert line.recv(1024) == b""
                 event = heard.next()
                 assert (event.call, event.decision.reason) == ("review", reason)

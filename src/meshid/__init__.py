@@ -9,9 +9,10 @@ for each call. `Mesh.from_env()` follows what the platform mounts. `meshid.sourc
 """
 
 from meshid.admission.snapshot import Snapshot
+from meshid.audit.counters import DecisionKind
 from meshid.audit.event import AuditEvent, JsonFormatter
 from meshid.certificates.leaf import Profile
-from meshid.decisions import Decision
+from meshid.decisions import Call, Decision
 from meshid.errors import (
     InvalidBundle,
     InvalidCredentials,
@@ -30,8 +31,10 @@ from meshid.errors import (
     Problem,
 )
 from meshid.health.health import Alarm, AlarmLevel, Health
+from meshid.health.status import SourceStatus
 from meshid.mesh import Mesh
 from meshid.names.pattern import Pattern
+from meshid.names.peer_pattern import PeerPattern
 from meshid.names.spiffe_id import SpiffeId, TrustDomain
 from meshid.policy import (
     REQUEST_FOLLOWS,
@@ -62,8 +65,10 @@ __all__ = [
     "BundleSet",
     "CacheStats",
     "CachedVerifier",
+    "Call",
     "ChainVerifier",
     "Decision",
+    "DecisionKind",
     "Denial",
     "Explanation",
     "Finding",
@@ -86,6 +91,7 @@ __all__ = [
     "NoPeer",
     "Pattern",
     "Peer",
+    "PeerPattern",
     "PeerRejected",
     "Policy",
     "PolicyDiff",
@@ -98,6 +104,7 @@ __all__ = [
     "Revocations",
     "Settings",
     "Snapshot",
+    "SourceStatus",
     "SpiffeId",
     "TrustBundle",
     "TrustDomain",

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 import attrs
 
 from meshid.reasons import Reason
+
+
+class Call(StrEnum):
+    """Which call asked for a decision."""
+
+    ADMIT = "admit"
+    """A handshake, or `Mesh.admit`."""
+    CHECK = "check"
+    """`Mesh.check`."""
+    REVIEW = "review"
+    """Nobody: an open connection was ended, for its peer may no longer be there."""
 
 
 @attrs.frozen(kw_only=True)

@@ -1,41 +1,98 @@
-"""`Mesh`: the door, and the TLS contexts that ask it."""
+"""`Mesh`: what a service holds."""
 
 from __future__ import annotations
 
 import os
 import ssl
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Self
-
-from typing_extensions import override
+from typing import Self, Unpack
 
 from meshid.admission.admission import Admission, OnRevoked
-from meshid.admission.question import Question
+from meshid.admission.question import Expected, Question, checked_chain
 from meshid.admission.snapshot import Changes, Snapshot
+from meshid.audit.counters import DecisionKind
 from meshid.audit.event import Sink
+from meshid.decisions import Decision
 from meshid.health.health import Health, health_of
 from meshid.health.status import SourceStatus, status_of
-from meshid.names.peer_pattern import PeerPattern
-from meshid.policy import REQUEST_FOLLOWS
+from meshid.policy import REQUEST_FOLLOWS, Policy, RequestLike
 from meshid.settings.settings import Settings
-from meshid.sources import Source
 from meshid.sources.refresher import START_SECONDS, Refresher
+from meshid.sources.source import Source
 from meshid.tls.context import MeshContext
-from meshid.tls.self_handshake import rehearse
+from meshid.tls.self_handshake import shake_hands_with_self
+from meshid.trust.bundles import BundleSet
+from meshid.trust.credentials import X509Svid
+from meshid.trust.revocations import Revocations
+from meshid.verification.verifier import Peer
 
 
-class Mesh(Admission):
-    """Who may be at the other end of our connections, and the TLS contexts that ask.
+class Mesh:
+    """Decides who may be at the other end of a service's connections.
 
-    The arguments are those of `Admission`. Made so, it changes with `publish()` alone, and holds no
-    thread, no file and no socket. Made `from_sources`, it follows them until `close()`, or the
-    end of a ``with`` block.
+    Made from its parts, a mesh changes with `publish` alone and holds no thread, no file and no
+    socket. Made by `from_sources`, `from_settings` or `from_env`, it follows its sources until
+    `close`, or until the end of a ``with`` block. All methods may be called from any thread.
+
+    Args:
+        credentials: Our own certificate and key; needed for TLS contexts.
+        bundles: The trust bundles, one for each trust domain; without any, nobody is admitted.
+        policy: Who may reach what; without one, no client is admitted.
+        revocations: What is revoked: CRLs and the deny list.
+        service: The name of this service, which is the target of a peer that names no other.
+        audit: Called with each `AuditEvent` before its decision takes effect; if it raises,
+            the peer is refused.
+        on_revoked: Called with the peer, the `PeerRejected` and the connection (an
+            `ssl.SSLObject` or `ssl.SSLSocket`) after an open connection was ended.
+        clock: Returns the POSIX time in seconds.
+
+    Raises:
+        InvalidCredentials: If the credentials are not in date, lead to no authority of their
+            trust domain, cannot be used by OpenSSL, or belong to another environment than
+            the policy.
+        InvalidBundle: If none of the authorities of a bundle is in date.
+        TypeError: If an argument has the wrong type.
     """
 
-    _refresher: Refresher | None = None
+    def __init__(  # noqa: PLR0913  # a mesh has that many parts, all named
+        self,
+        *,
+        credentials: X509Svid | None = None,
+        bundles: BundleSet | None = None,
+        policy: Policy | None = None,
+        revocations: Revocations | None = None,
+        service: str | None = None,
+        audit: Sink | None = None,
+        on_revoked: OnRevoked | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        if not isinstance(service, str | None):
+            msg = f"service is the name of this service as str, not {type(service).__name__}"
+            raise TypeError(msg)
+        for name, function in {"audit": audit, "on_revoked": on_revoked, "clock": clock}.items():
+            if function is not None and not callable(function):
+                msg = f"{name} is a function, not {type(function).__name__}"
+                raise TypeError(msg)
+        changes: Changes = {
+            "credentials": credentials,
+            "bundles": BundleSet() if bundles is None else bundles,
+            "policy": policy,
+            "revocations": Revocations() if revocations is None else revocations,
+        }
+        self._service = service
+        self._clock = clock
+        self._admission = Admission(
+            changes,
+            service=service,
+            audit=audit,
+            on_revoked=on_revoked,
+            try_credentials=shake_hands_with_self,
+            clock=clock,
+        )
+        self._refresher: Refresher | None = None
 
     @classmethod
     def from_sources(  # noqa: PLR0913  # as for a mesh, all named
@@ -49,26 +106,26 @@ class Mesh(Admission):
         state_file: str | Path | None = None,
         clock: Callable[[], float] = time.time,
     ) -> Self:
-        """Return a mesh that follows sources; see `meshid.sources` for what there is.
+        """Return a mesh that follows sources; `meshid.sources` has those that there are.
 
         What a source says from now on is put in force as soon as it is read, whole or not at
-        all; what cannot be is an alarm, and the last good state stays in force.
+        all. What cannot be put in force is an alarm, and the last good state stays.
 
         Args:
-            sources: Where credentials, trust, revocations and the policy come from.
-            service: As for `Admission`.
-            audit: As for `Admission`.
-            on_revoked: As for `Admission`.
-            timeout: How many seconds to wait for a first state that can be in force.
-            state_file: Where to tell how this mesh does, for `meshid status`.
-            clock: As for `Admission`.
+            sources: Where credentials, bundles, revocations and the policy come from.
+            service: As for `Mesh`.
+            audit: As for `Mesh`.
+            on_revoked: As for `Mesh`.
+            timeout: How many seconds to wait for a first state that can be put in force.
+            state_file: The file that `meshid status` reads; it is replaced as the mesh changes.
+            clock: As for `Mesh`.
 
         Raises:
-            SourceUnavailable: With all that was wrong at the end of that time.
+            SourceUnavailable: With everything that was wrong at the end of that time.
         """
         mesh = cls(service=service, audit=audit, on_revoked=on_revoked, clock=clock)
         file = None if state_file is None else Path(state_file)
-        mesh._refresher = Refresher(mesh, sources, clock, file)
+        mesh._refresher = Refresher(mesh._admission, sources, clock, file)
         try:
             mesh._refresher.start(timeout)
         except BaseException:
@@ -80,11 +137,16 @@ class Mesh(Admission):
     def from_settings(
         cls, settings: Settings, *, audit: Sink | None = None, on_revoked: OnRevoked | None = None
     ) -> Self:
-        """Return a mesh that follows what *settings* name; as `from_sources`.
+        """Return a mesh that follows what *settings* name.
+
+        Args:
+            settings: The settings.
+            audit: As for `Mesh`.
+            on_revoked: As for `Mesh`.
 
         Raises:
-            InvalidInput: If the URL of a bundle endpoint is none.
-            SourceUnavailable: If there is no first state that can be in force.
+            InvalidInput: If the URL of a bundle endpoint is not valid.
+            SourceUnavailable: As `from_sources` does.
         """
         return cls.from_sources(
             settings.sources(),
@@ -104,56 +166,108 @@ class Mesh(Admission):
     ) -> Self:
         """Return a mesh that follows what ``MESHID_*`` variables name; see `Settings.from_env`.
 
+        Args:
+            environ: The variables.
+            audit: As for `Mesh`.
+            on_revoked: As for `Mesh`.
+
         Raises:
             InvalidSettings: With everything that is wrong with them.
-            InvalidInput: If the URL of a bundle endpoint is none.
-            SourceUnavailable: If there is no first state that can be in force.
+            InvalidInput: If the URL of a bundle endpoint is not valid.
+            SourceUnavailable: As `from_sources` does.
         """
         return cls.from_settings(Settings.from_env(environ), audit=audit, on_revoked=on_revoked)
 
-    def refresh(self) -> Snapshot:
-        """Read all sources now instead of within a second, and return the snapshot in force.
+    @property
+    def service(self) -> str | None:
+        """The name of this service."""
+        return self._service
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """Everything in force at this instant."""
+        return self._admission.snapshot
+
+    def admit(
+        self,
+        chain: Sequence[bytes],
+        *,
+        target: str | None = None,
+        request: RequestLike = None,
+        expect: Expected | None = None,
+    ) -> Peer:
+        """Verify a chain and ask the policy; return the peer, or raise.
+
+        Args:
+            chain: DER certificates, leaf first, of a peer that has proved to hold the leaf's key.
+            target: What the peer wants to reach; this service if None.
+            request: The request, as `Request` or ``"METHOD /path"``; `REQUEST_FOLLOWS` if
+                the caller will `check` each one; None if there is none.
+            expect: For a peer that is a server, in place of the policy: the SPIFFE ID, or a
+                pattern of SPIFFE IDs, that its name must match; or several, one of which.
+
+        Returns:
+            The verified peer.
 
         Raises:
-            SourceUnavailable: With all that is wrong; the last good state stays in force.
+            PeerRejected: If the peer may not be there, or if meshid fails.
+            TypeError: If an argument has the wrong type.
+            ValueError: If there is no target, or if *expect* is empty or has a host name.
         """
-        if self._refresher is not None:
-            self._refresher.refresh()
-        return self.snapshot
+        question = self._question(target, request, expect)
+        return self._admission.admit(checked_chain(chain), question)
 
-    def health(self) -> Health:
-        """Return whether the mesh can serve, and what a person should look at.
+    def check(
+        self,
+        peer: Peer,
+        *,
+        target: str | None = None,
+        request: RequestLike = None,
+        expect: Expected | None = None,
+    ) -> Decision:
+        """Decide again about a peer with an open connection: still valid, trusted, allowed?
 
-        An alarm about our own certificate begins when a third of its time is left.
+        Args:
+            peer: The peer, as it was admitted.
+            target: As for `admit`.
+            request: As for `admit`.
+            expect: As for `admit`; needed if the peer is a server.
+
+        Returns:
+            The decision, under the snapshot in force now.
+
+        Raises:
+            TypeError: If an argument has the wrong type.
+            ValueError: As for `admit`; and if *expect* does not fit what the peer is.
         """
-        alarms = () if self._refresher is None else self._refresher.alarms()
-        return health_of(self.snapshot, datetime.fromtimestamp(self._clock(), UTC), *alarms)
+        if not isinstance(peer, Peer):
+            msg = f"peer is a Peer from Mesh.admit() or peer_of(), not {type(peer).__name__}"
+            raise TypeError(msg)
+        question = self._question(target, request, expect)
+        if question.role is not peer.role:
+            msg = f"the peer is a {peer.role}: pass expect= for a server, and for a server only"
+            raise ValueError(msg)
+        return self._admission.check(peer, question)
 
-    def status(self) -> dict[str, object]:
-        """Return what is loaded, until when it holds, and what failed last, as plain values."""
-        return status_of(self, self.health(), self.sources(), self._clock())
+    def publish(self, **changes: Unpack[Changes]) -> Snapshot:
+        """Put changed parts in force, all of them or none.
 
-    def sources(self) -> tuple[SourceStatus, ...]:
-        """Return how each of the sources does."""
-        return () if self._refresher is None else self._refresher.reports()
+        After it has returned, no decision is made under the old state. Parts with equal
+        content are not a change: the same snapshot stays, with its cache. Each open
+        connection is decided about again, and ended if its peer may no longer be there.
 
-    def close(self) -> None:
-        """Stop following the sources; what is in force stays so."""
-        if self._refresher is not None:
-            self._refresher.close()
+        Args:
+            changes: Any of ``credentials``, ``bundles``, ``revocations``, ``policy``.
 
-    def __enter__(self) -> Self:
-        """Return the mesh."""
-        return self
+        Returns:
+            The snapshot in force.
 
-    def __exit__(self, *_: object) -> None:
-        """Stop following the sources."""
-        self.close()
-
-    @override
-    def _rehearse(self, changes: Changes) -> None:
-        if credentials := changes.get("credentials"):
-            rehearse(credentials)
+        Raises:
+            InvalidCredentials, InvalidBundle, InvalidRevocations, InvalidPolicy: If a part
+                cannot be put in force; everything then stays as it was.
+            TypeError: If there is no such part, or if one has the wrong type.
+        """
+        return self._admission.publish(changes)
 
     def server_context(
         self,
@@ -169,46 +283,108 @@ class Mesh(Admission):
         Args:
             target: What clients of this listener reach; this service if None.
             alpn: The application protocols on offer, preferred first (RFC 7301).
-            http: The promise that each request will be asked about with `check()`; without
-                it, an allow rule with http conditions lets nobody in.
+            http: The promise that each request will be asked about with `check`; without
+                it, an allow rule with http conditions admits nobody.
             resumption: Whether clients may resume TLS sessions; each is judged again, under
                 what is in force then.
             minimum_version: The oldest TLS version that is accepted.
 
+        Returns:
+            A context that never has to be made again.
+
         Raises:
             InvalidCredentials: If the mesh has no credentials.
+            TypeError: If an argument has the wrong type.
             ValueError: If neither *target* nor the mesh's service says what clients reach.
         """
-        if target is None and self.service is None:
-            msg = "no target: name it here, or give the Mesh a service"
-            raise ValueError(msg)
-        question = Question(target=target, request=REQUEST_FOLLOWS if http else None)
+        question = self._question(target, REQUEST_FOLLOWS if http else None, None)
         return MeshContext(
-            self, question=question, alpn=alpn, resumption=resumption, minimum_version=minimum_version
+            self._admission,
+            question=question,
+            alpn=alpn,
+            resumption=resumption,
+            minimum_version=minimum_version,
         )
 
     def client_context(
         self,
-        expect: Iterable[str],
+        expect: Expected,
         alpn: Iterable[str] = (),
         *,
         minimum_version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3,
     ) -> MeshContext:
-        """Return a client's `ssl.SSLContext`: the server's name must match a pattern, or it is refused.
+        """Return a client's `ssl.SSLContext`: the server's name must match, or it is refused.
 
         Args:
-            expect: Patterns of SPIFFE IDs, such as ``/ns/pay/sa/api`` in our own trust
-                domain, or ``spiffe://partner.example/ns/pay/**``; an empty one expects nobody.
+            expect: The SPIFFE ID, or a pattern of SPIFFE IDs, that the server's name must
+                match; or several, one of which. ``/ns/pay/sa/api`` is in our own trust
+                domain; ``spiffe://partner.example/ns/pay/**`` names another.
             alpn: The application protocols to ask for, preferred first (RFC 7301).
             minimum_version: The oldest TLS version that is accepted.
 
+        Returns:
+            A context that never has to be made again.
+
         Raises:
-            InvalidPattern: If one of the patterns is none.
             InvalidCredentials: If the mesh has no credentials.
-            TypeError: If *expect* is one string: it would be taken apart.
+            InvalidPattern: If one of the patterns is not valid.
+            TypeError: If an argument has the wrong type.
+            ValueError: If *expect* is empty or has a host name.
         """
-        if isinstance(expect, str):
-            msg = f"expect is a list of patterns: write [{expect!r}]"
+        if expect is None:
+            msg = "expect names the server, such as '/ns/pay/sa/api'; None would not"
             raise TypeError(msg)
-        question = Question(expect=tuple(PeerPattern.parse(text) for text in expect))
-        return MeshContext(self, question=question, alpn=alpn, minimum_version=minimum_version)
+        question = self._question(None, None, expect)
+        return MeshContext(self._admission, question=question, alpn=alpn, minimum_version=minimum_version)
+
+    def refresh(self) -> Snapshot:
+        """Read all sources now instead of within a second.
+
+        Returns:
+            The snapshot in force.
+
+        Raises:
+            SourceUnavailable: With everything that is wrong; the last good state stays in force.
+        """
+        if self._refresher is not None:
+            self._refresher.refresh()
+        return self.snapshot
+
+    def health(self) -> Health:
+        """Return whether the mesh can serve, and what a person should look at.
+
+        An alarm about our own certificate begins when a third of its time is left.
+        """
+        alarms = () if self._refresher is None else self._refresher.alarms()
+        return health_of(self.snapshot, datetime.fromtimestamp(self._clock(), UTC), *alarms)
+
+    def status(self) -> dict[str, object]:
+        """Return what is loaded, until when it is valid, and what failed last, as plain values."""
+        return status_of(self._admission, self.health(), self.sources(), self._clock())
+
+    def sources(self) -> tuple[SourceStatus, ...]:
+        """Return the status of each source that the mesh follows."""
+        return () if self._refresher is None else self._refresher.reports()
+
+    def counts(self) -> dict[DecisionKind, int]:
+        """Return how many decisions there were of each kind."""
+        return self._admission.counters.now()
+
+    @property
+    def open_connections(self) -> int:
+        """How many connections of the mesh's TLS contexts are open."""
+        return len(self._admission.connections)
+
+    def close(self) -> None:
+        """Stop following the sources; what is in force stays in force."""
+        if self._refresher is not None:
+            self._refresher.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _question(self, target: str | None, request: RequestLike, expect: Expected | None) -> Question:
+        return Question(target=self._service if target is None else target, request=request, expect=expect)

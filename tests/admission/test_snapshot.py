@@ -19,10 +19,12 @@ from meshid import (
     Revocations,
     SpiffeId,
     TrustBundle,
+    X509Svid,
 )
+from meshid.admission.admission import Admission
 from meshid.admission.snapshot import Changes
 from meshid.testing import CA
-from tests.helpers.tls_peers import credentials, mesh_of, policy
+from tests.helpers.tls_peers import CLOSED_POLICY, credentials, mesh_of, policy
 from tests.helpers.world import HOUR, Clock
 
 DEV_POLICY = 'version = 1\n[environments.dev]\ntrust_domains = ["dev.example.org"]'
@@ -84,8 +86,8 @@ class TestABadUpdateChangesNothing:
         )
 
     def test_a_part_that_there_is_not(self, mesh: Mesh) -> None:
-        with pytest.raises(TypeError, match="has no part generation, verifier"):
-            mesh.publish(generation=7, verifier=None)  # type: ignore[call-arg]
+        with pytest.raises(TypeError, match="has no part 'generation'; write one of: credentials, "):
+            mesh.publish(generation=7)  # type: ignore[call-arg]
 
 
 class TestAnUpdateIsNotHeldUp:
@@ -188,3 +190,16 @@ def test_credentials_can_be_taken_away(mesh: Mesh) -> None:
 def test_a_snapshot_cannot_be_changed(mesh: Mesh) -> None:
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         mesh.snapshot.policy = None  # type: ignore[misc]
+
+
+def test_credentials_are_tried_when_they_are_new_and_only_then(prod_ca: CA) -> None:
+    """A policy that is reloaded does not make an unchanged certificate shake hands again."""
+    tried: list[X509Svid] = []
+    own, renewed = prod_ca.issue("/own").svid, prod_ca.issue("/own").svid
+    parts: Changes = {"credentials": own, "bundles": BundleSet([prod_ca.bundle()]), "policy": policy()}
+    admission = Admission(parts, try_credentials=tried.append)
+    admission.publish({**parts, "policy": CLOSED_POLICY})
+    admission.publish({"revocations": Revocations(deny=["spiffe://prod.example.org/x"])})
+    assert tried == [own]
+    admission.publish({"credentials": renewed})
+    assert tried == [own, renewed]

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshid import AuditEvent, Decision, JsonFormatter, Mesh, PeerRejected, Reason, Revocations
+from meshid import AuditEvent, Call, Decision, JsonFormatter, Mesh, PeerRejected, Reason, Revocations
 from meshid.audit.connection_info import ConnectionInfo, address_of
 from meshid.audit.event import record, wants
 from meshid.audit.rate_limit import BURST, MAX_KEYS, RateLimit
@@ -26,7 +26,7 @@ def event(**parts: object) -> AuditEvent:
     decision: dict[str, object] = {"allowed": False, "reason": Reason.NO_RULE, **parts}
     return AuditEvent(
         time=1_800_000_000.5,
-        call="admit",
+        call=Call.ADMIT,
         decision=Decision(**decision),  # type: ignore[arg-type]
         role="client",
         leaf=b"a leaf",

@@ -137,7 +137,7 @@ class TestStatus:
         assert "\n  the process has said nothing for 31 s: gone, or stuck\n" in capsys.readouterr().out
 
     def test_as_json(self, file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        mesh = Mesh(bundles={})  # type: ignore[arg-type]  # an empty mapping is one of bundles
+        mesh = Mesh()
         file.write_text(json.dumps(mesh.status()))
         assert main(["status", "--json", str(file)]) == 0
         told = json.loads(capsys.readouterr().out)
@@ -188,7 +188,7 @@ import sys
 from pathlib import Path
 sys.path[:0] = {path!r}
 from meshid import Mesh
-from refresh.mounted import sources_in
+from tests.helpers.mounted import sources_in
 with Mesh.from_sources(sources_in(Path(sys.argv[1])), service="payments", state_file=sys.argv[2]) as mesh:
     print("ready", flush=True)
     sys.stdin.read()

@@ -26,6 +26,7 @@ from meshid import (
     X509Svid,
     peer_of,
 )
+from meshid.admission.admission import Admission
 from meshid.admission.snapshot import Changes
 from meshid.audit.event import Sink
 from meshid.policy import RequestLike
@@ -89,6 +90,10 @@ class Parts(Changes, total=False):
     service: str | None
     audit: Sink | None
     clock: Callable[[], float]
+
+
+def admission_of(mesh: Mesh) -> Admission:
+    return mesh._admission  # noqa: SLF001 - its review and registry are not for users
 
 
 def mesh_of(authority: CA, **parts: Unpack[Parts]) -> Mesh:

@@ -168,7 +168,7 @@ def test_every_decision_is_counted_under_threads(prod_ca: CA) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    counts = {kind.call: count for kind, count in mesh.counts.now().items()}
+    counts = {kind.call: count for kind, count in mesh.counts().items()}
     assert counts == {"admit": 1, "check": 4000}
 
 

@@ -17,12 +17,13 @@ import attrs
 import pytest
 
 from meshid import BundleSet, Denial, Mesh, Reason, Revocations
+from meshid.admission.admission import Admission
 from meshid.sources import SourceUnavailable, State
 from meshid.sources.refresher import Refresher, follow_all_anew
 from meshid.testing import CA
 from tests.helpers.mounted import OWN, alarms, eventually, hurry, sources_in
 from tests.helpers.processes import UNMEASURED
-from tests.helpers.tls_peers import CLOSED_POLICY, PATH, asyncio_server, knock, policy, stranger
+from tests.helpers.tls_peers import CLOSED_POLICY, PATH, admission_of, asyncio_server, knock, policy, stranger
 from tests.helpers.world import HOUR, Clock
 
 
@@ -301,15 +302,15 @@ class TestFollowing:
         assert mesh.snapshot is before
 
     def test_a_forked_child_follows_with_threads_of_its_own(self, own: Told, prod_ca: CA) -> None:
-        mesh = Mesh(service="payments")
-        refresher = Refresher(mesh, [own])
+        admission = Admission({}, service="payments")
+        refresher = Refresher(admission, [own])
         refresher.start()
         refresher.close()
         renewed = prod_ca.issue(OWN).svid
         assert isinstance(own.now, State)
         own.now = attrs.evolve(own.now, credentials=renewed)
         follow_all_anew()
-        assert eventually(lambda: mesh.snapshot.credentials == renewed)
+        assert eventually(lambda: admission.snapshot.credentials == renewed)
         refresher.close()
 
 
@@ -376,10 +377,12 @@ class TestSweep:
             ):
                 tls.sendall(b"hello\n")
                 assert tls.recv(100)
-                assert mesh.live.first_end() == (clock.now + HOUR).timestamp()
+                assert admission_of(mesh).connections.first_end() == (clock.now + HOUR).timestamp()
                 clock.now += timedelta(minutes=1)
                 source.now = lists(2)
-                assert eventually(lambda: mesh.live.first_end() == (clock.now + 2 * HOUR).timestamp())
+                assert eventually(
+                    lambda: admission_of(mesh).connections.first_end() == (clock.now + 2 * HOUR).timestamp()
+                )
 
 
 FORKING = """
@@ -388,7 +391,7 @@ from pathlib import Path
 sys.path[:0] = {path!r}
 from meshid import Mesh
 from meshid.testing import CA
-from refresh.mounted import Mounted, eventually
+from tests.helpers.mounted import Mounted, eventually
 
 def follows(mesh, mounted):
     issued = mounted.renew()
@@ -410,8 +413,8 @@ from pathlib import Path
 sys.path[:0] = {path!r}
 from meshid import Mesh
 from meshid.testing import CA
-from refresh.mounted import Mounted, eventually
-from refresh.test_refresher import work
+from tests.helpers.mounted import Mounted, eventually
+from tests.sources.test_refresher import work
 
 if __name__ == "__main__":
     mounted = Mounted(Path(sys.argv[1]), CA("prod.example.org"))

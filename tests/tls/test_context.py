@@ -171,7 +171,7 @@ class TestItIsWhatLibrariesExpect:
         ("make", "protocol"),
         [
             pytest.param(lambda mesh: mesh.server_context(), ssl.PROTOCOL_TLS_SERVER, id="server"),
-            pytest.param(lambda mesh: mesh.client_context([]), ssl.PROTOCOL_TLS_CLIENT, id="client"),
+            pytest.param(lambda mesh: mesh.client_context("/**"), ssl.PROTOCOL_TLS_CLIENT, id="client"),
         ],
     )
     def test_an_ssl_context_that_verifies(

@@ -72,7 +72,7 @@ def test_nothing_stays_behind(mesh: Mesh, tmp_path: Path) -> None:
     before = open_files()
     for _ in range(3):
         mesh.server_context()
-        mesh.client_context([])
+        mesh.client_context("/**")
     assert list(tmp_path.iterdir()) == []
     assert open_files() == before
 

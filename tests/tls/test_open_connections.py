@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from meshid import BundleSet, Mesh, Peer, PeerRejected, Reason, Revocations
+from meshid import BundleSet, Mesh, Peer, PeerRejected, Reason, Revocations, TrustBundle, peer_of
 from meshid.admission.open_connections import Connection
 from meshid.audit.connection_info import ConnectionInfo
 from meshid.testing import CA
@@ -30,6 +30,7 @@ from tests.helpers.tls_peers import (
     Heard,
     Memory,
     Serving,
+    admission_of,
     asyncio_server,
     knock,
     mesh_of,
@@ -146,15 +147,29 @@ def test_where_the_owner_is_unknown_it_ends_with_the_next_byte(mesh: Mesh, prod_
 def test_a_review_ends_it_when_its_time_is_over(mesh: Mesh, prod_ca: CA, clock: Clock) -> None:
     both = Memory(mesh.server_context(), stranger(prod_ca.issue(PATH)))
     both.shake_hands()
-    mesh.review()
-    (live,) = mesh.live.now()
-    assert mesh.live.first_end() == live.peer.not_after.timestamp()
+    admission_of(mesh).review()
+    assert admission_of(mesh).connections.first_end() == peer_of(both.server).not_after.timestamp()
     clock.now += 2 * HOUR
-    mesh.review()
-    assert mesh.live.now() == []
+    admission_of(mesh).review()
+    assert admission_of(mesh).connections.now() == []
     with pytest.raises(PeerRejected) as caught:
         both.server.read()
     assert caught.value.reason is Reason.EXPIRED
+
+
+def test_its_peer_is_the_one_of_the_last_decision() -> None:
+    """`peer_of` tells the path and the dates that hold now, not those of the handshake."""
+    cross_signed, lasting = CA("prod.example.org"), CA("prod.example.org")
+    issuing = cross_signed.intermediate()
+    mesh = mesh_of(cross_signed)
+    both = Memory(mesh.server_context(), stranger(issuing.issue(PATH)))
+    both.shake_hands()
+    at_first = peer_of(both.server)
+    # The same authority, from now on an anchor of its own.
+    mesh.publish(bundles=BundleSet([TrustBundle.from_pem("prod.example.org", issuing.pem + lasting.pem)]))
+    now = peer_of(both.server)
+    assert (len(at_first.chain), len(now.chain)) == (3, 2)
+    assert now.chain == at_first.chain[:2]
 
 
 def test_whoever_wants_to_know_is_told_and_cannot_stop_it(
@@ -193,14 +208,14 @@ def test_a_publication_during_the_handshake_counts_for_it(
 ) -> None:
     mesh = mesh_of(prod_ca, audit=heard)
     both = Memory(mesh.server_context(), stranger(prod_ca.issue(PATH)))
-    add = mesh.live.add
+    add = admission_of(mesh).connections.add
 
     def publish_first(*args: object) -> object:
         monkeypatch.undo()
         mesh.publish(policy=CLOSED_POLICY)
         return add(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(mesh.live, "add", publish_first)
+    monkeypatch.setattr(admission_of(mesh).connections, "add", publish_first)
     with pytest.raises(PeerRejected) as caught:
         both.shake_hands()
     assert caught.value.reason is Reason.NO_RULE
@@ -218,27 +233,27 @@ class TestOnlyWhatIsOpenIsKnown:
                 knock(service.port, client)
                 assert heard.reason() is Reason.ALLOWED
             ended = time.monotonic() + TIMEOUT
-            while len(mesh.live) and time.monotonic() < ended:
+            while len(admission_of(mesh).connections) and time.monotonic() < ended:
                 time.sleep(0.01)
-            assert len(mesh.live) == 0
+            assert len(admission_of(mesh).connections) == 0
         mesh.publish(policy=CLOSED_POLICY)
         assert heard.is_quiet()
 
     def test_none_is_kept_alive(self, mesh: Mesh, prod_ca: CA) -> None:
         both = Memory(mesh.server_context(), stranger(prod_ca.issue(PATH)))
         both.shake_hands()
-        assert len(mesh.live) == 1
+        assert len(admission_of(mesh).connections) == 1
         del both
         gc.collect()
-        assert len(mesh.live._live) == 0  # noqa: SLF001 - a dead entry shows nowhere else
+        assert len(admission_of(mesh).connections._entries) == 0  # noqa: SLF001 - a dead entry shows nowhere else
 
     def test_one_that_went_while_it_was_looked_at_is_passed_over(self, mesh: Mesh, prod_ca: CA) -> None:
         both = Memory(mesh.server_context(), stranger(prod_ca.issue(PATH)))
         both.shake_hands()
-        (live,) = mesh.live.now()
+        (live,) = admission_of(mesh).connections.now()
         del both
         gc.collect()
-        mesh.review_one(live)
+        admission_of(mesh).review_one(live)
 
     def test_one_whose_loop_has_ended_is_passed_over(self, mesh: Mesh, prod_ca: CA) -> None:
         kept: list[ssl.SSLObject] = []

@@ -1,6 +1,6 @@
 """The connections that are open now, so that one can be ended when its peer may no longer be there.
 
-They are only looked at: whoever holds a connection lets go of it as if nobody else knew it.
+The registry holds them weakly: a connection that its owner drops is gone from here, too.
 """
 
 from __future__ import annotations
@@ -18,60 +18,65 @@ from meshid.verification.verifier import Peer
 
 
 class Connection(Protocol):
-    """A connection."""
+    """A connection.
+
+    Attributes:
+        peer: Who is at its other end, as of the last decision; None before the first one
+            and after the end.
+    """
+
+    peer: Peer | None
 
     @property
     def is_open(self) -> bool:
         """Whether it was not ended, and somebody still reads or writes, as far as that can be known."""
 
     def info(self) -> ConnectionInfo:
-        """Return what is known of it."""
+        """Return what is known of it, for the record."""
 
     def end(self, rejection: PeerRejected) -> None:
-        """End it now, from whatever thread; whoever reads or writes gets the *rejection*."""
+        """End it now, from any thread; whoever reads or writes gets the *rejection*."""
 
 
-@attrs.define(eq=False)
+@attrs.frozen(eq=False)
 class OpenConnection:
-    """One of them.
+    """An entry of the registry.
 
     Attributes:
         connection: The connection, as long as somebody holds it.
-        peer: Who is at its other end, as of the last decision.
-        question: What was asked when the peer was admitted.
+        question: What was asked when its peer was admitted.
     """
 
     connection: weakref.ref[Connection]
-    peer: Peer
     question: Question
 
 
 class OpenConnections:
-    """All of them."""
+    """The registry of all open connections of one mesh."""
 
     def __init__(self) -> None:
-        """Begin with none."""
-        self._live: dict[int, OpenConnection] = {}
+        self._entries: dict[int, OpenConnection] = {}
 
-    def add(self, connection: Connection, peer: Peer, question: Question) -> OpenConnection:
+    def add(self, connection: Connection, question: Question) -> OpenConnection:
         """Remember a connection until it is gone."""
         key = id(connection)
-        live = OpenConnection(weakref.ref(connection, lambda _: self._live.pop(key, None)), peer, question)
-        self._live[key] = live
-        return live
+        entry = OpenConnection(weakref.ref(connection, lambda _: self._entries.pop(key, None)), question)
+        self._entries[key] = entry
+        return entry
 
     def now(self) -> list[OpenConnection]:
         """Return those that are open at this instant."""
-        return [live for live in list(self._live.values()) if self._is_open(live)]
+        return [entry for entry in list(self._entries.values()) if _is_open(entry.connection())]
 
     def first_end(self) -> float:
         """Return when the first of their peers' certificates ends, in POSIX seconds."""
-        return min((live.peer.not_after.timestamp() for live in self.now()), default=math.inf)
-
-    def _is_open(self, live: OpenConnection) -> bool:
-        connection = live.connection()
-        return connection is not None and connection.is_open
+        connections = [entry.connection() for entry in self.now()]
+        peers = [each.peer for each in connections if each is not None]
+        return min((peer.not_after.timestamp() for peer in peers if peer is not None), default=math.inf)
 
     def __len__(self) -> int:
-        """Count them."""
         return len(self.now())
+
+
+def _is_open(connection: Connection | None) -> bool:
+    return connection is not None and connection.is_open

@@ -1,14 +1,51 @@
-"""What is asked about a chain."""
+"""What is asked about a chain.
+
+A wrong argument is the mistake of the calling code, and found here: it is a `TypeError` or a
+`ValueError`, not a refusal that the peer would have to answer for.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import re
+from collections.abc import Iterable, Sequence
+from typing import TypeAlias, cast
 
 import attrs
 
 from meshid.certificates.leaf import Role
 from meshid.names.peer_pattern import PeerPattern
-from meshid.policy import RequestLike
+from meshid.names.spiffe_id import SpiffeId
+from meshid.policy.requests import Follows, Request, RequestLike
+from meshid.support.quoting import quote
+
+PeerName: TypeAlias = PeerPattern | SpiffeId | str
+"""One expected name of a server: a SPIFFE ID, or a pattern of SPIFFE IDs."""
+
+Expected: TypeAlias = PeerName | Iterable[PeerName]
+"""The names that a server may have: one, or several."""
+
+_HOST_NAME = re.compile(r"[\w-]+(\.[\w-]+)*\.?(:[0-9]+)?")
+
+
+def patterns_of(expect: object) -> tuple[PeerPattern, ...] | None:
+    """Return the patterns that the server's name may match.
+
+    Raises:
+        TypeError: If *expect* is neither a name nor an iterable of names.
+        ValueError: If it is empty, or has the name of a host.
+        InvalidPattern: If a string in it is not a pattern.
+    """
+    if expect is None:
+        return None
+    if isinstance(expect, PeerName):
+        return (_pattern(expect),)
+    if isinstance(expect, (bytes, bytearray)) or not isinstance(expect, Iterable):
+        raise TypeError(_not_a_name(expect))
+    patterns = tuple(map(_pattern, expect))
+    if not patterns:
+        msg = "expect is empty, and no server could match it; name the server, such as '/ns/pay/sa/api'"
+        raise ValueError(msg)
+    return patterns
 
 
 @attrs.frozen(kw_only=True)
@@ -16,19 +53,88 @@ class Question:
     """What is asked about a chain.
 
     Attributes:
-        target: What the peer wants to reach; the mesh's own service if None.
+        target: What the peer wants to reach; needed for a peer that is a client.
         request: The request, if there is one; or the promise that each will be asked about.
         expect: Given for a peer that is a server: the patterns, one of which its name must match.
-        broken: Given if the TLS library has refused already, with its words: the answer
+        tls_error: Given if the TLS library has refused already, with its words: the answer
             can then only be a refusal, and the question is why.
+
+    Raises:
+        TypeError, ValueError: If an argument is wrong.
     """
 
     target: str | None = None
     request: RequestLike = None
-    expect: Collection[PeerPattern] | None = None
-    broken: str | None = None
+    expect: tuple[PeerPattern, ...] | None = attrs.field(default=None, converter=patterns_of)
+    tls_error: str | None = None
+
+    def __attrs_post_init__(self) -> None:
+        # Not validators of the fields: those would cost a warm `Mesh.admit` a fifth more.
+        if self.target is not None and not isinstance(self.target, str):
+            msg = f"target is a str, not {_kind(self.target)}"
+            raise TypeError(msg)
+        if self.request is not None and not isinstance(self.request, (Request, str, Follows)):
+            msg = (
+                "request is a Request, a str such as 'GET /path', REQUEST_FOLLOWS or None,"
+                f" not {_kind(self.request)}"
+            )
+            raise TypeError(msg)
+        if self.expect is None and self.target is None:
+            msg = (
+                "no target: pass target=, or give the mesh a name with Mesh(service=...) or MESHID_SERVICE;"
+                " for a peer that is a server, pass expect="
+            )
+            raise ValueError(msg)
 
     @property
     def role(self) -> Role:
         """What the peer is in the handshake."""
         return Role.CLIENT if self.expect is None else Role.SERVER
+
+    @property
+    def required_target(self) -> str:
+        """The target of a peer that is a client."""
+        return cast("str", self.target)
+
+
+def checked_chain(chain: object) -> Sequence[bytes]:
+    """Return *chain*, which is a sequence of `bytes`; what is in them is the peer's choice.
+
+    Raises:
+        TypeError: If it is anything else.
+    """
+    # The usual types first: to ask whether it is any `Sequence` takes longer than all of the rest.
+    if not isinstance(chain, (list, tuple)) and (
+        isinstance(chain, (str, bytes, bytearray, memoryview)) or not isinstance(chain, Sequence)
+    ):
+        msg = f"chain is a sequence of DER certificates as bytes, leaf first, not {_kind(chain)}"
+        raise TypeError(msg)
+    for number, each in enumerate(chain):
+        if not isinstance(each, bytes):
+            msg = f"chain[{number}] is a DER certificate as bytes, not {_kind(each)}"
+            raise TypeError(msg)
+    return chain
+
+
+def _pattern(name: object) -> PeerPattern:
+    if isinstance(name, PeerPattern):
+        return name
+    if isinstance(name, SpiffeId):
+        return PeerPattern.parse(str(name))
+    if not isinstance(name, str):
+        raise TypeError(_not_a_name(name))
+    if _HOST_NAME.fullmatch(name):
+        msg = (
+            f"expect has {quote(name)}, a host name; a server is expected by its SPIFFE ID,"
+            " such as '/ns/pay/sa/api' or 'spiffe://partner.example/ns/pay/**'"
+        )
+        raise ValueError(msg)
+    return PeerPattern.parse(name)
+
+
+def _not_a_name(value: object) -> str:
+    return f"expect is a SPIFFE ID or pattern as str, SpiffeId or PeerPattern, or several, not {_kind(value)}"
+
+
+def _kind(value: object) -> str:
+    return "None" if value is None else type(value).__name__

@@ -19,6 +19,7 @@ from meshid.certificates.leaf import Profile, Role
 from meshid.errors import InvalidBundle, InvalidCredentials, InvalidPolicy, PeerRejected, Problem
 from meshid.names.spiffe_id import SpiffeId
 from meshid.policy import Policy
+from meshid.support.quoting import quote
 from meshid.trust.bundles import BundleSet
 from meshid.trust.credentials import X509Svid
 from meshid.trust.revocations import Revocations
@@ -67,13 +68,9 @@ class Snapshot:
         return claim.spiffe_id
 
 
-def first_snapshot(changes: Changes, clock: Callable[[], float]) -> Snapshot:
-    """Return the snapshot that begins a mesh.
-
-    Raises:
-        MeshidError: As `next_snapshot` does.
-    """
-    nothing = Snapshot(
+def first_snapshot(clock: Callable[[], float]) -> Snapshot:
+    """Return the snapshot before the first publication: it trusts nobody."""
+    return Snapshot(
         credentials=None,
         bundles=BundleSet(),
         revocations=Revocations(),
@@ -81,7 +78,6 @@ def first_snapshot(changes: Changes, clock: Callable[[], float]) -> Snapshot:
         generation=0,
         verifier=CachedVerifier(ChainVerifier(BundleSet(), clock=clock)),
     )
-    return next_snapshot(nothing, changes)
 
 
 def next_snapshot(current: Snapshot, changes: Changes) -> Snapshot:
@@ -93,11 +89,10 @@ def next_snapshot(current: Snapshot, changes: Changes) -> Snapshot:
         InvalidBundle: If none of the authorities of a new bundle is in date.
         InvalidRevocations: If a revocation list is older than the one in force.
         InvalidPolicy: If a new policy is for an environment that our credentials are not of.
-        TypeError: If there is no such part.
+        TypeError: If there is no such part, or if one is of another type.
     """
-    if unknown := changes.keys() - Changes.__annotations__.keys():
-        msg = f"a snapshot has no part {', '.join(sorted(unknown))}"
-        raise TypeError(msg)
+    for name, value in changes.items():
+        _check_type(name, value)
     # Equal content is not a change: it keeps the cache warm and the TLS sessions alive.
     different = {name: value for name, value in changes.items() if value != getattr(current, name)}
     news = cast("Changes", different)
@@ -119,6 +114,25 @@ def next_snapshot(current: Snapshot, changes: Changes) -> Snapshot:
     if "credentials" in news or "policy" in news:
         _check_environment(draft, news)
     return draft
+
+
+_PARTS: dict[str, tuple[type, str]] = {
+    "credentials": (X509Svid, "an X509Svid or None: X509Svid.from_pem(chain, key)"),
+    "bundles": (BundleSet, "a BundleSet: BundleSet([bundle, ...])"),
+    "revocations": (Revocations, "a Revocations: Revocations(crls=[...], deny=[...])"),
+    "policy": (Policy, "a Policy or None: Policy.load(path, environment=...)"),
+}
+_MAY_BE_NONE = frozenset({"credentials", "policy"})
+
+
+def _check_type(name: str, value: object) -> None:
+    if name not in _PARTS:
+        msg = f"a snapshot has no part {quote(name)}; write one of: {', '.join(_PARTS)}"
+        raise TypeError(msg)
+    kind, right = _PARTS[name]
+    if not (isinstance(value, kind) or (value is None and name in _MAY_BE_NONE)):
+        msg = f"{name} is {right}; not {type(value).__name__}"
+        raise TypeError(msg)
 
 
 def _issuers(draft: Snapshot, current: Snapshot) -> set[x509.Certificate]:

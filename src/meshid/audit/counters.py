@@ -7,7 +7,7 @@ from collections import Counter
 import attrs
 
 from meshid.certificates.leaf import Role
-from meshid.decisions import Decision
+from meshid.decisions import Call, Decision
 from meshid.reasons import Reason
 from meshid.support.locks import Order, new_lock
 
@@ -17,13 +17,13 @@ class DecisionKind:
     """One kind of decisions.
 
     Attributes:
-        call: ``admit``, ``check``, or ``review``.
+        call: Which call asked.
         role: What the peers are in the handshake.
         allowed: Whether they may be there.
         reason: Why.
     """
 
-    call: str
+    call: Call
     role: Role
     allowed: bool
     reason: Reason
@@ -37,7 +37,7 @@ class Counters:
         self._counting = new_lock(Order.COUNTING)
         self._counts: Counter[DecisionKind] = Counter()
 
-    def add(self, call: str, role: Role, decision: Decision) -> None:
+    def add(self, call: Call, role: Role, decision: Decision) -> None:
         """Count one more."""
         kind = DecisionKind(call, role, decision.allowed, decision.reason)
         with self._counting:

@@ -16,7 +16,7 @@ import attrs
 from meshid.audit.connection_info import ConnectionInfo
 from meshid.audit.rate_limit import RateLimit
 from meshid.certificates.reading import fingerprint, read_certificate
-from meshid.decisions import Decision
+from meshid.decisions import Call, Decision
 from meshid.support.quoting import MAX_QUOTED, escaped, quote
 
 LOGGER = logging.getLogger("meshid.audit")
@@ -29,8 +29,7 @@ class AuditEvent:
 
     Attributes:
         time: When it was made, POSIX seconds.
-        call: Which call asked: ``admit``, ``check``, or
-            ``review`` if an open connection was ended without anybody asking.
+        call: Which call asked.
         decision: The decision.
         role: What the peer is in the handshake: ``client`` or ``server``.
         leaf: The leaf that was presented, as DER.
@@ -42,7 +41,7 @@ class AuditEvent:
     """
 
     time: float
-    call: str
+    call: Call
     decision: Decision
     role: str
     leaf: bytes | None = attrs.field(repr=False)
@@ -116,7 +115,7 @@ def record(sink: Sink | None, event: AuditEvent, throttle: RateLimit) -> None:
     level = _level(event.decision.allowed)
     if not LOGGER.isEnabledFor(level):
         return
-    if not event.decision.allowed and event.call == "admit":
+    if not event.decision.allowed and event.call is Call.ADMIT:
         suppressed = throttle.suppressed((event.decision.reason, event.connection.network))
         if suppressed is None:
             return

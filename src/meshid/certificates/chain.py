@@ -73,6 +73,9 @@ def _read(number: int, der: bytes) -> x509.Certificate:
         return read_certificate(der)
     except ValueError as error:
         where = f"intermediate {number}" if number else "the leaf"
+        if b"-----BEGIN " in der:
+            msg = f"{where} is PEM text, not DER: convert it with ssl.PEM_cert_to_DER_cert()"
+            raise rejected(Reason.MALFORMED, msg) from error
         raise rejected(Reason.MALFORMED, f"{where} is {error}") from error
 
 

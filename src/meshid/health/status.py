@@ -39,26 +39,26 @@ class SourceStatus:
 
 
 def status_of(
-    door: Admission, health: Health, sources: Iterable[SourceStatus], now: float
+    admission: Admission, health: Health, sources: Iterable[SourceStatus], now: float
 ) -> dict[str, object]:
     """Return everything as plain values; nothing in it is a secret.
 
     Args:
-        door: The mesh.
+        admission: The mesh.
         health: How it does.
         sources: How its sources do.
         now: The POSIX time in seconds.
     """
-    snapshot = door.snapshot
+    snapshot = admission.snapshot
     return {
         "version": 1,
         "time": _text(now),
         "pid": os.getpid(),
-        "service": door.service,
+        "service": admission.service,
         "spiffe_id": None if snapshot.name is None else str(snapshot.name),
         **health.as_dict(),
         **_parts(snapshot),
-        "open_connections": len(door.live),
+        "open_connections": len(admission.connections),
         "sources": [_source(each) for each in sources],
     }
 

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, TypeAlias
 
-from meshid.admission.admission import Admission
+from meshid.mesh import Mesh
 from meshid.names.spiffe_id import TrustDomain
 from meshid.trust.bundles import TrustBundle
 
@@ -31,7 +31,7 @@ _TEXT = (b"content-type", b"text/plain; charset=utf-8")
 
 
 def bundle_app(
-    mesh: Admission,
+    mesh: Mesh,
     trust_domain: TrustDomain | str | None = None,
     *,
     refresh_hint: int = 300,
@@ -65,7 +65,7 @@ def bundle_app(
     return _BundleApp(mesh, _domain(mesh, trust_domain), _Documents(refresh_hint, clock))
 
 
-def _domain(mesh: Admission, trust_domain: TrustDomain | str | None) -> TrustDomain:
+def _domain(mesh: Mesh, trust_domain: TrustDomain | str | None) -> TrustDomain:
     if trust_domain is not None:
         return TrustDomain.parse(str(trust_domain))
     if mesh.snapshot.name is None:
@@ -97,7 +97,7 @@ class _Documents:
 
 
 class _BundleApp:
-    def __init__(self, mesh: Admission, trust_domain: TrustDomain, documents: _Documents) -> None:
+    def __init__(self, mesh: Mesh, trust_domain: TrustDomain, documents: _Documents) -> None:
         self._mesh = mesh
         self._trust_domain = trust_domain
         self._documents = documents

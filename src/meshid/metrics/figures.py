@@ -35,7 +35,7 @@ class Figure:
 
 
 def _decisions(mesh: Mesh) -> Iterator[Sample]:
-    for kind, count in mesh.counts.now().items():
+    for kind, count in mesh.counts().items():
         decision = "allow" if kind.allowed else "deny"
         labels = {"call": kind.call, "decision": decision, "reason": str(kind.reason)}
         yield {**labels, "direction": _DIRECTIONS[kind.role]}, count
@@ -50,7 +50,7 @@ def _misses(mesh: Mesh) -> Iterator[Sample]:
 
 
 def _connections(mesh: Mesh) -> Iterator[Sample]:
-    yield {}, len(mesh.live)
+    yield {}, mesh.open_connections
 
 
 def _generation(mesh: Mesh) -> Iterator[Sample]:

@@ -27,11 +27,13 @@ _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _ENCODED_SLASH = re.compile(r"%2f", re.IGNORECASE)
 
 
-class _Follows(enum.Enum):
+class Follows(enum.Enum):
+    """The type of `REQUEST_FOLLOWS`."""
+
     REQUEST_FOLLOWS = "request follows"
 
 
-REQUEST_FOLLOWS: Final = _Follows.REQUEST_FOLLOWS
+REQUEST_FOLLOWS: Final = Follows.REQUEST_FOLLOWS
 """In place of a request, at the handshake: the promise that each request will be asked about."""
 
 
@@ -91,7 +93,7 @@ class Request:
         return f"{self.method} {self.path}"
 
 
-RequestLike: TypeAlias = Request | str | Literal[_Follows.REQUEST_FOLLOWS] | None
+RequestLike: TypeAlias = Request | str | Literal[Follows.REQUEST_FOLLOWS] | None
 """A request, its text, the promise of requests, or none at all."""
 
 

@@ -65,7 +65,7 @@ class Refresher:
     """Keeps a mesh at what its sources say.
 
     Args:
-        door: The mesh.
+        admission: The mesh.
         sources: Its sources.
         clock: Returns the POSIX time in seconds.
         state_file: Where to tell how it does, for `meshid status`.
@@ -73,13 +73,13 @@ class Refresher:
 
     def __init__(
         self,
-        door: Admission,
+        admission: Admission,
         sources: Iterable[Source],
         clock: Callable[[], float] = time.time,
         state_file: Path | None = None,
     ) -> None:
         """Begin to read."""
-        self._door = door
+        self._admission = admission
         self._sources = tuple(sources)
         self._clock = clock
         self._lock = new_lock(Order.REFRESHING)
@@ -164,11 +164,11 @@ class Refresher:
 
     def sweep(self) -> None:
         """End the connections of peers whose time is over, and tell of what begins to be wrong."""
-        if self._door.live.first_end() <= self._clock():
-            self._door.review()
+        if self._admission.connections.first_end() <= self._clock():
+            self._admission.review()
         with self._lock:
             self._faults.tell_lasting()
-        health = health_of(self._door.snapshot, datetime.fromtimestamp(self._clock(), UTC))
+        health = health_of(self._admission.snapshot, datetime.fromtimestamp(self._clock(), UTC))
         self._tell(health.alarms)
         if self._state_file is not None:
             self._write(self._state_file)
@@ -187,9 +187,9 @@ class Refresher:
 
     def _write(self, file: StateFile) -> None:
         now = self._clock()
-        health = health_of(self._door.snapshot, datetime.fromtimestamp(now, UTC), *self.alarms())
+        health = health_of(self._admission.snapshot, datetime.fromtimestamp(now, UTC), *self.alarms())
         try:
-            file.write(status_of(self._door, health, self.reports(), now), time.monotonic())
+            file.write(status_of(self._admission, health, self.reports(), now), time.monotonic())
         except OSError as error:
             text = f"cannot be written: {error.strerror}"
             with self._lock:
@@ -231,11 +231,11 @@ class Refresher:
         # In the order in which they were given, whichever was first to speak.
         states = {source: self._states[source] for source in self._sources if source in self._states}
         parts = [part for part in PARTS if part in self._published or holders(part, states)]
-        before = self._door.snapshot
+        before = self._admission.snapshot
         if not self._publish_parts(parts, states):
             for part in parts:
                 self._publish_parts([part], states, told=True)
-        now = self._door.snapshot
+        now = self._admission.snapshot
         if now is not before:
             LOGGER.info("generation %d: new %s", now.generation, _differences(before, now))
         return not any(part in self._faults for part in parts)
@@ -245,7 +245,7 @@ class Refresher:
             changes: Changes = {}
             for part in parts:
                 changes.update(PARTS[part](states))
-            self._door.publish(**changes)
+            self._admission.publish(changes)
         # Whatever cannot be published, the last good state stays.
         except Exception as error:  # noqa: BLE001
             if told:

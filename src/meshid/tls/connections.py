@@ -43,8 +43,8 @@ _C = TypeVar("_C", ssl.SSLObject, ssl.SSLSocket)
 class Judge(Protocol):
     """The context that the user holds; it asks the door."""
 
-    def ask(self, connection: Connection, chain: Sequence[bytes], *, broken: str | None = None) -> Peer:
-        """Return the peer, or raise `PeerRejected`, as always if the handshake is *broken*."""
+    def ask(self, connection: Connection, chain: Sequence[bytes], *, tls_error: str | None = None) -> None:
+        """Give the *connection* its peer, or raise `PeerRejected`; it does so if there is a *tls_error*."""
 
 
 class Generation(ssl.SSLContext):
@@ -133,17 +133,17 @@ class AdmittedConnection:
             # Without a Certificate message there was nobody to refuse.
             if self.presented is None:
                 raise
-            self._ask(self.presented, broken=str(error))
+            self._ask(self.presented, tls_error=str(error))
         if self.peer is None:
             connection = cast("ssl.SSLObject", self)
             generation = cast("Generation", connection.context)
             self._ask(generation.whole(chain_of(connection), resumed=bool(connection.session_reused)))
 
-    def _ask(self, chain: list[bytes], *, broken: str | None = None) -> None:
+    def _ask(self, chain: list[bytes], *, tls_error: str | None = None) -> None:
         connection = cast("ssl.SSLObject", self)
         judge = cast("Generation", connection.context).judge
         try:
-            self.peer = judge.ask(self, chain, broken=broken)
+            judge.ask(self, chain, tls_error=tls_error)
         except PeerRejected as rejection:
             self._refusal = rejection
             raise
@@ -269,9 +269,8 @@ def peer_of(connection: object) -> Peer:
     if not isinstance(tls, AdmittedConnection):
         msg = f"{type(connection).__name__} is not a connection of a MeshContext"
         raise NoPeer(msg)
-    peer = tls.peer
-    if peer is None:
-        tls.raise_if_ended()
+    tls.raise_if_ended()
+    if tls.peer is None:
         msg = "the handshake is not over"
         raise NoPeer(msg)
-    return peer
+    return tls.peer

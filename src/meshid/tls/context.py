@@ -30,6 +30,7 @@ from meshid.admission.question import Question
 from meshid.certificates.reading import to_der
 from meshid.errors import InvalidCredentials
 from meshid.support.locks import Order, new_lock
+from meshid.support.quoting import quote
 from meshid.support.sieve import Sieve
 from meshid.tls.asyncio_owner import owner_of
 from meshid.tls.connections import Generation, MeshSSLObject
@@ -37,11 +38,14 @@ from meshid.tls.load_credentials import load_credentials
 from meshid.tls.peer_chain import watch
 from meshid.trust.bundles import BundleSet
 from meshid.trust.credentials import X509Svid
-from meshid.verification.verifier import Peer
 
 REMEMBERED_CHAINS = 256
 """Chains kept for the sessions of one generation, so that a resumed one is judged as a whole. A
 usual one has 2 kB, and OpenSSL reads none above 100 kB."""
+
+
+MAX_PROTOCOL_BYTES = 255
+"""RFC 7301 section 3.1: the length of a protocol's name is one octet."""
 
 
 class MeshContext(ssl.SSLContext):
@@ -59,20 +63,20 @@ class MeshContext(ssl.SSLContext):
 
     def __init__(
         self,
-        door: Admission,
+        admission: Admission,
         *,
         question: Question,
         alpn: Iterable[str] = (),
         resumption: bool = False,
         minimum_version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3,
     ) -> None:
-        """Ask *door* the *question* about each peer; it says whether we are server or client."""
+        """Ask *admission* the *question* about each peer; it says whether we are server or client."""
         # Libraries look at these two; SPIFFE IDs are matched by the door, not by host name.
         self.check_hostname = False
         self.verify_mode = ssl.CERT_REQUIRED
-        self._door = door
+        self._admission = admission
         self._question = question
-        self._alpn = tuple(alpn)
+        self._alpn = _protocols(alpn)
         self._resumption = resumption
         self._oldest_version = minimum_version
         self._building = new_lock(Order.BUILDING)
@@ -117,34 +121,32 @@ class MeshContext(ssl.SSLContext):
     @override
     def set_alpn_protocols(self, alpn_protocols: Iterable[str]) -> None:
         """Offer these protocols from the next handshake on (RFC 7301)."""
-        alpn = tuple(alpn_protocols)
+        alpn = _protocols(alpn_protocols)
         # Some clients say the same before each connection; the generation is kept for the same object.
         if alpn != self._alpn:
             self._alpn = alpn
 
-    def ask(self, connection: Connection, chain: Sequence[bytes], *, broken: str | None = None) -> Peer:
-        """Ask the door who is at the other end of a connection, and have it watched from then on.
+    def ask(self, connection: Connection, chain: Sequence[bytes], *, tls_error: str | None = None) -> None:
+        """Admit the peer of a connection, which is watched from then on.
 
         Args:
             connection: The connection.
             chain: The certificates that its peer has shown.
-            broken: OpenSSL's words, if it has refused already.
+            tls_error: OpenSSL's words, if it has refused already.
 
         Raises:
             PeerRejected: If the peer may not be there.
         """
-        question = self._question
-        before = self._door.snapshot
-        asked = question if broken is None else attrs.evolve(question, broken=broken)
-        peer = self._door.ask(chain, asked, connection)
-        live = self._door.live.add(connection, peer, question)
+        before = self._admission.snapshot
+        question = attrs.evolve(self._question, tls_error=tls_error) if tls_error else self._question
+        connection.peer = self._admission.admit(chain, question, connection)
+        entry = self._admission.connections.add(connection, self._question)
         # A publication in between has not seen this connection.
-        if self._door.snapshot is not before:
-            self._door.review_one(live)
-        return peer
+        if self._admission.snapshot is not before:
+            self._admission.review_one(entry)
 
     def _generation(self) -> Generation:
-        snapshot = self._door.snapshot
+        snapshot = self._admission.snapshot
         if snapshot.credentials is None:
             msg = "TLS needs a certificate of our own: give the Mesh credentials"
             raise InvalidCredentials(msg)
@@ -178,6 +180,29 @@ class MeshContext(ssl.SSLContext):
         load_credentials(context, credentials)
         watch(context)
         return context
+
+
+def _protocols(alpn: Iterable[str]) -> tuple[str, ...]:
+    """Return the names of protocols, each as TLS can carry it (RFC 7301 section 3.1).
+
+    Raises:
+        TypeError, ValueError: If *alpn* cannot be offered.
+    """
+    if isinstance(alpn, str):
+        msg = f"alpn is a list of protocols: write [{alpn!r}]"
+        raise TypeError(msg)
+    if not isinstance(cast("object", alpn), Iterable):
+        msg = f"alpn is a list of protocols as str, not {type(alpn).__name__}"
+        raise TypeError(msg)
+    protocols = tuple(alpn)
+    for protocol in protocols:
+        if not isinstance(protocol, str):
+            msg = f"alpn is a list of protocols as str, not of {type(protocol).__name__}"
+            raise TypeError(msg)
+        if not (protocol.isascii() and 0 < len(protocol) <= MAX_PROTOCOL_BYTES):
+            msg = f"alpn has {quote(protocol)}, which is not 1 to {MAX_PROTOCOL_BYTES} ASCII characters"
+            raise ValueError(msg)
+    return protocols
 
 
 def _is_connected(sock: socket.socket) -> bool:

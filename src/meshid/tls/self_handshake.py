@@ -14,7 +14,7 @@ from meshid.tls.load_credentials import load_credentials
 from meshid.trust.credentials import X509Svid
 
 
-def rehearse(credentials: X509Svid) -> None:
+def shake_hands_with_self(credentials: X509Svid) -> None:
     """Shake hands as a server with these credentials, with a client that believes anybody.
 
     Raises:

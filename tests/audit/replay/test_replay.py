@@ -15,6 +15,7 @@ from meshid import (
     REQUEST_FOLLOWS,
     AuditEvent,
     BundleSet,
+    Call,
     Decision,
     JsonFormatter,
     Mesh,
@@ -67,7 +68,7 @@ def event_of(
 ) -> AuditEvent:
     return AuditEvent(
         time=time,
-        call="admit",
+        call=Call.ADMIT,
         decision=decision,
         role="client",
         leaf=b"a leaf",

@@ -18,9 +18,9 @@ from meshid.admission.snapshot import Snapshot
 from meshid.audit.event import AuditEvent
 from meshid.cli.demo.clients import CLOSED, GREETING, Client
 from meshid.cli.demo.table import Row, Table
-from meshid.cli.demo.verdicts import OPEN_CONNECTION, REVIEW, Evidence, Expected, faults
+from meshid.cli.demo.verdicts import Evidence, Expected, faults
 from meshid.cli.terminal import Colour
-from meshid.decisions import Decision
+from meshid.decisions import Call, Decision
 from meshid.mesh import Mesh
 from meshid.policy import Policy
 from meshid.reasons import Reason
@@ -30,6 +30,7 @@ from meshid.tls.context import MeshContext
 from meshid.trust.bundles import BundleSet
 from meshid.trust.revocations import Revocations
 from meshid.verification.verifier import ChainVerifier, Peer
+from tests.helpers.tls_peers import admission_of
 
 CASES = 26
 
@@ -182,18 +183,22 @@ def believe_a_resumed_session(monkeypatch: pytest.MonkeyPatch) -> None:
     ask = AdmittedConnection._ask  # noqa: SLF001 - what is taken away is inside
 
     def ask_unless_resumed(
-        connection: MeshSSLObject, chain: list[bytes], *, broken: str | None = None
+        connection: MeshSSLObject, chain: list[bytes], *, tls_error: str | None = None
     ) -> None:
         if connection.session_reused:
             connection.peer = anybody()
         else:
-            ask(connection, chain, broken=broken)
+            ask(connection, chain, tls_error=tls_error)
 
     monkeypatch.setattr(AdmittedConnection, "_ask", ask_unless_resumed)
 
 
 def issue_no_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Mesh, "server_context", lambda mesh, **_: MeshContext(mesh, question=Question()))
+    monkeypatch.setattr(
+        Mesh,
+        "server_context",
+        lambda mesh, **_: MeshContext(admission_of(mesh), question=Question(target="payments")),
+    )
 
 
 def forget_the_revocations(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,7 +206,7 @@ def forget_the_revocations(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def publish_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Admission, "publish", lambda door, **_: door.snapshot)
+    monkeypatch.setattr(Mesh, "publish", lambda mesh, **_: mesh.snapshot)
 
 
 def leave_open_connections_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,7 +225,7 @@ class Matching:
 def accept_any_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("meshid.trust.credentials.public_key_of", lambda _: Matching())
     # OpenSSL would find it, too.
-    monkeypatch.setattr("meshid.mesh.rehearse", lambda _: None)
+    monkeypatch.setattr("meshid.mesh.shake_hands_with_self", lambda _: None)
 
 
 def forgive_a_typo(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -292,7 +297,7 @@ def evidence(*told: tuple[str, Decision], saw: str, received: bytes) -> Evidence
     events = [
         AuditEvent(
             time=0.0,
-            call=call,
+            call=Call(call),
             decision=decision,
             role="client",
             leaf=None,
@@ -320,12 +325,12 @@ class TestFaults:
             pytest.param(REFUSAL, evidence(*ONCE, saw="alert: unknown ca", received=b""), id="refused, told"),
             pytest.param(ADMISSION, evidence(*TWICE, saw=GREETED, received=GREETING), id="admitted"),
             pytest.param(
-                attrs.evolve(REFUSAL, call=REVIEW),
+                attrs.evolve(REFUSAL, call=Call.REVIEW),
                 evidence(("review", REFUSED), saw=CLOSED, received=b""),
                 id="an open connection ended",
             ),
             pytest.param(
-                attrs.evolve(ADMISSION, call=OPEN_CONNECTION),
+                attrs.evolve(ADMISSION, call=Call.CHECK),
                 evidence(TWICE[1], saw=GREETED, received=GREETING),
                 id="admitted on an open connection",
             ),
@@ -340,13 +345,13 @@ class TestFaults:
             pytest.param(
                 REFUSAL,
                 evidence(saw=CLOSED, received=b""),
-                "the audit heard of [], and must hear of ['admit']",
+                "the audit heard of nothing, and must hear of admit",
                 id="no decision",
             ),
             pytest.param(
                 REFUSAL,
                 evidence(*ONCE, *ONCE, saw=CLOSED, received=b""),
-                "the audit heard of ['admit', 'admit'], and must hear of ['admit']",
+                "the audit heard of admit and admit, and must hear of admit",
                 id="told twice",
             ),
             pytest.param(
@@ -374,7 +379,7 @@ class TestFaults:
                 id="another name",
             ),
             pytest.param(
-                attrs.evolve(REFUSAL, call=REVIEW),
+                attrs.evolve(REFUSAL, call=Call.REVIEW),
                 evidence(("review", REFUSED), saw="no answer for 1 s", received=b""),
                 "the client must not see 'no answer for 1 s'",
                 id="a connection that was left open",

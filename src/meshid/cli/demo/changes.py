@@ -11,8 +11,9 @@ from meshid.certificates.reading import fingerprint
 from meshid.cli.demo.cases import CHECKOUT_ADMITTED, SHOP_ADMITTED
 from meshid.cli.demo.clients import SERVED, Client, Line, ReturningClient, connection
 from meshid.cli.demo.stage import Stage
-from meshid.cli.demo.verdicts import OPEN_CONNECTION, REVIEW, Evidence, Expected
+from meshid.cli.demo.verdicts import Evidence, Expected
 from meshid.cli.demo.world import CHECKOUT, ENVIRONMENT, POLICY
+from meshid.decisions import Call
 from meshid.errors import InvalidInput
 from meshid.policy import Policy
 from meshid.reasons import Reason
@@ -49,10 +50,10 @@ async def replace_the_authority(stage: Stage) -> None:
         ended = await stage.watch(Client.ASYNCIO, _publish_successor(stage, old_line))
         stage.show("a peer of the old CA", OLD_AUTHORITY, await stage.knock(Client.OPENSSL, old))
         stage.show("its session, offered again", OLD_AUTHORITY, await _visit(stage, client), faults)
-        at_once = attrs.evolve(OLD_AUTHORITY, call=REVIEW)
+        at_once = attrs.evolve(OLD_AUTHORITY, call=Call.REVIEW)
         stage.show("its open connection, at once", at_once, ended, lines[old_line])
         goes_on = await stage.watch(Client.ASYNCIO, shop_line.say_hello())
-        checked = attrs.evolve(SHOP_ADMITTED, call=OPEN_CONNECTION)
+        checked = attrs.evolve(SHOP_ADMITTED, call=Call.CHECK)
         stage.show("Linkerd's open connection", checked, goes_on, lines[shop_line])
     new = stage.world.successor.issue(CHECKOUT)
     stage.show("a peer of the new CA", CHECKOUT_ADMITTED, await stage.knock(Client.BLOCKING, new))

@@ -8,12 +8,8 @@ import attrs
 
 from meshid.audit.event import AuditEvent
 from meshid.cli.demo.clients import ALERT, CLOSED, GREETING, SERVED, Client
-from meshid.decisions import Decision
+from meshid.decisions import Call, Decision
 from meshid.reasons import Reason
-
-HANDSHAKE = "admit"
-OPEN_CONNECTION = "check"
-REVIEW = "review"
 
 
 @attrs.frozen(kw_only=True)
@@ -30,7 +26,7 @@ class Expected:
 
     reason: Reason
     rule: str | None = None
-    call: str = HANDSHAKE
+    call: Call = Call.ADMIT
     name: str = ""
 
     @property
@@ -39,9 +35,9 @@ class Expected:
         return self.reason is Reason.ALLOWED
 
     @property
-    def calls(self) -> list[str]:
+    def calls(self) -> list[Call]:
         """What the audit must hear of, in order: who is let in is asked about once more, for its line."""
-        return [HANDSHAKE, OPEN_CONNECTION] if self.admitted and self.call == HANDSHAKE else [self.call]
+        return [Call.ADMIT, Call.CHECK] if self.admitted and self.call is Call.ADMIT else [self.call]
 
 
 @attrs.frozen(kw_only=True)
@@ -75,7 +71,7 @@ def faults(expected: Expected, evidence: Evidence) -> Iterator[str]:
     """Say everything that is not as it must be."""
     calls = [event.call for event in evidence.events]
     if calls != expected.calls:
-        yield f"the audit heard of {calls}, and must hear of {expected.calls}"
+        yield f"the audit heard of {_names(calls)}, and must hear of {_names(expected.calls)}"
     for event in evidence.events:
         decision = event.decision
         told = (decision.allowed, decision.reason, decision.rule)
@@ -94,3 +90,7 @@ def _may_be_seen(expected: Expected, saw: str) -> bool:
         return saw == f"{SERVED}hello {expected.name}"
     # Newer releases of Python send OpenSSL's alert before they close (CPython gh-98078).
     return saw == CLOSED or saw.startswith(ALERT)
+
+
+def _names(calls: list[Call]) -> str:
+    return " and ".join(calls) or "nothing"

@@ -13,11 +13,9 @@ from meshid.admission.open_connections import Connection
 from meshid.admission.question import Question
 from meshid.certificates.reading import certificate_from_pem_block, pem_blocks, to_der
 from meshid.errors import InvalidBundle
-from meshid.names.peer_pattern import PeerPattern
 from meshid.names.spiffe_id import SpiffeId
 from meshid.tls.connections import Generation
 from meshid.trust.bundles import BundleSet, TrustBundle
-from meshid.verification.verifier import Peer
 
 _Context = TypeVar("_Context", bound=ssl.SSLContext)
 
@@ -85,14 +83,15 @@ class WebServer:
 
 
 class _Asking(Generation):
-    """A context with one generation: it is made for one connection, and asks the door itself."""
+    """A context with one generation: it is made for one connection, and asks the verifier itself."""
 
-    door: Admission
+    admission: Admission
     question: Question
 
-    def ask(self, _: Connection, chain: Sequence[bytes], *, broken: str | None = None) -> Peer:
-        """Ask the door about a chain, as `MeshContext.ask` does; nobody else publishes to this door."""
-        return self.door.ask(chain, attrs.evolve(self.question, broken=broken))
+    def ask(self, connection: Connection, chain: Sequence[bytes], *, tls_error: str | None = None) -> None:
+        """Admit the peer, as `MeshContext.ask` does; nobody else publishes to this admission."""
+        question = attrs.evolve(self.question, tls_error=tls_error)
+        connection.peer = self.admission.admit(chain, question)
 
 
 @attrs.frozen
@@ -115,12 +114,12 @@ class SpiffeServer:
             raise InvalidBundle(msg)
 
     def context(self) -> ssl.SSLContext:
-        """Return a context that asks a door of its own, which expects this one name."""
+        """Return a context with an admission of its own, which expects this one name."""
         context = _hardened(_Asking(ssl.PROTOCOL_TLS_CLIENT))
         context.judge = context
-        context.door = self._door()
+        context.admission = self._admission()
         context.question = self._question()
-        # The door alone is the judge: of two authorities with the same name, as a rotation makes
+        # The admission alone decides: of two authorities with the same name, as a rotation makes
         # them, OpenSSL may try the wrong one and refuse. That the server holds the key of the
         # leaf is proved to OpenSSL without this, too (RFC 8446 section 4.4.3).
         context.check_hostname = False
@@ -136,11 +135,11 @@ class SpiffeServer:
         if bundle.trust_domain != self.spiffe_id.trust_domain:
             return self
         newer = attrs.evolve(self, bundle=bundle)
-        newer._door()  # noqa: SLF001  # of the same class
+        newer._admission()  # noqa: SLF001  # of the same class
         return newer
 
-    def _door(self) -> Admission:
-        return Admission(bundles=BundleSet([self.bundle]))
+    def _admission(self) -> Admission:
+        return Admission({"bundles": BundleSet([self.bundle])})
 
     def _question(self) -> Question:
-        return Question(expect=(PeerPattern.parse(str(self.spiffe_id)),))
+        return Question(expect=self.spiffe_id)
