@@ -1,13 +1,13 @@
-"""The one door: who may be here, decided under one snapshot, told to the audit.
+"""Admission: who may be here, decided under one snapshot and recorded.
 
 The rules of this room:
 
 - A snapshot is read once for each decision, and the decision counts only if the same
-  snapshot is still in force when it has fallen; so nobody is admitted under a state
-  that was gone before they were.
-- Nothing gets past by failing: an exception, of meshid or of a sink, is a refusal.
-- Every decision is one event, before it takes effect. That a connection which is open
-  may stay is no event.
+  snapshot is still in force when it has been made. So nobody is admitted under a state
+  that has been replaced.
+- Failing is refusing: an exception, in meshid or in an audit sink, is a refusal.
+- Every decision is recorded as one event before it takes effect. The exception is a
+  review that lets an open connection stay: nothing changes, so nothing is recorded.
 """
 
 from __future__ import annotations
@@ -35,18 +35,19 @@ from meshid.trust.credentials import X509Svid
 from meshid.verification.verifier import Peer
 
 OnRevoked = Callable[[Peer, PeerRejected, Connection], None]
-"""Is called after an open connection was ended."""
+"""Called after an open connection was ended, with its peer and the refusal."""
 
 
 def _accept(_: X509Svid) -> None:
-    """Accept credentials that no TLS context will use."""
+    """Accept any credentials: no TLS context of ours will present them."""
 
 
 class Admission:
     """Admits peers under the snapshot in force; the arguments are those of `Mesh`.
 
     Args:
-        try_credentials: Tries new credentials before they are in force, and raises `InvalidCredentials`.
+        changes: The first parts to put in force.
+        try_credentials: Tries new credentials before they are in force; raises `InvalidCredentials`.
         clock: Returns the POSIX time in seconds.
     """
 
@@ -78,7 +79,7 @@ class Admission:
         return self._snapshot
 
     def publish(self, changes: Changes) -> Snapshot:
-        """Put changed parts in force, all of them or none; see `Mesh.publish`."""
+        """Put changed parts in force, all of them or none, as `Mesh.publish` does."""
         with self._publishing:
             before = self._snapshot
             snapshot = next_snapshot(before, changes)
@@ -90,12 +91,12 @@ class Admission:
         return snapshot
 
     def review(self) -> None:
-        """Decide again about each open connection, and end those whose peers may no longer be there."""
+        """Decide again about each open connection; end those whose peers may no longer be there."""
         for each in self.connections.now():
             self.review_one(each)
 
     def review_one(self, each: OpenConnection) -> None:
-        """Decide again about one open connection, and end it if its peer may no longer be there."""
+        """Decide again about one open connection; end it if its peer may no longer be there."""
         connection = each.connection()
         if connection is None or (peer := connection.peer) is None:
             return
@@ -118,7 +119,7 @@ class Admission:
             connection: The connection, for the record.
 
         Raises:
-            PeerRejected: If the peer may not be there, or if anything goes wrong.
+            PeerRejected: If the peer may not be there, or if meshid fails.
         """
         snapshot, peer, decision = self._settle(chain, question)
         decision = self._record(Call.ADMIT, chain, question, snapshot, decision, connection)
@@ -127,7 +128,7 @@ class Admission:
         return peer
 
     def check(self, peer: Peer, question: Question) -> Decision:
-        """Decide again about a peer with an open connection."""
+        """Decide again about a peer with an open connection, as `Mesh.check` does."""
         snapshot, _, decision = self._settle(peer.chain, question)
         return self._record(Call.CHECK, peer.chain, question, snapshot, decision, None)
 
@@ -136,7 +137,7 @@ class Admission:
             snapshot = self._snapshot
             try:
                 peer, decision = self._judge(snapshot, chain, question)
-            # The one catch-all: whatever fails in here is a refusal, and is told.
+            # The only catch-all: whatever fails in here is a refusal, with its own reason.
             except Exception as error:  # noqa: BLE001
                 peer, decision = None, _internal_error(error)
             if snapshot is self._snapshot:
@@ -186,17 +187,17 @@ class Admission:
                 call=call,
                 decision=decision,
                 role=question.role,
-                leaf=chain[0] if chain and isinstance(chain[0], bytes) else None,
+                leaf=chain[0] if chain else None,
                 local_name=str(own_name) if own_name else None,
                 environment=snapshot.policy.environment.name if snapshot.policy else None,
                 generation=snapshot.generation,
                 connection=ConnectionInfo() if connection is None else connection.info(),
             )
             record(self._sink, event, self._log_limit)
-        # A sink is the caller's code; no record, no entry.
+        # The sink is the user's code, and may raise anything. No record, no admission.
         except Exception as error:  # noqa: BLE001
             failure = _internal_error(error)
-            LOGGER.error("refused, for the decision could not be recorded: %s", failure.detail)
+            LOGGER.error("refused: the decision could not be recorded: %s", failure.detail)
             return failure
         return decision
 
@@ -204,7 +205,7 @@ class Admission:
 def _call_back(on_revoked: OnRevoked, peer: Peer, rejection: PeerRejected, connection: Connection) -> None:
     try:
         on_revoked(peer, rejection, connection)
-    # The caller's code must not keep the next connection from being ended.
+    # The user's code must not keep the next connection from being ended.
     except Exception:  # noqa: BLE001
         LOGGER.exception("on_revoked failed")
 

@@ -1,7 +1,7 @@
-"""What is asked about a chain.
+"""The question that is asked about a chain: may this peer reach that target, with that request?
 
-A wrong argument is the mistake of the calling code, and found here: it is a `TypeError` or a
-`ValueError`, not a refusal that the peer would have to answer for.
+A wrong argument is a mistake of the calling code. It is found here, and is a `TypeError` or a
+`ValueError`: a refusal would blame the peer for it.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ _HOST_NAME = re.compile(r"[\w-]+(\.[\w-]+)*\.?(:[0-9]+)?")
 
 
 def patterns_of(expect: object) -> tuple[PeerPattern, ...] | None:
-    """Return the patterns that the server's name may match.
+    """Return the patterns, one of which the server's name must match.
 
     Raises:
         TypeError: If *expect* is neither a name nor an iterable of names.
-        ValueError: If it is empty, or has the name of a host.
-        InvalidPattern: If a string in it is not a pattern.
+        ValueError: If it is empty or has a host name.
+        InvalidPattern: If a string in it is not a valid pattern.
     """
     if expect is None:
         return None
@@ -54,10 +54,10 @@ class Question:
 
     Attributes:
         target: What the peer wants to reach; needed for a peer that is a client.
-        request: The request, if there is one; or the promise that each will be asked about.
+        request: The request, if there is one; or the promise to ask about each that follows.
         expect: Given for a peer that is a server: the patterns, one of which its name must match.
-        tls_error: Given if the TLS library has refused already, with its words: the answer
-            can then only be a refusal, and the question is why.
+        tls_error: What the TLS library said, if it has refused already: the answer is then a
+            refusal in any case, and the question is why.
 
     Raises:
         TypeError, ValueError: If an argument is wrong.
@@ -98,7 +98,7 @@ class Question:
 
 
 def checked_chain(chain: object) -> Sequence[bytes]:
-    """Return *chain*, which is a sequence of `bytes`; what is in them is the peer's choice.
+    """Return *chain* if it is a sequence of `bytes`; what the bytes are is the peer's choice.
 
     Raises:
         TypeError: If it is anything else.

@@ -1,9 +1,9 @@
 """A snapshot: everything in force at one instant, as one immutable value.
 
-What is derived from a part hangs on it: bundles and revocations carry the verifier
-with its cache, so new trust is a new, empty cache, and a new certificate of our own
-keeps the old one. A part is checked when it arrives, and never held up by another: an
-expired certificate of ours must not stop a revocation from taking effect.
+What is derived from a part belongs to it: the verifier and its cache belong to the bundles
+and revocations, so new trust starts with an empty cache, and a new certificate of our own
+keeps the old one. A part is checked when it arrives and not again: an expired certificate of
+ours must not stop a revocation from taking effect.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ class Snapshot:
     """Everything in force at one instant.
 
     Attributes:
-        credentials: Our own certificate and key; None for a verifier without any.
-        bundles: Whom we trust.
-        revocations: What was taken back.
-        policy: Who may reach what; None lets nobody in.
-        generation: Counts up by one with each publication that changes something.
-        verifier: Verifies under these bundles and revocations, and remembers.
+        credentials: Our own certificate and key; None if there are none.
+        bundles: The trust bundles.
+        revocations: What is revoked.
+        policy: Who may reach what; None admits no client.
+        generation: How many publications have changed something so far.
+        verifier: Verifies chains under these bundles and revocations, and caches the results.
     """
 
     credentials: X509Svid | None
@@ -58,7 +58,7 @@ class Snapshot:
 
     @property
     def name(self) -> SpiffeId | None:
-        """Our own SPIFFE ID; None without credentials, or if no bundle tells their trust domain."""
+        """Our own SPIFFE ID; None without credentials, or if their trust domain is not known."""
         if self.credentials is None:
             return None
         claim = self.credentials.claim
@@ -84,12 +84,12 @@ def next_snapshot(current: Snapshot, changes: Changes) -> Snapshot:
     """Return *current* with the *changes*, each checked; *current* itself if nothing differs.
 
     Raises:
-        InvalidCredentials: If new credentials are not in date, are not of a path to their
-            trust domain's bundle, or do not belong to the policy's environment.
+        InvalidCredentials: If new credentials are not in date, do not verify under the bundle of
+            their trust domain, or do not belong to the policy's environment.
         InvalidBundle: If none of the authorities of a new bundle is in date.
         InvalidRevocations: If a revocation list is older than the one in force.
-        InvalidPolicy: If a new policy is for an environment that our credentials are not of.
-        TypeError: If there is no such part, or if one is of another type.
+        InvalidPolicy: If a new policy is for another environment than our credentials.
+        TypeError: If there is no such part, or if one has the wrong type.
     """
     for name, value in changes.items():
         _check_type(name, value)
@@ -136,7 +136,7 @@ def _check_type(name: str, value: object) -> None:
 
 
 def _issuers(draft: Snapshot, current: Snapshot) -> set[x509.Certificate]:
-    """Return who may have signed a list, as far as it is known: authorities, and the signers so far."""
+    """Return who may have signed a CRL: every authority, and every signer that is known so far."""
     authorities = {each for bundle in draft.bundles.values() for each in bundle.authorities}
     return authorities.union(*(each.known_signers() for each in current.revocations.crls))
 

@@ -1,8 +1,13 @@
-"""What has to be closed to end the connection of an SSL object.
+"""Ending the connection of an `ssl.SSLObject` that asyncio owns.
 
-An `ssl.SSLObject` has no socket: somebody else reads and writes for it. With asyncio that is
-the protocol which makes the object, and nothing else leads from the one to the other. Of
-any other owner, nothing is known: its connection ends when it next reads or writes.
+An `ssl.SSLObject` has no socket: its owner reads and writes for it. asyncio's owner is the
+`SSLProtocol` that calls `wrap_bio`, and asyncio offers no way from the object to its owner:
+`Transport.get_extra_info("ssl_object")` leads only in the other direction. So the owner is read
+from the calling frame, and ended by `SSLProtocol._fatal_error`, which gives the exception to
+the application; `Transport.abort()` would close silently. Both are private, and the same in
+CPython 3.11 to 3.13 (Lib/asyncio/sslproto.py).
+
+Any other owner is unknown: its connection ends when it next reads or writes.
 """
 
 from __future__ import annotations
@@ -18,26 +23,25 @@ class Owner:
     """The asyncio protocol that reads and writes for an SSL object."""
 
     def __init__(self, protocol: SSLProtocol) -> None:
-        """Know the *protocol* as long as it lives."""
         self._loop = asyncio.get_running_loop()
         self._protocol = weakref.ref(protocol)
 
     @property
     def is_open(self) -> bool:
-        """Whether its connection is."""
+        """Whether its connection is open."""
         protocol = self._protocol()
         return protocol is not None and protocol._transport is not None  # noqa: SLF001 - it has no other way
 
     @property
     def peername(self) -> object:
-        """What the socket of its connection says of the other end."""
+        """What ``getpeername()`` of its socket returns; None if it is closed."""
         protocol = self._protocol()
         transport = None if protocol is None else protocol._transport  # noqa: SLF001 - it has no other way
         return None if transport is None else transport.get_extra_info("peername")
 
     def close(self, error: Exception) -> None:
-        """Close the connection, from whatever thread, and give the *error* to whoever reads or writes."""
-        # A loop that has ended has closed its connections.
+        """Close the connection, from any thread, and give the *error* to whoever reads or writes."""
+        # A closed loop raises, and has closed its connections.
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._fail, error)
 
@@ -48,6 +52,6 @@ class Owner:
 
 
 def owner_of(caller: FrameType) -> Owner | None:
-    """Return who reads and writes for the SSL object that *caller* makes, if it is asyncio."""
+    """Return the owner of the SSL object that *caller* makes, if it is asyncio."""
     protocol = caller.f_locals.get("self")
     return Owner(protocol) if isinstance(protocol, SSLProtocol) else None

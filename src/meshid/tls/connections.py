@@ -2,15 +2,15 @@
 
 The rules of this room:
 
-- A handshake is over when the door has admitted the peer, and not before. It is no
-  matter who runs it, or when: a server that handshakes inside its first `recv()` gets
-  the refusal from `recv()`.
+- A handshake is over when the peer has been admitted, and not before, no matter who runs
+  it or when: a server that handshakes inside its first `recv()` gets the refusal from
+  `recv()`.
 - Until then nothing is read and nothing is written. A refusal is final: every later call
-  raises it again, and the audit hears of it once. So it is with a connection that is ended.
-- After it, the connection belongs to the context that the user knows. The one that it
-  was made with watches each message, and has done its work.
+  raises it again, and it is recorded once. The same holds for a connection that was ended.
+- After the handshake the connection gets the context that the user holds. The inner
+  context looks at every message, which is needed only until then.
 
-`ssl.SSLObject` and `ssl.SSLSocket` have no common base, so there are two twins.
+`ssl.SSLObject` and `ssl.SSLSocket` have no common base class, so there are two twins.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ _C = TypeVar("_C", ssl.SSLObject, ssl.SSLSocket)
 
 
 class Judge(Protocol):
-    """The context that the user holds; it asks the door."""
+    """The context that the user holds; it decides who is admitted."""
 
     def ask(self, connection: Connection, chain: Sequence[bytes], *, tls_error: str | None = None) -> None:
-        """Give the *connection* its peer, or raise `PeerRejected`; it does so if there is a *tls_error*."""
+        """Give the *connection* its peer, or raise `PeerRejected`, as always after a *tls_error*."""
 
 
 class Generation(ssl.SSLContext):
@@ -52,14 +52,14 @@ class Generation(ssl.SSLContext):
 
     judge: Judge
     state: tuple[object, ...]
-    # The chain of each leaf, if sessions may be resumed: a resumed one carries the leaf alone.
+    # The chain of each leaf, if sessions may be resumed: a resumed session has only the leaf.
     chains: Sieve[bytes, list[bytes]] | None = None
 
     def whole(self, chain: list[bytes], *, resumed: bool) -> list[bytes]:
-        """Return a resumed chain as its first handshake showed it, and remember one that is new.
+        """Return the whole chain of a resumed session; remember the chain of a full handshake.
 
-        Nothing is believed by it: only who holds the leaf's key can have it remembered, and
-        the chain is judged anew.
+        Nothing is trusted because of it: only the holder of the leaf's key can have a chain
+        remembered, and the chain is verified again.
         """
         if self.chains is None:
             return chain
@@ -70,14 +70,14 @@ class Generation(ssl.SSLContext):
 
 
 class AdmittedConnection:
-    """What is known about the other end of one connection."""
+    """A connection whose peer must be admitted; the part that both twins share."""
 
     peer: Peer | None = None
     presented: list[bytes] | None = None
     _refusal: PeerRejected | None = None
 
     def end(self, rejection: PeerRejected) -> None:
-        """End the connection now, from whatever thread; whoever reads or writes gets the *rejection*."""
+        """End the connection now, from any thread; whoever reads or writes gets the *rejection*."""
         self._refusal = rejection
         self.peer = None
         self._close(rejection)
@@ -86,7 +86,7 @@ class AdmittedConnection:
         """Raise the refusal, if there is one.
 
         Raises:
-            PeerRejected: If the peer may not be there any more.
+            PeerRejected: If the peer was refused, or may no longer be there.
         """
         if self._refusal is not None:
             self.peer = None
@@ -98,7 +98,7 @@ class AdmittedConnection:
         return self._refusal is None and self._is_in_use()
 
     def info(self) -> ConnectionInfo:
-        """Return what is known of it."""
+        """Return what is known of it, for the record."""
         connection = cast("ssl.SSLObject", self)
         cipher = connection.cipher()
         address, port = self._address()
@@ -113,7 +113,7 @@ class AdmittedConnection:
 
     @abstractmethod
     def _address(self) -> tuple[str | None, int | None]:
-        """Return the address of the other end and its port, as far as it has one."""
+        """Return the address and port of the other end; None for what it does not have."""
 
     @abstractmethod
     def _is_in_use(self) -> bool:
@@ -121,7 +121,7 @@ class AdmittedConnection:
 
     @abstractmethod
     def _close(self, rejection: PeerRejected) -> None:
-        """Close what is below."""
+        """Close the transport."""
 
     def _handshake(self, tls_handshake: Callable[[], None]) -> None:
         self.raise_if_ended()
@@ -130,7 +130,7 @@ class AdmittedConnection:
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
             raise
         except ssl.SSLError as error:
-            # Without a Certificate message there was nobody to refuse.
+            # Without a Certificate message there was no peer to refuse.
             if self.presented is None:
                 raise
             self._ask(self.presented, tls_error=str(error))
@@ -147,14 +147,14 @@ class AdmittedConnection:
         except PeerRejected as rejection:
             self._refusal = rejection
             raise
-        # It may have been ended before it had a peer.
+        # Another thread may have ended it before it had a peer.
         self.raise_if_ended()
         self.presented = None
         connection.context = cast("ssl.SSLContext", judge)
 
 
 def _admitted_only(method: Callable[Concatenate[_C, _P], _R]) -> Callable[Concatenate[_C, _P], _R]:
-    """Let *method* run only while the peer is admitted, and finish the handshake if need be."""
+    """Let *method* run only while the peer is admitted; finish the handshake first if needed."""
 
     @wraps(method)
     def guarded(connection: _C, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
@@ -164,7 +164,7 @@ def _admitted_only(method: Callable[Concatenate[_C, _P], _R]) -> Callable[Concat
         try:
             return method(connection, *args, **kwargs)
         finally:
-            # It may have been ended while it waited, whatever came of that.
+            # Another thread may have ended it while it waited.
             judged.raise_if_ended()
 
     return guarded
@@ -190,7 +190,7 @@ class MeshSSLObject(AdmittedConnection, ssl.SSLObject):
 
     @override
     def do_handshake(self) -> None:
-        """Run the TLS handshake, then ask the door.
+        """Run the TLS handshake, then admit the peer.
 
         Raises:
             PeerRejected: If the peer may not be there.
@@ -217,13 +217,13 @@ class MeshSSLSocket(AdmittedConnection, ssl.SSLSocket):
 
     @override
     def _close(self, rejection: PeerRejected) -> None:
-        # Of the socket alone: another thread may be reading, and needs the TLS above it.
+        # Not `SSLSocket.shutdown`: another thread may be reading through the TLS object that it removes.
         with suppress(OSError):
             socket.socket.shutdown(self, socket.SHUT_RDWR)
 
     @override
     def do_handshake(self, block: bool = False) -> None:
-        """Run the TLS handshake, then ask the door.
+        """Run the TLS handshake, then admit the peer.
 
         Raises:
             PeerRejected: If the peer may not be there.
@@ -231,7 +231,7 @@ class MeshSSLSocket(AdmittedConnection, ssl.SSLSocket):
         self._handshake(lambda: self._tls_handshake(block=block))
 
     def _tls_handshake(self, *, block: bool) -> None:
-        # After shutdown() there is no TLS left, and the methods below would read and write plain text.
+        # After shutdown() the TLS object is gone, and the methods below would read and write plaintext.
         if self._sslobj is None:  # type: ignore[attr-defined]  # private, and the only sign of it
             raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
         super().do_handshake(block)
@@ -254,15 +254,17 @@ Generation.sslsocket_class = MeshSSLSocket
 
 
 def peer_of(connection: object) -> Peer:
-    """Return the admitted peer at the other end.
+    """Return the admitted peer at the other end of a connection.
+
+    The path and the dates are those of the last decision, not of the handshake.
 
     Args:
         connection: An `ssl.SSLSocket` or `ssl.SSLObject` of a `MeshContext`, or an asyncio
             transport, `StreamWriter` or anything else with asyncio's ``get_extra_info``.
 
     Raises:
-        NoPeer: If it is no such connection, or if its handshake is not over.
-        PeerRejected: If the peer was refused, or may not be there any more.
+        NoPeer: If it is not such a connection, or if its handshake is not over.
+        PeerRejected: If the peer was refused, or may no longer be there.
     """
     ask = getattr(connection, "get_extra_info", None)
     tls = ask("ssl_object") if callable(ask) else connection

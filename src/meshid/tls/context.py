@@ -1,16 +1,16 @@
-"""`MeshContext`: an `ssl.SSLContext` that always means the trust of this instant.
+"""`MeshContext`: an `ssl.SSLContext` that always stands for the trust of this instant.
 
 The rules of this room:
 
 - It is a facade. Each connection is made by an inner context, a *generation*, which is
-  built for one state of our credentials and of trust and never changed afterwards. A new
-  state is a new generation, with new session keys; listeners keep the facade and notice
-  nothing. (In place it cannot be done: trust can only be added to a live context, and
-  replacing its certificate crashes the process under threads.)
+  built for one state of credentials and trust and never changed. A new state is a new
+  generation, with new session keys; listeners keep the facade and notice nothing.
+  (A live context cannot be updated in place: trust can be added to it but not removed,
+  and replacing its certificate while other threads use it crashes the process.)
 - Nobody can loosen it. What a library sets on the facade (its own CAs, `CERT_NONE`, a
-  certificate) reaches no generation. ALPN does: it is no matter of trust.
-- OpenSSL's own check, against all authorities together, is the outer fence and keeps the
-  proof of possession. The door is the judge.
+  certificate) does not reach any generation. ALPN does, since it is not about trust.
+- OpenSSL checks the chain first, against all authorities together, and keeps the proof
+  that the peer holds the key. `Admission` decides.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ from meshid.trust.bundles import BundleSet
 from meshid.trust.credentials import X509Svid
 
 REMEMBERED_CHAINS = 256
-"""Chains kept for the sessions of one generation, so that a resumed one is judged as a whole. A
-usual one has 2 kB, and OpenSSL reads none above 100 kB."""
+"""Chains that a generation keeps, so that a resumed session is verified with its whole chain. Most
+have about 2 kB, and OpenSSL reads at most 100 kB of one."""
 
 
 MAX_PROTOCOL_BYTES = 255
@@ -49,15 +49,16 @@ MAX_PROTOCOL_BYTES = 255
 
 
 class MeshContext(ssl.SSLContext):
-    """An `ssl.SSLContext` whose handshakes end with a decision; made by `Mesh`.
+    """An `ssl.SSLContext` whose handshakes end with a decision.
 
-    It serves wherever an `ssl.SSLContext` does: asyncio, blocking sockets, servers and
-    clients of every framework that takes one. A handshake with a peer that may not be
-    there raises `PeerRejected`, and the application never sees a byte of it.
+    `Mesh.server_context` and `Mesh.client_context` make it. It works wherever an
+    `ssl.SSLContext` does: asyncio, blocking sockets, servers and clients of every framework
+    that takes one. A handshake with a peer that may not be there raises `PeerRejected`, and
+    the application never sees a byte of it.
     """
 
     def __new__(cls, *_: object, question: Question, **__: object) -> Self:
-        """Make the facade, of the kind that libraries expect."""
+        """Make a context for a server or a client, which libraries look at."""
         protocol = ssl.PROTOCOL_TLS_SERVER if question.expect is None else ssl.PROTOCOL_TLS_CLIENT
         return super().__new__(cls, protocol)
 
@@ -71,7 +72,7 @@ class MeshContext(ssl.SSLContext):
         minimum_version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3,
     ) -> None:
         """Ask *admission* the *question* about each peer; it says whether we are server or client."""
-        # Libraries look at these two; SPIFFE IDs are matched by the door, not by host name.
+        # Libraries look at these two. A server is matched by its SPIFFE ID, not by its host name.
         self.check_hostname = False
         self.verify_mode = ssl.CERT_REQUIRED
         self._admission = admission
@@ -81,7 +82,7 @@ class MeshContext(ssl.SSLContext):
         self._oldest_version = minimum_version
         self._building = new_lock(Order.BUILDING)
         self._built: Generation | None = None
-        # Early, so that a server without a certificate fails when it starts.
+        # Built now, so that a server without a certificate fails when it starts.
         self._generation()
 
     @override
@@ -96,8 +97,8 @@ class MeshContext(ssl.SSLContext):
     ) -> ssl.SSLSocket:
         """Wrap a socket, as `ssl.SSLContext.wrap_socket` does.
 
-        A client's *session* is not offered to the server: each of our handshakes is a
-        full one, in which the server proves anew who it is.
+        A client's *session* is ignored: each of our handshakes is a full one, in which the
+        server proves again who it is.
         """
         # A listener must hold the facade, so that each `accept()` gets the generation of its time.
         listens = server_side and not _is_connected(sock)
@@ -122,17 +123,17 @@ class MeshContext(ssl.SSLContext):
     def set_alpn_protocols(self, alpn_protocols: Iterable[str]) -> None:
         """Offer these protocols from the next handshake on (RFC 7301)."""
         alpn = _protocols(alpn_protocols)
-        # Some clients say the same before each connection; the generation is kept for the same object.
+        # Some clients set the same protocols before each connection; an equal but new tuple would rebuild.
         if alpn != self._alpn:
             self._alpn = alpn
 
     def ask(self, connection: Connection, chain: Sequence[bytes], *, tls_error: str | None = None) -> None:
-        """Admit the peer of a connection, which is watched from then on.
+        """Admit the peer of a connection, and register the connection as open.
 
         Args:
             connection: The connection.
-            chain: The certificates that its peer has shown.
-            tls_error: OpenSSL's words, if it has refused already.
+            chain: The certificates that its peer has presented.
+            tls_error: What OpenSSL said, if it has refused already.
 
         Raises:
             PeerRejected: If the peer may not be there.
@@ -141,7 +142,7 @@ class MeshContext(ssl.SSLContext):
         question = attrs.evolve(self._question, tls_error=tls_error) if tls_error else self._question
         connection.peer = self._admission.admit(chain, question, connection)
         entry = self._admission.connections.add(connection, self._question)
-        # A publication in between has not seen this connection.
+        # A publication since then did not see this connection.
         if self._admission.snapshot is not before:
             self._admission.review_one(entry)
 
@@ -163,7 +164,7 @@ class MeshContext(ssl.SSLContext):
         context.state = state
         context.check_hostname = False
         context.verify_mode = ssl.CERT_REQUIRED
-        # What is in a bundle is trusted, intermediates too.
+        # Everything in a bundle is a trust anchor, intermediates too.
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         context.minimum_version = self._oldest_version
         context.options |= ssl.OP_NO_RENEGOTIATION

@@ -1,8 +1,8 @@
-"""A certificate and its key from memory into an `ssl.SSLContext`.
+"""Loading a certificate and its key from memory into an `ssl.SSLContext`.
 
-`SSLContext.load_cert_chain` reads files only (CPython gh-60691, open since 2012). A file
-that exists in memory alone is the safest of them; where the system has none, the key
-touches the disk encrypted, with a password that nobody else ever sees.
+`SSLContext.load_cert_chain` reads files only (CPython gh-60691, open since 2012). The safest
+file is one that exists only in memory. Where the system has none, the key is written to the
+disk encrypted, with a password that is never written anywhere.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _HAS_MEMORY_FILES = hasattr(os, "memfd_create") and Path("/proc/self/fd").is_dir
 
 
 def load_credentials(context: ssl.SSLContext, credentials: X509Svid) -> None:
-    """Make *context* present *credentials*; it must be new, for a failure leaves it broken."""
+    """Make *context* present *credentials*; it must be new, since a failure leaves it broken."""
     if _HAS_MEMORY_FILES:
         _load_from_memory(context, credentials)
     else:
@@ -38,7 +38,7 @@ def _load_from_memory(context: ssl.SSLContext, credentials: X509Svid) -> None:
 def _load_from_disk(context: ssl.SSLContext, credentials: X509Svid) -> None:
     password = secrets.token_hex(32)
     key = credentials.key_pem(BestAvailableEncryption(password.encode()))
-    # The directory is for this user only, and gone at the end of the block.
+    # Only this user can read the directory, and it is removed at the end of the block.
     with tempfile.TemporaryDirectory(prefix="meshid-") as directory:
         path = Path(directory, "credentials.pem")
         path.write_bytes(key + credentials.chain_pem())

@@ -1,10 +1,11 @@
 """The chain that the other end presented: from OpenSSL, or from the wire.
 
-After a handshake that succeeded, OpenSSL tells. After one that it broke off itself, it
-has forgotten the chain, and with it why; so the Certificate message is read as it goes
-by. That hook (`SSLContext._msg_callback`) is private, though the same in every Python
-since 3.8, and nothing is ever admitted by it: without it a peer that OpenSSL refuses is
-refused as before, with OpenSSL's reason in place of ours.
+After a handshake that succeeded, OpenSSL has the chain. After one that it broke off, it has
+dropped the chain, and `ssl.SSLCertVerificationError` gives only its own reason. So the
+Certificate message is read as it arrives. The hook for that, `SSLContext._msg_callback`, is
+private, and the same in every CPython since 3.8 (Modules/_ssl/debughelpers.c). Nobody is
+admitted because of it: without it, a peer that OpenSSL refuses is refused all the same, with
+OpenSSL's reason instead of ours.
 """
 
 from __future__ import annotations
@@ -26,21 +27,20 @@ class Watched(Protocol):
 
 
 def chain_of(connection: ssl.SSLObject) -> list[bytes]:
-    """Return the chain of a finished handshake as DER, leaf first; of an `ssl.SSLSocket`, too.
+    """Return the chain of a finished handshake as DER, leaf first; for an `ssl.SSLSocket`, too.
 
-    After a resumption with a session ticket it is the leaf alone, for a ticket holds no more.
+    After a resumption it is only the leaf: a session ticket does not hold more.
     """
     leaf = connection.getpeercert(binary_form=True)
     if leaf is None:
         return []
-    # Public since Python 3.13 only; the object behind it has had it since 3.10.
+    # `SSLObject.get_unverified_chain` is new in Python 3.13; the object behind it has it since 3.10.
     sent = connection._sslobj.get_unverified_chain() or ()  # type: ignore[attr-defined]  # noqa: SLF001
     return [leaf, *(certificate.public_bytes(_DER) for certificate in sent[1:])]
 
 
 def watch(context: ssl.SSLContext) -> None:
-    """Let each connection of *context* keep what is presented to it as ``presented``."""
-    # Private, see above.
+    """Let each connection of *context* keep the chain that it is sent, as ``presented``."""
     context._msg_callback = _keep_certificates  # type: ignore[attr-defined]  # noqa: SLF001
 
 
@@ -59,8 +59,8 @@ def _keep_certificates(  # noqa: PLR0913, PLR0917  # the signature is CPython's
 def read_certificate_message(message: bytes, *, tls13: bool) -> list[bytes]:
     """Return the certificates of a TLS Certificate message, leaf first.
 
-    The source is RFC 8446 section 4.4.2 for TLS 1.3 and RFC 5246 section 7.4.2 for
-    TLS 1.2. A length that lies ends the list.
+    The format is that of RFC 8446 section 4.4.2 for TLS 1.3 and RFC 5246 section 7.4.2 for
+    TLS 1.2. A wrong length ends the list.
     """
     context_length = 1 + message[_MESSAGE_HEADER] if tls13 and len(message) > _MESSAGE_HEADER else 0
     # The length of the whole list is not needed: the message ends with it.

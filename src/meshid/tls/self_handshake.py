@@ -1,7 +1,7 @@
-"""A handshake with ourselves, in memory, before anybody else depends on it.
+"""A handshake with ourselves, in memory, before new credentials are in force.
 
 OpenSSL has rules of its own, and an administrator may have made them stricter in
-`openssl.cnf`. A key or a signature that breaks one would be found by the first peer.
+`openssl.cnf`. Without this, the first peer would find a key or a signature that breaks one.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from meshid.trust.credentials import X509Svid
 
 
 def shake_hands_with_self(credentials: X509Svid) -> None:
-    """Shake hands as a server with these credentials, with a client that believes anybody.
+    """Shake hands as a server with these credentials, with a client that trusts every server.
 
     Raises:
-        InvalidCredentials: If OpenSSL will not have them.
+        InvalidCredentials: If OpenSSL cannot use them.
     """
     server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     client.check_hostname = False
