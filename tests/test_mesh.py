@@ -1,4 +1,4 @@
-"""The TLS contexts of a mesh ask its door the right question, or are not made at all."""
+"""The TLS contexts of a mesh ask the right question, or are not made at all."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def mesh(prod_ca: CA, heard: Heard) -> Mesh:
 
 
 def visit(context: MeshContext, authority: CA, path: str) -> Reason | None:
-    """Let a client knock; return why it was refused, or nothing if it was not."""
+    """Let a client connect; return why it was refused, or None if it was not."""
     both = Memory(context, stranger(authority.issue(path)))
     try:
         both.shake_hands()

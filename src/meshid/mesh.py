@@ -287,7 +287,7 @@ class Mesh:
                 it, an allow rule with http conditions admits nobody.
             resumption: Whether clients may resume TLS sessions; each is judged again, under
                 what is in force then.
-            minimum_version: The oldest TLS version that is accepted.
+            minimum_version: The oldest TLS version that is accepted: TLS 1.3 or 1.2.
 
         Returns:
             A context that never has to be made again.
@@ -295,7 +295,8 @@ class Mesh:
         Raises:
             InvalidCredentials: If the mesh has no credentials.
             TypeError: If an argument has the wrong type.
-            ValueError: If neither *target* nor the mesh's service says what clients reach.
+            ValueError: If neither *target* nor the mesh's service says what clients reach, or if
+                *minimum_version* is older than TLS 1.2.
         """
         question = self._question(target, REQUEST_FOLLOWS if http else None, None)
         return MeshContext(
@@ -320,7 +321,7 @@ class Mesh:
                 match; or several, one of which. ``/ns/pay/sa/api`` is in our own trust
                 domain; ``spiffe://partner.example/ns/pay/**`` names another.
             alpn: The application protocols to ask for, preferred first (RFC 7301).
-            minimum_version: The oldest TLS version that is accepted.
+            minimum_version: The oldest TLS version that is accepted: TLS 1.3 or 1.2.
 
         Returns:
             A context that never has to be made again.
@@ -329,7 +330,8 @@ class Mesh:
             InvalidCredentials: If the mesh has no credentials.
             InvalidPattern: If one of the patterns is not valid.
             TypeError: If an argument has the wrong type.
-            ValueError: If *expect* is empty or has a host name.
+            ValueError: If *expect* is empty or has a host name, or if *minimum_version* is older
+                than TLS 1.2.
         """
         if expect is None:
             msg = "expect names the server, such as '/ns/pay/sa/api'; None would not"

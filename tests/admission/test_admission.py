@@ -1,4 +1,4 @@
-"""The one door: one snapshot, one event and one answer for each question."""
+"""Admission: one snapshot, one event and one answer for each question."""
 
 from __future__ import annotations
 

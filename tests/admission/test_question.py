@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ssl
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -194,6 +196,24 @@ class TestOther:
         with pytest.raises(error) as caught:
             mesh.server_context(alpn=alpn)
         assert str(caught.value) == message
+
+    @pytest.mark.parametrize(
+        ("version", "error", "shown"),
+        [
+            (ssl.TLSVersion.TLSv1_1, ValueError, repr(ssl.TLSVersion.TLSv1_1)),
+            ("TLSv1.2", TypeError, "'TLSv1.2'"),
+            (None, TypeError, "None"),
+        ],
+        ids=["too old", "text", "None"],
+    )
+    def test_version_of_tls(
+        self, mesh: Mesh, version: ssl.TLSVersion, error: type[Exception], shown: str
+    ) -> None:
+        with pytest.raises(error) as caught:
+            mesh.server_context(minimum_version=version)
+        assert str(caught.value) == (
+            f"minimum_version is ssl.TLSVersion.TLSv1_3 or ssl.TLSVersion.TLSv1_2, not {shown}"
+        )
 
     @pytest.mark.parametrize(
         ("part", "message"),

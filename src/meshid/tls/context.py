@@ -79,7 +79,7 @@ class MeshContext(ssl.SSLContext):
         self._question = question
         self._alpn = _protocols(alpn)
         self._resumption = resumption
-        self._oldest_version = minimum_version
+        self._minimum_version = _version(minimum_version)
         self._building = new_lock(Order.BUILDING)
         self._built: Generation | None = None
         # Built now, so that a server without a certificate fails when it starts.
@@ -166,7 +166,7 @@ class MeshContext(ssl.SSLContext):
         context.verify_mode = ssl.CERT_REQUIRED
         # Everything in a bundle is a trust anchor, intermediates too.
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-        context.minimum_version = self._oldest_version
+        context.minimum_version = self._minimum_version
         context.options |= ssl.OP_NO_RENEGOTIATION
         if self._resumption:
             context.chains = Sieve(REMEMBERED_CHAINS)
@@ -204,6 +204,13 @@ def _protocols(alpn: Iterable[str]) -> tuple[str, ...]:
             msg = f"alpn has {quote(protocol)}, which is not 1 to {MAX_PROTOCOL_BYTES} ASCII characters"
             raise ValueError(msg)
     return protocols
+
+
+def _version(version: object) -> ssl.TLSVersion:
+    if version is ssl.TLSVersion.TLSv1_2 or version is ssl.TLSVersion.TLSv1_3:
+        return version
+    msg = f"minimum_version is ssl.TLSVersion.TLSv1_3 or ssl.TLSVersion.TLSv1_2, not {version!r}"
+    raise ValueError(msg) if isinstance(version, ssl.TLSVersion) else TypeError(msg)
 
 
 def _is_connected(sock: socket.socket) -> bool:
