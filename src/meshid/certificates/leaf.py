@@ -26,7 +26,7 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from meshid.certificates.reading import extension, key_fault, public_key_of
-from meshid.errors import InvalidSpiffeId, rejected
+from meshid.errors import InvalidSpiffeId, Refused
 from meshid.names.spiffe_id import SpiffeId, TrustDomain
 from meshid.reasons import Reason
 from meshid.support.quoting import quote, quote_all
@@ -99,20 +99,20 @@ def read_claim(leaf: x509.Certificate, declared: Collection[Profile]) -> Claim:
         declared: The profiles that some bundle is declared with.
 
     Raises:
-        PeerRejected: If there is no such name, or more than one, or an invalid one.
+        Refused: If there is no such name, or more than one, or an invalid one.
     """
     uris, hosts = _subject_alternative_names(leaf)
     if len(uris) + len(hosts) > MAX_NAMES:
         msg = f"the leaf has {len(uris) + len(hosts)} names, and at most {MAX_NAMES} are read"
-        raise rejected(Reason.CHAIN_TOO_LARGE, msg)
+        raise Refused(Reason.CHAIN_TOO_LARGE, msg)
     if uris:
         return _spiffe_claim(uris)
     if not hosts or not {Profile.LINKERD, Profile.DNS} & set(declared):
         msg = f"the leaf has no URI SAN; its DNS names are: {quote_all(hosts) or 'none'}"
-        raise rejected(Reason.NO_NAME, msg)
+        raise Refused(Reason.NO_NAME, msg)
     if len(hosts) > 1:
         msg = f"the leaf has {len(hosts)} DNS names, not one: {quote_all(hosts)}"
-        raise rejected(Reason.MANY_NAMES, msg)
+        raise Refused(Reason.MANY_NAMES, msg)
     return _host_claim(hosts[0], declared)
 
 
@@ -122,19 +122,19 @@ def check_leaf(leaf: x509.Certificate) -> None:
     Not checked here: its name, its dates, and who issued it.
 
     Raises:
-        PeerRejected: If it is an authority's (X509-SVID sections 4.1 and 5.2), if its key
+        Refused: If it is an authority's (X509-SVID sections 4.1 and 5.2), if its key
             usage is not a leaf's (4.3), or if its key is weak.
     """
     if (constraints := extension(leaf, x509.BasicConstraints)) and constraints.ca:
-        raise rejected(Reason.LEAF_IS_CA, "its basic constraints say cA = true")
+        raise Refused(Reason.LEAF_IS_CA, "its basic constraints say cA = true")
     usage = extension(leaf, x509.KeyUsage)
     if usage and (usage.key_cert_sign or usage.crl_sign):
-        raise rejected(Reason.LEAF_MAY_SIGN, "its key usage has keyCertSign or cRLSign")
+        raise Refused(Reason.LEAF_MAY_SIGN, "its key usage has keyCertSign or cRLSign")
     if not usage or not usage.digital_signature:
         missing = "its key usage lacks digitalSignature" if usage else "it has no key usage"
-        raise rejected(Reason.NO_DIGITAL_SIGNATURE, missing)
+        raise Refused(Reason.NO_DIGITAL_SIGNATURE, missing)
     if fault := key_fault(public_key_of(leaf)):
-        raise rejected(Reason.WEAK_KEY, fault)
+        raise Refused(Reason.WEAK_KEY, fault)
 
 
 def check_purpose(leaf: x509.Certificate, role: Role) -> None:
@@ -144,11 +144,11 @@ def check_purpose(leaf: x509.Certificate, role: Role) -> None:
     one, it must name the purpose itself, as OpenSSL asks for it, too.
 
     Raises:
-        PeerRejected: If it may not.
+        Refused: If it may not.
     """
     purposes = extension(leaf, x509.ExtendedKeyUsage)
     if purposes is not None and PURPOSE[role] not in purposes:
-        raise rejected(Reason.WRONG_KEY_PURPOSE, f"its extended key usage lacks {role}Auth")
+        raise Refused(Reason.WRONG_KEY_PURPOSE, f"its extended key usage lacks {role}Auth")
 
 
 def _subject_alternative_names(leaf: x509.Certificate) -> tuple[list[str], list[str]]:
@@ -162,27 +162,27 @@ def _subject_alternative_names(leaf: x509.Certificate) -> tuple[list[str], list[
 def _spiffe_claim(uris: list[str]) -> Claim:
     if len(uris) > 1:
         msg = f"the leaf has {len(uris)} URI SANs, not one: {quote_all(uris)}"
-        raise rejected(Reason.MANY_NAMES, msg)
+        raise Refused(Reason.MANY_NAMES, msg)
     try:
         spiffe_id = SpiffeId.parse(uris[0])
     except InvalidSpiffeId as error:
-        raise rejected(Reason.INVALID_NAME, str(error)) from error
+        raise Refused(Reason.INVALID_NAME, str(error)) from error
     if not spiffe_id.path:
         msg = f"{quote(uris[0])} is the name of a trust domain, not of a workload in it"
-        raise rejected(Reason.NAME_WITHOUT_PATH, msg)
+        raise Refused(Reason.NAME_WITHOUT_PATH, msg)
     return Claim(Profile.SPIFFE, spiffe_id.trust_domain, spiffe_id.path)
 
 
 def _host_claim(host: str, declared: Collection[Profile]) -> Claim:
     if len(host) > MAX_HOST_LENGTH or not _HOST.fullmatch(host):
         msg = f"the DNS name {quote(host)} is not one exact host in lower-case ASCII"
-        raise rejected(Reason.INVALID_NAME, msg)
+        raise Refused(Reason.INVALID_NAME, msg)
     # Whatever looks like a Linkerd name is one, so that a dns authority cannot make up one.
     if _LINKERD_MARKER in host:
         return _linkerd_claim(host)
     if Profile.DNS not in declared:
         msg = f"the DNS name {quote(host)} is not a Linkerd identity, and no bundle is declared dns"
-        raise rejected(Reason.NO_NAME, msg)
+        raise Refused(Reason.NO_NAME, msg)
     return Claim(Profile.DNS, None, f"/dns/{host}")
 
 
@@ -196,5 +196,5 @@ def _linkerd_claim(host: str) -> Claim:
             f"the DNS name {quote(host)} is not of the form"
             f" <sa>.<ns>{_LINKERD_MARKER}<control-plane-ns>.<trust-domain>"
         )
-        raise rejected(Reason.INVALID_NAME, msg)
+        raise Refused(Reason.INVALID_NAME, msg)
     return Claim(Profile.LINKERD, TrustDomain(trust_domain), f"/ns/{namespace}/sa/{account}")
