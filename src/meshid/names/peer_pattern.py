@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
 from typing import Self
 
 import attrs
@@ -60,11 +59,13 @@ class PeerPattern:
             raise InvalidPattern(msg)
         return cls(trust_domain, _path(slash + path, text))
 
-    def matches(self, spiffe_id: SpiffeId, own: Collection[TrustDomain]) -> bool:
-        """Tell whether *spiffe_id* is meant, when one's *own* trust domains are these."""
-        domain = spiffe_id.trust_domain
-        in_domain = domain in own if self.trust_domain is None else domain == self.trust_domain
-        return in_domain and self.path.matches(spiffe_id.path)
+    def domains(self, own: tuple[TrustDomain, ...]) -> tuple[TrustDomain, ...]:
+        """Return the trust domains that are meant, for a service whose *own* trust domains are these."""
+        return own if self.trust_domain is None else (self.trust_domain,)
+
+    def matches(self, spiffe_id: SpiffeId, own: tuple[TrustDomain, ...]) -> bool:
+        """Tell whether *spiffe_id* is meant, for a service whose *own* trust domains are these."""
+        return spiffe_id.trust_domain in self.domains(own) and self.path.matches(spiffe_id.path)
 
     def __str__(self) -> str:
         """Return the pattern as it is written."""
