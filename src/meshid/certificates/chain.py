@@ -1,7 +1,7 @@
-"""Bytes to chain: what a stranger sent, bounded before it costs anything.
+"""Bytes to chain: what an unknown peer sent, bounded before it costs anything.
 
-A chain is read and not believed. The limits are those that keep the cost of one hostile
-chain below that of a few honest ones; each has room for what real meshes send.
+A chain is read, and nothing in it is believed. The limits keep the cost of one hostile
+chain below that of a few honest ones; each leaves room for what real meshes send.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ MAX_LEAF_BYTES = 16 * 1024
 """Real leaves have 0.5 to 2 kB."""
 
 MAX_INTERMEDIATES = 6
-"""Real chains have one to three; more only feeds the search for a path."""
+"""Real chains have one to three; more would only make the search for a path longer."""
 
 MAX_CHAIN_BYTES = 64 * 1024
-"""Above it the backend can be kept busy for 0.1 s by one hostile chain."""
+"""With more, one hostile chain can keep the backend busy for 0.1 s."""
 
 MAX_NAME_CONSTRAINTS = 64
-"""Subtrees in one intermediate; thousands keep the interpreter's lock for 0.1 s."""
+"""Subtrees in one intermediate; thousands of them hold the interpreter's lock for 0.1 s."""
 
 
 @attrs.frozen
 class Chain:
-    """Certificates that a peer presented; nothing about them is verified.
+    """The certificates that a peer presented; nothing about them is verified.
 
     Attributes:
         leaf: The peer's own certificate.
-        intermediates: Those of the others that can be of use.
+        intermediates: Those of the other certificates that can be part of a path.
     """
 
     leaf: x509.Certificate
@@ -46,7 +46,7 @@ def read_chain(ders: Sequence[bytes]) -> Chain:
     """Read DER certificates, leaf first, within the limits above.
 
     Raises:
-        Refused: If there is no leaf, if a limit is exceeded, or a certificate is broken.
+        Refused: If there is no leaf, if a limit is exceeded, or if a certificate cannot be read.
     """
     if not ders:
         raise Refused(Reason.NO_CERTIFICATE, "the peer presented no certificate")
@@ -61,7 +61,7 @@ def read_chain(ders: Sequence[bytes]) -> Chain:
         )
         raise Refused(Reason.CHAIN_TOO_LARGE, msg)
     leaf, *others = map(_read, range(len(ders)), ders)
-    # A self-issued certificate is a root: either it is an anchor here, or it helps nobody.
+    # A self-issued certificate is a root: either it is an anchor here already, or it leads to none.
     useful = dict.fromkeys(other for other in others if other.subject != other.issuer and other != leaf)
     for intermediate in useful:
         _check_weight(intermediate)
@@ -89,5 +89,5 @@ def _check_weight(intermediate: x509.Certificate) -> None:
         return
     subtrees = len(constraints.permitted_subtrees or ()) + len(constraints.excluded_subtrees or ())
     if subtrees > MAX_NAME_CONSTRAINTS:
-        msg = f"an intermediate has {subtrees} name constraints, and at most {MAX_NAME_CONSTRAINTS} are read"
+        msg = f"an intermediate has {subtrees} name constraints; at most {MAX_NAME_CONSTRAINTS} are read"
         raise Refused(Reason.CHAIN_TOO_LARGE, msg)
