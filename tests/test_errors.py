@@ -1,50 +1,82 @@
-"""What meshid raises: whose fault it is, and how much of it a stranger learns."""
+"""What meshid raises: whose fault it is, and how much of it the other end learns."""
 
 from __future__ import annotations
 
 import copy
+import inspect
 import pickle
+import re
 import ssl
 import traceback
+from collections.abc import Callable
 
 import pytest
 
+from meshid import errors
 from meshid.decisions import Decision
 from meshid.errors import (
     MAX_SHOWN_PROBLEMS,
-    InvalidBundle,
-    InvalidCredentials,
     InvalidInput,
-    InvalidPattern,
+    InvalidIstioPolicy,
     InvalidPolicy,
-    InvalidRequest,
-    InvalidRevocations,
-    InvalidSpiffeId,
+    InvalidSettings,
     MeshidError,
+    MissingExtra,
     NoPeer,
     PeerRejected,
     Problem,
-    rejected,
+    Refused,
 )
 from meshid.reasons import Reason
 
-TOLD_TO_NOBODY = "the deny list has spiffe://prod.example.org/ns/ci"
-REFUSALS = [rejected(reason, TOLD_TO_NOBODY) for reason in Reason]
+DETAIL = "the deny list has spiffe://prod.example.org/ns/ci"
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        InvalidBundle,
-        InvalidCredentials,
-        InvalidPattern,
-        InvalidPolicy,
-        InvalidRequest,
-        InvalidRevocations,
-        InvalidSpiffeId,
-    ],
-)
-def test_what_the_operator_got_wrong_is_invalid_input_and_a_value_error(error: type[Exception]) -> None:
+def rejection(reason: Reason) -> PeerRejected:
+    return PeerRejected(Decision(allowed=False, reason=reason, detail=DETAIL))
+
+
+REJECTIONS = [rejection(reason) for reason in Reason]
+
+
+# -- The tree -----------------------------------------------------------------
+
+
+def drawn() -> dict[str, str]:
+    """Return the tree in the docstring of errors.py: each class with the one that it hangs on."""
+    parents: list[str] = []
+    found: dict[str, str] = {}
+    for line in re.findall(
+        r"^    (?:MeshidError|[│ ]*[├└]── .*)$", inspect.getdoc(errors) or "", re.MULTILINE
+    ):
+        name = re.search(r"\w+", line)
+        assert name
+        depth = (name.start() - 4) // 4
+        del parents[depth:]
+        found[name[0]] = parents[-1] if parents else "Exception"
+        parents.append(name[0])
+    return found
+
+
+def defined() -> dict[str, str]:
+    """Return the public errors of errors.py, each with the one that it is derived from."""
+    classes = [
+        each for each in vars(errors).values() if inspect.isclass(each) and issubclass(each, MeshidError)
+    ]
+    public = {each.__name__: each for each in classes if not each.__name__.startswith("_")}
+    return {
+        name: next(base.__name__ for base in each.__mro__[1:] if base.__name__ in {*public, "Exception"})
+        for name, each in public.items()
+    }
+
+
+def test_the_tree_in_the_docstring_is_true_and_complete() -> None:
+    assert drawn() == defined()
+
+
+@pytest.mark.parametrize("name", [name for name, base in defined().items() if base == "InvalidInput"])
+def test_what_the_operator_got_wrong_is_invalid_input_and_a_value_error(name: str) -> None:
+    error = vars(errors)[name]
     assert issubclass(error, InvalidInput)
     assert issubclass(error, MeshidError)
     assert issubclass(error, ValueError)
@@ -52,69 +84,91 @@ def test_what_the_operator_got_wrong_is_invalid_input_and_a_value_error(error: t
 
 
 @pytest.mark.parametrize("error", [PeerRejected, NoPeer])
-def test_what_the_operator_did_not_get_wrong_is_no_invalid_input(error: type[Exception]) -> None:
+def test_what_the_operator_did_not_get_wrong_is_not_invalid_input(error: type[Exception]) -> None:
     assert issubclass(error, MeshidError)
     assert not issubclass(error, InvalidInput)
+
+
+def test_a_missing_extra_says_how_to_install_it() -> None:
+    assert str(MissingExtra("yaml")) == "this needs an optional dependency: pip install 'meshid[yaml]'"
+
+
+# -- A refusal ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("family", [MeshidError, ssl.SSLCertVerificationError, ssl.SSLError, OSError])
 def test_a_framework_takes_a_refusal_for_a_failed_handshake(family: type[Exception]) -> None:
     with pytest.raises(family):
-        raise rejected(Reason.EXPIRED, TOLD_TO_NOBODY)
+        raise rejection(Reason.EXPIRED)
 
 
-@pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: refusal.reason)
+@pytest.mark.parametrize("refusal", REJECTIONS, ids=lambda refusal: refusal.reason)
 def test_the_text_of_a_refusal_is_the_same_for_every_cause(refusal: PeerRejected) -> None:
     shown = "".join(traceback.format_exception_only(refusal))
     assert str(refusal) == f"{refusal}" == refusal.verify_message == "peer rejected"
     for text in (shown, repr(refusal), str(refusal.args), str(refusal.strerror)):
         assert refusal.reason not in text
-        assert TOLD_TO_NOBODY not in text
+        assert DETAIL not in text
 
 
 def test_a_refusal_knows_everything() -> None:
-    decision = Decision(allowed=False, reason=Reason.DENIED, rule="no-ci", detail=TOLD_TO_NOBODY)
+    decision = Decision(allowed=False, reason=Reason.DENIED, rule="no-ci", detail=DETAIL)
     refusal = PeerRejected(decision)
     assert refusal.decision is decision
-    assert (refusal.reason, refusal.detail) == (Reason.DENIED, TOLD_TO_NOBODY)
+    assert (refusal.reason, refusal.detail) == (Reason.DENIED, DETAIL)
 
 
 def test_a_refusal_looks_like_one_of_openssl_by_an_application() -> None:
-    refusal = rejected(Reason.EXPIRED, TOLD_TO_NOBODY)
+    refusal = rejection(Reason.EXPIRED)
     assert refusal.errno == ssl.SSLErrorNumber.SSL_ERROR_SSL
     assert refusal.verify_code == 50  # X509_V_ERR_APPLICATION_VERIFICATION
     assert refusal.library == "meshid"
 
 
-@pytest.mark.parametrize("travelled", [lambda it: pickle.loads(pickle.dumps(it)), copy.copy, copy.deepcopy])  # noqa: S301 - our own bytes
-def test_a_refusal_travels_whole(travelled: object) -> None:
-    refusal = rejected(Reason.EXPIRED, TOLD_TO_NOBODY).claiming("spiffe://prod.example.org/a")
-    assert callable(travelled)
-    arrived = travelled(refusal)
+def pickled(refusal: PeerRejected) -> object:
+    return pickle.loads(pickle.dumps(refusal))  # noqa: S301 - our own bytes
+
+
+@pytest.mark.parametrize("copied", [pickled, copy.copy, copy.deepcopy])
+def test_a_copy_of_a_refusal_has_everything(copied: Callable[[PeerRejected], object]) -> None:
+    refusal = PeerRejected(Refused(Reason.EXPIRED, DETAIL).decision("spiffe://prod.example.org/a"))
+    arrived = copied(refusal)
     assert type(arrived) is PeerRejected
     assert arrived.decision == refusal.decision
     assert (arrived.reason, str(arrived)) == (Reason.EXPIRED, "peer rejected")
 
 
-def test_a_refusal_is_told_for_a_claimed_name_and_stays_the_same() -> None:
-    refusal = rejected(Reason.EXPIRED, TOLD_TO_NOBODY)
-    named = refusal.claiming("spiffe://prod.example.org/a")
-    assert refusal.decision.name is None
-    assert named.decision.name == "spiffe://prod.example.org/a"
-    assert (named.reason, named.detail) == (refusal.reason, refusal.detail)
+@pytest.mark.parametrize("name", [None, "spiffe://prod.example.org/a"])
+def test_what_was_refused_below_the_verifier_becomes_a_decision_about_the_claimed_name(
+    name: str | None,
+) -> None:
+    expected = Decision(allowed=False, reason=Reason.EXPIRED, name=name, detail=DETAIL)
+    assert Refused(Reason.EXPIRED, DETAIL).decision(name) == expected
+
+
+def test_what_is_refused_below_the_verifier_is_not_an_error_that_users_catch() -> None:
+    assert not issubclass(Refused, (MeshidError, OSError, ValueError))
+
+
+# -- Several problems at once -------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("problem", "text"),
     [
-        pytest.param(Problem("allow[3].from[0]", "is no text"), "allow[3].from[0]: is no text", id="a place"),
-        pytest.param(Problem("", "it is no TOML"), "it is no TOML", id="no place"),
+        pytest.param(
+            Problem("allow[3].from[0]", "must be a string"),
+            "allow[3].from[0]: must be a string",
+            id="a place",
+        ),
+        pytest.param(Problem("", "it is empty"), "it is empty", id="no place"),
     ],
 )
 def test_a_problem_says_where_it_is(problem: Problem, text: str) -> None:
     assert str(problem) == text
 
 
+@pytest.mark.parametrize("kind", [InvalidPolicy, InvalidSettings, InvalidIstioPolicy])
 @pytest.mark.parametrize(
     ("count", "last"),
     [
@@ -123,9 +177,11 @@ def test_a_problem_says_where_it_is(problem: Problem, text: str) -> None:
         pytest.param(MAX_SHOWN_PROBLEMS + 2, "... and 2 more", id="more than are shown"),
     ],
 )
-def test_an_invalid_policy_has_all_problems_and_shows_the_first(count: int, last: str) -> None:
+def test_an_error_has_all_problems_and_shows_the_first(
+    kind: type[InvalidPolicy | InvalidSettings | InvalidIstioPolicy], count: int, last: str
+) -> None:
     problems = tuple(Problem(f"rule {number}", "bad") for number in range(count))
-    error = InvalidPolicy(problems)
+    error = kind(problems)
     lines = str(error).splitlines()
     assert error.problems == problems
     assert lines[0] == "rule 0: bad"
@@ -134,6 +190,26 @@ def test_an_invalid_policy_has_all_problems_and_shows_the_first(count: int, last
     assert pickle.loads(pickle.dumps(error)).problems == problems  # noqa: S301 - our own bytes
 
 
+def test_each_line_of_an_error_names_the_file() -> None:
+    error = InvalidPolicy((Problem("a", "bad"), Problem("", "worse")), "p.toml")
+    assert str(error) == "p.toml: a: bad\np.toml: worse"
+
+
+# -- A decision ---------------------------------------------------------------
+
+
 @pytest.mark.parametrize("allowed", [True, False])
 def test_a_decision_is_true_exactly_when_it_admits(*, allowed: bool) -> None:
     assert bool(Decision(allowed=allowed, reason=Reason.OBSERVED)) is allowed
+
+
+@pytest.mark.parametrize(
+    ("detail", "sentence"),
+    [
+        ("", "No allow rule matches. (meshid policy: no matching allow is a refusal)"),
+        ("a is near.", "No allow rule matches. a is near. (meshid policy: no matching allow is a refusal)"),
+    ],
+    ids=["no detail", "a detail"],
+)
+def test_a_decision_explains_itself_in_a_sentence(detail: str, sentence: str) -> None:
+    assert Decision(allowed=False, reason=Reason.NO_RULE, detail=detail).sentence == sentence

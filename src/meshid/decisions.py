@@ -17,22 +17,22 @@ class Call(StrEnum):
     CHECK = "check"
     """`Mesh.check`."""
     REVIEW = "review"
-    """Nobody: an open connection was ended, for its peer may no longer be there."""
+    """meshid itself: it ended an open connection, because its peer may no longer be there."""
 
 
 @attrs.frozen(kw_only=True)
 class Decision:
-    """Whether a peer may be there, and why.
+    """Whether a peer is admitted, and why.
 
-    A decision is plain data and is true exactly when the peer is let in.
+    A decision is plain data, and is true exactly when the peer is admitted.
 
     Attributes:
-        allowed: Whether the peer is let in.
+        allowed: Whether the peer is admitted.
         reason: The cause, from the closed enum.
         rule: The id of the rule that decided, if one did.
         policy_hash: SHA-256 of the policy in force, in hex; None without a policy.
-        name: The peer's SPIFFE ID; of a chain that was refused, only what its leaf
-            claims; None if it claims nothing that can be read.
+        name: The peer's SPIFFE ID. If the chain was refused, only the name that its leaf
+            claims; None if it claims no name that can be read.
         target: What the peer wants to reach.
         request: The request (``"METHOD /path"``, normalised), if there was one.
         observed: What observing rules, or an observing policy, would have
@@ -50,6 +50,11 @@ class Decision:
     observed: tuple[str, ...] = ()
     detail: str = ""
 
+    @property
+    def sentence(self) -> str:
+        """The reason for a person: what it means, the facts of this case, and the clause."""
+        return " ".join(filter(None, (self.reason.meaning, self.detail, f"({self.reason.clause})")))
+
     def __bool__(self) -> bool:
-        """Tell whether the peer is let in."""
+        """Tell whether the peer is admitted."""
         return self.allowed

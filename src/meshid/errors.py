@@ -1,16 +1,22 @@
 """What meshid raises, by who has to act.
 
     MeshidError
-    ├── PeerRejected          the peer's fault, or nobody's: it may not be there
-    ├── NoPeer                the caller asked for a peer where none was admitted
-    └── InvalidInput          the operator's: something that was loaded is wrong
+    ├── PeerRejected            the peer is refused
+    ├── NoPeer                  the caller asked for a peer where none was admitted
+    ├── SourceUnavailable       a file, an endpoint or an agent cannot be read now
+    ├── AmbiguousSources        two sources deliver something that only one may deliver
+    ├── MissingExtra            an optional dependency is not installed
+    └── InvalidInput            the operator has to correct something that was loaded
         ├── InvalidSpiffeId
         ├── InvalidPattern
         ├── InvalidBundle
         ├── InvalidCredentials
         ├── InvalidRevocations
         ├── InvalidRequest
-        └── InvalidPolicy     .problems holds all of them
+        ├── PolicyTooComplex
+        ├── InvalidPolicy       .problems has all of them, here and in the two below
+        ├── InvalidSettings
+        └── InvalidIstioPolicy
 
 A wrong type or a wrong combination of arguments in the calling code is a
 `TypeError` or a `ValueError`, as everywhere in Python.
@@ -27,7 +33,7 @@ from meshid.decisions import Decision
 from meshid.reasons import Reason
 
 MAX_SHOWN_PROBLEMS = 50
-"""Problems that the text of one error lists; `problems` always holds all."""
+"""Problems that the text of one error lists; `problems` always has all of them."""
 
 _X509_V_ERR_APPLICATION_VERIFICATION = 50
 
@@ -37,7 +43,7 @@ class MeshidError(Exception):
 
 
 class InvalidInput(MeshidError, ValueError):
-    """Something that was given to meshid breaks its format or its rules."""
+    """Something that meshid was given breaks its format or its rules."""
 
 
 class InvalidSpiffeId(InvalidInput):
@@ -69,8 +75,8 @@ class Problem:
     """One thing that is wrong in a file.
 
     Attributes:
-        where: The place, as a path into the document (``allow[3].from[0]``).
-        what: What is wrong there, and what would be right.
+        where: The place, as a path into the document (``allow[3].from[0]``); may be empty.
+        what: What is wrong there, and what to write instead.
     """
 
     where: str
@@ -82,21 +88,20 @@ class Problem:
 
 
 class _ManyProblems(InvalidInput):
-    """Several things are wrong at once.
+    """Several things are wrong at once; the text of the error lists them, one a line.
 
     Attributes:
         problems: Everything that is wrong.
-        file: The file, if it was read from one.
+        file: The file, if the input was read from one.
     """
 
     def __init__(self, problems: tuple[Problem, ...], file: str | None = None) -> None:
-        """Collect *problems*; the text of the error lists them a line each."""
         super().__init__(problems, file)
         self.problems = problems
         self.file = file
 
     def __str__(self) -> str:
-        """List the problems a line each, at most `MAX_SHOWN_PROBLEMS`."""
+        """List the problems, one a line, at most `MAX_SHOWN_PROBLEMS`."""
         lines = [str(problem) for problem in self.problems[:MAX_SHOWN_PROBLEMS]]
         if hidden := len(self.problems) - len(lines):
             lines.append(f"... and {hidden} more")
@@ -104,22 +109,34 @@ class _ManyProblems(InvalidInput):
 
 
 class InvalidPolicy(_ManyProblems):
-    """A policy cannot be loaded; the problems are in the order of the file."""
+    """A policy cannot be loaded; the problems are in the order of the file.
+
+    Attributes:
+        problems: Everything that is wrong.
+        file: The file, if the policy was read from one.
+    """
 
 
 class InvalidSettings(_ManyProblems):
-    """Settings cannot be used."""
+    """Settings cannot be used.
+
+    Attributes:
+        problems: Everything that is wrong.
+        file: The file, if the settings were read from one.
+    """
 
 
 class InvalidIstioPolicy(_ManyProblems):
-    """A file is not an Istio policy, or says what a policy file cannot say exactly.
+    """A file is not an Istio policy, or says something that a policy file cannot say exactly.
 
-    Each problem has its file, document and field.
+    Attributes:
+        problems: Everything that is wrong; each names its file, document and field.
+        file: None: several files are read at once.
     """
 
 
 class PolicyTooComplex(InvalidInput):
-    """An exact answer about a policy would take too long; there is none, rather than a guess."""
+    """An exact answer about a policy would take too long; meshid gives no answer rather than a guess."""
 
 
 class SourceUnavailable(MeshidError):
@@ -127,15 +144,18 @@ class SourceUnavailable(MeshidError):
 
 
 class AmbiguousSources(MeshidError):
-    """Two sources have something that only one may have."""
+    """Two sources deliver something that only one may deliver."""
 
 
 class MissingExtra(MeshidError):
-    """A package is not installed that only this needs."""
+    """An optional dependency is not installed.
+
+    Args:
+        extra: The extra of meshid that installs it.
+    """
 
     def __init__(self, extra: str) -> None:
-        """Say how to install it: it is in the *extra*."""
-        super().__init__(f"this needs a package more: pip install 'meshid[{extra}]'")
+        super().__init__(f"this needs an optional dependency: pip install 'meshid[{extra}]'")
 
 
 class NoPeer(MeshidError):
@@ -143,11 +163,14 @@ class NoPeer(MeshidError):
 
 
 class PeerRejected(MeshidError, ssl.SSLCertVerificationError):
-    """The peer may not be there.
+    """The peer is refused.
 
-    It is an `ssl.SSLCertVerificationError`, so that every framework treats it
-    as the failed handshake that it is. Its text tells a stranger nothing: some
-    frameworks send the text of an exception to the other end.
+    It is an `ssl.SSLCertVerificationError`, so that every framework treats it as the
+    failed handshake that it is. Its text is the same for every cause: some frameworks
+    send the text of an exception to the other end, and an unknown peer must learn nothing.
+
+    Args:
+        decision: The decision that refuses the peer.
 
     Attributes:
         reason: The cause.
@@ -155,11 +178,10 @@ class PeerRejected(MeshidError, ssl.SSLCertVerificationError):
         decision: The whole decision.
     """
 
-    # OpenSSL's mnemonic lives under this name in `ssl.SSLError`; ours is a `str`, too.
+    # OpenSSL's mnemonic has this name in `ssl.SSLError`; ours is a `str`, too.
     reason: Reason
 
     def __init__(self, decision: Decision) -> None:
-        """Refuse the peer as *decision* says."""
         super().__init__(ssl.SSLErrorNumber.SSL_ERROR_SSL, "peer rejected")
         self.decision = decision
         self.reason = decision.reason
@@ -168,19 +190,31 @@ class PeerRejected(MeshidError, ssl.SSLCertVerificationError):
         self.verify_code = _X509_V_ERR_APPLICATION_VERIFICATION
         self.verify_message = "peer rejected"
 
-    def claiming(self, name: str) -> PeerRejected:
-        """Return the same refusal for the *name* that the leaf claims."""
-        return PeerRejected(attrs.evolve(self.decision, name=name))
-
     def __str__(self) -> str:
         """Return a text that is the same for every cause."""
         return "peer rejected"
 
     def __reduce__(self) -> tuple[Callable[..., PeerRejected], tuple[Decision]]:
-        """Travel between processes as the decision."""
+        """Pickle the decision alone; everything else is made from it."""
         return PeerRejected, (self.decision,)
 
 
-def rejected(reason: Reason, detail: str) -> PeerRejected:
-    """Return the refusal of a chain for *reason*."""
-    return PeerRejected(Decision(allowed=False, reason=reason, detail=detail))
+class Refused(Exception):
+    """A chain breaks a rule, and the function that found it does not know the name in the leaf.
+
+    Internal. `ChainVerifier.verify` adds the name and raises `PeerRejected`. It is not a
+    `MeshidError`, so that nobody catches it by accident on its way there.
+
+    Args:
+        reason: The cause.
+        detail: The facts of this case in one sentence, bounded and escaped.
+    """
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(reason, detail)
+        self.reason = reason
+        self.detail = detail
+
+    def decision(self, name: str | None = None) -> Decision:
+        """Return the decision that refuses the chain whose leaf claims *name*."""
+        return Decision(allowed=False, reason=self.reason, name=name, detail=self.detail)

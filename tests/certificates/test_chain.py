@@ -13,7 +13,7 @@ from meshid.certificates.chain import (
     read_chain,
 )
 from meshid.certificates.reading import MAX_RSA_BITS, MAX_RSA_EXPONENT, to_der
-from meshid.errors import PeerRejected
+from meshid.errors import Refused
 from meshid.reasons import Reason
 from meshid.testing import CA
 from tests.helpers.forged import Field, children, der, edited, rsa_public_key, with_key
@@ -24,8 +24,8 @@ ISSUING = ROOT.intermediate()
 LEAF = ISSUING.issue(PATH)
 
 
-def refusal_of(*ders: bytes) -> PeerRejected:
-    with pytest.raises(PeerRejected) as caught:
+def refusal_of(*ders: bytes) -> Refused:
+    with pytest.raises(Refused) as caught:
         read_chain(ders)
     return caught.value
 

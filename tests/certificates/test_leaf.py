@@ -20,7 +20,7 @@ from meshid.certificates.leaf import (
     read_claim,
 )
 from meshid.certificates.reading import extension
-from meshid.errors import PeerRejected
+from meshid.errors import Refused
 from meshid.names.spiffe_id import TrustDomain
 from meshid.reasons import Reason
 from meshid.testing import CA
@@ -39,8 +39,8 @@ def claim_of(
 
 def refusal_of(
     uris: Sequence[str] = (), dns: Sequence[str] = (), declared: Collection[Profile] = ALL, subject: str = ""
-) -> PeerRejected:
-    with pytest.raises(PeerRejected) as caught:
+) -> Refused:
+    with pytest.raises(Refused) as caught:
         claim_of(uris, dns, declared, subject)
     return caught.value
 
@@ -161,7 +161,7 @@ class TestX8:
         leaf = AUTHORITY.issue(PATH, purposes={role}).certificate
         check_purpose(leaf, role)
         (other,) = set(Role) - {role}
-        with pytest.raises(PeerRejected, match="peer rejected") as caught:
+        with pytest.raises(Refused) as caught:
             check_purpose(leaf, other)
         assert caught.value.reason is Reason.WRONG_KEY_PURPOSE
         assert f"{other}Auth" in caught.value.detail
@@ -174,7 +174,7 @@ class TestX8:
     )
     def test_any_purpose_is_not_this_one(self, purpose: x509.ObjectIdentifier, role: Role) -> None:
         leaf = AUTHORITY.issue(purposes=None, extra=[(x509.ExtendedKeyUsage([purpose]), False)]).certificate
-        with pytest.raises(PeerRejected):
+        with pytest.raises(Refused):
             check_purpose(leaf, role)
 
 
@@ -182,7 +182,7 @@ def reason_of_leaf(**shape: object) -> Reason | None:
     leaf = AUTHORITY.issue(PATH, **shape).certificate  # type: ignore[arg-type]  # any shape
     try:
         check_leaf(leaf)
-    except PeerRejected as refusal:
+    except Refused as refusal:
         return refusal.reason
     return None
 
@@ -291,7 +291,7 @@ def test_so_many_names_are_read(count: int, *, ok: bool) -> None:
     if ok:
         assert read_claim(leaf, ALL).path == PATH
     else:
-        with pytest.raises(PeerRejected) as caught:
+        with pytest.raises(Refused) as caught:
             read_claim(leaf, ALL)
         assert caught.value.reason is Reason.CHAIN_TOO_LARGE
 

@@ -128,6 +128,12 @@ def test_a_path_alone_means_ones_own_trust_domains_and_nothing_else() -> None:
     assert not matches("/ns/pay/**", name)
 
 
+@pytest.mark.parametrize("own", [(), (PROD,), (DEV, PROD)], ids=len)
+def test_the_domains_are_the_one_that_is_written_or_ones_own(own: tuple[TrustDomain, ...]) -> None:
+    assert PeerPattern.parse("/ns/pay/**").domains(own) == own
+    assert PeerPattern.parse("spiffe://prod.example.org/ns/pay/**").domains(own) == (PROD,)
+
+
 def test_a_trust_domain_means_itself_whatever_ones_own_are() -> None:
     pattern = "spiffe://prod.example.org/ns/pay/**"
     for own in ((), (PROD,), (DEV,)):
@@ -163,4 +169,4 @@ def test_any_text_is_a_pattern_or_invalid(text: str) -> None:
     # A value that it matches is the pattern itself, with a letter for each wildcard.
     domain = pattern.trust_domain or PROD
     path = text.removeprefix(f"spiffe://{pattern.trust_domain}").replace("*", "x")
-    assert pattern.matches(SpiffeId(domain, path), [PROD])
+    assert pattern.matches(SpiffeId(domain, path), (PROD,))

@@ -9,8 +9,9 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from meshid import Denial, InvalidRevocations, PeerRejected, Reason, Revocations, SpiffeId
+from meshid import Denial, InvalidRevocations, Reason, Revocations, SpiffeId
 from meshid.certificates.reading import fingerprint, to_der
+from meshid.errors import Refused
 from meshid.testing import CA
 from tests.helpers.world import HOUR, PATH, PROD
 
@@ -32,7 +33,7 @@ def key_hash(certificate: x509.Certificate) -> str:
 def refusal(denial: Denial, leaf: x509.Certificate = LEAF.certificate, now: datetime = NOW) -> str | None:
     try:
         Revocations(deny=[denial]).check(NAME, (leaf, ISSUING.certificate, ROOT.certificate), now)
-    except PeerRejected as rejection:
+    except Refused as rejection:
         assert rejection.reason is Reason.DENY_LISTED
         return rejection.detail
     return None
@@ -87,7 +88,7 @@ def test_it_holds_until_its_end_and_no_longer() -> None:
 
 def test_one_that_has_ended_does_not_hide_one_that_has_not() -> None:
     ended = Denial(peer=PROD, until=NOW - HOUR)
-    with pytest.raises(PeerRejected):
+    with pytest.raises(Refused):
         Revocations(deny=[ended, PROD]).check(NAME, (LEAF.certificate, ROOT.certificate), NOW)
 
 

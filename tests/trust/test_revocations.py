@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meshid.certificates.reading import fingerprint, to_der
-from meshid.errors import InvalidRevocations, PeerRejected
+from meshid.errors import InvalidRevocations, PeerRejected, Refused
 from meshid.mesh import Mesh
 from meshid.names.spiffe_id import SpiffeId
 from meshid.reasons import Reason
@@ -45,7 +45,7 @@ def reason_of(
 ) -> Reason | None:
     try:
         check(revocations, path, now)
-    except PeerRejected as refusal:
+    except Refused as refusal:
         return refusal.reason
     return None
 
@@ -283,7 +283,7 @@ def test_any_bytes_are_revocations_or_invalid(data: bytes) -> None:
 )
 def test_the_deny_list_refuses_a_name_and_everything_below_a_certificate(entry: str | SpiffeId) -> None:
     others = ["spiffe://dev.example.org/**", "0" * 64]
-    with pytest.raises(PeerRejected) as caught:
+    with pytest.raises(Refused) as caught:
         check(Revocations(deny=[*others, entry]))
     assert caught.value.reason is Reason.DENY_LISTED
     assert caught.value.detail.startswith("the deny list has ")

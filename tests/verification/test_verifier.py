@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 from meshid.certificates.leaf import Profile, Role
 from meshid.certificates.reading import fingerprint, to_der
-from meshid.errors import PeerRejected
+from meshid.decisions import Decision
+from meshid.errors import PeerRejected, Refused
 from meshid.names.spiffe_id import SpiffeId, TrustDomain
 from meshid.reasons import Reason
 from meshid.testing import CA, Issued
@@ -478,6 +479,35 @@ def test_a_refusal_shows_the_failure_of_the_backend_as_its_cause(world: World) -
     with pytest.raises(PeerRejected) as caught:
         verify(world.stranger.issue(PROD), world.prod.bundle())
     assert isinstance(caught.value.__cause__, x509.verification.VerificationError)
+
+
+STEPS_BEFORE_THE_NAME = ["read_chain", "read_claim"]
+STEPS_AFTER_IT = [
+    "check_leaf",
+    "check_purpose",
+    "_check_dates",
+    "Revocations.check",
+    "ChainVerifier._bundle_of",
+]
+
+
+@pytest.mark.parametrize("step", [*STEPS_BEFORE_THE_NAME, *STEPS_AFTER_IT])
+def test_whatever_a_step_refuses_comes_out_as_a_rejection_of_the_claimed_name(
+    world: World, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    why = ValueError("the cause")
+
+    def refuse(*_: object) -> None:
+        raise Refused(Reason.REVOKED, "the detail") from why
+
+    monkeypatch.setattr(f"meshid.verification.verifier.{step}", refuse)
+    with pytest.raises(PeerRejected) as caught:
+        verify(world.prod.issue(PATH), world.prod.bundle())
+    name = None if step in STEPS_BEFORE_THE_NAME else PROD
+    assert caught.value.decision == Decision(
+        allowed=False, reason=Reason.REVOKED, name=name, detail="the detail"
+    )
+    assert caught.value.__cause__ is why
 
 
 @pytest.mark.parametrize(

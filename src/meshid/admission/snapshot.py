@@ -178,7 +178,7 @@ def _check_own_path(credentials: X509Svid, verifier: ChainVerifier) -> None:
             last = rejection
         else:
             return
-    msg = f"own certificate: {last.reason.meaning} {last.detail} ({last.reason.clause})"
+    msg = f"own certificate: {last.decision.sentence}"
     raise InvalidCredentials(msg) from last
 
 

@@ -1,14 +1,14 @@
-"""What an authority can never verify, said when it is loaded.
+"""Why an authority could never verify a peer, said when it is loaded.
 
 A trust anchor is trusted by configuration, but path validation still holds it to
-rules (RFC 5280 section 6.1, and what the backend supports). One that breaks them
-would refuse every peer, at the first handshake, with a riddle. Each rule here has
-a test that shows that the backend indeed never verifies a leaf under it, but for a
-few where we are the stricter ones: odd serial numbers, heavy or slightly short RSA
-keys, and directory name constraints that are not critical.
+rules (RFC 5280 section 6.1, and what the backend supports). An anchor that breaks
+them would refuse every peer, at the first handshake, with a message that does not
+say why. For each rule here a test shows that the backend indeed never verifies a
+leaf under such an anchor, except for a few where we are stricter: odd serial numbers,
+heavy or slightly short RSA keys, and directory name constraints that are not critical.
 
-Not checked: an anchor's own signature and its dates. The first is not part of
-path validation, the second needs a clock and is judged at each verification.
+Not checked: an anchor's own signature and its dates. The signature is not part of
+path validation; the dates need a clock and are checked at each verification.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from meshid.certificates.leaf import ANY_PURPOSE, PURPOSE, Profile
 from meshid.certificates.reading import extension, key_fault, public_key_of
 
 MAX_SERIAL_BITS = 8 * 20
-"""RFC 5280 section 4.1.2.2: serial numbers have at most 20 octets and are positive."""
+"""RFC 5280 section 4.1.2.2: serial numbers are positive and have at most 20 octets."""
 
 _PROCESSED = (
     x509.BasicConstraints,
@@ -29,7 +29,7 @@ _PROCESSED = (
     x509.SubjectAlternativeName,
     x509.NameConstraints,
 )
-"""Extensions that may be critical; the X.509 backend refuses any other (RFC 5280 section 4.2)."""
+"""Extensions that may be critical; the X.509 backend refuses all others (RFC 5280 section 4.2)."""
 
 _USABLE_PURPOSES = frozenset({ANY_PURPOSE, *PURPOSE.values()})
 
@@ -53,7 +53,7 @@ def _form_fault(certificate: x509.Certificate) -> str | None:
 def _name_fault(certificate: x509.Certificate) -> str | None:
     if not list(certificate.subject):
         return "it has no subject, so no leaf can name it as issuer"
-    return None if list(certificate.issuer) else "it has no issuer, which RFC 5280 section 4.1.2.4 asks for"
+    return None if list(certificate.issuer) else "it has no issuer, which RFC 5280 section 4.1.2.4 requires"
 
 
 def _key_fault(certificate: x509.Certificate) -> str | None:
@@ -82,7 +82,7 @@ def _extension_fault(certificate: x509.Certificate) -> str | None:
             return f"it has a critical extension that is not processed ({each.oid.dotted_string})"
     identifier = extension(certificate, x509.AuthorityKeyIdentifier)
     if identifier is not None and identifier.key_identifier is None:
-        return "its authority key identifier has no key identifier, which the X.509 backend asks for"
+        return "its authority key identifier has no key identifier, which the X.509 backend requires"
     return None
 
 

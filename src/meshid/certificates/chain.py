@@ -1,7 +1,7 @@
-"""Bytes to chain: what a stranger sent, bounded before it costs anything.
+"""Bytes to chain: what an unknown peer sent, bounded before it costs anything.
 
-A chain is read and not believed. The limits are those that keep the cost of one hostile
-chain below that of a few honest ones; each has room for what real meshes send.
+A chain is read, and nothing in it is believed. The limits keep the cost of one hostile
+chain below that of a few honest ones; each leaves room for what real meshes send.
 """
 
 from __future__ import annotations
@@ -13,29 +13,29 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from meshid.certificates.reading import extension, public_key_of, read_certificate, rsa_is_too_heavy
-from meshid.errors import rejected
+from meshid.errors import Refused
 from meshid.reasons import Reason
 
 MAX_LEAF_BYTES = 16 * 1024
 """Real leaves have 0.5 to 2 kB."""
 
 MAX_INTERMEDIATES = 6
-"""Real chains have one to three; more only feeds the search for a path."""
+"""Real chains have one to three; more would only make the search for a path longer."""
 
 MAX_CHAIN_BYTES = 64 * 1024
-"""Above it the backend can be kept busy for 0.1 s by one hostile chain."""
+"""With more, one hostile chain can keep the backend busy for 0.1 s."""
 
 MAX_NAME_CONSTRAINTS = 64
-"""Subtrees in one intermediate; thousands keep the interpreter's lock for 0.1 s."""
+"""Subtrees in one intermediate; thousands of them hold the interpreter's lock for 0.1 s."""
 
 
 @attrs.frozen
 class Chain:
-    """Certificates that a peer presented; nothing about them is verified.
+    """The certificates that a peer presented; nothing about them is verified.
 
     Attributes:
         leaf: The peer's own certificate.
-        intermediates: Those of the others that can be of use.
+        intermediates: Those of the other certificates that can be part of a path.
     """
 
     leaf: x509.Certificate
@@ -46,22 +46,22 @@ def read_chain(ders: Sequence[bytes]) -> Chain:
     """Read DER certificates, leaf first, within the limits above.
 
     Raises:
-        PeerRejected: If there is no leaf, if a limit is exceeded, or a certificate is broken.
+        Refused: If there is no leaf, if a limit is exceeded, or if a certificate cannot be read.
     """
     if not ders:
-        raise rejected(Reason.NO_CERTIFICATE, "the peer presented no certificate")
+        raise Refused(Reason.NO_CERTIFICATE, "the peer presented no certificate")
     if len(ders) > 1 + MAX_INTERMEDIATES:
         msg = f"the chain has {len(ders)} certificates; at most {1 + MAX_INTERMEDIATES} are read"
-        raise rejected(Reason.CHAIN_TOO_LARGE, msg)
+        raise Refused(Reason.CHAIN_TOO_LARGE, msg)
     size = sum(map(len, ders))
     if len(ders[0]) > MAX_LEAF_BYTES or size > MAX_CHAIN_BYTES:
         msg = (
             f"the leaf has {len(ders[0])} bytes and the chain {size};"
             f" at most {MAX_LEAF_BYTES} and {MAX_CHAIN_BYTES} are read"
         )
-        raise rejected(Reason.CHAIN_TOO_LARGE, msg)
+        raise Refused(Reason.CHAIN_TOO_LARGE, msg)
     leaf, *others = map(_read, range(len(ders)), ders)
-    # A self-issued certificate is a root: either it is an anchor here, or it helps nobody.
+    # A self-issued certificate is a root: either it is an anchor here already, or it leads to none.
     useful = dict.fromkeys(other for other in others if other.subject != other.issuer and other != leaf)
     for intermediate in useful:
         _check_weight(intermediate)
@@ -75,19 +75,19 @@ def _read(number: int, der: bytes) -> x509.Certificate:
         where = f"intermediate {number}" if number else "the leaf"
         if b"-----BEGIN " in der:
             msg = f"{where} is PEM text, not DER: convert it with ssl.PEM_cert_to_DER_cert()"
-            raise rejected(Reason.MALFORMED, msg) from error
-        raise rejected(Reason.MALFORMED, f"{where} is {error}") from error
+            raise Refused(Reason.MALFORMED, msg) from error
+        raise Refused(Reason.MALFORMED, f"{where} is {error}") from error
 
 
 def _check_weight(intermediate: x509.Certificate) -> None:
     key = public_key_of(intermediate)
     if isinstance(key, rsa.RSAPublicKey) and rsa_is_too_heavy(key):
         msg = f"an intermediate has an RSA key of {key.key_size} bits, or with a huge exponent"
-        raise rejected(Reason.CHAIN_TOO_LARGE, msg)
+        raise Refused(Reason.CHAIN_TOO_LARGE, msg)
     constraints = extension(intermediate, x509.NameConstraints)
     if constraints is None:
         return
     subtrees = len(constraints.permitted_subtrees or ()) + len(constraints.excluded_subtrees or ())
     if subtrees > MAX_NAME_CONSTRAINTS:
-        msg = f"an intermediate has {subtrees} name constraints, and at most {MAX_NAME_CONSTRAINTS} are read"
-        raise rejected(Reason.CHAIN_TOO_LARGE, msg)
+        msg = f"an intermediate has {subtrees} name constraints; at most {MAX_NAME_CONSTRAINTS} are read"
+        raise Refused(Reason.CHAIN_TOO_LARGE, msg)

@@ -1,7 +1,7 @@
 """An authority's public key as a JSON Web Key.
 
-The certificate in ``x5c`` is what counts; these members are there because RFC 7517
-section 4.1 asks for ``kty``, and readers ignore an entry whose ``kty`` they do not know.
+What counts is the certificate in ``x5c``. These members are there because RFC 7517 section 4.1
+requires ``kty``, and readers ignore an entry whose ``kty`` they do not know.
 """
 
 from __future__ import annotations
@@ -14,18 +14,19 @@ from cryptography.hazmat.primitives.asymmetric import ec, mldsa, rsa
 from meshid.errors import InvalidBundle
 
 KEY_TYPES = ("EC", "RSA", "AKP")
-"""The ``kty`` values that are read: RFC 7518 section 6.1 without ``oct``, and RFC 9964 section 3."""
+"""The ``kty`` values that are read: RFC 7518 section 6.1, except ``oct``, and RFC 9964 section 3."""
 
 _CURVES = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521"}
-# By the octets of the public key (FIPS 204 table 2): the backend's classes are abstract, no key's own.
+# By the length of the public key (FIPS 204 table 2): the backend's classes are abstract, so no key has
+# one of them as its type.
 _ML_DSA = {1312: "ML-DSA-44", 1952: "ML-DSA-65", 2592: "ML-DSA-87"}
 
 
 def public_jwk(certificate: x509.Certificate) -> dict[str, str]:
-    """Return the members of an authority's public key.
+    """Return the members of the JWK of an authority's public key.
 
     Raises:
-        InvalidBundle: If it is of a kind that no authority here can have.
+        InvalidBundle: If no authority can have a key of this kind here.
     """
     key = certificate.public_key()
     if isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name in _CURVES:

@@ -5,14 +5,14 @@ the bundle of its trust domain has confirmed it. The same two functions judge ou
 own certificate and a peer's, so the two can never drift apart.
 
 spiffe   exactly one URI SAN, a SPIFFE ID with a path (X509-SVID sections 2 and 3.1).
-         Other SAN types may be there and name nobody.
+         SANs of other types are allowed, and are not names.
 linkerd  exactly one DNS SAN, `<sa>.<ns>.serviceaccount.identity.<control-plane-ns>.<trust-domain>`,
          is the peer `spiffe://<trust-domain>/ns/<ns>/sa/<sa>`.
 dns      exactly one DNS SAN, `<host>`, is the peer `spiffe://<trust-domain>/dns/<host>`; the
-         trust domain is that of the one bundle declared so, for the name itself tells none.
+         trust domain is that of the one dns bundle, because the name itself has none.
 
-A leaf with a URI SAN is read as spiffe and as nothing else. The others are read only
-where a bundle is declared so. A common name is never an identity.
+A leaf with a URI SAN is read as spiffe and as nothing else. The other profiles are read
+only if a bundle is declared with one of them. A common name is never an identity.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from meshid.certificates.reading import extension, key_fault, public_key_of
-from meshid.errors import InvalidSpiffeId, rejected
+from meshid.errors import InvalidSpiffeId, Refused
 from meshid.names.spiffe_id import SpiffeId, TrustDomain
 from meshid.reasons import Reason
 from meshid.support.quoting import quote, quote_all
 
 MAX_NAMES = 64
-"""Names in one leaf; Istio and SPIRE issue up to a handful, and each costs time and log space."""
+"""Names in one leaf; Istio and SPIRE issue a handful at most, and each costs time and log space."""
 
 MAX_HOST_LENGTH = 253
-"""RFC 1035 section 2.3.4: 255 octets on the wire, where the first label's length and the root's count."""
+"""RFC 1035 section 2.3.4: 255 octets on the wire, which include the first length octet and the root label."""
 
 _LINKERD_MARKER = ".serviceaccount.identity."
 _HOST = re.compile(r"[a-z0-9_]([a-z0-9._-]*[a-z0-9_])?", re.ASCII)
@@ -45,22 +45,27 @@ class Profile(StrEnum):
     """How the authorities of a trust domain write a workload's name into a leaf."""
 
     SPIFFE = "spiffe"
+    """One URI SAN, a SPIFFE ID (X509-SVID section 2)."""
     LINKERD = "linkerd"
+    """One DNS SAN, ``<sa>.<ns>.serviceaccount.identity.<control-plane-ns>.<trust-domain>``."""
     DNS = "dns"
+    """One DNS SAN, the exact name of a host."""
 
 
 class Role(StrEnum):
-    """What the peer is in the handshake; it decides the extended key usage."""
+    """What the peer is in the handshake; it decides the extended key usage (RFC 5280 section 4.2.1.12)."""
 
     CLIENT = "client"
+    """The peer opened the connection."""
     SERVER = "server"
+    """The peer accepted the connection."""
 
 
 PURPOSE = {
     Role.CLIENT: ExtendedKeyUsageOID.CLIENT_AUTH,
     Role.SERVER: ExtendedKeyUsageOID.SERVER_AUTH,
 }
-"""The extended key usage that each role needs (RFC 5280 section 4.2.1.12)."""
+"""The extended key usage that each role needs."""
 
 ANY_PURPOSE = ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE
 
@@ -71,7 +76,7 @@ class Claim:
 
     Attributes:
         profile: The profile under which it was read.
-        trust_domain: The trust domain; None for `Profile.DNS`, which names none.
+        trust_domain: The trust domain; None for `Profile.DNS`, whose names have none.
         path: The path of the SPIFFE ID in that trust domain.
     """
 
@@ -81,7 +86,7 @@ class Claim:
 
     @property
     def spiffe_id(self) -> SpiffeId | None:
-        """The SPIFFE ID that is claimed; None if the leaf names no trust domain."""
+        """The SPIFFE ID that is claimed; None if the name has no trust domain."""
         return None if self.trust_domain is None else SpiffeId(self.trust_domain, self.path)
 
 
@@ -96,23 +101,23 @@ def read_claim(leaf: x509.Certificate, declared: Collection[Profile]) -> Claim:
 
     Args:
         leaf: A certificate from `read_certificate`.
-        declared: The profiles that some bundle is declared with.
+        declared: The profiles that the bundles are declared with.
 
     Raises:
-        PeerRejected: If there is no such name, or more than one, or an invalid one.
+        Refused: If there is no such name, more than one, or an invalid one.
     """
     uris, hosts = _subject_alternative_names(leaf)
     if len(uris) + len(hosts) > MAX_NAMES:
-        msg = f"the leaf has {len(uris) + len(hosts)} names, and at most {MAX_NAMES} are read"
-        raise rejected(Reason.CHAIN_TOO_LARGE, msg)
+        msg = f"the leaf has {len(uris) + len(hosts)} names; at most {MAX_NAMES} are read"
+        raise Refused(Reason.CHAIN_TOO_LARGE, msg)
     if uris:
         return _spiffe_claim(uris)
     if not hosts or not {Profile.LINKERD, Profile.DNS} & set(declared):
         msg = f"the leaf has no URI SAN; its DNS names are: {quote_all(hosts) or 'none'}"
-        raise rejected(Reason.NO_NAME, msg)
+        raise Refused(Reason.NO_NAME, msg)
     if len(hosts) > 1:
         msg = f"the leaf has {len(hosts)} DNS names, not one: {quote_all(hosts)}"
-        raise rejected(Reason.MANY_NAMES, msg)
+        raise Refused(Reason.MANY_NAMES, msg)
     return _host_claim(hosts[0], declared)
 
 
@@ -122,33 +127,33 @@ def check_leaf(leaf: x509.Certificate) -> None:
     Not checked here: its name, its dates, and who issued it.
 
     Raises:
-        PeerRejected: If it is an authority's (X509-SVID sections 4.1 and 5.2), if its key
-            usage is not a leaf's (4.3), or if its key is weak.
+        Refused: If it is an authority's certificate (X509-SVID sections 4.1 and 5.2), if its
+            key usage is not a leaf's (4.3), or if its key is weak.
     """
     if (constraints := extension(leaf, x509.BasicConstraints)) and constraints.ca:
-        raise rejected(Reason.LEAF_IS_CA, "its basic constraints say cA = true")
+        raise Refused(Reason.LEAF_IS_CA, "its basic constraints say cA = true")
     usage = extension(leaf, x509.KeyUsage)
     if usage and (usage.key_cert_sign or usage.crl_sign):
-        raise rejected(Reason.LEAF_MAY_SIGN, "its key usage has keyCertSign or cRLSign")
+        raise Refused(Reason.LEAF_MAY_SIGN, "its key usage has keyCertSign or cRLSign")
     if not usage or not usage.digital_signature:
         missing = "its key usage lacks digitalSignature" if usage else "it has no key usage"
-        raise rejected(Reason.NO_DIGITAL_SIGNATURE, missing)
+        raise Refused(Reason.NO_DIGITAL_SIGNATURE, missing)
     if fault := key_fault(public_key_of(leaf)):
-        raise rejected(Reason.WEAK_KEY, fault)
+        raise Refused(Reason.WEAK_KEY, fault)
 
 
 def check_purpose(leaf: x509.Certificate, role: Role) -> None:
-    """Check that *leaf* may be presented by a peer in that *role*.
+    """Check that a peer in this *role* may present *leaf*.
 
-    A leaf without extended key usage may be either (X509-SVID section 4.4); with
-    one, it must name the purpose itself, as OpenSSL asks for it, too.
+    A leaf without extended key usage is good for both roles (X509-SVID section 4.4). In an
+    extended key usage anyExtendedKeyUsage is not enough, as it is not for OpenSSL.
 
     Raises:
-        PeerRejected: If it may not.
+        Refused: If the extended key usage does not name the role's purpose.
     """
     purposes = extension(leaf, x509.ExtendedKeyUsage)
     if purposes is not None and PURPOSE[role] not in purposes:
-        raise rejected(Reason.WRONG_KEY_PURPOSE, f"its extended key usage lacks {role}Auth")
+        raise Refused(Reason.WRONG_KEY_PURPOSE, f"its extended key usage lacks {role}Auth")
 
 
 def _subject_alternative_names(leaf: x509.Certificate) -> tuple[list[str], list[str]]:
@@ -162,27 +167,27 @@ def _subject_alternative_names(leaf: x509.Certificate) -> tuple[list[str], list[
 def _spiffe_claim(uris: list[str]) -> Claim:
     if len(uris) > 1:
         msg = f"the leaf has {len(uris)} URI SANs, not one: {quote_all(uris)}"
-        raise rejected(Reason.MANY_NAMES, msg)
+        raise Refused(Reason.MANY_NAMES, msg)
     try:
         spiffe_id = SpiffeId.parse(uris[0])
     except InvalidSpiffeId as error:
-        raise rejected(Reason.INVALID_NAME, str(error)) from error
+        raise Refused(Reason.INVALID_NAME, str(error)) from error
     if not spiffe_id.path:
         msg = f"{quote(uris[0])} is the name of a trust domain, not of a workload in it"
-        raise rejected(Reason.NAME_WITHOUT_PATH, msg)
+        raise Refused(Reason.NAME_WITHOUT_PATH, msg)
     return Claim(Profile.SPIFFE, spiffe_id.trust_domain, spiffe_id.path)
 
 
 def _host_claim(host: str, declared: Collection[Profile]) -> Claim:
     if len(host) > MAX_HOST_LENGTH or not _HOST.fullmatch(host):
         msg = f"the DNS name {quote(host)} is not one exact host in lower-case ASCII"
-        raise rejected(Reason.INVALID_NAME, msg)
-    # Whatever looks like a Linkerd name is one, so that a dns authority cannot make up one.
+        raise Refused(Reason.INVALID_NAME, msg)
+    # Whatever looks like a Linkerd name is read as one, so that a dns authority cannot forge one.
     if _LINKERD_MARKER in host:
         return _linkerd_claim(host)
     if Profile.DNS not in declared:
         msg = f"the DNS name {quote(host)} is not a Linkerd identity, and no bundle is declared dns"
-        raise rejected(Reason.NO_NAME, msg)
+        raise Refused(Reason.NO_NAME, msg)
     return Claim(Profile.DNS, None, f"/dns/{host}")
 
 
@@ -190,11 +195,11 @@ def _linkerd_claim(host: str) -> Claim:
     workload, _, issuer = host.partition(_LINKERD_MARKER)
     account, _, namespace = workload.rpartition(".")
     control_plane, _, trust_domain = issuer.partition(".")
-    # A service account may be called like the marker; a second one would let it choose its namespace.
+    # The name of a service account may contain the marker; two markers would let it choose its namespace.
     if _LINKERD_MARKER in f".{issuer}" or not all((account, namespace, control_plane, trust_domain)):
         msg = (
             f"the DNS name {quote(host)} is not of the form"
             f" <sa>.<ns>{_LINKERD_MARKER}<control-plane-ns>.<trust-domain>"
         )
-        raise rejected(Reason.INVALID_NAME, msg)
+        raise Refused(Reason.INVALID_NAME, msg)
     return Claim(Profile.LINKERD, TrustDomain(trust_domain), f"/ns/{namespace}/sa/{account}")

@@ -1,9 +1,9 @@
-"""Bytes to certificates: read whole, once, so that nothing raises later.
+"""Bytes to certificates: read completely, once, so that nothing raises later.
 
 `cryptography` parses a certificate lazily: a broken extension raises when it is
-first looked at, and then as one of five unrelated exceptions. Whatever is read
-here has been looked at everywhere, so the rooms above may just use it. Nothing
-here believes a certificate: what is read is a chain, not a peer.
+first accessed, and then as one of five unrelated exceptions. Every part of a certificate
+that is read here has been accessed, so the rooms above can just use it. Nothing here
+believes a certificate: what is read is a chain, not a peer.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import TypeVar
 
 from cryptography import x509
@@ -27,7 +27,7 @@ MIN_RSA_BITS = 2048
 """NIST SP 800-131A section 3: shorter keys are disallowed."""
 
 MAX_RSA_BITS = 8192
-"""A signature check costs about the square of that; larger keys are a way to burn our time."""
+"""A signature check costs about the square of the size; larger keys are a way to waste our time."""
 
 MAX_RSA_EXPONENT = 2**32
 """Real keys use 65537; a huge exponent makes one check cost 1.5 ms."""
@@ -36,7 +36,7 @@ _CURVES = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
 _ML_DSA = (mldsa.MLDSA44PublicKey, mldsa.MLDSA65PublicKey, mldsa.MLDSA87PublicKey)
 
 _LONG_FORM = 0x80
-"""From that many octets on, a length is told by its own length first (X.690 section 8.1.3.5)."""
+"""From this many octets on, a length is preceded by its own length (X.690 section 8.1.3.5)."""
 
 _PEM_BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----(.*?)-----END \1-----", re.DOTALL)
 
@@ -47,7 +47,7 @@ _Extension = TypeVar("_Extension", bound=x509.ExtensionType)
 def extension(
     owner: x509.Certificate | x509.CertificateRevocationList, kind: type[_Extension]
 ) -> _Extension | None:
-    """Return the extension of that *kind*; None if *owner* has none."""
+    """Return the extension of this *kind*; None if *owner* does not have it."""
     try:
         return owner.extensions.get_extension_for_class(kind).value
     except x509.ExtensionNotFound:
@@ -62,11 +62,11 @@ def read_certificate(der: bytes) -> x509.Certificate:
     """
     try:
         certificate = x509.load_der_x509_certificate(der)
-        # A serial number that is not positive makes the backend warn at each look, and so raises under
-        # -W error: here, then, and never later. `catch_warnings` would change the filters of all threads.
+        # A serial number that is not positive makes the backend warn at each access, which raises under
+        # `-W error`: here, so never later. `catch_warnings` would change the filters of all threads.
         for part in ("subject", "issuer", "extensions", "serial_number", "not_valid_before_utc"):
             getattr(certificate, part)
-    # Five exception classes without a common base, and more with each version: all mean the same.
+    # Five exception classes without a common base, and more with each version: they all mean the same.
     except Exception as error:
         msg = f"not a certificate that can be read: {quote(str(error))}"
         raise ValueError(msg) from error
@@ -78,24 +78,17 @@ def to_der(certificate: x509.Certificate) -> bytes:
     return certificate.public_bytes(serialization.Encoding.DER)
 
 
-def to_pem(ders: Iterator[bytes] | tuple[bytes, ...]) -> bytes:
+def to_pem(ders: Iterable[bytes]) -> bytes:
     """Return DER certificates as one PEM text (RFC 7468 section 5)."""
-    return b"".join(
-        b"-----BEGIN CERTIFICATE-----\n" + _wrapped(der) + b"-----END CERTIFICATE-----\n" for der in ders
-    )
-
-
-def _wrapped(der: bytes) -> bytes:
-    text = base64.b64encode(der)
-    # Lines of 64 characters are a MUST (section 2), and `base64.encodebytes` writes 76.
-    return b"".join(text[at : at + 64] + b"\n" for at in range(0, len(text), 64))
+    certificates = map(x509.load_der_x509_certificate, ders)
+    return b"".join(each.public_bytes(serialization.Encoding.PEM) for each in certificates)
 
 
 def pem_blocks(pem: bytes) -> list[tuple[str, bytes]]:
     """Return the label and the whole text of each PEM block (RFC 7468 section 2).
 
     Raises:
-        ValueError: If a block begins and does not end: the file was cut off.
+        ValueError: If a block begins and does not end, as in a file that was cut off.
     """
     blocks = [(match[1].decode("ascii"), match[0]) for match in _PEM_BLOCK.finditer(pem)]
     begun = pem.count(b"-----BEGIN ")
@@ -129,9 +122,9 @@ def public_key_of(certificate: x509.Certificate) -> CertificatePublicKeyTypes | 
 
 
 def key_fault(key: CertificatePublicKeyTypes | None) -> str | None:
-    """Say what is wrong with a public key's kind or size; None if nothing is.
+    """Say what is wrong with the kind or the size of a public key; None if nothing is.
 
-    The source is NIST SP 800-131A section 3, and for RSA an upper bound on the work.
+    The source is NIST SP 800-131A section 3; the upper bound for RSA limits our work.
     """
     if isinstance(key, rsa.RSAPublicKey):
         return _rsa_fault(key)
@@ -151,15 +144,16 @@ def _rsa_fault(key: rsa.RSAPublicKey) -> str | None:
 
 
 def rsa_is_too_heavy(key: rsa.RSAPublicKey) -> bool:
-    """Tell whether a check with this key would cost a stranger nothing and us a lot."""
+    """Return whether a signature check with this key costs us far more than it cost to make the key."""
     return key.key_size > MAX_RSA_BITS or key.public_numbers().e > MAX_RSA_EXPONENT
 
 
 def fingerprints(certificate: x509.Certificate) -> frozenset[str]:
-    """Return the fingerprints that *certificate* had when it was issued: its own, and its twin's.
+    """Return the fingerprints that *certificate* may have had when it was issued.
 
     Whoever presents a certificate can rewrite its signature without the issuer's key: under
-    ECDSA (r, -s) is as valid as (r, s), and a bit string that ends in a zero may call it unused.
+    ECDSA (r, -s) is as valid as (r, s), and a bit string that ends in a zero bit can declare
+    that bit unused.
     """
     tbs, whole = certificate.tbs_certificate_bytes, to_der(certificate)
     start = whole.index(tbs) + len(tbs)
@@ -179,7 +173,7 @@ def _twin(certificate: x509.Certificate) -> list[bytes]:
     try:
         r, s = decode_dss_signature(certificate.signature)
     except ValueError:
-        return []  # It is none of ECDSA.
+        return []  # It is not an ECDSA signature.
     orders = (curve.group_order for curve in _CURVES)
     return [encode_dss_signature(r, order - s) for order in orders if s < order]
 

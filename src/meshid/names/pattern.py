@@ -3,45 +3,46 @@
 The rules of this room:
 
 - A text is either a pattern or an exception, once, here; after that nobody checks again.
-- `*` in a segment stands for any run of characters except "/", `**` as a segment for any
-  number of segments; both may stand for nothing. No other character is special, and
-  nothing is folded or normalised.
-- `matches`, `contains` and `intersects` are exact over all strings. None of them ever
-  goes back to try again: an attacker writes the values.
+- `*` in a segment stands for any run of characters except "/", and `**` as a segment for any
+  number of segments; both may stand for nothing. No other character is special, and nothing
+  is folded or normalised.
+- `matches`, `contains` and `intersects` are exact over all strings. None of them backtracks,
+  because an attacker writes the values.
 
-A value is its segments: what stands between "/", once one leading "/" is dropped. So ""
-has no segment, and "/" has one, which is empty.
+A value is its segments: the texts between "/", after one leading "/" is dropped. So "" has no
+segment, and "/" has one, which is empty.
 
-How it works. A pattern is a chain of *blocks* with *gaps* between them. A gap is a `**`
-together with the `*` and `**` segments beside it: any number of segments, but at least
+How it works. A pattern is a row of *blocks* with *gaps* between them. A gap is a `**`
+together with the `*` and `**` segments next to it: any number of segments, but at least
 one for each `*`, in whatever order they were written. A block is what lies between gaps:
 
     /ns/*/**/sa/api-*/**    is    ns <at least 1> sa/api-* <at least 0> (nothing)
 
 The first block lies at the start of a value, the last at its end; both may be empty. The
-others lie between, in order. **To match** is to lay each block as far left as it goes:
-that leaves most room for the next, so that no other place need be tried.
+others lie between them, in order. **To match** is to lay each block as far left as it goes:
+that leaves the most room for the next, so no other place has to be tried.
 
 **To contain** is to lay our blocks over the other pattern itself. In a segment, its `*` is
-a character like any other. Our literals hold no `*`, so if our segment matches that text,
-each `*` of theirs falls into one of ours, and so does all that it stands for. If not, the
-text is a value that they match and we do not. Across segments, their `**` may fall only
-into a gap, and counts as no segment there, since it may stand for nothing. Blocks that can
-be laid so can be laid over every value of theirs. If they cannot, we do not match this
-value of theirs: each `*` stands for "*", and each `**` for nothing if it comes where a gap
-is still short of its least, else for more segments "*" than we have segments. For no block
+a character like any other. Our literals have no `*`, so if our segment matches that text,
+each `*` of theirs falls into one of ours, and so does everything that it stands for. If our
+segment does not match it, the text itself is a value that they match and we do not. Across
+segments, their `**` may fall only into a gap of ours, and counts as no segment there, since
+it may stand for nothing. Blocks that can be laid like this can be laid over every value of
+theirs. If they cannot, there is a value of theirs that we do not match: write "*" for each
+`*`; write nothing for a `**` that comes where a gap of ours is still short of its minimum;
+and write, for every other `**`, more segments "*" than we have segments. No block of ours
 overlaps such a run. The run is longer than any block. The first block ends with a segment
-that is not a bare `*`, the last begins with one, those between do both; so none can end,
-or begin, inside it. The blocks therefore go over that value as they go over the pattern.
-(A pattern without a gap has one length. It contains no pattern that has two.)
+that is not a bare `*`, the last block begins with one, and the blocks between do both; so no
+block can end, or begin, inside the run. The blocks therefore go over that value as they go
+over the pattern. (A pattern without a gap has one length, and contains no pattern with two.)
 
-**To intersect.** Two segments that both have a `*` share a value if what comes before the
-first `*` in one begins what comes before it in the other, and what comes after the last
-likewise: between them, write the middle of the one and then of the other, and a `*` of
-each takes in what is not its own. Two patterns with gaps are the same again, with their
-first and last blocks. If one has no gap, each of its segments globs_intersect one segment of a block
-of the other or falls into a gap, so that the pairs are judged one by one: blocks are laid
-over it as over a value.
+**To intersect.** Two segments that both have a `*` share a value if, of the texts before the
+first `*`, one begins with the other, and of the texts after the last `*`, one ends with the
+other: between them, write the middle of the one and then the middle of the other, and a `*`
+of each takes in what is not its own. Two patterns with gaps are the same again, with their
+first and last blocks. If one of them has no gap, each of its segments either intersects one
+segment of a block of the other or falls into a gap, so the pairs are judged one by one: the
+blocks are laid over it as over a value.
 """
 
 from __future__ import annotations
@@ -58,13 +59,13 @@ from meshid.errors import InvalidPattern
 from meshid.support.quoting import quote
 
 MAX_PATTERN_LENGTH = 2048
-"""Characters of a pattern: as many as the longest SPIFFE ID has (SPIFFE-ID section 2.3)."""
+"""Characters in a pattern: as many as in the longest SPIFFE ID (SPIFFE-ID section 2.3)."""
 
 MAX_WILDCARDS = 32
-"""Wildcards of a pattern: more than a person can follow; each may cost a pass over a long value."""
+"""Wildcards in a pattern: more than a person can follow; each may cost a pass over a long value."""
 
 Glob: TypeAlias = tuple[str, ...]
-"""A segment, split at each `*`; of one part, if it has none."""
+"""A segment, split at each `*`; a segment without `*` is one part."""
 
 _Block = tuple[Glob, ...]
 _Item = TypeVar("_Item")
@@ -72,17 +73,17 @@ _Item = TypeVar("_Item")
 
 @attrs.frozen
 class Pattern:
-    """A set of values, told by wildcards.
+    """A set of values, written with wildcards: ``*`` in a segment, ``**`` as a segment.
 
-    Patterns are equal if their segments are. Two that are not can still match the same
+    Patterns are equal if their segments are equal. Two that are not can still match the same
     values (``*/**`` and ``**/*``): each then contains the other.
 
     Attributes:
-        text: The pattern as it was written.
-        segments: What stands between ``/``; one leading ``/`` makes no segment.
+        text: The pattern as it was written, of at most 2048 characters and 32 wildcards.
+        segments: The texts between ``/``; one leading ``/`` makes no segment.
 
     Raises:
-        InvalidPattern: If *text* is not a pattern; it tells the fault and its place.
+        InvalidPattern: If *text* is not a pattern; the message says what is wrong, and where.
     """
 
     text: str = attrs.field(eq=False)
@@ -93,36 +94,41 @@ class Pattern:
         return _read(self.text)
 
     @cached_property
-    def _chain(self) -> _Blocks:
+    def _blocks(self) -> _Blocks:
         return _Blocks.of(self.segments)
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read a pattern of at most 2048 characters and 32 wildcards.
+        """Read a pattern.
+
+        Args:
+            text: At most 2048 characters and 32 wildcards.
 
         Raises:
-            InvalidPattern: If *text* is not a pattern; it tells the fault and its place.
+            InvalidPattern: If *text* is not a pattern; the message says what is wrong, and where.
         """
         return cls(text)
 
     @property
     def is_literal(self) -> bool:
-        """Whether it has no wildcard, and so matches only itself."""
+        """Whether the pattern has no wildcard, and so matches only itself."""
         return "*" not in self.text
 
     def matches(self, value: str) -> bool:
-        """Tell whether the whole of *value* is in the set, exactly and case-sensitively."""
+        """Return whether the whole of *value* is in the set, exactly and case-sensitively."""
         segments = tuple(value.removeprefix("/").split("/")) if value else ()
-        return segments == self.segments if self.is_literal else self._chain.lies_over(segments, _fits_item)
+        if self.is_literal:
+            return segments == self.segments
+        return self._blocks.lie_over(segments, _matches_item)
 
     def contains(self, other: Pattern) -> bool:
-        """Tell whether this pattern matches every value that *other* matches."""
+        """Return whether this pattern matches every value that *other* matches."""
         items = [None if segment == "**" else segment for segment in other.segments]
-        return self._chain.lies_over(items, _fits_item)
+        return self._blocks.lie_over(items, _matches_item)
 
     def intersects(self, other: Pattern) -> bool:
-        """Tell whether some value is matched by this pattern and by *other*."""
-        return self._chain.meets(other._chain)
+        """Return whether this pattern and *other* match some value in common."""
+        return self._blocks.intersect(other._blocks)
 
     def __str__(self) -> str:
         """Return the pattern as it was written."""
@@ -154,7 +160,7 @@ def _check_segments(text: str, segments: tuple[str, ...]) -> None:
         if not segment and number < len(segments):
             raise _fault(text, at, "a segment is empty; write one '/' here")
         if segment in {".", ".."}:
-            raise _fault(text, at, f"no safe value holds a segment {segment!r}; write the path without it")
+            raise _fault(text, at, f"no safe value has a segment {segment!r}; write the path without it")
         if "**" in segment and segment != "**":
             what = "'**' is part of a longer segment; write '*', or '**' as a segment of its own"
             raise _fault(text, at + segment.index("**"), what)
@@ -176,7 +182,7 @@ def _fault(text: str, at: int, what: str) -> InvalidPattern:
 
 @attrs.frozen
 class _Blocks:
-    """Blocks, and between each two of them the least number of segments in their gap."""
+    """The blocks of a pattern, and the least number of segments in the gap between each two."""
 
     blocks: tuple[_Block, ...]
     gaps: tuple[int, ...]
@@ -194,7 +200,7 @@ class _Blocks:
                 blocks[-1] += tuple(map(glob_of, texts))
         return cls(tuple(blocks), tuple(gaps))
 
-    def lies_over(self, items: Sequence[_Item], agree: Callable[[Glob, _Item], bool]) -> bool:
+    def lie_over(self, items: Sequence[_Item], agree: Callable[[Glob, _Item], bool]) -> bool:
         if not self.gaps:
             return len(self.blocks[0]) == len(items) and _lies_at(self.blocks[0], items, 0, agree)
         first, *between, last = self.blocks
@@ -208,11 +214,11 @@ class _Blocks:
             at = found + len(block)
         return _after(items, at, self.gaps[-1]) <= end
 
-    def meets(self, other: _Blocks) -> bool:
+    def intersect(self, other: _Blocks) -> bool:
         if not other.gaps:
-            return self.lies_over(other.blocks[0], globs_intersect)
+            return self.lie_over(other.blocks[0], globs_intersect)
         if not self.gaps:
-            return other.lies_over(self.blocks[0], globs_intersect)
+            return other.lie_over(self.blocks[0], globs_intersect)
         return all(map(globs_intersect, self.blocks[0], other.blocks[0])) and all(
             map(globs_intersect, reversed(self.blocks[-1]), reversed(other.blocks[-1]))
         )
@@ -230,15 +236,15 @@ def _find(
 
 
 def _after(items: Sequence[object], at: int, count: int) -> int:
-    """Return the place after the next *count* segments: beyond the end, if there are not so many."""
+    """Return the place after the next *count* segments: beyond the end, if there are fewer."""
     while count and at < len(items):
         count -= items[at] is not None
         at += 1
     return at + count
 
 
-def _fits_item(glob: Glob, text: str | None) -> bool:
-    # None, the `**` of another pattern, fits no segment.
+def _matches_item(glob: Glob, text: str | None) -> bool:
+    # None stands for the `**` of another pattern, which no segment matches.
     return text is not None and glob_matches(glob, text)
 
 
@@ -251,7 +257,7 @@ def glob_of(segment: str) -> Glob:
 
 
 def glob_matches(glob: Glob, text: str) -> bool:
-    """Tell whether the whole of *text* is matched: each part as far left as it goes leaves most room."""
+    """Return whether *glob* matches the whole of *text*: each part lies as far left as it goes."""
     if len(glob) == 1:
         return glob[0] == text
     first, *between, last = glob
@@ -267,7 +273,7 @@ def glob_matches(glob: Glob, text: str) -> bool:
 
 
 def globs_intersect(one: Glob, two: Glob) -> bool:
-    """Tell whether some text is matched by both."""
+    """Return whether both match some text in common."""
     if len(two) == 1:
         return glob_matches(one, two[0])
     if len(one) == 1:

@@ -1,9 +1,9 @@
-"""Many patterns at once: which of them match a value, and which of them meet a pattern.
+"""Many patterns at once: which of them match a value, and which of them intersect a pattern.
 
-What it costs depends on the value and on the patterns that are found, not on how many there
-are. A pattern without a wildcard is an entry of a dictionary. The others are a tree of their
-segments, in which a value goes down every branch that it fits, all of them together, one
-segment after the other: nothing is ever gone back over.
+The cost depends on the value and on the patterns that are found, not on how many there are.
+A pattern without a wildcard is an entry in a dictionary. The others are a tree of their
+segments, in which a value goes down every branch that matches, all of them together, one
+segment after the other: there is no backtracking.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ _DEEP = "**"
 
 
 class _Node(Generic[_V]):
-    """The patterns that go on alike from here. A deep node is reached by a `**`, and stays."""
+    """The patterns that begin alike, up to here.
+
+    A deep node is the one after a `**`: any segment of a value leads from it to itself.
+    """
 
     __slots__ = ("deep", "globs", "is_deep", "literals", "values")
 
@@ -30,7 +33,7 @@ class _Node(Generic[_V]):
         self.values: list[_V] = []
 
     def below(self, segment: str) -> _Node[_V]:
-        """Return the node that a segment of a pattern leads to, made if it is not there."""
+        """Return the node that a segment of a pattern leads to; make it if it is missing."""
         if segment == _DEEP:
             self.deep = self.deep or _Node(is_deep=True)
             return self.deep
@@ -46,11 +49,11 @@ class _Node(Generic[_V]):
         if segment in self.literals:
             _reach(self.literals[segment], reached)
         if self.globs is not None:
-            for node in self.globs.fitting(segment):
+            for node in self.globs.matching(segment):
                 _reach(node, reached)
 
     def intersecting(self, segment: str) -> Iterator[_Node[_V]]:
-        """Go down by a segment of another pattern."""
+        """Yield the nodes that a segment of another pattern leads to."""
         if "*" not in segment:
             reached: dict[_Node[_V], None] = {}
             self.go_down(segment, reached)
@@ -64,14 +67,17 @@ class _Node(Generic[_V]):
             yield from (node for other, node in self.globs if globs_intersect(glob, other))
 
     def children(self) -> Iterator[_Node[_V]]:
-        """Go down by any segment; a deep node leads to itself besides."""
+        """Yield the nodes that any segment leads to, without the deep node itself."""
         yield from self.literals.values()
         if self.globs is not None:
             yield from (node for _, node in self.globs)
 
 
 class _Globs(Generic[_V]):
-    """Segments with a `*`, by what they begin and end with: a value is cut to each length of these."""
+    """Segments with a `*`, by the texts that they begin and end with.
+
+    A value is looked up once for each pair of lengths of those texts, not once for each segment.
+    """
 
     __slots__ = ("_by_ends", "_lengths")
 
@@ -83,7 +89,7 @@ class _Globs(Generic[_V]):
         self._lengths.add((len(glob[0]), len(glob[-1])))
         return self._by_ends.setdefault((glob[0], glob[-1]), {}).setdefault(glob, _Node())
 
-    def fitting(self, text: str) -> Iterator[_Node[_V]]:
+    def matching(self, text: str) -> Iterator[_Node[_V]]:
         for begin, end in self._lengths:
             same_ends = self._by_ends.get((text[:begin], text[len(text) - end :]))
             if same_ends is not None and begin + end <= len(text):
@@ -100,13 +106,12 @@ class PatternIndex(Generic[_V]):
     __slots__ = ("_literal_tree", "_literals", "_tree")
 
     def __init__(self) -> None:
-        """Begin empty."""
         self._literals: dict[str, _V] = {}
         self._literal_tree: _Node[_V] | None = None
         self._tree: _Node[_V] | None = None
 
     def setdefault(self, pattern: Pattern, make: Callable[[], _V]) -> _V:
-        """Return the value of *pattern*, which *make* makes if there is none yet."""
+        """Return the value of *pattern*; if it has none yet, *make* one and keep it."""
         if pattern.is_literal:
             key = "/".join(pattern.segments)
             if key not in self._literals:
@@ -120,7 +125,7 @@ class PatternIndex(Generic[_V]):
         return node.values[0]
 
     def matching(self, value: str) -> list[_V]:
-        """Return what is kept with the patterns that match *value*."""
+        """Return the values of the patterns that match *value*."""
         text = value.removeprefix("/")
         found = [self._literals[text]] if value and text in self._literals else []
         if self._tree is None:
@@ -137,7 +142,7 @@ class PatternIndex(Generic[_V]):
         return found
 
     def intersecting(self, pattern: Pattern) -> Iterator[_V]:
-        """Yield what is kept with the patterns that some value matches as well as *pattern*."""
+        """Yield the values of the patterns that intersect *pattern*."""
         trees = [self._literals_as_tree()] + ([self._tree] if self._tree else [])
         waiting = [(tree, 0) for tree in trees]
         seen = set(waiting)
@@ -151,7 +156,7 @@ class PatternIndex(Generic[_V]):
                     waiting.append(step)
 
     def _literals_as_tree(self) -> _Node[_V]:
-        # Only an analysis asks for it; it would cost each policy as much again.
+        # Not kept up to date: only an analysis needs it, and it would double the cost of loading a policy.
         if self._literal_tree is None:
             self._literal_tree = _Node()
             for text, value in self._literals.items():
@@ -166,7 +171,7 @@ def _leaf(node: _Node[_V], segments: tuple[str, ...]) -> _Node[_V]:
 
 
 def _reach(node: _Node[_V] | None, reached: dict[_Node[_V], None]) -> None:
-    """Add a node and what is reached from it without a segment."""
+    """Add a node, and those that it leads to without a segment."""
     while node is not None and node not in reached:
         reached[node] = None
         node = node.deep

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
 from typing import Self
 
 import attrs
@@ -18,18 +17,18 @@ _SEGMENT = re.compile(r"[a-zA-Z0-9._*-]+")
 _PATH = re.compile(rf"(?:/{_SEGMENT.pattern})+")
 
 PEER = re.compile(rf"(?:{_SCHEME}[a-z0-9._-]{{1,255}})?{_PATH.pattern}")
-"""The form of every pattern of peers. Only what `Pattern` refuses besides is none."""
+"""The form of every pattern of peers; a text of this form can still break a rule of `Pattern`."""
 
 _ANY_SCHEME = re.compile(r"spiffe(?::/{0,2}|//)", re.IGNORECASE)
 
 
 @attrs.frozen
 class PeerPattern:
-    """Which peers are meant.
+    """A set of peers: a trust domain, and a pattern of the path in it.
 
     Attributes:
-        trust_domain: The trust domain, exactly; None means "one's own", and who that
-            is, is said when it is asked.
+        trust_domain: The trust domain, exactly. None means "one's own", which whoever asks
+            says in `domains` and `matches`.
         path: The pattern of the path.
     """
 
@@ -38,7 +37,10 @@ class PeerPattern:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read ``/path/pattern`` or ``spiffe://trust-domain/path/pattern``.
+        """Read a pattern.
+
+        Args:
+            text: ``/path/pattern`` or ``spiffe://trust-domain/path/pattern``.
 
         Raises:
             InvalidPattern: If *text* is neither, or could never match a SPIFFE ID.
@@ -60,17 +62,18 @@ class PeerPattern:
             raise InvalidPattern(msg)
         return cls(trust_domain, _path(slash + path, text))
 
-    def matches(self, spiffe_id: SpiffeId, own: Collection[TrustDomain]) -> bool:
-        """Tell whether *spiffe_id* is meant, when one's *own* trust domains are these."""
-        domain = spiffe_id.trust_domain
-        in_domain = domain in own if self.trust_domain is None else domain == self.trust_domain
-        return in_domain and self.path.matches(spiffe_id.path)
+    def domains(self, own: tuple[TrustDomain, ...]) -> tuple[TrustDomain, ...]:
+        """Return the trust domains that are meant, for a service whose *own* trust domains are these."""
+        return own if self.trust_domain is None else (self.trust_domain,)
+
+    def matches(self, spiffe_id: SpiffeId, own: tuple[TrustDomain, ...]) -> bool:
+        """Return whether *spiffe_id* is meant, for a service whose *own* trust domains are these."""
+        return spiffe_id.trust_domain in self.domains(own) and self.path.matches(spiffe_id.path)
 
     def __str__(self) -> str:
         """Return the pattern as it is written."""
-        return (
-            self.path.text if self.trust_domain is None else f"{_SCHEME}{self.trust_domain}{self.path.text}"
-        )
+        domain = "" if self.trust_domain is None else f"{_SCHEME}{self.trust_domain}"
+        return f"{domain}{self.path}"
 
 
 def _path(path: str, text: str) -> Pattern:
@@ -89,10 +92,10 @@ def _why_never(pattern: Pattern) -> str:
 
 
 def _hint(text: str) -> str:
-    """Tell what to write, if that is clear."""
+    """Say what to write, if that is clear."""
     meant = _meant(text)
-    everybody = " for all of them" if meant and meant[0].endswith("/**") and "*" not in text else ""
-    return f": write {' or '.join(map(quote, meant))}{everybody}" if meant else ""
+    everyone = " for all of them" if meant and meant[0].endswith("/**") and "*" not in text else ""
+    return f": write {' or '.join(map(quote, meant))}{everyone}" if meant else ""
 
 
 def _meant(text: str) -> list[str]:

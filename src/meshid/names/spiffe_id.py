@@ -1,9 +1,9 @@
 """SPIFFE IDs and trust domains: strict text to value.
 
 A text is either a value or an exception, once, here; after that nobody checks
-again. SPIFFE-ID section 2 allows ASCII only, and the lower-case form only: there
-is no folding of case, of Unicode or of percent-encoding, because each of these
-lets two different texts be one name (U+212A KELVIN SIGN lower-cases to "k").
+again. SPIFFE-ID section 2 allows only ASCII, and only the lower-case form. Nothing
+folds case, Unicode or percent-encoding, because each of these makes one name of two
+different texts (U+212A KELVIN SIGN lower-cases to "k").
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from meshid.errors import InvalidSpiffeId
 from meshid.support.quoting import quote
 
 MAX_ID_BYTES = 2048
-"""SPIFFE-ID section 2.3: an implementation must support that many, and should not make more."""
+"""SPIFFE-ID section 2.3: implementations must support IDs of this length, and should not make longer ones."""
 
 MAX_TRUST_DOMAIN_BYTES = 255
 """SPIFFE-ID section 2.3."""
@@ -66,14 +66,18 @@ class TrustDomain:
         name: 1 to 255 characters of a-z, 0-9, ``.``, ``-`` and ``_``.
 
     Raises:
-        InvalidSpiffeId: If *name* is not a trust domain name.
+        TypeError: If *name* is not a string.
+        InvalidSpiffeId: If it is not the name of a trust domain.
     """
 
     name: str = attrs.field(validator=[attrs.validators.instance_of(str), _check_trust_domain])
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read a trust domain name, or the SPIFFE ID of a trust domain (``spiffe://name``).
+        """Read the name of a trust domain.
+
+        Args:
+            text: The name, or the SPIFFE ID of the trust domain (``spiffe://name``).
 
         Raises:
             InvalidSpiffeId: If *text* is neither.
@@ -96,10 +100,12 @@ class SpiffeId:
     """The name of a workload, or of a trust domain itself (SPIFFE-ID section 2).
 
     Attributes:
-        trust_domain: The trust domain.
-        path: Empty, or ``/`` and segments of a-z, A-Z, 0-9, ``.``, ``-`` and ``_``.
+        trust_domain: The trust domain that the name is in.
+        path: Empty for the trust domain itself; else segments of a-z, A-Z, 0-9, ``.``, ``-`` and
+            ``_``, each after a ``/``.
 
     Raises:
+        TypeError: If *trust_domain* is not a `TrustDomain`, or *path* is not a string.
         InvalidSpiffeId: If *path* breaks these rules, or the whole is longer than 2048 bytes.
     """
 
@@ -111,12 +117,15 @@ class SpiffeId:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read ``spiffe://trust-domain/path``.
+        """Read a SPIFFE ID.
+
+        Args:
+            text: ``spiffe://trust-domain/path``.
 
         Raises:
-            InvalidSpiffeId: If *text* is not a SPIFFE ID; upper case in the
-                scheme or the trust domain, a port, user info, query, fragment
-                and percent-encoding are refused, not normalised.
+            InvalidSpiffeId: If *text* is not a SPIFFE ID. Upper case in the scheme or
+                the trust domain, a port, user info, a query, a fragment and
+                percent-encoding are refused, not normalised.
         """
         if not text.startswith(_SCHEME):
             msg = f"{quote(text)} does not begin with {_SCHEME!r}"

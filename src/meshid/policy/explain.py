@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator
 import attrs
 
 from meshid.decisions import Decision
-from meshid.names.peer_pattern import PeerPattern
 from meshid.names.spiffe_id import SpiffeId, TrustDomain
 from meshid.policy.requests import REQUEST_FOLLOWS, Request, RequestLike
 from meshid.policy.rules import Effect, Environment, Rule
@@ -165,7 +164,7 @@ def _missed(rule: Rule, spiffe_id: SpiffeId, target: str, environment: Environme
     if not any(each.matches(spiffe_id, own) for each in rule.sources):
         # Of several patterns, the one counts that is nearest.
         by_path = any(each.path.matches(spiffe_id.path) for each in rule.sources)
-        if by_path or not any(spiffe_id.trust_domain in _domains(each, own) for each in rule.sources):
+        if by_path or not any(spiffe_id.trust_domain in each.domains(own) for each in rule.sources):
             yield "trust domain"
         if not by_path:
             yield "peer"
@@ -180,14 +179,10 @@ def _words(by: str, rule: Rule, spiffe_id: SpiffeId, target: str, environment: E
         return f"it is {quote(spiffe_id.path)}, the rule is from {_shown(rule.sources)}"
     own = environment.trust_domains
     by_path = [each for each in rule.sources if each.path.matches(spiffe_id.path)]
-    wanted = sorted({str(_domains(each, own)[0]) for each in by_path or rule.sources})
+    wanted = sorted({str(each.domains(own)[0]) for each in by_path or rule.sources})
     few = " or ".join(wanted[:_FEW]) + (f" or {len(wanted) - _FEW} more" if len(wanted) > _FEW else "")
     foreign = _foreign(spiffe_id.trust_domain, environment)
     return f"peer is {spiffe_id.trust_domain}, rule is {few}{foreign}"
-
-
-def _domains(pattern: PeerPattern, own: tuple[TrustDomain, ...]) -> tuple[TrustDomain, ...]:
-    return own if pattern.trust_domain is None else (pattern.trust_domain,)
 
 
 def _foreign(domain: TrustDomain, environment: Environment) -> str:

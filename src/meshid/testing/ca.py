@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
 
 from meshid.certificates.leaf import PURPOSE, Role
-from meshid.certificates.reading import to_der, to_pem
+from meshid.certificates.reading import to_der
 from meshid.names.spiffe_id import TrustDomain
 from meshid.trust.bundles import TrustBundle
 from meshid.trust.credentials import X509Svid
@@ -108,7 +108,9 @@ class Issued:
     @property
     def chain_pem(self) -> bytes:
         """The chain as PEM, leaf first."""
-        return to_pem(self.chain)
+        return b"".join(
+            each.public_bytes(serialization.Encoding.PEM) for each in (self.certificate, *self.intermediates)
+        )
 
     @property
     def key_pem(self) -> bytes:
@@ -194,7 +196,7 @@ class CA:
     @property
     def pem(self) -> bytes:
         """This authority's certificate as PEM."""
-        return to_pem((to_der(self.certificate),))
+        return self.certificate.public_bytes(serialization.Encoding.PEM)
 
     def crl(
         self,

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 from meshid.certificates.leaf import Claim, Profile, check_leaf, read_claim
 from meshid.certificates.reading import certificate_from_pem_block, pem_blocks, public_key_of, to_der, to_pem
-from meshid.errors import InvalidCredentials, PeerRejected
+from meshid.errors import InvalidCredentials, Refused
 from meshid.support.quoting import quote
 
 _KEY_LABELS = frozenset({"PRIVATE KEY", "EC PRIVATE KEY", "RSA PRIVATE KEY", "ENCRYPTED PRIVATE KEY"})
@@ -119,7 +119,6 @@ def _own_claim(leaf: x509.Certificate) -> Claim:
     try:
         claim = read_claim(leaf, declared=frozenset(Profile))
         check_leaf(leaf)
-    except PeerRejected as rejection:
-        msg = f"{rejection.reason.meaning} {rejection.detail} ({rejection.reason.clause})"
-        raise ValueError(msg) from rejection
+    except Refused as refusal:
+        raise ValueError(refusal.decision().sentence) from refusal
     return claim

@@ -13,7 +13,7 @@ from itertools import pairwise
 import attrs
 from cryptography import x509
 
-from meshid.errors import InvalidRevocations, rejected
+from meshid.errors import InvalidRevocations, Refused
 from meshid.names.spiffe_id import SpiffeId
 from meshid.reasons import Reason
 from meshid.support.quoting import quote
@@ -116,7 +116,7 @@ class Revocations:
 
     def _check_deny(self, spiffe_id: SpiffeId, path: tuple[x509.Certificate, ...], now: datetime) -> None:
         if self.deny and (entry := self._deny_list.entry_for(spiffe_id, path, now)):
-            raise rejected(Reason.DENY_LISTED, f"the deny list has {entry}")
+            raise Refused(Reason.DENY_LISTED, f"the deny list has {entry}")
 
 
 def _age(each: RevocationList) -> str:
@@ -131,10 +131,10 @@ def _check_list(
     due = _end(each.crl.next_update_utc, grace)
     if now < each.crl.last_update_utc or (due is not None and now > due):
         msg = f"the list of {issuer} is valid from {each.crl.last_update_utc} to {due}"
-        raise rejected(Reason.CRL_NOT_IN_DATE, msg)
+        raise Refused(Reason.CRL_NOT_IN_DATE, msg)
     if certificate.serial_number in each.serials:
         msg = f"{issuer} revoked the certificate with serial number {certificate.serial_number:x}"
-        raise rejected(Reason.REVOKED, msg)
+        raise Refused(Reason.REVOKED, msg)
     return due
 
 

@@ -13,7 +13,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 
 from meshid.certificates.chain import Chain
-from meshid.errors import PeerRejected, rejected
+from meshid.errors import Refused
 from meshid.names.spiffe_id import TrustDomain
 from meshid.reasons import Reason
 from meshid.support.quoting import quote
@@ -46,7 +46,7 @@ def diagnose(
     chain: Chain,
     now: datetime,
     error: Exception,
-) -> PeerRejected:
+) -> Refused:
     """Return the refusal of a leaf for which no path to an authority of *bundle* was found.
 
     Args:
@@ -58,19 +58,19 @@ def diagnose(
     """
     budget = _Budget()
     if budget.issued(chain.leaf, chain.leaf):
-        return rejected(Reason.SELF_SIGNED, "the leaf is signed by its own key")
+        return Refused(Reason.SELF_SIGNED, "the leaf is signed by its own key")
     if owner := _foreign_owner(bundles, bundle, chain, budget):
         msg = f"the leaf claims {bundle.trust_domain}, and an authority of {owner} signed it"
-        return rejected(Reason.FOREIGN_AUTHORITY, msg)
+        return Refused(Reason.FOREIGN_AUTHORITY, msg)
     if not any(
         budget.issued(authority, each) for each in _lineage(chain) for authority in bundle.authorities
     ):
-        return rejected(Reason.UNKNOWN_AUTHORITY, _missing_link(bundle, chain))
+        return Refused(Reason.UNKNOWN_AUTHORITY, _missing_link(bundle, chain))
     current = TrustBundle(bundle.trust_domain, _in_date(bundle.authorities, now))
     if not _reaches(current, Chain(chain.leaf, _in_date(chain.intermediates, now))):
         msg = f"each path to an authority of {bundle.trust_domain} holds one that is not in date"
-        return rejected(Reason.AUTHORITY_NOT_IN_DATE, msg)
-    return rejected(Reason.INVALID_PATH, f"the X.509 backend says: {quote(str(error))}")
+        return Refused(Reason.AUTHORITY_NOT_IN_DATE, msg)
+    return Refused(Reason.INVALID_PATH, f"the X.509 backend says: {quote(str(error))}")
 
 
 def _missing_link(bundle: TrustBundle, chain: Chain) -> str:

@@ -38,7 +38,7 @@ from meshid.certificates.leaf import (
     read_claim,
 )
 from meshid.certificates.reading import fingerprint, to_der
-from meshid.errors import PeerRejected, rejected
+from meshid.errors import PeerRejected, Refused
 from meshid.names.spiffe_id import SpiffeId, TrustDomain
 from meshid.reasons import Reason
 from meshid.trust.bundles import BundleSet, TrustBundle
@@ -123,11 +123,12 @@ class ChainVerifier:
         """
         part = Role(role)
         now = datetime.fromtimestamp(self.clock(), UTC)
-        presented = read_chain(chain)
-        leaf = presented.leaf
-        claim = read_claim(leaf, self._profiles)
-        name = str(claim.spiffe_id or claim.path)
+        name = None
         try:
+            presented = read_chain(chain)
+            leaf = presented.leaf
+            claim = read_claim(leaf, self._profiles)
+            name = str(claim.spiffe_id or claim.path)
             bundle = self._bundle_of(claim)
             check_leaf(leaf)
             check_purpose(leaf, part)
@@ -135,9 +136,22 @@ class ChainVerifier:
             path = self._build_path(bundle, part, presented, now)
             spiffe_id = SpiffeId(bundle.trust_domain, claim.path)
             due = self.revocations.check(spiffe_id, path, now)
-        except PeerRejected as rejection:
-            raise rejection.claiming(name) from rejection.__cause__
-        return _peer(spiffe_id, claim.profile, part, path, due)
+        except Refused as refusal:
+            raise PeerRejected(refusal.decision(name)) from refusal.__cause__
+        ders = tuple(map(to_der, path))
+        ends = [certificate.not_valid_after_utc for certificate in path]
+        peer = Peer.__new__(Peer)
+        peer.__attrs_init__(
+            spiffe_id=spiffe_id,
+            names=names_of(path[0]),
+            chain=ders,
+            not_before=max(certificate.not_valid_before_utc for certificate in path),
+            not_after=min([*ends, due] if due else ends),
+            fingerprint=fingerprint(ders[0]),
+            profile=claim.profile,
+            role=part,
+        )
+        return peer
 
     def _bundle_of(self, claim: Claim) -> TrustBundle:
         if claim.trust_domain is None:
@@ -146,12 +160,12 @@ class ChainVerifier:
         if bundle is None:
             known = ", ".join(sorted(map(str, self.bundles))) or "none"
             msg = f"the leaf claims {claim.spiffe_id}; bundles are loaded for: {known}"
-            raise rejected(Reason.UNKNOWN_TRUST_DOMAIN, msg)
+            raise Refused(Reason.UNKNOWN_TRUST_DOMAIN, msg)
         if bundle.profile is not claim.profile:
             msg = (
                 f"the name is a {claim.profile} name; the bundle of {bundle.trust_domain} is {bundle.profile}"
             )
-            raise rejected(Reason.PROFILE_MISMATCH, msg)
+            raise Refused(Reason.PROFILE_MISMATCH, msg)
         return bundle
 
     def _build_path(
@@ -216,30 +230,7 @@ def _authority_policy(anchors: frozenset[x509.Certificate], role: Role) -> verif
 def _check_dates(leaf: x509.Certificate, now: datetime) -> None:
     if now < leaf.not_valid_before_utc:
         msg = f"valid from {leaf.not_valid_before_utc}, and it is {now:%Y-%m-%d %H:%M:%S} here"
-        raise rejected(Reason.NOT_YET_VALID, msg)
+        raise Refused(Reason.NOT_YET_VALID, msg)
     if now > leaf.not_valid_after_utc:
         msg = f"valid until {leaf.not_valid_after_utc}, and it is {now:%Y-%m-%d %H:%M:%S} here"
-        raise rejected(Reason.EXPIRED, msg)
-
-
-def _peer(
-    spiffe_id: SpiffeId,
-    profile: Profile,
-    role: Role,
-    path: tuple[x509.Certificate, ...],
-    due: datetime | None,
-) -> Peer:
-    chain = tuple(map(to_der, path))
-    ends = [certificate.not_valid_after_utc for certificate in path]
-    peer = Peer.__new__(Peer)
-    peer.__attrs_init__(
-        spiffe_id=spiffe_id,
-        names=names_of(path[0]),
-        chain=chain,
-        not_before=max(certificate.not_valid_before_utc for certificate in path),
-        not_after=min([*ends, due] if due else ends),
-        fingerprint=fingerprint(chain[0]),
-        profile=profile,
-        role=role,
-    )
-    return peer
+        raise Refused(Reason.EXPIRED, msg)

@@ -92,8 +92,7 @@ class Access:
 
     def _peers(self, rule: Rule) -> Iterator[str]:
         for pattern in rule.sources:
-            own = self.policy.environment.trust_domains
-            for domain in own if pattern.trust_domain is None else (pattern.trust_domain,):
+            for domain in pattern.domains(self.policy.environment.trust_domains):
                 yield str(PeerPattern(domain, pattern.path))
 
 

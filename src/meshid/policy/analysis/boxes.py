@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import TypeAlias
 
 import attrs
 
 from meshid.names.pattern import Pattern
 from meshid.names.pattern_index import PatternIndex
+from meshid.names.peer_pattern import PeerPattern
 from meshid.names.spiffe_id import TrustDomain
 from meshid.policy.rules import ANY_METHOD, Effect, Rule
 
@@ -27,25 +28,25 @@ class Box:
 
     Attributes:
         rule: The rule that says something of them.
-        domain: The trust domain of the peers; None for the environment's own.
+        peers: The pattern of the peers.
         patterns: The three patterns.
         method: The method of the requests; None if the rule asks for none.
         at: Which entries of the rule's lists it is made of: of ``from``, ``to`` and ``http``.
     """
 
     rule: Rule
-    domain: TrustDomain | None
+    peers: PeerPattern
     patterns: Patterns
     method: str | None
     at: tuple[int, int, int]
 
-    def is_of(self, domain: TrustDomain, own: Collection[TrustDomain], method: str) -> bool:
+    def is_of(self, domain: TrustDomain, own: tuple[TrustDomain, ...], method: str) -> bool:
         """Tell whether it holds peers of this trust domain and requests of this method."""
         return self.is_in(domain, own) and self.is_for(method)
 
-    def is_in(self, domain: TrustDomain, own: Collection[TrustDomain]) -> bool:
+    def is_in(self, domain: TrustDomain, own: tuple[TrustDomain, ...]) -> bool:
         """Tell whether it holds peers of this trust domain."""
-        return domain in own if self.domain is None else domain == self.domain
+        return domain in self.peers.domains(own)
 
     def is_for(self, method: str) -> bool:
         """Tell whether it holds requests of this method.
@@ -66,7 +67,7 @@ class Box:
     @property
     def key(self) -> tuple[object, ...]:
         """What makes two boxes hold the same."""
-        return (self.rule.effect, self.domain, self.patterns, self.method)
+        return (self.rule.effect, self.peers.trust_domain, self.patterns, self.method)
 
 
 def boxes_of(rule: Rule) -> Iterator[Box]:
@@ -76,7 +77,7 @@ def boxes_of(rule: Rule) -> Iterator[Box]:
     for i, source in enumerate(rule.sources):
         for j, target in enumerate(rule.targets):
             for k, (method, request) in enumerate(conditions):
-                yield Box(rule, source.trust_domain, (source.path, target, request), method, (i, j, k))
+                yield Box(rule, source, (source.path, target, request), method, (i, j, k))
 
 
 class BoxIndex:

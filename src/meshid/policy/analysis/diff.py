@@ -141,9 +141,6 @@ class _Side:
         self.allows = BoxIndex(self.allowing)
         self.denies = BoxIndex(box for box in boxes if box.rule.effect is Effect.DENY)
 
-    def domains(self, box: Box) -> tuple[TrustDomain, ...]:
-        return self.own if box.domain is None else (box.domain,)
-
     def names_as(self, other: _Side) -> bool:
         """Tell whether each trust domain means the same to the rules of both sides."""
         if self.environment.name == other.environment.name:
@@ -190,7 +187,7 @@ class _Comparison:
         involved = [*self.denied, *allowed_there, *([within] if within else [])]
         regions: list[Region] = []
         unless: set[str] = set()
-        for domain, method in cells(self.box, involved, self.side.domains(self.box), self.side.own):
+        for domain, method in cells(self.box, involved, self.box.peers.domains(self.side.own), self.side.own):
             there = self.other.as_named_by(self.side, domain)
             if within is not None and not within.is_of(there, self.other.own, method):
                 continue

@@ -114,8 +114,7 @@ class _Coverage:
                 for each in self._index[effect].intersecting(path, target)
                 if not self._is_gone(each) and not (each.rule is box.rule and each.at in mine)
             ]
-            domains = self._own if box.domain is None else (box.domain,)
-            for domain, method in cells(box, others, domains, self._own):
+            for domain, method in cells(box, others, box.peers.domains(self._own), self._own):
                 outside = [each for each in others if each.is_of(domain, self._own, method)]
                 inside = box.seen_with(method)
                 region = Region(domain, method, (inside,), tuple(each.seen_with(method) for each in outside))

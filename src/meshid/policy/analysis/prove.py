@@ -103,9 +103,8 @@ def find_access(rules: RuleSet, peers: PeerPattern, targets: Pattern) -> Access 
     """
     asked = (peers.path, targets, ANYTHING)
     own = rules.environment.trust_domains
-    domains = own if peers.trust_domain is None else (peers.trust_domain,)
     if rules.observe:
-        return shortest_access(Region(domain, HANDSHAKE, (asked,), ()) for domain in domains)
+        return shortest_access(Region(domain, HANDSHAKE, (asked,), ()) for domain in peers.domains(own))
     enforced = [rule for rule in rules.rules if not rule.observe]
     allows = BoxIndex(box for rule in enforced if rule.effect is Effect.ALLOW for box in boxes_of(rule))
     denies = BoxIndex(box for rule in enforced if rule.effect is Effect.DENY for box in boxes_of(rule))
@@ -114,7 +113,7 @@ def find_access(rules: RuleSet, peers: PeerPattern, targets: Pattern) -> Access 
         for box in allows.intersecting(peers.path, targets):
             path, target, _ = box.patterns
             against = list(denies.intersecting(path, target))
-            for domain, method in cells(box, against, domains, own):
+            for domain, method in cells(box, against, peers.domains(own), own):
                 outside = tuple(deny.seen_with(method) for deny in against if deny.is_of(domain, own, method))
                 yield Region(domain, method, (asked, box.seen_with(method)), outside)
 

@@ -187,9 +187,8 @@ class _Judge:
             self._columns.setdefault(target, list[Pattern]).append(target)
 
     def row(self, peers: PeerPattern) -> Iterator[tuple[str, Cell]]:
-        domains = self._own if peers.trust_domain is None else (peers.trust_domain,)
         for target in self._columns_of(peers.path):
-            if (cell := self._cell(_Asked(peers.path, target, domains))) is not None:
+            if (cell := self._cell(_Asked(peers.path, target, peers.domains(self._own)))) is not None:
                 yield str(target), cell
 
     def _columns_of(self, path: Pattern) -> Iterable[Pattern]:

@@ -97,9 +97,7 @@ def _explained(error: Exception) -> str:
         return f"the server cannot be judged: {error}"
     if isinstance(error, PeerRejected):
         name = error.decision.name or "it"
-        return (
-            f"{name} is not the right server: {error.reason.meaning} {error.detail} ({error.reason.clause})"
-        )
+        return f"{name} is not the right server: {error.decision.sentence}"
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"it is not the right server: {error.verify_message}"
     if isinstance(error, socket.gaierror):
