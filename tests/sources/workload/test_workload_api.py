@@ -25,7 +25,7 @@ from meshid.testing import CA
 from tests.helpers.mounted import OWN, alarms, eventually, hurry
 from tests.helpers.processes import UNMEASURED
 from tests.helpers.tls_peers import PATH, policy
-from tests.helpers.workload_agent import Agent, authorities, message
+from tests.helpers.workload_agent import Agent, authorities, message, pkcs8
 from tests.sources.test_refresher import Told
 
 
@@ -87,15 +87,18 @@ class TestMessages:
                 "own certificate: it is that of spiffe://prod.example.org/ns/pay",
             ),
             ({"name": "payments"}, "'payments' does not begin with 'spiffe://'"),
-            ({"key": b"junk"}, "own certificate: the private key cannot be read: ValueError"),
-            ({"key": b""}, "own certificate: the private key cannot be read: ValueError"),
-            ({"chain": b"junk"}, "it is no sequence of certificates in DER"),
-            ({"chain": b""}, "own certificate: "),
-            ({"chain": b"\x30\x82\xff"}, "it is no sequence of certificates in DER"),
-            ({"chain": b"\x30\x00"}, "own certificate: "),
-            ({"chain": b"\x30"}, "it is no sequence of certificates in DER"),
-            ({"bundle": b"junk"}, "bundle of prod.example.org: it is no sequence of certificates in DER"),
-            ({"bundle": b""}, "bundle of prod.example.org: "),
+            ({"key": b"junk"}, "own certificate: the private key cannot be read: '"),
+            ({"key": b""}, "own certificate: the private key cannot be read: '"),
+            ({"chain": b"junk"}, "own certificate: it is not DER certificates, one after the other"),
+            ({"chain": b""}, "own certificate: there is no certificate"),
+            ({"chain": b"\x30\x82\xff"}, "own certificate: it is not DER certificates, one after the other"),
+            ({"chain": b"\x30\x00"}, "own certificate: not a certificate that can be read: "),
+            ({"chain": b"\x30"}, "own certificate: it is not DER certificates, one after the other"),
+            (
+                {"bundle": b"junk"},
+                "bundle of prod.example.org: it is not DER certificates, one after the other",
+            ),
+            ({"bundle": b""}, "bundle of prod.example.org: no certificate in it can be an authority"),
             ({"crls": (b"junk",)}, "revocation list 1: "),
         ],
     )
@@ -137,10 +140,10 @@ class TestMessages:
             (
                 "partner.example",
                 b"junk",
-                "bundle of partner.example: it is no sequence of certificates in DER",
+                "bundle of partner.example: it is not DER certificates, one after the other",
             ),
             ("Partner", None, "trust domain 'Partner' may hold only"),
-            ("prod.example.org", None, "it is our own, which is not federated"),
+            ("prod.example.org", None, "it is our own trust domain, which is not a federated one"),
         ],
     )
     def test_a_partners_bundle_that_cannot_be_read_fails_closed_for_that_partner_alone(  # noqa: PLR0913, PLR0917
@@ -153,7 +156,7 @@ class TestMessages:
         state = source.read()
         assert state.bundles == (prod_ca.bundle(), good.bundle())
         (warning,) = state.warnings
-        assert warning.startswith(f"bundle of {name!r} is left out, so nobody of it is admitted: {said}")
+        assert warning.startswith(f"bundle of {name!r} is left out, so no peer of it is admitted: {said}")
 
     @given(data=st.binary(max_size=300))
     def test_whatever_is_in_its_fields_it_is_read_or_refused(self, data: bytes) -> None:
@@ -164,13 +167,7 @@ class TestMessages:
             state_of(workload_pb2.X509SVIDResponse(svids=[svid]))
 
 
-KEY = (
-    CA("prod.example.org")
-    .issue()
-    .key.private_bytes(
-        serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-)
+KEY = pkcs8(CA("prod.example.org").issue())
 
 
 class TestAgent:
