@@ -22,11 +22,11 @@ from meshid.sources import SourceUnavailable, State, WorkloadApi
 from meshid.sources.workload.address import target_of
 from meshid.sources.workload.messages import state_of
 from meshid.testing import CA
+from tests.helpers.fake_sources import FakeSource
 from tests.helpers.mounted import OWN, alarms, eventually, hurry
 from tests.helpers.processes import UNMEASURED
 from tests.helpers.tls_peers import PATH, policy
 from tests.helpers.workload_agent import Agent, authorities, message, pkcs8
-from tests.sources.test_refresher import Told
 
 
 @pytest.fixture
@@ -288,7 +288,7 @@ class TestMesh:
         monkeypatch.setattr("meshid.sources.workload.workload_api._FIRST_PAUSE", 0.02)
         monkeypatch.setattr("meshid.sources.workload.workload_api._LAST_PAUSE", 0.1)
         first, second, third = (prod_ca.issue(OWN) for _ in range(3))
-        rules = Told("policy", State(policy=policy()))
+        rules = FakeSource("policy", State(policy=policy()))
         agent.say(message(prod_ca, first))
         with Mesh.from_sources([WorkloadApi(agent.address), rules], service="payments") as mesh:
             chain = prod_ca.issue(PATH).chain
