@@ -68,7 +68,7 @@ class TestMessages:
         assert agent.metadata["workload.spiffe.io"] == "true"
         assert source.name == f"Workload API {agent.address!r}"
 
-    def test_what_is_absent_from_the_next_is_gone(
+    def test_what_is_absent_from_the_next_is_removed(
         self, agent: Agent, source: WorkloadApi, prod_ca: CA
     ) -> None:
         first, second = prod_ca.issue(OWN), prod_ca.issue(OWN)
@@ -102,7 +102,7 @@ class TestMessages:
             ({"crls": (b"junk",)}, "revocation list 1: "),
         ],
     )
-    def test_one_that_cannot_be_used_is_told_and_the_stream_goes_on(
+    def test_one_that_cannot_be_used_is_an_error_and_the_stream_goes_on(
         self,
         agent: Agent,
         source: WorkloadApi,
@@ -128,7 +128,7 @@ class TestMessages:
         ("data", "said"),
         [(b"", "the answer has no X509-SVID"), (b"\xff\xff", "the answer cannot be decoded: DecodeError")],
     )
-    def test_bytes_that_are_no_answer(
+    def test_bytes_that_are_not_an_answer(
         self, agent: Agent, source: WorkloadApi, data: bytes, said: str
     ) -> None:
         agent.say(data)
@@ -180,7 +180,7 @@ class TestAgent:
             (grpc.StatusCode.CANCELLED, "CANCELLED: 'as it was told'"),
         ],
     )
-    def test_an_end_of_the_stream_is_told_and_the_next_read_begins_another(
+    def test_the_end_of_the_stream_is_an_error_and_the_next_read_opens_another(
         self, agent: Agent, source: WorkloadApi, prod_ca: CA, end: grpc.StatusCode | None, said: str
     ) -> None:
         issued = prod_ca.issue(OWN)
@@ -261,16 +261,16 @@ class TestAddress:
             "https://127.0.0.1:8081",
         ],
     )
-    def test_one_that_is_none(self, address: str) -> None:
+    def test_one_that_is_not_valid(self, address: str) -> None:
         with pytest.raises(InvalidInput) as caught:
             WorkloadApi(address)
         right = "write unix:///path/to/agent.sock or tcp://IP-ADDRESS:PORT"
-        assert str(caught.value) == f"{address!r} is no Workload API: {right}"
+        assert str(caught.value) == f"{address!r} is not the address of a Workload API: {right}"
 
     def test_it_may_be_in_the_environment(self) -> None:
         assert WorkloadApi(environ={"SPIFFE_ENDPOINT_SOCKET": "unix:///x"}).name == "Workload API 'unix:///x'"
         with pytest.raises(
-            InvalidInput, match=r"^no Workload API: give its address, or set SPIFFE_ENDPOINT_SOCKET$"
+            InvalidInput, match=r"^the Workload API has no address: pass one, or set SPIFFE_ENDPOINT_SOCKET$"
         ):
             WorkloadApi(environ={})
 
@@ -281,7 +281,7 @@ class TestAddress:
 
 
 class TestMesh:
-    def test_it_follows_the_agent_and_survives_it(
+    def test_it_is_kept_up_to_date_by_the_agent_and_survives_it(
         self, agent: Agent, prod_ca: CA, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         hurry(monkeypatch)
@@ -295,7 +295,7 @@ class TestMesh:
             mesh.admit(chain)
             agent.say(message(prod_ca, second))
             assert eventually(lambda: mesh.snapshot.credentials == second.svid)
-            # Garbage is told, though nothing is said after it.
+            # Garbage is logged, though no message comes after it.
             agent.say(message(prod_ca, second, key=b"junk"))
             assert eventually(lambda: alarms(caplog))
             agent.stop()

@@ -22,8 +22,9 @@ class TrustFile(PolledFiles):
 
     Args:
         trust_domain: The trust domain.
-        path: PEM or SPIFFE bundle JSON; or a directory in one of the `LAYOUTS`.
-        profile: How these authorities write names.
+        path: A file, PEM or SPIFFE bundle JSON; or a directory in the layout of a Kubernetes TLS
+            Secret, of Istio or of spiffe-helper.
+        profile: How these authorities write names: ``spiffe``, ``linkerd`` or ``dns``.
 
     Raises:
         InvalidSpiffeId: If *trust_domain* is not a trust domain name.
@@ -91,5 +92,5 @@ def _warnings(bundle: TrustBundle) -> Iterator[str]:
     where = f"bundle of {bundle.trust_domain}"
     # Valid, and how a trust domain withdraws everything (SPIFFE Trust Domain and Bundle section 4.1.3).
     if not bundle.authorities:
-        yield f"{where}: it is empty, so nobody of this trust domain is admitted"
+        yield f"{where}: it is empty, so no peer of this trust domain is admitted"
     yield from (f"{where}: skipped {problem}" for problem in bundle.skipped)
