@@ -366,7 +366,7 @@ class Mesh:
 
     def sources(self) -> tuple[SourceStatus, ...]:
         """Return the status of each source that the mesh follows."""
-        return () if self._refresher is None else self._refresher.reports()
+        return () if self._refresher is None else self._refresher.statuses()
 
     def counts(self) -> dict[DecisionKind, int]:
         """Return how many decisions there were of each kind."""

@@ -81,4 +81,4 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("meshid.sources.files.polled.POLL_SECONDS", 0.02)
     monkeypatch.setattr("meshid.sources.files.reading.SETTLING_SECONDS", 0.002)
     monkeypatch.setattr("meshid.sources.alarms.LASTING", 0.1)
-    monkeypatch.setattr("meshid.sources.refresher._EACH_SECOND", 0.02)
+    monkeypatch.setattr("meshid.sources.refresher.TICK_SECONDS", 0.02)

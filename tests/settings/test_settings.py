@@ -134,7 +134,7 @@ class TestWorkloadApi:
     def test_an_address_that_is_none(self) -> None:
         (problem,) = problems({"MESHID_WORKLOAD_API": "/run/agent.sock"})
         assert problem.startswith(
-            "workload_api, from variable MESHID_WORKLOAD_API: '/run/agent.sock' is no Workload API"
+            "workload_api, from variable MESHID_WORKLOAD_API: '/run/agent.sock' is not the address of a"
         )
 
 
@@ -350,7 +350,7 @@ class TestWhatIsWrong:
         file = "'/meshid.toml' (MESHID_CONFIG)"
         told = [problem.replace(str(tmp_path), "") for problem in problems(environ)]
         assert told == [
-            "'/dev/null' (variable MESHID_DENY_FILE): '/dev/null' cannot be read: it is no file",
+            "'/dev/null' (variable MESHID_DENY_FILE): '/dev/null' cannot be read: it is not a regular file",
             "'' (variable MESHID_LAYOUT_FILE): cannot be read: Is a directory",
             "'/gone' (variable MESHID_SERVICE_FILE): cannot be read: No such file or directory",
             "'/config/crls' (MESHID_CONFIG_DIR): cannot be read: Is a directory",

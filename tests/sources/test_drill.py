@@ -223,7 +223,7 @@ def test_a_bad_update_is_one_alarm_and_changes_nothing(
         assert eventually(lambda: visitor.visits[-1].presented == to_der(repaired.certificate))
     assert visitor.failed == []
     assert len(alarms(caplog)) == 1
-    ended = [record.getMessage() for record in caplog.records if "works again" in record.getMessage()]
+    ended = [record.getMessage() for record in caplog.records if ": recovered" in record.getMessage()]
     assert [text.partition(": ")[0] for text in ended] == [alarm.partition(": ")[0]]
 
 

@@ -1,9 +1,8 @@
-"""A mesh follows its sources: from the first state to the last, whatever they do."""
+"""A mesh is kept up to date with its sources: from the first state to the last, whatever they do."""
 
 from __future__ import annotations
 
 import gc
-import queue
 import socket
 import subprocess
 import sys
@@ -19,62 +18,13 @@ import pytest
 from meshid import BundleSet, Denial, Mesh, Reason, Revocations
 from meshid.admission.admission import Admission
 from meshid.sources import SourceUnavailable, State
-from meshid.sources.refresher import Refresher, follow_all_anew
+from meshid.sources.refresher import Refresher, restart_all
 from meshid.testing import CA
+from tests.helpers.fake_sources import FakeSource, FakeStream
 from tests.helpers.mounted import OWN, alarms, eventually, hurry, sources_in
 from tests.helpers.processes import UNMEASURED
 from tests.helpers.tls_peers import CLOSED_POLICY, PATH, admission_of, asyncio_server, knock, policy, stranger
 from tests.helpers.world import HOUR, Clock
-
-
-@attrs.define(eq=False)
-class Told:
-    """A source that says what it was told, or raises it."""
-
-    name: str
-    now: State | Exception
-    is_required: bool = True
-    is_stream: bool = False
-    is_closed: bool = False
-    reads: int = 0
-
-    def read(self) -> State:
-        self.reads += 1
-        if isinstance(self.now, Exception):
-            raise self.now
-        return self.now
-
-    def pause(self) -> float:
-        return 0.01
-
-    def close(self) -> None:
-        self.is_closed = True
-
-
-class Stream:
-    """A source that waits for news."""
-
-    name = "stream"
-    is_required = True
-    is_stream = True
-
-    def __init__(self, *news: State) -> None:
-        self.news: queue.SimpleQueue[State | None] = queue.SimpleQueue()
-        for each in news:
-            self.news.put(each)
-
-    def read(self) -> State:
-        state = self.news.get()
-        if state is None:
-            msg = "the stream has ended"
-            raise SourceUnavailable(msg)
-        return state
-
-    def pause(self) -> float:
-        return 0.0
-
-    def close(self) -> None:
-        self.news.put(None)
 
 
 @pytest.fixture(autouse=True)
@@ -84,51 +34,51 @@ def _hurried(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) 
 
 
 @pytest.fixture
-def own(prod_ca: CA) -> Told:
-    return Told(
+def own(prod_ca: CA) -> FakeSource:
+    return FakeSource(
         "own", State(credentials=prod_ca.issue(OWN).svid, bundles=(prod_ca.bundle(),), policy=policy())
     )
 
 
 class TestStart:
-    def test_the_first_state_is_in_force_when_it_returns(self, own: Told) -> None:
+    def test_the_first_state_is_in_force_when_it_returns(self, own: FakeSource) -> None:
         with Mesh.from_sources([own], service="payments") as mesh:
             assert mesh.snapshot.credentials == own.read().credentials
             assert mesh.snapshot.policy == policy()
         assert own.is_closed
 
-    def test_what_is_wrong_is_told_at_once_and_raised_in_the_end(
-        self, own: Told, caplog: pytest.LogCaptureFixture
+    def test_what_is_wrong_is_logged_at_once_and_raised_in_the_end(
+        self, own: FakeSource, caplog: pytest.LogCaptureFixture
     ) -> None:
         own.now = SourceUnavailable("own: '/tls.crt' cannot be read: No such file or directory")
-        other = Told("policy", SourceUnavailable("policy: typo"))
+        other = FakeSource("policy", SourceUnavailable("policy: typo"))
         with pytest.raises(SourceUnavailable) as caught:
             Mesh.from_sources([own, other], timeout=0.2)
-        said = ["own: '/tls.crt' cannot be read: No such file or directory", "policy: typo"]
-        assert str(caught.value).splitlines() == said
-        (told,) = alarms(caplog)
-        assert told.startswith("waiting up to 0.2 s for: ")
+        wrong = ["own: '/tls.crt' cannot be read: No such file or directory", "policy: typo"]
+        assert str(caught.value).splitlines() == wrong
+        (logged,) = alarms(caplog)
+        assert logged.startswith("waiting up to 0.2 s for: ")
         assert own.is_closed
         assert other.is_closed
 
-    def test_one_that_comes_late_is_waited_for(self, own: Told) -> None:
+    def test_one_that_comes_late_is_waited_for(self, own: FakeSource) -> None:
         late, own.now = own.now, SourceUnavailable("own: not yet")
         threading.Timer(0.1, lambda: setattr(own, "now", late)).start()
         with Mesh.from_sources([own], service="payments") as mesh:
             assert mesh.snapshot.credentials is not None
 
-    def test_one_that_says_nothing_is_named(self) -> None:
-        with pytest.raises(SourceUnavailable, match=r"^stream has said nothing$"):
-            Mesh.from_sources([Stream()], timeout=0.1)
+    def test_one_that_delivers_nothing_is_named(self) -> None:
+        with pytest.raises(SourceUnavailable, match=r"^stream has not delivered any state$"):
+            Mesh.from_sources([FakeStream()], timeout=0.1)
 
-    def test_a_state_that_cannot_be_in_force_is_none(self, own: Told, prod_ca: CA) -> None:
+    def test_a_state_that_cannot_be_in_force_does_not_count(self, own: FakeSource, prod_ca: CA) -> None:
         own.now = State(credentials=CA("prod.example.org").issue(OWN).svid, bundles=(prod_ca.bundle(),))
         with pytest.raises(SourceUnavailable, match=r"^own: own certificate: No path leads from the leaf"):
             Mesh.from_sources([own], timeout=0.1)
 
-    def test_one_that_is_not_required_may_come_later(self, own: Told) -> None:
+    def test_one_that_is_not_required_may_come_later(self, own: FakeSource) -> None:
         partner = CA("partner.example")
-        optional = Told("partner", SourceUnavailable("partner: refused"), is_required=False)
+        optional = FakeSource("partner", SourceUnavailable("partner: refused"), is_required=False)
         with Mesh.from_sources([own, optional], service="payments") as mesh:
             assert eventually(lambda: [alarm.about for alarm in mesh.health().alarms] == ["partner"])
             optional.now = State(bundles=(partner.bundle(),))
@@ -138,7 +88,7 @@ class TestStart:
 
 class TestParts:
     def test_an_expired_certificate_does_not_hold_up_a_revocation(
-        self, own: Told, prod_ca: CA, clock: Clock, caplog: pytest.LogCaptureFixture
+        self, own: FakeSource, prod_ca: CA, clock: Clock, caplog: pytest.LogCaptureFixture
     ) -> None:
         with Mesh.from_sources([own], service="payments", clock=clock) as mesh:
             before = mesh.snapshot
@@ -153,14 +103,14 @@ class TestParts:
             (alarm,) = alarms(caplog)
             assert alarm.startswith("own: own certificate: valid from ")
 
-    def test_what_is_absent_is_gone(self, own: Told) -> None:
+    def test_what_is_absent_is_removed(self, own: FakeSource) -> None:
         with Mesh.from_sources([own], service="payments") as mesh:
             own.now = State(policy=policy())
             assert eventually(lambda: mesh.snapshot.credentials is None)
             assert mesh.snapshot.bundles == BundleSet()
 
     def test_what_no_source_has_is_left_to_the_caller(self, prod_ca: CA) -> None:
-        source = Told("trust", State(bundles=(prod_ca.bundle(),)))
+        source = FakeSource("trust", State(bundles=(prod_ca.bundle(),)))
         with Mesh.from_sources([source], service="payments") as mesh:
             mesh.publish(policy=CLOSED_POLICY)
             both = CA("prod.example.org")
@@ -168,27 +118,27 @@ class TestParts:
             assert eventually(lambda: mesh.snapshot.bundles == BundleSet([both.bundle()]))
             assert mesh.snapshot.policy is CLOSED_POLICY
 
-    def test_what_several_take_back_is_taken_back(self, own: Told, prod_ca: CA) -> None:
+    def test_what_any_source_revokes_is_revoked(self, own: FakeSource, prod_ca: CA) -> None:
         crl = prod_ca.crl()
-        lists = Told("lists", State(revocations=Revocations(crls=[crl], grace=60)))
-        denied = Told("denied", State(revocations=Revocations(deny=["spiffe://prod.example.org/x"])))
+        lists = FakeSource("lists", State(revocations=Revocations(crls=[crl], grace=60)))
+        denied = FakeSource("denied", State(revocations=Revocations(deny=["spiffe://prod.example.org/x"])))
         with Mesh.from_sources([own, lists, denied], service="payments") as mesh:
             together = Revocations(crls=[crl], deny=[Denial(peer="spiffe://prod.example.org/x")], grace=60)
             assert mesh.snapshot.revocations == together
 
     @pytest.mark.parametrize("what", ["our own certificate", "the policy", "the bundle of prod.example.org"])
-    def test_two_sources_of_one_thing_are_none(self, own: Told, what: str) -> None:
+    def test_two_sources_of_one_thing_are_an_error(self, own: FakeSource, what: str) -> None:
         assert isinstance(own.now, State)
         part = {"our own certificate": "credentials", "the policy": "policy"}.get(what, "bundles")
-        other = Told("other", State(**{part: getattr(own.now, part)}))
+        other = FakeSource("other", State(**{part: getattr(own.now, part)}))
         with pytest.raises(SourceUnavailable) as caught:
             Mesh.from_sources([own, other], timeout=0.1)
-        said = f"own and other: {what} comes from own and from other: leave one of them out"
-        assert str(caught.value) == said
+        wrong = f"own and other: {what} comes from own and from other: leave one of them out"
+        assert str(caught.value) == wrong
 
-    def test_a_list_that_goes_back_is_refused(self, own: Told, prod_ca: CA, clock: Clock) -> None:
+    def test_a_list_that_goes_back_is_refused(self, own: FakeSource, prod_ca: CA, clock: Clock) -> None:
         new, old = (prod_ca.crl(last_update=clock.now - age) for age in (HOUR, 2 * HOUR))
-        lists = Told("lists", State(revocations=Revocations(crls=[new])))
+        lists = FakeSource("lists", State(revocations=Revocations(crls=[new])))
         with Mesh.from_sources([own, lists], service="payments", clock=clock) as mesh:
             before = mesh.snapshot
             lists.now = State(revocations=Revocations(crls=[old]))
@@ -196,9 +146,9 @@ class TestParts:
             assert mesh.snapshot is before
 
 
-class TestFollowing:
+class TestRefreshing:
     def test_a_source_that_fails_in_a_way_of_its_own_is_asked_again(
-        self, own: Told, caplog: pytest.LogCaptureFixture
+        self, own: FakeSource, caplog: pytest.LogCaptureFixture
     ) -> None:
         with Mesh.from_sources([own], service="payments") as mesh:
             good, own.now = own.now, ZeroDivisionError("by zero\n")
@@ -209,13 +159,13 @@ class TestFollowing:
             own.now = good
             assert eventually(lambda: mesh.health().alarms == ())
 
-    def test_what_a_source_warns_of_is_an_alarm(self, own: Told) -> None:
+    def test_what_a_source_warns_of_is_an_alarm(self, own: FakeSource) -> None:
         assert isinstance(own.now, State)
         own.now = attrs.evolve(own.now, warnings=("it is mounted as a single file",))
         with Mesh.from_sources([own], service="payments") as mesh:
             assert [str(alarm) for alarm in mesh.health().alarms] == ["own: it is mounted as a single file"]
 
-    def test_unchanged_content_is_not_read_into_a_new_state(self, own: Told) -> None:
+    def test_unchanged_content_is_not_read_into_a_new_state(self, own: FakeSource) -> None:
         with Mesh.from_sources([own], service="payments") as mesh:
             before, reads = mesh.snapshot, own.reads
             assert isinstance(own.now, State)
@@ -223,8 +173,8 @@ class TestFollowing:
             assert eventually(lambda: own.reads > reads + 2)
             assert mesh.snapshot is before
 
-    def test_a_refresh_reads_now(self, own: Told, prod_ca: CA, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(Told, "pause", lambda _: 60.0)
+    def test_a_refresh_reads_now(self, own: FakeSource, prod_ca: CA, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(FakeSource, "pause", lambda _: 60.0)
         with Mesh.from_sources([own], service="payments") as mesh:
             renewed = prod_ca.issue(OWN).svid
             assert isinstance(own.now, State)
@@ -239,9 +189,9 @@ class TestFollowing:
         with Mesh() as mesh:
             assert mesh.refresh() is mesh.snapshot
 
-    def test_a_stream_speaks_when_it_has_something_to_say(self, own: Told, prod_ca: CA) -> None:
+    def test_a_stream_delivers_when_it_has_something_new(self, own: FakeSource, prod_ca: CA) -> None:
         assert isinstance(own.now, State)
-        stream = Stream(own.now)
+        stream = FakeStream(own.now)
         with Mesh.from_sources([stream], service="payments") as mesh:
             before = mesh.snapshot
             assert mesh.refresh() is before
@@ -249,7 +199,7 @@ class TestFollowing:
             stream.news.put(attrs.evolve(own.now, credentials=renewed))
             assert eventually(lambda: mesh.snapshot.credentials == renewed)
 
-    def test_a_mesh_that_is_forgotten_stops(self, own: Told) -> None:
+    def test_a_mesh_that_is_forgotten_stops(self, own: FakeSource) -> None:
         mesh = Mesh.from_sources([own], service="payments")
         assert mesh.snapshot.credentials is not None
         forgotten = weakref.ref(mesh)
@@ -265,34 +215,34 @@ class TestFollowing:
         assert eventually(lambda: not any(thread.is_alive() for thread in threads))
 
     def test_it_can_be_closed_from_a_thread_of_its_own(
-        self, own: Told, monkeypatch: pytest.MonkeyPatch
+        self, own: FakeSource, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         mesh = Mesh.from_sources([own], service="payments")
         closed = threading.Event()
 
-        def read_and_close(source: Told) -> State:
+        def read_and_close(source: FakeSource) -> State:
             mesh.close()
             closed.set()
             raise SourceUnavailable(source.name)
 
-        monkeypatch.setattr(Told, "read", read_and_close)
+        monkeypatch.setattr(FakeSource, "read", read_and_close)
         assert closed.wait(10)
         mesh.close()
         assert own.is_closed
 
     def test_what_is_read_after_the_end_changes_nothing(
-        self, own: Told, prod_ca: CA, monkeypatch: pytest.MonkeyPatch
+        self, own: FakeSource, prod_ca: CA, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         mesh = Mesh.from_sources([own], service="payments")
         before, first = mesh.snapshot, own.read()
         reading, over = threading.Event(), threading.Event()
 
-        def read_for_long(_: Told) -> State:
+        def read_for_long(_: FakeSource) -> State:
             reading.set()
             over.wait(10)
             return attrs.evolve(first, credentials=prod_ca.issue(OWN).svid)
 
-        monkeypatch.setattr(Told, "read", read_for_long)
+        monkeypatch.setattr(FakeSource, "read", read_for_long)
         assert reading.wait(10)
         mesh.close()
         threads = [thread for thread in threading.enumerate() if thread.name == "meshid-refresh"]
@@ -301,7 +251,7 @@ class TestFollowing:
             thread.join(10)
         assert mesh.snapshot is before
 
-    def test_a_forked_child_follows_with_threads_of_its_own(self, own: Told, prod_ca: CA) -> None:
+    def test_a_forked_child_reads_with_threads_of_its_own(self, own: FakeSource, prod_ca: CA) -> None:
         admission = Admission({}, service="payments")
         refresher = Refresher(admission, [own])
         refresher.start()
@@ -309,29 +259,31 @@ class TestFollowing:
         renewed = prod_ca.issue(OWN).svid
         assert isinstance(own.now, State)
         own.now = attrs.evolve(own.now, credentials=renewed)
-        follow_all_anew()
+        restart_all()
         assert eventually(lambda: admission.snapshot.credentials == renewed)
         refresher.close()
 
 
-class TestSweep:
-    def test_a_fault_of_ours_ends_no_thread(
-        self, own: Told, prod_ca: CA, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+class TestEachSecond:
+    def test_a_bug_of_ours_ends_no_thread(
+        self, own: FakeSource, prod_ca: CA, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         with Mesh.from_sources([own], service="payments") as mesh:
             with monkeypatch.context() as broken:
-                for method in ("sweep", "take"):
+                for method in ("tick", "accept"):
                     broken.setattr(Refresher, method, lambda *_: 1 / 0)
                 assert eventually(lambda: len(alarms(caplog)) > 3)
             assert set(alarms(caplog)) == {
-                "a fault of meshid, please report it; the next look is in a moment"
+                "a bug in meshid, please report it; meshid tries again in a moment"
             }
             renewed = prod_ca.issue(OWN).svid
             assert isinstance(own.now, State)
             own.now = attrs.evolve(own.now, credentials=renewed)
             assert eventually(lambda: mesh.snapshot.credentials == renewed)
 
-    def test_a_connection_ends_with_its_peers_certificate(self, own: Told, prod_ca: CA, clock: Clock) -> None:
+    def test_a_connection_ends_with_its_peers_certificate(
+        self, own: FakeSource, prod_ca: CA, clock: Clock
+    ) -> None:
         peer = prod_ca.issue(PATH, not_before=clock.now - HOUR, not_after=clock.now + HOUR)
         reasons: list[Reason] = []
         with (
@@ -356,8 +308,8 @@ class TestSweep:
                 assert tls.recv(100) == b""
                 assert eventually(lambda: reasons == [Reason.EXPIRED])
 
-    def test_one_that_may_stay_is_decided_about_with_what_is_new(
-        self, own: Told, prod_ca: CA, clock: Clock
+    def test_one_that_may_stay_is_reviewed_under_the_new_state(
+        self, own: FakeSource, prod_ca: CA, clock: Clock
     ) -> None:
         """Its time was that of a revocation list, and a later list has come."""
 
@@ -365,7 +317,7 @@ class TestSweep:
             crl = prod_ca.crl(last_update=clock.now, next_update=clock.now + hours * HOUR)
             return State(revocations=Revocations(crls=[crl]))
 
-        source = Told("lists", lists(1))
+        source = FakeSource("lists", lists(1))
         with (
             Mesh.from_sources([own, source], service="payments", clock=clock) as mesh,
             asyncio_server(mesh.server_context()) as service,
@@ -391,9 +343,10 @@ from pathlib import Path
 sys.path[:0] = {path!r}
 from meshid import Mesh
 from meshid.testing import CA
+from tests.helpers.fake_sources import FakeSource, FakeStream
 from tests.helpers.mounted import Mounted, eventually
 
-def follows(mesh, mounted):
+def refreshes(mesh, mounted):
     issued = mounted.renew()
     return eventually(lambda: mesh.snapshot.credentials == issued.svid, 8)
 
@@ -402,9 +355,9 @@ if __name__ == "__main__":
     with Mesh.from_sources(mounted.sources(), service="payments") as mesh:
         child = os.fork()
         if child == 0:
-            os._exit(0 if follows(mesh, mounted) else 1)
+            os._exit(0 if refreshes(mesh, mounted) else 1)
         status = os.waitpid(child, 0)[1]
-        sys.exit(status or not follows(mesh, mounted))
+        sys.exit(status or not refreshes(mesh, mounted))
 """
 
 SPAWNING = """
@@ -413,6 +366,7 @@ from pathlib import Path
 sys.path[:0] = {path!r}
 from meshid import Mesh
 from meshid.testing import CA
+from tests.helpers.fake_sources import FakeSource, FakeStream
 from tests.helpers.mounted import Mounted, eventually
 from tests.sources.test_refresher import work
 
@@ -427,13 +381,13 @@ if __name__ == "__main__":
 
 
 def work(root: str) -> None:
-    """Do what a spawned worker does: follow the same files for itself."""
+    """Do what a spawned worker does: read the same files for itself."""
     with Mesh.from_sources(sources_in(Path(root)), service="payments") as mesh:
         assert mesh.health().ready
 
 
 @pytest.mark.parametrize("script", [FORKING, SPAWNING], ids=["fork", "spawn"])
-def test_workers_follow_for_themselves(script: str, tmp_path: Path) -> None:
+def test_workers_refresh_for_themselves(script: str, tmp_path: Path) -> None:
     ended = subprocess.run(
         [
             sys.executable,

@@ -265,6 +265,29 @@ def test_a_bundle_belongs_to_a_trust_domain_with_a_known_profile(read: Any) -> N
         read(DOMAIN, data, profile="x509")
 
 
+# -- DER ----------------------------------------------------------------------
+
+
+def test_der_certificates_make_the_same_bundle_as_pem() -> None:
+    ders = [to_der(each.certificate) for each in (ROOT, NEVER, OTHER)]
+    bundle = TrustBundle.from_der(DOMAIN, ders, profile="linkerd")
+    same = TrustBundle.from_pem(DOMAIN, ROOT.pem + NEVER.pem + OTHER.pem, profile="linkerd")
+    assert (bundle, bundle.authorities, bundle.skipped) == (same, same.authorities, same.skipped)
+
+
+@pytest.mark.parametrize(
+    ("ders", "told"),
+    [
+        pytest.param([], "no certificate in it can be an authority", id="nothing"),
+        pytest.param([to_der(ROOT.certificate), ROOT.pem], "certificate 2: not a certificate", id="PEM"),
+        pytest.param([to_der(NEVER.certificate)], "certificate 1: 'CN=root,O=prod", id="no authority"),
+    ],
+)
+def test_der_that_is_not_a_bundle_is_refused(ders: list[bytes], told: str) -> None:
+    with pytest.raises(InvalidBundle, match=f"^bundle of {DOMAIN}: .*{told}"):
+        TrustBundle.from_der(DOMAIN, ders)
+
+
 # -- Values -------------------------------------------------------------------
 
 
@@ -277,6 +300,7 @@ def test_a_bundle_goes_to_pem_and_json_and_back() -> None:
     assert TrustBundle.from_pem(DOMAIN, bundle.to_pem()) == bundle
     assert TrustBundle.from_spiffe_json(DOMAIN, bundle.to_spiffe_json()) == bundle
     assert TrustBundle.from_spiffe_json(DOMAIN, bundle.to_spiffe_json()).skipped == ()
+    assert TrustBundle.from_spiffe_document(DOMAIN, bundle.to_spiffe_document()) == bundle
 
 
 def test_an_empty_bundle_goes_to_json_and_back() -> None:
@@ -311,10 +335,12 @@ def test_a_set_is_a_mapping_by_trust_domain() -> None:
     assert "authorities=<1>" in repr(ROOT.bundle())
 
 
-def test_one_bundle_can_be_of_profile_dns_for_a_host_tells_no_trust_domain() -> None:
+def test_only_one_bundle_can_have_the_profile_dns() -> None:
     hosts = [CA(name).bundle(profile="dns") for name in ("a.example", "b.example")]
     BundleSet([hosts[0], ROOT.bundle()])
-    with pytest.raises(InvalidBundle, match=r"only one bundle can be of profile dns.*a\.example, b\.example"):
+    with pytest.raises(
+        InvalidBundle, match=r"only one bundle can have the profile dns.*a\.example, b\.example"
+    ):
         BundleSet(hosts)
 
 

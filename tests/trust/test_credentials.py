@@ -19,10 +19,18 @@ from tests.helpers.world import LINKERD, LINKERD_HOST, PATH, PROD, hosts
 
 AUTHORITY = CA("prod.example.org")
 OWN = AUTHORITY.intermediate().issue(PATH)
-OWN_KEY = OWN.key.private_bytes(
-    serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-)
 OTHER = AUTHORITY.issue("/ns/other/sa/api")
+
+
+def pkcs8(issued: Issued, encryption: serialization.KeySerializationEncryption | None = None) -> bytes:
+    return issued.key.private_bytes(
+        serialization.Encoding.DER,
+        serialization.PrivateFormat.PKCS8,
+        encryption or serialization.NoEncryption(),
+    )
+
+
+OWN_KEY = pkcs8(OWN)
 
 
 def in_form(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey, form: str) -> bytes:
@@ -85,6 +93,41 @@ def test_each_accepted_kind_of_key_is_read(key: CertificateIssuerPrivateKeyTypes
 def test_each_form_of_a_key_is_read(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey, form: str) -> None:
     issued = AUTHORITY.issue(PATH, key=key)
     assert X509Svid.from_pem(issued.chain_pem, in_form(key, form)).chain == issued.chain
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        ec.generate_private_key(ec.SECP256R1()),
+        ed25519.Ed25519PrivateKey.generate(),
+        mldsa.MLDSA65PrivateKey.generate(),
+    ],
+    ids=["P-256", "Ed25519", "ML-DSA"],
+)
+def test_der_makes_the_same_credentials_as_pem(key: CertificateIssuerPrivateKeyTypes) -> None:
+    issued = AUTHORITY.intermediate().issue(PATH, key=key)
+    svid = X509Svid.from_der(issued.chain, pkcs8(issued))
+    assert (svid, svid.claim, svid.key_pem()) == (issued.svid, issued.svid.claim, issued.key_pem)
+
+
+@pytest.mark.parametrize(
+    ("chain", "key", "told"),
+    [
+        pytest.param((), pkcs8(OWN), "there is no certificate", id="no certificate"),
+        pytest.param((b"",), pkcs8(OWN), "not a certificate that can be read", id="not DER"),
+        pytest.param(OWN.chain, b"", "the private key cannot be read", id="no key"),
+        pytest.param(
+            OWN.chain,
+            pkcs8(OWN, serialization.BestAvailableEncryption(b"secret")),
+            "the private key is encrypted",
+            id="encrypted",
+        ),
+        pytest.param(OWN.chain, pkcs8(OTHER), "the private key is not that of the first", id="another key"),
+    ],
+)
+def test_der_that_is_not_credentials_is_refused(chain: tuple[bytes, ...], key: bytes, told: str) -> None:
+    with pytest.raises(InvalidCredentials, match=f"^own certificate: {told}"):
+        X509Svid.from_der(chain, key)
 
 
 class TestX18:

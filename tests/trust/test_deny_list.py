@@ -1,4 +1,4 @@
-"""The deny list: each entry takes back what it names, for as long as it says."""
+"""The deny list: each entry denies what it names, for as long as it says."""
 
 from __future__ import annotations
 
@@ -56,13 +56,13 @@ OF_AN_AUTHORITY = {
 
 
 @pytest.mark.parametrize("denial", ENTRIES.values(), ids=ENTRIES)
-def test_it_takes_back_one_certificate_and_no_other(denial: Denial) -> None:
+def test_it_denies_one_certificate_and_no_other(denial: Denial) -> None:
     assert refusal(denial) == f"the deny list has {denial}"
     assert refusal(denial, OTHER.certificate) is None
 
 
 @pytest.mark.parametrize("denial", OF_AN_AUTHORITY.values(), ids=OF_AN_AUTHORITY)
-def test_an_authority_takes_everything_below_it_with_it(denial: Denial) -> None:
+def test_an_authority_is_denied_with_everything_below_it(denial: Denial) -> None:
     assert refusal(denial)
     assert refusal(denial, OTHER.certificate)
 
@@ -71,7 +71,7 @@ def test_an_authority_takes_everything_below_it_with_it(denial: Denial) -> None:
     ("pattern", "denied"),
     [(PROD, True), ("spiffe://prod.example.org/ns/**", True), ("spiffe://dev.example.org/**", False)],
 )
-def test_it_takes_back_a_peer(pattern: str, denied: bool) -> None:  # noqa: FBT001
+def test_it_denies_a_peer(pattern: str, denied: bool) -> None:  # noqa: FBT001
     assert bool(refusal(Denial(peer=pattern))) is denied
 
 
@@ -92,7 +92,7 @@ def test_one_that_has_ended_does_not_hide_one_that_has_not() -> None:
         Revocations(deny=[ended, PROD]).check(NAME, (LEAF.certificate, ROOT.certificate), NOW)
 
 
-def test_the_refusal_tells_why_in_one_safe_line() -> None:
+def test_the_refusal_says_why_in_one_safe_line() -> None:
     told = refusal(Denial(peer=PROD, reason="INC-4711\nadmitted"))
     assert told == f"the deny list has {PROD} ('INC-4711\\nadmitted')"
     told = refusal(OF_AN_AUTHORITY["a serial number"])
@@ -107,9 +107,9 @@ def test_the_refusal_tells_why_in_one_safe_line() -> None:
         pytest.param({"peer": PROD, "key": "0" * 64}, "exactly one of", id="two"),
         pytest.param({"serial": 3}, "go together", id="a serial number alone"),
         pytest.param({"issuer": "CN=a"}, "go together", id="an issuer alone"),
-        pytest.param({"issuer": "no name", "serial": 3}, "is no distinguished name", id="no name"),
+        pytest.param({"issuer": "no name", "serial": 3}, "is not a distinguished name", id="no name"),
         pytest.param({"certificate": "AB" * 32}, "64 lower-case hex digits", id="upper case"),
-        pytest.param({"key": "ab"}, "key 'ab' is no SHA-256", id="a short hash"),
+        pytest.param({"key": "ab"}, "key 'ab' is not a SHA-256", id="a short hash"),
         pytest.param({"peer": "spiffe://prod.example.org/a**"}, "'**' is part of", id="no pattern"),
         pytest.param({"peer": "/ns/a"}, "write spiffe://trust-domain/ns/a", id="no trust domain"),
         pytest.param(
@@ -117,7 +117,7 @@ def test_the_refusal_tells_why_in_one_safe_line() -> None:
         ),
     ],
 )
-def test_one_that_cannot_be_is_refused(wrong: dict[str, object], told: str) -> None:
+def test_an_invalid_entry_is_refused(wrong: dict[str, object], told: str) -> None:
     with pytest.raises(InvalidRevocations, match=r"^deny list: ") as caught:
         Denial(**wrong)  # type: ignore[arg-type]
     assert told in str(caught.value)

@@ -54,14 +54,20 @@ serial = "0A:1b"
         ("version = 1\ndeny = 'x'", "deny: must be a list of tables; write [[deny]] above each entry"),
         ("version = 1\ndeny = ['x']", "deny: must be a list of tables; write [[deny]] above each entry"),
         ("version = 1\n[[deny]]", "deny[0]: an entry names exactly one of peer, certificate, key, or issuer"),
-        ("version = 1\n[[deny]]\nzebra = 1", "deny[0].zebra: is unknown; there are: peer, certificate, key,"),
+        (
+            "version = 1\n[[deny]]\nzebra = 1",
+            "deny[0].zebra: is unknown; the keys are: peer, certificate, key,",
+        ),
         ("version = 1\n[[deny]]\nserial = 10", "deny[0].serial: must be a serial number in hex"),
         (
             "version = 1\n[[deny]]\nissuer = 'CN=x'\nserial = 'xyz'",
             "deny[0]: serial 'xyz' is not hex",
         ),
-        ("version = 1\n[[deny]]\npeer = '/ns/x'", "deny[0]: '/ns/x' names no trust domain; write spiffe://"),
-        ("version = 1\n[[deny]]\nkey = 'AB'", "deny[0]: key 'AB' is no SHA-256 in 64 lower-case hex digits"),
+        ("version = 1\n[[deny]]\npeer = '/ns/x'", "deny[0]: '/ns/x' has no trust domain; write spiffe://"),
+        (
+            "version = 1\n[[deny]]\nkey = 'AB'",
+            "deny[0]: key 'AB' is not a SHA-256 in 64 lower-case hex digits",
+        ),
         (
             f"version = 1\n[[deny]]\nkey = '{HASH}'\nuntil = 2027-01-31T12:00:00",
             "deny[0]: until 2027-01-31 12:00:00 has no offset from UTC; write 2027-01-31T12:00:00Z",
@@ -69,13 +75,13 @@ serial = "0A:1b"
         ("version = 1\n[[deny]", ""),
     ],
 )
-def test_a_mistake_is_told_with_its_place(text: str, said: str) -> None:
+def test_a_mistake_is_reported_with_its_place(text: str, said: str) -> None:
     with pytest.raises(InvalidRevocations) as caught:
         read_deny_list(text.encode())
     assert str(caught.value).startswith(said)
 
 
-def test_all_mistakes_are_told_at_once() -> None:
+def test_all_mistakes_are_reported_at_once() -> None:
     with pytest.raises(InvalidRevocations) as caught:
         read_deny_list(b"vresion = 1\n[[deny]]\nx = 1\n[[deny]]\npeer = 2\n")
     assert [line.partition(":")[0] for line in str(caught.value).splitlines()] == [

@@ -1,4 +1,4 @@
-"""What was taken back: a list speaks for its signer only, the deny list for the operator."""
+"""What is revoked: a list counts for its signer only; the deny list is the operator's."""
 
 from __future__ import annotations
 
@@ -358,7 +358,7 @@ def test_revocations_with_the_same_content_are_equal() -> None:
     assert one != Revocations(crls=[ROOT.crl()], deny=[PROD, "0" * 64])
 
 
-def test_nothing_is_taken_back_by_default() -> None:
+def test_nothing_is_revoked_by_default() -> None:
     assert Revocations() == Revocations(crls=(), deny=())
     assert reason_of(Revocations()) is None
 
@@ -379,7 +379,7 @@ class TestGrace:
         assert check(grace, now=self.LATE) == NOW + 2 * DAY + HOUR
         assert reason_of(grace, now=self.LATE + 2 * HOUR) is Reason.CRL_NOT_IN_DATE
 
-    def test_what_an_overdue_list_takes_back_stays_taken(self) -> None:
+    def test_what_an_overdue_list_revokes_stays_revoked(self) -> None:
         grace = Revocations(crls=[ISSUING.crl(LEAF)], grace=10 * DAY.total_seconds())
         assert reason_of(grace, now=self.LATE) is Reason.REVOKED
 
@@ -389,7 +389,7 @@ class TestGrace:
 
     @pytest.mark.parametrize("seconds", [-1.0, float("nan")])
     def test_it_is_a_number_of_seconds(self, seconds: float) -> None:
-        with pytest.raises(InvalidRevocations, match="it is a number of seconds, 0 or more"):
+        with pytest.raises(InvalidRevocations, match="write a number of seconds, 0 or more"):
             Revocations(grace=seconds)
 
 
@@ -398,7 +398,7 @@ def numbered(number: int, issuer: CA = ISSUING) -> bytes:
 
 
 class TestRollback:
-    """A list that is older than the one in force would give back what was taken."""
+    """A list that is older than the one in force would undo a revocation."""
 
     def test_a_smaller_number_is_one(self) -> None:
         before, after = Revocations(crls=[numbered(7)]), Revocations(crls=[numbered(6)])

@@ -80,11 +80,12 @@ def health_of(snapshot: Snapshot, now: datetime, *more: Alarm) -> Health:
     return Health(
         ready=own is None or own.leaf.not_valid_before_utc <= now <= own.leaf.not_valid_after_utc,
         generation=snapshot.generation,
-        alarms=(*_alarms(snapshot, now), *more),
+        alarms=(*alarms_about(snapshot, now), *more),
     )
 
 
-def _alarms(snapshot: Snapshot, now: datetime) -> Iterator[Alarm]:
+def alarms_about(snapshot: Snapshot, now: datetime) -> Iterator[Alarm]:
+    """Return what is wrong with a snapshot at the instant *now*, or soon will be."""
     if snapshot.credentials is not None:
         yield from _about_credentials(snapshot.credentials, now)
     for bundle in snapshot.bundles.values():

@@ -93,7 +93,7 @@ class _Documents:
 
     def _document(self, bundle: TrustBundle) -> bytes:
         members = {"spiffe_sequence": self._sequence, "spiffe_refresh_hint": self._refresh_hint}
-        return json.dumps({**members, **json.loads(bundle.to_spiffe_json())}, indent=2).encode()
+        return json.dumps({**members, **bundle.to_spiffe_document()}, indent=2).encode()
 
 
 class _BundleApp:

@@ -1,4 +1,4 @@
-"""Where credentials, trust, revocations and policies come from, and go on coming from."""
+"""Where credentials, bundles, revocations and policies come from, now and after each change."""
 
 from meshid.errors import AmbiguousSources, SourceUnavailable
 from meshid.sources.endpoint.bundle_endpoint import BundleEndpoint

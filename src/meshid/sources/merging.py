@@ -1,4 +1,4 @@
-"""What all sources know together, as the parts of a snapshot."""
+"""Merges the states of all sources into the parts of a snapshot."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from meshid.admission.snapshot import Changes
+from meshid.errors import AmbiguousSources
 from meshid.names.spiffe_id import TrustDomain
-from meshid.sources import AmbiguousSources, Source, State
+from meshid.sources.source import Source, State
 from meshid.trust.bundles import BundleSet, TrustBundle
 from meshid.trust.revocations import Revocations
 
@@ -20,7 +21,7 @@ def credentials_of(states: States) -> Changes:
     """Return our own credentials.
 
     Raises:
-        AmbiguousSources: If two sources have some.
+        AmbiguousSources: If two sources have credentials.
     """
     return {"credentials": _only("our own certificate", states, lambda state: state.credentials)}
 
@@ -29,7 +30,7 @@ def policy_of(states: States) -> Changes:
     """Return the policy.
 
     Raises:
-        AmbiguousSources: If two sources have one.
+        AmbiguousSources: If two sources have a policy.
     """
     return {"policy": _only("the policy", states, lambda state: state.policy)}
 
@@ -38,8 +39,8 @@ def bundles_of(states: States) -> Changes:
     """Return the bundles.
 
     Raises:
-        AmbiguousSources: If two sources have one of the same trust domain.
-        InvalidBundle: If they cannot be together.
+        AmbiguousSources: If two sources have a bundle of the same trust domain.
+        InvalidBundle: If a `BundleSet` cannot hold them all.
     """
     found: dict[TrustDomain, tuple[Source, TrustBundle]] = {}
     for source, state in states.items():
@@ -47,13 +48,13 @@ def bundles_of(states: States) -> Changes:
             domain = bundle.trust_domain
             if domain in found:
                 what = f"the bundle of {domain}"
-                raise _both(what, found[domain][0], source)
+                raise _ambiguous(what, found[domain][0], source)
             found[domain] = source, bundle
     return {"bundles": BundleSet(bundle for _, bundle in found.values())}
 
 
 def revocations_of(states: States) -> Changes:
-    """Return everything that was taken back, by whomever."""
+    """Return everything that any source revokes."""
     each = [state.revocations for state in states.values() if state.revocations != Revocations()]
     if len(each) == 1:
         return {"revocations": each[0]}
@@ -61,14 +62,14 @@ def revocations_of(states: States) -> Changes:
         "revocations": Revocations(
             crls=tuple(crl for revocations in each for crl in revocations.crls),
             deny=tuple(entry for revocations in each for entry in revocations.deny),
-            # It is a choice for all lists, and only one source can be told of it.
+            # A setting for all lists, which only one source is given.
             grace=max((revocations.grace for revocations in each), default=0.0),
         )
     }
 
 
 PARTS: Mapping[str, Callable[[States], Changes]] = {
-    # What takes away comes first, should each have to be published by itself.
+    # Revocations first: each part may have to be published by itself.
     "revocations": revocations_of,
     "bundles": bundles_of,
     "policy": policy_of,
@@ -77,7 +78,7 @@ PARTS: Mapping[str, Callable[[States], Changes]] = {
 
 
 def holders(part: str, states: States) -> list[Source]:
-    """Return the sources that have something of a part."""
+    """Return the sources that deliver a part."""
     empty = getattr(State(), part)
     return [source for source, state in states.items() if getattr(state, part) != empty]
 
@@ -85,9 +86,9 @@ def holders(part: str, states: States) -> list[Source]:
 def _only(what: str, states: States, part: Callable[[State], _T | None]) -> _T | None:
     found = [(source, value) for source, state in states.items() if (value := part(state)) is not None]
     if len(found) > 1:
-        raise _both(what, found[0][0], found[1][0])
+        raise _ambiguous(what, found[0][0], found[1][0])
     return found[0][1] if found else None
 
 
-def _both(what: str, one: Source, other: Source) -> AmbiguousSources:
+def _ambiguous(what: str, one: Source, other: Source) -> AmbiguousSources:
     return AmbiguousSources(f"{what} comes from {one.name} and from {other.name}: leave one of them out")

@@ -1,11 +1,11 @@
-"""What a source is, and what it yields.
+"""What a source is, and the state that it delivers.
 
 The rules of this room:
 
-- A source yields whole, immutable states. What is absent from a state is gone: a trust
-  domain that is no longer there is no longer trusted.
-- What cannot be read is an error that names the source, the place and what would be
-  right, and no state. Whoever asks keeps the last good one.
+- A source delivers whole, immutable states. What is absent from a state is removed: a trust
+  domain that is no longer in it is no longer trusted.
+- If it cannot be read, it raises an error that names the source, the place and what would be
+  right. The caller keeps the last good state.
 - A source knows nothing of a mesh, of threads or of other sources.
 """
 
@@ -23,14 +23,14 @@ from meshid.trust.revocations import Revocations
 
 @attrs.frozen(kw_only=True)
 class State:
-    """What one source knows at one instant.
+    """What one source delivers at one instant.
 
     Attributes:
         credentials: Our own certificate and key; None if this source has none.
         bundles: Trust bundles, at most one for each trust domain.
-        revocations: What was taken back.
+        revocations: What is revoked.
         policy: Who may reach what; None if this source has none.
-        warnings: What works today, and a person should know of.
+        warnings: Texts about what works now and needs attention; each is an alarm.
     """
 
     credentials: X509Svid | None = None
@@ -41,33 +41,36 @@ class State:
 
 
 class Source(Protocol):
-    """Where states come from.
+    """Where states come from; implement it for a source of your own.
 
-    A source is read by one thread at a time.
+    A source is read by one thread at a time, which need not be the one that made it.
     """
 
     @property
     def name(self) -> str:
-        """What it is and where, for people: ``policy file /etc/mesh/policy.toml``."""
+        """What it is and where, for people: ``policy '/etc/mesh/policy.toml'``."""
 
     @property
     def is_required(self) -> bool:
-        """Whether a mesh must not start without it; it may start without a partner's bundle."""
+        """Whether a mesh waits for it at the start; it does not wait for a partner's bundle."""
 
     @property
     def is_stream(self) -> bool:
-        """Whether `read` waits for the next state, once it has told one."""
+        """Whether `read` returns the first state at once, and then waits for the next one."""
 
     def read(self) -> State:
-        """Return the state of now; if the source is a stream, wait for the next one.
+        """Return the present state; if the source is a stream, wait for the next one.
+
+        Returns:
+            The state; the same object as before means that nothing has changed.
 
         Raises:
-            MeshidError: If there is no state that could be used; the text says what is
-                wrong, where, and what would be right.
+            MeshidError: If there is no usable state; the text says what is wrong, where, and
+                what would be right.
         """
 
     def pause(self) -> float:
-        """Return how many seconds to wait after a `read`, whether it failed or not."""
+        """Return how many seconds to wait after a `read`, successful or not."""
 
     def close(self) -> None:
-        """Let go of everything, and end a `read` that waits."""
+        """Release everything, and end a `read` that waits; called from any thread."""

@@ -1,30 +1,25 @@
 """Trust bundles: which authorities speak for which trust domain.
 
 A bundle belongs to one trust domain, and a set holds at most one bundle for each.
-There is no way to pour two bundles into one: "bundle contents from different trust
-domains MUST NOT be merged" (SPIFFE Federation section 4.3).
+Nothing here merges two bundles: "bundle contents from different trust domains MUST NOT
+be merged" (SPIFFE Federation section 4.3).
 """
 
 from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Self
 
 import attrs
 from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 
 from meshid.certificates.authority import authority_fault
 from meshid.certificates.jwk import KEY_TYPES, public_jwk
 from meshid.certificates.leaf import Profile
-from meshid.certificates.reading import (
-    certificate_from_pem_block,
-    pem_blocks,
-    read_certificate,
-    to_der,
-    to_pem,
-)
+from meshid.certificates.reading import certificate_from_pem_block, pem_blocks, read_certificate, to_der
 from meshid.errors import InvalidBundle, Problem
 from meshid.names.spiffe_id import TrustDomain
 from meshid.support.quoting import quote
@@ -41,15 +36,15 @@ class TrustBundle:
     """The authorities of one trust domain (SPIFFE Trust Domain and Bundle section 3).
 
     What is in it is trusted: an authority need not be self-signed (X509-SVID section 6.1),
-    and an intermediate in it is an anchor as good as a root. Two bundles with the same
-    authorities are equal, in whatever order. An empty bundle is legal and trusts nobody
+    and an intermediate in it is a trust anchor like a root. Two bundles with the same
+    authorities in any order are equal. An empty bundle is valid and trusts nobody
     (SPIFFE Trust Domain and Bundle section 4.1.3).
 
     Attributes:
         trust_domain: The one trust domain that these authorities may speak for.
         authorities: The trust anchors.
         profile: How these authorities write a workload's name into a leaf.
-        skipped: The entries that were ignored, each with its place and why.
+        skipped: The entries that were ignored, each with its place and the reason.
     """
 
     trust_domain: TrustDomain
@@ -61,18 +56,42 @@ class TrustBundle:
     def from_pem(cls, trust_domain: TrustDomain | str, pem: bytes, *, profile: str = "spiffe") -> Self:
         """Read the authorities from PEM certificates (RFC 7468 section 5).
 
+        Args:
+            trust_domain: The trust domain that they speak for.
+            pem: The certificates, at most `MAX_BUNDLE_BYTES`.
+            profile: How these authorities write names: ``spiffe``, ``linkerd`` or ``dns``.
+
+        Returns:
+            The bundle; certificates that can never verify a leaf are in its `skipped`.
+
         Raises:
             InvalidBundle: If *pem* holds anything else, is cut off, or if none of its
-                certificates can serve as an authority; those that can never verify a
-                leaf are skipped otherwise.
+                certificates can serve as an authority.
             InvalidSpiffeId: If *trust_domain* is not a trust domain name.
         """
         domain, kind = _owner(trust_domain, profile)
-        entries = _pem_entries(domain, _bounded(domain, pem))
-        bundle = cls._of(domain, kind, entries, [])
-        if not bundle.authorities:
-            raise _fault(domain, "no certificate in it can be an authority", bundle.skipped)
-        return bundle
+        blocks = _certificate_blocks(domain, _bounded(domain, pem))
+        return cls._of_certificates(domain, kind, blocks, certificate_from_pem_block)
+
+    @classmethod
+    def from_der(
+        cls, trust_domain: TrustDomain | str, certificates: Iterable[bytes], *, profile: str = "spiffe"
+    ) -> Self:
+        """Read the authorities from DER certificates.
+
+        Args:
+            trust_domain: The trust domain that they speak for.
+            certificates: The certificates.
+            profile: As for `from_pem`.
+
+        Returns:
+            The bundle; certificates that can never verify a leaf are in its `skipped`.
+
+        Raises:
+            InvalidBundle: If a certificate cannot be read, or if none can serve as an authority.
+            InvalidSpiffeId: If *trust_domain* is not a trust domain name.
+        """
+        return cls._of_certificates(*_owner(trust_domain, profile), certificates, read_certificate)
 
     @classmethod
     def from_spiffe_json(
@@ -82,17 +101,66 @@ class TrustBundle:
 
         An entry that cannot be used is skipped and the bundle stands: an unknown
         ``kty`` or ``use``, a missing ``x5c``, an authority that can never verify a leaf.
-        Of several ``x5c`` values only the first counts. Entries for JWT-SVIDs are
-        somebody else's and are passed over.
+        Of several ``x5c`` values only the first counts. Entries for JWT-SVIDs and WIT-SVIDs
+        are passed over.
+
+        Args:
+            trust_domain: The trust domain that the authorities speak for.
+            data: The document, at most `MAX_BUNDLE_BYTES`.
+            profile: As for `from_pem`.
+
+        Returns:
+            The bundle; what was ignored, and why, is in its `skipped`.
 
         Raises:
             InvalidBundle: If *data* is not a JSON object with an array ``keys`` of objects.
             InvalidSpiffeId: If *trust_domain* is not a trust domain name.
         """
+        domain, _ = _owner(trust_domain, profile)
+        return cls.from_spiffe_document(domain, parse_document(domain, data), profile=profile)
+
+    @classmethod
+    def from_spiffe_document(
+        cls, trust_domain: TrustDomain | str, document: object, *, profile: str = "spiffe"
+    ) -> Self:
+        """Read a SPIFFE bundle that is parsed already; otherwise as `from_spiffe_json`.
+
+        Args:
+            trust_domain: The trust domain that the authorities speak for.
+            document: The JSON document, as `json.loads` returns it.
+            profile: As for `from_pem`.
+
+        Returns:
+            The bundle.
+
+        Raises:
+            InvalidBundle: If *document* is not an object with an array ``keys`` of objects.
+            InvalidSpiffeId: If *trust_domain* is not a trust domain name.
+        """
         domain, kind = _owner(trust_domain, profile)
         skipped: list[Problem] = []
-        entries = list(_jwk_entries(_jwks(domain, _bounded(domain, data)), skipped))
+        entries = list(_jwk_entries(_jwks(domain, document), skipped))
         return cls._of(domain, kind, entries, skipped)
+
+    @classmethod
+    def _of_certificates(
+        cls,
+        domain: TrustDomain,
+        profile: Profile,
+        encoded: Iterable[bytes],
+        read: Callable[[bytes], x509.Certificate],
+    ) -> Self:
+        entries = []
+        for number, each in enumerate(encoded, 1):
+            where = f"certificate {number}"
+            try:
+                entries.append((where, read(each)))
+            except ValueError as error:
+                raise _fault(domain, f"{where}: {error}") from error
+        bundle = cls._of(domain, profile, entries, [])
+        if not bundle.authorities:
+            raise _fault(domain, "no certificate in it can be an authority", bundle.skipped)
+        return bundle
 
     @classmethod
     def _of(
@@ -112,33 +180,36 @@ class TrustBundle:
         return cls(domain, tuple(usable), profile, tuple(skipped))
 
     def to_pem(self) -> bytes:
-        """Return the authorities as PEM certificates."""
-        return to_pem(to_der(authority) for authority in self.authorities)
+        """Return the authorities as PEM certificates (RFC 7468 section 5)."""
+        return b"".join(each.public_bytes(serialization.Encoding.PEM) for each in self.authorities)
 
     def to_spiffe_json(self) -> bytes:
-        """Return the bundle as a SPIFFE bundle document (X509-SVID section 6.2)."""
+        """Return the bundle as a SPIFFE bundle document (X509-SVID section 6.2), in JSON."""
+        return json.dumps(self.to_spiffe_document(), indent=2).encode()
+
+    def to_spiffe_document(self) -> dict[str, object]:
+        """Return the bundle as a SPIFFE bundle document (X509-SVID section 6.2), for `json.dumps`."""
         keys = [
             {"use": _X509_USE, **public_jwk(authority), "x5c": [base64.b64encode(to_der(authority)).decode()]}
             for authority in self.authorities
         ]
-        return json.dumps({"keys": keys}, indent=2).encode()
+        return {"keys": keys}
 
 
 class BundleSet(Mapping[TrustDomain, TrustBundle]):
-    """The bundles of all trust domains that are trusted here, one for each.
+    """The bundles of all trust domains that are trusted here, one for each: an immutable mapping.
 
     Args:
-        bundles: The bundles; their order means nothing.
+        bundles: The bundles, in any order.
 
     Raises:
-        InvalidBundle: If two are of the same trust domain, or two are declared with
-            profile ``dns`` (a DNS name tells no trust domain, so only one can be meant).
+        InvalidBundle: If two are of the same trust domain, or two have the profile ``dns``
+            (a DNS name does not say its trust domain, so only one bundle can be meant).
     """
 
     __slots__ = ("_bundles",)
 
     def __init__(self, bundles: Iterable[TrustBundle] = ()) -> None:
-        """Keep one bundle for each trust domain."""
         self._bundles: dict[TrustDomain, TrustBundle] = {}
         for bundle in bundles:
             if bundle.trust_domain in self._bundles:
@@ -148,27 +219,25 @@ class BundleSet(Mapping[TrustDomain, TrustBundle]):
         nameless = [str(bundle.trust_domain) for bundle in self.values() if bundle.profile is Profile.DNS]
         if len(nameless) > 1:
             domains = ", ".join(nameless)
-            msg = f"only one bundle can be of profile dns, for a host tells no trust domain: {domains}"
+            msg = (
+                "only one bundle can have the profile dns, because a host name does not say its"
+                f" trust domain; these have it: {domains}"
+            )
             raise InvalidBundle(msg)
 
     def __getitem__(self, trust_domain: TrustDomain) -> TrustBundle:
-        """Return the bundle of *trust_domain*."""
         return self._bundles[trust_domain]
 
     def __iter__(self) -> Iterator[TrustDomain]:
-        """Iterate over the trust domains."""
         return iter(self._bundles)
 
     def __len__(self) -> int:
-        """Count the trust domains."""
         return len(self._bundles)
 
     def __hash__(self) -> int:
-        """Hash by content, as equality does."""
         return hash(frozenset(self._bundles.items()))
 
     def __repr__(self) -> str:
-        """Show the bundles."""
         return f"BundleSet({list(self.values())!r})"
 
 
@@ -191,44 +260,58 @@ def _bounded(domain: TrustDomain, data: bytes) -> bytes:
     return data
 
 
-def _pem_entries(domain: TrustDomain, pem: bytes) -> Iterator[tuple[str, x509.Certificate]]:
+def _certificate_blocks(domain: TrustDomain, pem: bytes) -> list[bytes]:
     try:
         blocks = pem_blocks(pem)
     except ValueError as error:
         raise _fault(domain, str(error)) from error
     if not blocks:
         raise _fault(domain, "it holds no PEM certificate")
-    for number, (label, block) in enumerate(blocks, 1):
+    for number, (label, _) in enumerate(blocks, 1):
         if label != "CERTIFICATE":
             raise _fault(domain, f"PEM block {number} is {quote(label)}; only certificates belong here")
-        try:
-            yield f"certificate {number}", certificate_from_pem_block(block)
-        except ValueError as error:
-            raise _fault(domain, f"certificate {number}: {error}") from error
+    return [block for _, block in blocks]
 
 
-def _jwks(domain: TrustDomain, data: bytes) -> list[dict[str, Any]]:
-    try:
-        document = json.loads(data, object_pairs_hook=no_duplicates)
-    except (ValueError, RecursionError) as error:
-        raise _fault(domain, f"it is not JSON: {quote(str(error))}") from error
-    keys = document.get("keys") if isinstance(document, dict) else None
-    if not isinstance(keys, list) or not all(isinstance(key, dict) for key in keys):
-        raise _fault(domain, 'it must be a JSON object with an array "keys" of objects')
-    return keys
-
-
-def no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return the members of a JSON object, none of which may occur twice.
+def parse_document(domain: TrustDomain, data: bytes) -> object:
+    """Parse a SPIFFE bundle document of a trust domain.
 
     Raises:
-        ValueError: If one does.
+        InvalidBundle: If it is not JSON, or larger than `MAX_BUNDLE_BYTES`.
     """
+    data = _bounded(domain, data)
+    try:
+        return parse_json(data)
+    except ValueError as error:
+        raise _fault(domain, str(error)) from error
+
+
+def parse_json(data: bytes) -> object:
+    """Parse JSON in which no member may occur twice.
+
+    Raises:
+        ValueError: If it is anything else.
+    """
+    try:
+        return json.loads(data, object_pairs_hook=_no_duplicates)
+    except (ValueError, RecursionError) as error:
+        msg = f"it is not JSON: {quote(str(error))}"
+        raise ValueError(msg) from error
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
         msg = "a member occurs twice"
         raise ValueError(msg)
     return members
+
+
+def _jwks(domain: TrustDomain, document: object) -> list[dict[str, Any]]:
+    keys = document.get("keys") if isinstance(document, dict) else None
+    if not isinstance(keys, list) or not all(isinstance(key, dict) for key in keys):
+        raise _fault(domain, 'it must be a JSON object with an array "keys" of objects')
+    return keys
 
 
 def _jwk_entries(

@@ -1,4 +1,4 @@
-"""The deny list: what the operator takes back at once, whatever the authorities say."""
+"""The deny list: what the operator revokes at once, without any authority."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _pattern(value: PeerPattern | SpiffeId | str | None) -> PeerPattern | None:
         msg = f"deny list: {error}"
         raise InvalidRevocations(msg) from error
     if pattern.trust_domain is None:
-        msg = f"deny list: {quote(text)} names no trust domain; write spiffe://trust-domain{text}"
+        msg = f"deny list: {quote(text)} has no trust domain; write spiffe://trust-domain{text}"
         raise InvalidRevocations(msg)
     return pattern
 
@@ -41,13 +41,13 @@ def _name(value: x509.Name | str | None) -> x509.Name | None:
     try:
         return x509.Name.from_rfc4514_string(value)
     except ValueError as error:
-        msg = f"deny list: issuer {quote(value)} is no distinguished name, such as 'CN=root,O=Example'"
+        msg = f"deny list: issuer {quote(value)} is not a distinguished name, such as 'CN=root,O=Example'"
         raise InvalidRevocations(msg) from error
 
 
 def _check_hash(_: Denial, attribute: attrs.Attribute[str | None], value: str | None) -> None:
     if value is not None and not _SHA256_HEX.fullmatch(value):
-        msg = f"deny list: {attribute.name} {quote(value)} is no SHA-256 in 64 lower-case hex digits"
+        msg = f"deny list: {attribute.name} {quote(value)} is not a SHA-256 in 64 lower-case hex digits"
         raise InvalidRevocations(msg)
 
 
@@ -61,20 +61,20 @@ def _check_until(_: Denial, __: object, value: datetime | None) -> None:
 class Denial:
     """One entry of a deny list: a peer, a certificate, a key, or an issuer with a serial number.
 
-    A certificate and a key may be those of a leaf or of an authority, which takes
-    everything below it with it.
+    A certificate and a key may be those of a leaf or of an authority; with an authority,
+    every certificate below it is denied.
 
     Attributes:
         peer: A SPIFFE ID, or a pattern of them.
         certificate: SHA-256 over the certificate in DER, in lower-case hex (`Peer.fingerprint`).
         key: SHA-256 over the public key in DER (SubjectPublicKeyInfo, RFC 5280 section 4.1.2.7).
         issuer: The issuer of a certificate, as in RFC 4514.
-        serial: Its serial number; given with *issuer*, and only then.
-        reason: Why, for people.
-        until: When the entry ends; None if it does not.
+        serial: Its serial number; required with *issuer*, and only then.
+        reason: Why, for people; it is in the refusal's detail.
+        until: When the entry ends, with an offset from UTC; None if it does not end.
 
     Raises:
-        InvalidRevocations: If it names none of them, or more than one, or one that cannot be.
+        InvalidRevocations: If it does not name exactly one of these, or names one that is not valid.
     """
 
     peer: PeerPattern | None = attrs.field(default=None, converter=_pattern)
@@ -86,7 +86,6 @@ class Denial:
     until: datetime | None = attrs.field(default=None, validator=_check_until)
 
     def __attrs_post_init__(self) -> None:
-        """Check that it names one thing."""
         if (self.issuer is None) is not (self.serial is None):
             msg = "deny list: an issuer and a serial number go together"
             raise InvalidRevocations(msg)
@@ -97,10 +96,16 @@ class Denial:
 
     @classmethod
     def of(cls, entry: Denial | SpiffeId | str) -> Denial:
-        """Return the entry that a text means: a SPIFFE ID or pattern, or the SHA-256 of a certificate.
+        """Return the entry for a SPIFFE ID, a pattern, or the SHA-256 of a certificate.
+
+        Args:
+            entry: The text; a `Denial` is returned as it is.
+
+        Returns:
+            The entry.
 
         Raises:
-            InvalidRevocations: If it is neither.
+            InvalidRevocations: If it is none of these.
         """
         if isinstance(entry, Denial):
             return entry
@@ -115,7 +120,6 @@ class Denial:
         return cls(peer=text)
 
     def __str__(self) -> str:
-        """Return what it names, and why."""
         why = f" ({quote(self.reason)})" if self.reason else ""
         if self.issuer is not None:
             return f"serial number {self.serial:x} of {quote(self.issuer.rfc4514_string())}{why}"
@@ -124,18 +128,17 @@ class Denial:
 
 
 class DenyList:
-    """Entries, filed by what they name.
+    """The entries, indexed by what they name.
 
     Args:
-        entries: The entries; their order means nothing.
+        entries: The entries, in any order.
     """
 
     def __init__(self, entries: Collection[Denial]) -> None:
-        """File the entries."""
-        self._filed: dict[object, list[Denial]] = {}
+        self._by_name: dict[object, list[Denial]] = {}
         self._peers = [each for each in entries if each.peer is not None]
         for each in entries:
-            self._filed.setdefault(each.certificate or each.key or (each.issuer, each.serial), []).append(
+            self._by_name.setdefault(each.certificate or each.key or (each.issuer, each.serial), []).append(
                 each
             )
         self._has_keys = any(each.key for each in entries)
@@ -143,14 +146,14 @@ class DenyList:
     def entry_for(
         self, spiffe_id: SpiffeId, path: tuple[x509.Certificate, ...], now: datetime
     ) -> Denial | None:
-        """Return an entry in force that names the peer or a certificate of its path, if there is one."""
+        """Return an entry in force that names the peer or a certificate of its path; None without one."""
         in_force = (each for each in self._about(spiffe_id, path) if each.until is None or now < each.until)
         return min(in_force, key=str, default=None)
 
     def _about(self, spiffe_id: SpiffeId, path: tuple[x509.Certificate, ...]) -> Iterator[Denial]:
         for certificate in path:
             for name in self._names(certificate):
-                yield from self._filed.get(name, ())
+                yield from self._by_name.get(name, ())
         for each in self._peers:
             if each.peer is not None and each.peer.matches(spiffe_id, own=()):
                 yield each

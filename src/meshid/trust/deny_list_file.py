@@ -1,4 +1,4 @@
-"""The deny list as a file: every mistake in it at once, each with its place."""
+"""The deny list as a file; an error lists every mistake in it, each with its place."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def read_deny_list(data: bytes) -> tuple[Denial, ...]:
     """Read a deny list in TOML: ``version = 1``, then a table ``[[deny]]`` for each entry.
 
     Raises:
-        InvalidRevocations: With everything that is wrong in it.
+        InvalidRevocations: With every mistake in it.
     """
     entries: list[Denial] = []
     problems = list(_read(_document(data), entries))
@@ -64,7 +64,7 @@ def _problems_of(table: dict[str, object], where: str) -> Iterator[str]:
         if name not in _KEYS:
             near = Suggestions().to(name, _KEYS)
             yield f"{where}.{name}: is unknown; " + (
-                f"did you mean {near!r}?" if near else f"there are: {', '.join(_KEYS)}"
+                f"did you mean {near!r}?" if near else f"the keys are: {', '.join(_KEYS)}"
             )
         elif not isinstance(value, _KEYS[name][0]):
             yield f"{where}.{name}: must be {_KEYS[name][1]}"

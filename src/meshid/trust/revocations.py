@@ -1,7 +1,7 @@
-"""What was taken back: certificate revocation lists and a deny list.
+"""What is revoked: certificate revocation lists (CRLs) and the deny list.
 
-Both only ever take away. A list speaks for the issuer that signed it and for
-nobody else; the deny list is the operator's own word and needs no signature.
+Both can only refuse. A CRL counts only for certificates of the issuer that signed it;
+the deny list is the operator's own and needs no signature.
 """
 
 from __future__ import annotations
@@ -35,27 +35,27 @@ def _read_deny(entries: Iterable[Denial | SpiffeId | str]) -> frozenset[Denial]:
 
 def _check_grace(_: Revocations, __: object, value: float) -> None:
     if not value >= 0:
-        msg = f"the grace of revocation lists is {value}; it is a number of seconds, 0 or more"
+        msg = f"the grace of revocation lists is {value}; write a number of seconds, 0 or more"
         raise InvalidRevocations(msg)
 
 
 @attrs.frozen(kw_only=True)
 class Revocations:
-    """Everything that was taken back.
+    """Everything that is revoked.
 
     Attributes:
-        crls: Revocation lists, given as PEM or DER bytes, or read before. A list counts for certificates
-            whose issuer signed it; an issuer without a list has revoked nothing.
-        deny: Given as `Denial`; or short, as SPIFFE IDs or patterns of them
+        crls: Revocation lists, given as PEM or DER bytes or as `RevocationList`. A list counts
+            for certificates whose issuer signed it; an issuer without a list has revoked nothing.
+        deny: Entries of the deny list, given as `Denial`; or as SPIFFE IDs or patterns of them
             (``spiffe://prod.example.org/ns/ci/**``) and as SHA-256 fingerprints of
-            certificates, in lower-case hex (`Peer.fingerprint`).
-        grace: How many seconds a list still counts as in date when its next update is
-            overdue; `math.inf` for ever. Until then it takes back what it takes back; after
-            that, whoever it is about is refused.
+            certificates in lower-case hex (`Peer.fingerprint`).
+        grace: How many seconds a list still counts when its next update is overdue; `math.inf`
+            for ever. After that, every certificate of its issuer is refused.
 
     Raises:
-        InvalidRevocations: If a list cannot be read, covers only a part of what its issuer
-            issued (RFC 5280 sections 5.2.4 and 5.2.5), or a deny entry cannot be.
+        InvalidRevocations: If a list cannot be read or covers only a part of what its issuer
+            issued (RFC 5280 sections 5.2.4 and 5.2.5), if a deny entry is not valid, or if
+            *grace* is not a number of seconds, 0 or more.
     """
 
     crls: tuple[RevocationList, ...] = attrs.field(default=(), converter=_read_lists)
@@ -70,7 +70,7 @@ class Revocations:
     def check(
         self, spiffe_id: SpiffeId, path: tuple[x509.Certificate, ...], now: datetime
     ) -> datetime | None:
-        """Check that nothing of a verified path was taken back.
+        """Check that nothing in a verified path is revoked.
 
         Args:
             spiffe_id: The verified name.
@@ -78,7 +78,7 @@ class Revocations:
             now: The instant of the verification.
 
         Returns:
-            When the first of the consulted lists is due for its next update; None if no list was.
+            When the first of the lists that count is due for its next update; None without such a list.
 
         Raises:
             PeerRejected: If the name or a certificate is denied or revoked, or if a list
@@ -94,16 +94,23 @@ class Revocations:
         return min((date for date in due if date), default=None)
 
     def find_signers(self, issuers: Iterable[x509.Certificate]) -> None:
-        """Find out which of the *issuers* signed which list, before a handshake has to wait for it."""
+        """Find out which of the *issuers* signed which list, so that no handshake waits for it.
+
+        Args:
+            issuers: Certificates that may have signed a list.
+        """
         for issuer in issuers:
             for each in self.crls:
                 each.is_from(issuer)
 
     def check_follows(self, before: Revocations) -> None:
-        """Check that no list is older than the one *before*: that would give back what was taken.
+        """Check that no list is older than the one in force, which would undo a revocation.
+
+        Args:
+            before: The revocations in force.
 
         Raises:
-            InvalidRevocations: If one is.
+            InvalidRevocations: If a list is older.
         """
         for each in self.crls:
             for known in before.crls:

@@ -1,4 +1,4 @@
-"""What files say becomes a state, in every layout that platforms write."""
+"""Files become a state, in every layout that platforms write."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class TestCredentials:
         volume.swap(pair(successor))
         assert source.read().credentials == successor.svid
 
-    def test_it_is_required_looked_at_each_second_and_holds_nothing(self, tmp_path: Path) -> None:
+    def test_it_is_required_and_polled_each_second(self, tmp_path: Path) -> None:
         source = CredentialFiles(tmp_path)
         source.close()
         assert (source.is_required, source.pause()) == (True, 1.0)
@@ -86,15 +86,17 @@ class TestTrust:
         (warning,) = state.warnings
         assert warning.startswith("bundle of prod.example.org: skipped keys[1]")
 
-    def test_an_empty_bundle_takes_all_trust_away_and_says_so(self, tmp_path: Path) -> None:
+    def test_an_empty_bundle_removes_all_trust_and_says_so(self, tmp_path: Path) -> None:
         path = tmp_path / "bundle.json"
         path.write_text('{"keys": []}')
         assert TrustFile("prod.example.org", path).read() == State(
             bundles=(TrustBundle.from_spiffe_json("prod.example.org", b'{"keys": []}'),),
-            warnings=("bundle of prod.example.org: it is empty, so nobody of this trust domain is admitted",),
+            warnings=(
+                "bundle of prod.example.org: it is empty, so no peer of this trust domain is admitted",
+            ),
         )
 
-    def test_a_trust_domain_that_is_no_longer_in_the_map_is_gone(self, tmp_path: Path) -> None:
+    def test_a_trust_domain_that_is_no_longer_in_the_map_is_removed(self, tmp_path: Path) -> None:
         partner = CA("partner.example")
         documents = {each.bundle().trust_domain.name: each.bundle() for each in (PROD, partner)}
         path = tmp_path / "map.json"
@@ -162,14 +164,14 @@ class TestMounts:
         monkeypatch.setattr(mounts, "_MOUNTS", table)
         return table
 
-    def test_a_file_that_is_a_mount_of_its_own_is_told(self, tmp_path: Path, table: Path) -> None:
+    def test_a_file_that_is_a_mount_point_is_a_warning(self, tmp_path: Path, table: Path) -> None:
         path = tmp_path / "ca file.pem"
         path.write_bytes(PROD.pem)
         escaped = str(path).replace(" ", r"\040")
         table.write_text(f"22 1 0:1 / / rw\n23 22 8:1 /var/x {escaped} ro - ext4\n\nshort\n")
         assert TrustFile("prod.example.org", path).read().warnings == (
             (
-                f"{str(path)!r} is mounted as a single file (subPath), and such a mount is never updated:"
+                f"{str(path)!r} is mounted as a single file (subPath), and such a mount is never updated;"
                 " mount the whole directory"
             ),
         )
@@ -181,11 +183,11 @@ class TestMounts:
         assert TrustFile("prod.example.org", path).read().warnings == ()
 
     @pytest.mark.usefixtures("table")
-    def test_a_system_that_does_not_tell_is_believed(self, tmp_path: Path) -> None:
+    def test_a_system_without_a_mount_table_gives_no_warning(self, tmp_path: Path) -> None:
         path = tmp_path / "ca.pem"
         path.write_bytes(PROD.pem)
         assert TrustFile("prod.example.org", path).read().warnings == ()
 
-    def test_this_system_tells(self) -> None:
+    def test_this_system_has_a_mount_table(self) -> None:
         assert Path("/proc/self/mountinfo") == mounts._MOUNTS  # noqa: SLF001
         assert b"/" in mounts._mount_points()  # noqa: SLF001

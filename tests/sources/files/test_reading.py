@@ -131,5 +131,7 @@ class TestOtherWriters:
                 file.write("x")
 
         monkeypatch.setattr("meshid.sources.files.reading.time.sleep", append)
-        with pytest.raises(SourceUnavailable, match=r"tls\.crt': changes all the time; somebody is writing"):
+        with pytest.raises(
+            SourceUnavailable, match=r"tls\.crt' cannot be read: it was being written during 5 reads"
+        ):
             read_together([path])

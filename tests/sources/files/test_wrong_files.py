@@ -103,7 +103,7 @@ class TestWhatCannotBeRead:
 
     def test_a_pipe_is_not_waited_for(self, tmp_path: Path) -> None:
         os.mkfifo(tmp_path / "pipe")
-        assert fault_of(tmp_path / "pipe") == "cannot be read: it is no file"
+        assert fault_of(tmp_path / "pipe") == "cannot be read: it is not a regular file"
 
     def test_one_that_is_far_too_large(self, path: Path) -> None:
         with path.open("r+b") as file:
@@ -203,12 +203,12 @@ class TestCredentials:
     def test_two_layouts_in_one_directory(self, directory: Path) -> None:
         (directory / "cert-chain.pem").write_bytes(b"x")
         assert fault(CredentialFiles(directory)) == (
-            f"{str(directory)!r} has files of kubernetes-tls and istio: name the layout that is meant"
+            f"{str(directory)!r} has files of kubernetes-tls and istio: set the layout that is meant"
         )
 
     def test_no_layout_at_all(self, tmp_path: Path) -> None:
         assert fault(CredentialFiles(tmp_path)) == (
-            f"{str(tmp_path)!r} has none of the files that are known: tls.crt (kubernetes-tls),"
+            f"{str(tmp_path)!r} has none of the known files: tls.crt (kubernetes-tls),"
             " cert-chain.pem (istio), svid.pem (spiffe-helper)"
         )
 

@@ -22,11 +22,11 @@ from meshid.sources import SourceUnavailable, State, WorkloadApi
 from meshid.sources.workload.address import target_of
 from meshid.sources.workload.messages import state_of
 from meshid.testing import CA
+from tests.helpers.fake_sources import FakeSource
 from tests.helpers.mounted import OWN, alarms, eventually, hurry
 from tests.helpers.processes import UNMEASURED
 from tests.helpers.tls_peers import PATH, policy
-from tests.helpers.workload_agent import Agent, authorities, message
-from tests.sources.test_refresher import Told
+from tests.helpers.workload_agent import Agent, authorities, message, pkcs8
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ class TestMessages:
         assert agent.metadata["workload.spiffe.io"] == "true"
         assert source.name == f"Workload API {agent.address!r}"
 
-    def test_what_is_absent_from_the_next_is_gone(
+    def test_what_is_absent_from_the_next_is_removed(
         self, agent: Agent, source: WorkloadApi, prod_ca: CA
     ) -> None:
         first, second = prod_ca.issue(OWN), prod_ca.issue(OWN)
@@ -87,19 +87,22 @@ class TestMessages:
                 "own certificate: it is that of spiffe://prod.example.org/ns/pay",
             ),
             ({"name": "payments"}, "'payments' does not begin with 'spiffe://'"),
-            ({"key": b"junk"}, "own certificate: the private key cannot be read: ValueError"),
-            ({"key": b""}, "own certificate: the private key cannot be read: ValueError"),
-            ({"chain": b"junk"}, "it is no sequence of certificates in DER"),
-            ({"chain": b""}, "own certificate: "),
-            ({"chain": b"\x30\x82\xff"}, "it is no sequence of certificates in DER"),
-            ({"chain": b"\x30\x00"}, "own certificate: "),
-            ({"chain": b"\x30"}, "it is no sequence of certificates in DER"),
-            ({"bundle": b"junk"}, "bundle of prod.example.org: it is no sequence of certificates in DER"),
-            ({"bundle": b""}, "bundle of prod.example.org: "),
+            ({"key": b"junk"}, "own certificate: the private key cannot be read: '"),
+            ({"key": b""}, "own certificate: the private key cannot be read: '"),
+            ({"chain": b"junk"}, "own certificate: it is not DER certificates, one after the other"),
+            ({"chain": b""}, "own certificate: there is no certificate"),
+            ({"chain": b"\x30\x82\xff"}, "own certificate: it is not DER certificates, one after the other"),
+            ({"chain": b"\x30\x00"}, "own certificate: not a certificate that can be read: "),
+            ({"chain": b"\x30"}, "own certificate: it is not DER certificates, one after the other"),
+            (
+                {"bundle": b"junk"},
+                "bundle of prod.example.org: it is not DER certificates, one after the other",
+            ),
+            ({"bundle": b""}, "bundle of prod.example.org: no certificate in it can be an authority"),
             ({"crls": (b"junk",)}, "revocation list 1: "),
         ],
     )
-    def test_one_that_cannot_be_used_is_told_and_the_stream_goes_on(
+    def test_one_that_cannot_be_used_is_an_error_and_the_stream_goes_on(
         self,
         agent: Agent,
         source: WorkloadApi,
@@ -125,7 +128,7 @@ class TestMessages:
         ("data", "said"),
         [(b"", "the answer has no X509-SVID"), (b"\xff\xff", "the answer cannot be decoded: DecodeError")],
     )
-    def test_bytes_that_are_no_answer(
+    def test_bytes_that_are_not_an_answer(
         self, agent: Agent, source: WorkloadApi, data: bytes, said: str
     ) -> None:
         agent.say(data)
@@ -137,10 +140,10 @@ class TestMessages:
             (
                 "partner.example",
                 b"junk",
-                "bundle of partner.example: it is no sequence of certificates in DER",
+                "bundle of partner.example: it is not DER certificates, one after the other",
             ),
             ("Partner", None, "trust domain 'Partner' may hold only"),
-            ("prod.example.org", None, "it is our own, which is not federated"),
+            ("prod.example.org", None, "it is our own trust domain, which is not a federated one"),
         ],
     )
     def test_a_partners_bundle_that_cannot_be_read_fails_closed_for_that_partner_alone(  # noqa: PLR0913, PLR0917
@@ -153,7 +156,7 @@ class TestMessages:
         state = source.read()
         assert state.bundles == (prod_ca.bundle(), good.bundle())
         (warning,) = state.warnings
-        assert warning.startswith(f"bundle of {name!r} is left out, so nobody of it is admitted: {said}")
+        assert warning.startswith(f"bundle of {name!r} is left out, so no peer of it is admitted: {said}")
 
     @given(data=st.binary(max_size=300))
     def test_whatever_is_in_its_fields_it_is_read_or_refused(self, data: bytes) -> None:
@@ -164,13 +167,7 @@ class TestMessages:
             state_of(workload_pb2.X509SVIDResponse(svids=[svid]))
 
 
-KEY = (
-    CA("prod.example.org")
-    .issue()
-    .key.private_bytes(
-        serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-)
+KEY = pkcs8(CA("prod.example.org").issue())
 
 
 class TestAgent:
@@ -183,7 +180,7 @@ class TestAgent:
             (grpc.StatusCode.CANCELLED, "CANCELLED: 'as it was told'"),
         ],
     )
-    def test_an_end_of_the_stream_is_told_and_the_next_read_begins_another(
+    def test_the_end_of_the_stream_is_an_error_and_the_next_read_opens_another(
         self, agent: Agent, source: WorkloadApi, prod_ca: CA, end: grpc.StatusCode | None, said: str
     ) -> None:
         issued = prod_ca.issue(OWN)
@@ -264,16 +261,16 @@ class TestAddress:
             "https://127.0.0.1:8081",
         ],
     )
-    def test_one_that_is_none(self, address: str) -> None:
+    def test_one_that_is_not_valid(self, address: str) -> None:
         with pytest.raises(InvalidInput) as caught:
             WorkloadApi(address)
         right = "write unix:///path/to/agent.sock or tcp://IP-ADDRESS:PORT"
-        assert str(caught.value) == f"{address!r} is no Workload API: {right}"
+        assert str(caught.value) == f"{address!r} is not the address of a Workload API: {right}"
 
     def test_it_may_be_in_the_environment(self) -> None:
         assert WorkloadApi(environ={"SPIFFE_ENDPOINT_SOCKET": "unix:///x"}).name == "Workload API 'unix:///x'"
         with pytest.raises(
-            InvalidInput, match=r"^no Workload API: give its address, or set SPIFFE_ENDPOINT_SOCKET$"
+            InvalidInput, match=r"^the Workload API has no address: pass one, or set SPIFFE_ENDPOINT_SOCKET$"
         ):
             WorkloadApi(environ={})
 
@@ -284,21 +281,21 @@ class TestAddress:
 
 
 class TestMesh:
-    def test_it_follows_the_agent_and_survives_it(
+    def test_it_is_kept_up_to_date_by_the_agent_and_survives_it(
         self, agent: Agent, prod_ca: CA, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         hurry(monkeypatch)
         monkeypatch.setattr("meshid.sources.workload.workload_api._FIRST_PAUSE", 0.02)
         monkeypatch.setattr("meshid.sources.workload.workload_api._LAST_PAUSE", 0.1)
         first, second, third = (prod_ca.issue(OWN) for _ in range(3))
-        rules = Told("policy", State(policy=policy()))
+        rules = FakeSource("policy", State(policy=policy()))
         agent.say(message(prod_ca, first))
         with Mesh.from_sources([WorkloadApi(agent.address), rules], service="payments") as mesh:
             chain = prod_ca.issue(PATH).chain
             mesh.admit(chain)
             agent.say(message(prod_ca, second))
             assert eventually(lambda: mesh.snapshot.credentials == second.svid)
-            # Garbage is told, though nothing is said after it.
+            # Garbage is logged, though no message comes after it.
             agent.say(message(prod_ca, second, key=b"junk"))
             assert eventually(lambda: alarms(caplog))
             agent.stop()

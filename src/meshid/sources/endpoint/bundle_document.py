@@ -1,25 +1,24 @@
-"""What an endpoint serves: a bundle, and how to go on with it."""
+"""What an endpoint serves: a bundle, which one is newer, and when to ask again."""
 
 from __future__ import annotations
 
-import json
-from typing import Self
+from typing import Self, cast
 
 import attrs
 
 from meshid.errors import InvalidBundle
 from meshid.names.spiffe_id import TrustDomain
 from meshid.support.quoting import quote
-from meshid.trust.bundles import TrustBundle
+from meshid.trust.bundles import TrustBundle, parse_document
 
 DEFAULT_HINT = 300
 """Seconds; "five minutes is recommended" (SPIFFE Federation section 4.1)."""
 
 MIN_HINT = 60
-"""Seconds; nobody can make us ask more often."""
+"""Seconds; no server can make us ask more often."""
 
 MAX_HINT = 3600
-"""Seconds; nobody can make us keep for days what was taken back."""
+"""Seconds; no server can make us trust a revoked authority for days."""
 
 
 @attrs.frozen
@@ -41,16 +40,18 @@ class BundleDocument:
         """Read a document.
 
         Raises:
-            InvalidBundle: If it is none, or if its sequence is not a whole number.
+            InvalidBundle: If it is not a bundle, or if its sequence is not a whole number.
         """
-        bundle = TrustBundle.from_spiffe_json(trust_domain, data)
-        document = json.loads(data)
-        return cls(bundle, _sequence(document), _refresh_hint(document.get("spiffe_refresh_hint")))
+        document = parse_document(trust_domain, data)
+        bundle = TrustBundle.from_spiffe_document(trust_domain, document)
+        # A bundle is read from an object only.
+        members = cast("dict[str, object]", document)
+        return cls(bundle, _sequence(members), _refresh_hint(members.get("spiffe_refresh_hint")))
 
     def following(self, last: BundleDocument | None) -> BundleDocument:
-        """Return it with the highest sequence that was seen, if it is no step back from the *last* one.
+        """Return it with the highest sequence seen so far, unless it is older than the *last* one.
 
-        The same bundle never is: servers that share a name need not agree on a sequence.
+        The same bundle is never older: servers that share a name need not agree on a sequence.
 
         Raises:
             InvalidBundle: If it is another bundle, and its sequence is lower or missing.
@@ -73,7 +74,7 @@ def _sequence(document: dict[str, object]) -> int | None:
     if "spiffe_sequence" not in document:
         return None
     sequence = document["spiffe_sequence"]
-    # To Python, true is an integer.
+    # In Python, True is an integer.
     if type(sequence) is not int or sequence < 0:
         msg = "spiffe_sequence must be a whole number, not negative and without quotes"
         raise InvalidBundle(msg)

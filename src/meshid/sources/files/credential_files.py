@@ -18,18 +18,18 @@ class CredentialFiles(PolledFiles):
     """Our own certificate and key.
 
     Args:
-        path: A directory in one of the `LAYOUTS`; or one PEM file with the key and the
-            chain, such as the ``credentialBundlePath`` of a Kubernetes pod certificate;
-            or, with *key*, the chain.
-        key: The file of the private key, if it is one of its own.
-        layout: The name of the layout of a directory; ``auto`` takes the one whose files are there.
+        path: A directory in the layout of a Kubernetes TLS Secret, of Istio or of spiffe-helper;
+            or one PEM file with the key and the chain, such as the ``credentialBundlePath`` of a
+            Kubernetes pod certificate; or, with *key*, the file of the chain.
+        key: The file of the private key, if it is a separate one.
+        layout: The layout of a directory: ``kubernetes-tls``, ``istio`` or ``spiffe-helper``;
+            ``auto`` takes the one whose files are there.
 
     Raises:
-        InvalidInput: If there is no such layout.
+        InvalidInput: If *layout* is none of these.
     """
 
     def __init__(self, path: str | Path, key: str | Path | None = None, *, layout: str = AUTO) -> None:
-        """Keep the places; nothing is read yet."""
         super().__init__(f"credentials {quote(str(path))}")
         self._path = Path(path)
         self._key = None if key is None else Path(key)

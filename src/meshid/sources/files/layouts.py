@@ -1,4 +1,4 @@
-"""Under which names the platforms write credentials and trust."""
+"""The file names under which platforms write credentials and trust."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def layout_named(name: str) -> Layout | None:
     """Return the layout of that name; None for ``auto``.
 
     Raises:
-        InvalidInput: If there is none.
+        InvalidInput: If the name is unknown.
     """
     known = {layout.name: layout for layout in LAYOUTS}
     if name == AUTO or name in known:
@@ -55,7 +55,7 @@ def layout_in(directory: Path, file: str) -> Layout:
 
     Raises:
         OSError: If the directory cannot be read.
-        SourceUnavailable: If none is, or several are.
+        SourceUnavailable: If there is not exactly one.
     """
     found = [layout for layout in LAYOUTS if (directory / getattr(layout, file)).exists()]
     if len(found) == 1:
@@ -63,9 +63,9 @@ def layout_in(directory: Path, file: str) -> Layout:
     where = quote(str(directory))
     if found:
         names = " and ".join(layout.name for layout in found)
-        msg = f"{where} has files of {names}: name the layout that is meant"
+        msg = f"{where} has files of {names}: set the layout that is meant"
         raise SourceUnavailable(msg)
-    directory.stat()  # the better fault, if the directory itself is not there
+    directory.stat()  # raises the better error if the directory itself is missing
     wanted = ", ".join(f"{getattr(layout, file)} ({layout.name})" for layout in LAYOUTS)
-    msg = f"{where} has none of the files that are known: {wanted}"
+    msg = f"{where} has none of the known files: {wanted}"
     raise SourceUnavailable(msg)

@@ -17,12 +17,11 @@ class PolicyFile(PolledFiles):
     """A policy.
 
     Args:
-        path: TOML or JSON.
-        environment: The environment to load it for.
+        path: The file, TOML or JSON.
+        environment: The environment to load the policy for.
     """
 
     def __init__(self, path: str | Path, environment: str) -> None:
-        """Keep the place; nothing is read yet."""
         super().__init__(f"policy {quote(str(path))}")
         self._path = Path(path)
         self._environment = environment

@@ -1,4 +1,4 @@
-"""What all file sources have in common: they are looked at each second, and read when they have changed."""
+"""What all file sources have in common: they are polled each second, and read when they have changed."""
 
 from __future__ import annotations
 
@@ -18,28 +18,42 @@ POLL_SECONDS = 1.0
 
 
 class PolledFiles(ABC):
-    """Files that are one source."""
+    """Files that are one source.
+
+    Args:
+        name: The name of the source, for people.
+
+    Attributes:
+        name: The name of the source, for people.
+        is_stream: False: it is polled.
+    """
 
     is_stream = False
 
     def __init__(self, name: str) -> None:
-        """Call the source *name*."""
         self.name = name
         self._last: tuple[object, State] | None = None
 
     @property
     def is_required(self) -> bool:
-        """A file that is configured has to be there."""
+        """True: a file that is configured has to be there."""
         return True
 
     def read(self) -> State:
-        """Return the state of now; the same one as long as no file has changed.
+        """Return the present state; the same one as long as no file has changed.
+
+        Returns:
+            The state.
 
         Raises:
-            SourceUnavailable: If a file cannot be read, or if what is in it cannot be used.
+            SourceUnavailable: If a file cannot be read or its content cannot be used.
         """
         try:
-            return self._latest()
+            paths = self._paths()
+            seen = paths, look(paths)
+            if self._last is None or self._last[0] != seen:
+                self._last = seen, self._read(paths)
+            return self._last[1]
         except OSError as error:
             fault = f"{quote(str(error.filename))} cannot be read: {error.strerror}"
         except (InvalidInput, SourceUnavailable) as error:
@@ -48,18 +62,11 @@ class PolledFiles(ABC):
         raise SourceUnavailable(msg)
 
     def pause(self) -> float:
-        """Return how long to wait until the next look, in seconds."""
+        """Return the seconds until the next poll."""
         return POLL_SECONDS
 
     def close(self) -> None:  # noqa: B027 - a file is not held open
-        """Do nothing."""
-
-    def _latest(self) -> State:
-        paths = self._paths()
-        seen = paths, look(paths)
-        if self._last is None or self._last[0] != seen:
-            self._last = seen, self._read(paths)
-        return self._last[1]
+        """Do nothing; there is nothing to release."""
 
     def _read(self, paths: Sequence[Path]) -> State:
         state = self._state(paths, read_together(paths))
@@ -70,14 +77,14 @@ class PolledFiles(ABC):
         """Return the files to read.
 
         Raises:
-            OSError: If that cannot be found out.
-            SourceUnavailable: If it is not clear which ones.
+            OSError: If a directory cannot be read.
+            SourceUnavailable: If it is not clear which files are meant.
         """
 
     @abstractmethod
     def _state(self, paths: Sequence[Path], contents: Sequence[bytes]) -> State:
-        """Make a state of what is in the files.
+        """Make a state from the contents of the files.
 
         Raises:
-            InvalidInput: If it cannot be used.
+            InvalidInput: If they cannot be used.
         """

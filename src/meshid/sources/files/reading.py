@@ -1,10 +1,10 @@
-"""Files that somebody else writes, read without tearing.
+"""Reads files that somebody else writes, without tearing.
 
-Kubernetes writes a volume as a directory of its own and then swaps the symbolic link
-``..data`` (its *atomic writer*); whoever opens three files one after the other may get
-them from two directories. So the directory behind the link is opened once, and the
-files are read in it. Other writers give no such promise: what they wrote is read again
-after a moment, and counts if nothing has changed.
+Kubernetes writes each version of a volume into a new directory and then swaps the symbolic
+link ``..data`` (kubernetes/pkg/volume/util/atomic_writer.go); a reader that opens three files
+one after the other may get them from two versions. So the directory behind the link is opened
+once, and the files are opened relative to it. Other writers make no such promise: their files
+are read again after a moment, and count if nothing has changed.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ MAX_FILE_BYTES = 32 * 1024 * 1024
 """The largest file that is read is a revocation list; one with 100 000 entries has 5 MB."""
 
 SETTLING_SECONDS = 0.1
-"""A moment after which a writer that was met at work has written on."""
+"""The moment between two reads: a writer that is at work has written more by then."""
 
 _SWAPPED = "..data"
 _TRIES = 5
-# Without the second, a FIFO would be waited for.
+# Without O_NONBLOCK, opening a FIFO would wait for its writer.
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK
 
 _Seen: TypeAlias = tuple[int, ...]
 
 
 def look(paths: Sequence[Path]) -> tuple[_Seen, ...]:
-    """Return what changes whenever one of the files does; reading them all each second would cost more.
+    """Return a value that differs when a file has changed; reading all files each second would cost more.
 
     Raises:
         OSError: If one cannot be found.
@@ -48,7 +48,7 @@ def read_together(paths: Sequence[Path]) -> list[bytes]:
 
     Raises:
         OSError: If one cannot be read.
-        SourceUnavailable: If one is no file, is empty or too large, or if they change all the time.
+        SourceUnavailable: If one is not a file, is empty or too large, or if they keep changing.
     """
     directories = {path.parent for path in paths}
     if len(directories) == 1 and (swapped := directories.pop() / _SWAPPED).is_symlink():
@@ -61,7 +61,7 @@ def _read_pinned(swapped: Path, names: list[str]) -> list[bytes]:
         try:
             with _directory(swapped) as pinned:
                 return [_read(swapped.parent / name, pinned) for name in names]
-        # The writer removes the old directory after the swap, perhaps while we are in it.
+        # The writer removes the old directory after the swap, perhaps while we read in it.
         except FileNotFoundError as error:
             missing = error
     raise missing
@@ -75,7 +75,7 @@ def _read_settled(paths: Sequence[Path]) -> list[bytes]:
         if look(paths) == before and [_read(path) for path in paths] == contents:
             return contents
     names = ", ".join(quote(str(path)) for path in paths)
-    msg = f"{names}: changes all the time; somebody is writing it"
+    msg = f"{names} cannot be read: it was being written during {_TRIES} reads"
     raise SourceUnavailable(msg)
 
 
@@ -84,13 +84,13 @@ def _seen(found: os.stat_result) -> _Seen:
 
 
 def _read(path: Path, directory: int | None = None) -> bytes:
-    """Read a file, by its name if its *directory* is open."""
+    """Read a file; relative to *directory* if that is open."""
     try:
         with os.fdopen(
             os.open(path if directory is None else path.name, _FLAGS, dir_fd=directory), "rb"
         ) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise _unavailable(path, "it is no file")
+                raise _unavailable(path, "it is not a regular file")
             data = file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
         error.filename = str(path)

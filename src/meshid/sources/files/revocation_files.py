@@ -20,15 +20,14 @@ class RevocationFiles(PolledFiles):
     """Revocation lists and a deny list.
 
     Args:
-        crls: Revocation lists, PEM or DER; a directory stands for all that is in it.
-        deny: A deny list, TOML.
-        grace: How many seconds a list counts when its next update is overdue; see `Revocations`.
+        crls: Files of revocation lists, PEM or DER; a directory stands for all files in it.
+        deny: The file of a deny list, TOML.
+        grace: How many seconds a list still counts when its next update is overdue; see `Revocations`.
     """
 
     def __init__(
         self, crls: Sequence[str | Path] = (), deny: str | Path | None = None, *, grace: float = 0.0
     ) -> None:
-        """Keep the places; nothing is read yet."""
         shown = ", ".join(quote(str(each)) for each in (*crls, *([] if deny is None else [deny])))
         super().__init__(f"revocations {shown}")
         self._crls = [Path(each) for each in crls]

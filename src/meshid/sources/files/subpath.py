@@ -1,7 +1,7 @@
-"""Mounts that never change.
+"""Mounts that are never updated.
 
-A file that Kubernetes mounts with ``subPath`` is bound to what it was when the container
-started: an update of the Secret never reaches it (kubernetes/kubernetes#50345).
+A file that Kubernetes mounts with ``subPath`` stays as it was when the container started:
+an update of the Secret never reaches it (https://github.com/kubernetes/kubernetes/issues/50345).
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ _ESCAPE = re.compile(rb"\\([0-7]{3})")
 
 
 def warnings_about(paths: Iterable[Path]) -> tuple[str, ...]:
-    """Return a warning for each file that is a mount of its own; none where the system does not tell."""
+    """Return a warning for each file that is itself a mount point, where the system lists them."""
     mounted = _mount_points()
     return tuple(
-        f"{quote(str(path))} is mounted as a single file (subPath), and such a mount is never updated:"
+        f"{quote(str(path))} is mounted as a single file (subPath), and such a mount is never updated;"
         " mount the whole directory"
         for path in paths
         if bytes(path.resolve()) in mounted

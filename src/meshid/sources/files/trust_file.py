@@ -1,8 +1,7 @@
-"""Whom we trust, from files."""
+"""Trust bundles, from files."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
@@ -15,7 +14,7 @@ from meshid.sources.files.layouts import layout_in
 from meshid.sources.files.polled import PolledFiles
 from meshid.sources.source import State
 from meshid.support.quoting import quote
-from meshid.trust.bundles import TrustBundle, no_duplicates
+from meshid.trust.bundles import TrustBundle, parse_json
 
 
 class TrustFile(PolledFiles):
@@ -23,15 +22,15 @@ class TrustFile(PolledFiles):
 
     Args:
         trust_domain: The trust domain.
-        path: PEM or SPIFFE bundle JSON; or a directory in one of the `LAYOUTS`.
-        profile: How these authorities write names.
+        path: A file, PEM or SPIFFE bundle JSON; or a directory in the layout of a Kubernetes TLS
+            Secret, of Istio or of spiffe-helper.
+        profile: How these authorities write names: ``spiffe``, ``linkerd`` or ``dns``.
 
     Raises:
-        InvalidSpiffeId: If *trust_domain* is none.
+        InvalidSpiffeId: If *trust_domain* is not a trust domain name.
     """
 
     def __init__(self, trust_domain: str, path: str | Path, *, profile: str = "spiffe") -> None:
-        """Keep the place; nothing is read yet."""
         self._trust_domain = TrustDomain.parse(trust_domain)
         super().__init__(f"trust of {self._trust_domain} {quote(str(path))}")
         self._path = Path(path)
@@ -61,7 +60,6 @@ class BundleMapFile(PolledFiles):
     """
 
     def __init__(self, path: str | Path) -> None:
-        """Keep the place; nothing is read yet."""
         super().__init__(f"bundle map {quote(str(path))}")
         self._path = Path(path)
 
@@ -72,7 +70,7 @@ class BundleMapFile(PolledFiles):
     @override
     def _state(self, paths: Sequence[Path], contents: Sequence[bytes]) -> State:
         bundles = tuple(
-            TrustBundle.from_spiffe_json(name, json.dumps(document).encode())
+            TrustBundle.from_spiffe_document(name, document)
             for name, document in _bundle_map(contents[0]).items()
         )
         return State(bundles=bundles, warnings=tuple(chain.from_iterable(map(_warnings, bundles))))
@@ -80,10 +78,9 @@ class BundleMapFile(PolledFiles):
 
 def _bundle_map(data: bytes) -> dict[str, object]:
     try:
-        document = json.loads(data, object_pairs_hook=no_duplicates)
-    except (ValueError, RecursionError) as error:
-        msg = f"it is not JSON: {quote(str(error))}"
-        raise InvalidBundle(msg) from error
+        document = parse_json(data)
+    except ValueError as error:
+        raise InvalidBundle(str(error)) from error
     bundles = document.get("trust_domains") if isinstance(document, dict) else None
     if not isinstance(bundles, dict):
         msg = 'it must be a JSON object with an object "trust_domains", a bundle for each name'
@@ -93,7 +90,7 @@ def _bundle_map(data: bytes) -> dict[str, object]:
 
 def _warnings(bundle: TrustBundle) -> Iterator[str]:
     where = f"bundle of {bundle.trust_domain}"
-    # So a trust domain says that it withdraws all (SPIFFE Trust Domain and Bundle section 4.1.3).
+    # Valid, and how a trust domain withdraws everything (SPIFFE Trust Domain and Bundle section 4.1.3).
     if not bundle.authorities:
-        yield f"{where}: it is empty, so nobody of this trust domain is admitted"
+        yield f"{where}: it is empty, so no peer of this trust domain is admitted"
     yield from (f"{where}: skipped {problem}" for problem in bundle.skipped)

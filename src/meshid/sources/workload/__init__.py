@@ -1,1 +1,1 @@
-"""The source that is the SPIFFE Workload API, as SPIRE serves it (extra `spire`)."""
+"""The SPIFFE Workload API as a source, as SPIRE serves it (extra `spire`)."""

@@ -1,4 +1,4 @@
-"""Where the Workload API is: an address, to what gRPC calls a target."""
+"""The address of the Workload API, as the target of a gRPC channel."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ def target_of(address: str) -> str:
         address: ``unix:///run/spire/agent.sock`` or ``tcp://127.0.0.1:8081``.
 
     Raises:
-        InvalidInput: If it is neither.
+        InvalidInput: If it is anything else.
     """
     try:
         parts = urlsplit(address)
         target = _of_unix(parts) if parts.scheme == "unix" else _of_tcp(parts)
     except ValueError:
         target = None
-    # A URL with anything more than these parts is put together to another one.
+    # Whatever else a URL has would get lost on the way to the target.
     if target is None or parts.query or parts.fragment or "@" in parts.netloc:
         msg = (
-            f"{quote(address)} is no Workload API: write unix:///path/to/agent.sock or tcp://IP-ADDRESS:PORT"
+            f"{quote(address)} is not the address of a Workload API: write unix:///path/to/agent.sock or"
+            " tcp://IP-ADDRESS:PORT"
         )
         raise InvalidInput(msg)
     return target

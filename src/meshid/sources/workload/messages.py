@@ -1,13 +1,10 @@
-"""One message of the Workload API, to a state (SPIFFE Workload API section 5.2.1)."""
+"""A message of the Workload API as a state (SPIFFE Workload API section 5.2.1)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from cryptography.hazmat.primitives import serialization
-
-from meshid.certificates.reading import to_pem
 from meshid.errors import InvalidBundle, InvalidCredentials, InvalidInput
 from meshid.names.spiffe_id import SpiffeId, TrustDomain
 from meshid.sources.source import State
@@ -38,10 +35,10 @@ class Response(Protocol):
 
 
 def state_of(message: Response) -> State:
-    """Return what a message says: with its first SVID, which is the default one, and nothing from before.
+    """Return the state in a message: its first SVID, which is the default one, and nothing from before.
 
-    A bundle of another trust domain that cannot be read is left out: nobody of it is admitted,
-    and everybody else is.
+    A bundle of another trust domain that cannot be read is left out: no peer of that trust domain
+    is admitted, and the others are not affected.
 
     Raises:
         InvalidInput: If anything else cannot be read.
@@ -63,15 +60,11 @@ def state_of(message: Response) -> State:
 
 def _credentials(svid: Svid, name: SpiffeId) -> X509Svid:
     try:
-        key = serialization.load_der_private_key(svid.x509_svid_key, password=None)
-    # The backend's exceptions have no common base.
-    except Exception as error:
-        msg = f"own certificate: the private key cannot be read: {type(error).__name__}"
+        chain = _split(svid.x509_svid)
+    except ValueError as error:
+        msg = f"own certificate: {error}"
         raise InvalidCredentials(msg) from error
-    pem = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    credentials = X509Svid.from_pem(to_pem(tuple(_certificates(svid.x509_svid))), pem)
+    credentials = X509Svid.from_der(chain, svid.x509_svid_key)
     if credentials.claim.spiffe_id != name:
         msg = f"own certificate: it is that of {credentials.claim.spiffe_id}, and the answer says {name}"
         raise InvalidCredentials(msg)
@@ -84,32 +77,34 @@ def _federated(bundles: Mapping[str, bytes], own: TrustDomain) -> tuple[list[Tru
         try:
             domain = TrustDomain.parse(name)
             if domain == own:
-                msg = "it is our own, which is not federated"
+                msg = "it is our own trust domain, which is not a federated one"
                 raise InvalidBundle(msg)
             read.append(_bundle(domain, data))
         except InvalidInput as error:
-            warnings.append(f"bundle of {quote(name)} is left out, so nobody of it is admitted: {error}")
+            warnings.append(f"bundle of {quote(name)} is left out, so no peer of it is admitted: {error}")
     return read, warnings
 
 
 def _bundle(domain: TrustDomain, data: bytes) -> TrustBundle:
     try:
-        certificates = to_pem(tuple(_certificates(data)))
-    except InvalidCredentials as error:
+        certificates = _split(data)
+    except ValueError as error:
         msg = f"bundle of {domain}: {error}"
         raise InvalidBundle(msg) from error
-    return TrustBundle.from_pem(domain, certificates)
+    return TrustBundle.from_der(domain, certificates)
 
 
-def _certificates(data: bytes) -> Iterator[bytes]:
-    """Split certificates in DER that stand one behind the other (X.690 section 8.1.3)."""
+def _split(data: bytes) -> list[bytes]:
+    """Split concatenated DER certificates (X.690 section 8.1.3)."""
+    certificates = []
     while data:
         end = _end(data)
         if data[0] != _SEQUENCE or end > len(data):
-            msg = "it is no sequence of certificates in DER"
-            raise InvalidCredentials(msg)
-        yield data[:end]
+            msg = "it is not DER certificates, one after the other"
+            raise ValueError(msg)
+        certificates.append(data[:end])
         data = data[end:]
+    return certificates
 
 
 def _end(data: bytes) -> int:

@@ -1,4 +1,4 @@
-"""`WorkloadApi`: the source that listens to an agent on this node."""
+"""`WorkloadApi`: a stream from the agent on this node."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from meshid.sources.workload.messages import state_of
 from meshid.support.quoting import quote
 
 ADDRESS_VARIABLE = "SPIFFE_ENDPOINT_SOCKET"
-"""Where the address is by convention (SPIFFE Workload Endpoint section 4)."""
+"""The variable that has the address by convention (SPIFFE Workload Endpoint section 4)."""
 
 _METHOD = "/SpiffeWorkloadAPI/FetchX509SVID"
 _METADATA = (("workload.spiffe.io", "true"),)
-"""Without it, an agent must refuse: a web page in a browser could not send it (section 3)."""
+"""An agent must refuse calls without it: a web page in a browser cannot send it (section 3)."""
 
 _FIRST_PAUSE, _LAST_PAUSE = 1.0, 30.0
 """Seconds between attempts to reach an agent: doubled each time, from the first to the last."""
@@ -34,42 +34,41 @@ class _Channel(Protocol):
 
 class _Call(Iterator[bytes], Protocol):
     def cancel(self) -> None:
-        """End it, from whatever thread."""
+        """End it, from any thread."""
 
 
 class WorkloadApi:
     """Our own certificate, our trust bundle, those of partners, and revocation lists, from an agent.
 
-    Each message of the agent is the whole state: what is absent from it is gone. One that cannot
-    be read, or an agent that is gone, leaves the last good state in force. gRPC takes messages
-    of up to 4 MiB.
+    Each message of the agent is the whole state: what is absent from it is removed. A message
+    that cannot be read, or an agent that is down, leaves the last good state in force. gRPC
+    accepts messages of up to 4 MiB.
 
-    gRPC does not survive a fork: a child goes on with the last good state, and is told so. Make the
-    mesh in the worker, or spawn it.
+    gRPC does not survive a fork: a child keeps the last good state, and each read fails and says
+    so. Make the mesh in the worker, or spawn it.
 
     Args:
         address: ``unix:///path/to/agent.sock`` or ``tcp://IP-ADDRESS:PORT``; that of
             ``SPIFFE_ENDPOINT_SOCKET`` if None.
-        environ: Where that variable is.
+        environ: The environment variables.
 
     Raises:
-        InvalidInput: If there is no address, or if it is none.
+        InvalidInput: If there is no address, or if it is not valid.
         MissingExtra: Without the extra ``spire``.
 
     Attributes:
         name: What it is and where.
         is_required: True: without a certificate there is nothing to start with.
-        is_stream: True: the agent tells each change.
+        is_stream: True: the agent sends each change.
     """
 
     is_required = True
     is_stream = True
 
     def __init__(self, address: str | None = None, *, environ: Mapping[str, str] = os.environ) -> None:
-        """Keep the address; nothing is opened yet."""
         address = address or environ.get(ADDRESS_VARIABLE)
         if not address:
-            msg = f"no Workload API: give its address, or set {ADDRESS_VARIABLE}"
+            msg = f"the Workload API has no address: pass one, or set {ADDRESS_VARIABLE}"
             raise InvalidInput(msg)
         self._target = target_of(address)
         self.name = f"Workload API {quote(address)}"
@@ -86,17 +85,20 @@ class WorkloadApi:
         self._is_closed = False
 
     def read(self) -> State:
-        """Return the state that the agent tells next; wait for it, if it has told one.
+        """Return the state that the agent sends next; wait for it after the first.
+
+        Returns:
+            The state.
 
         Raises:
-            SourceUnavailable: If the agent cannot be reached, or says what cannot be used.
+            SourceUnavailable: If the agent cannot be reached, or sends what cannot be used.
         """
         data = self._next()
         try:
             state = state_of(self._messages.X509SVIDResponse.FromString(data))
         except InvalidInput as error:
             raise self._fault("; ".join(str(error).splitlines())) from error
-        # The decoder has an exception of its own, in a module that depends on how it was built.
+        # The decoder's own exception is in a module that depends on how protobuf was built.
         except Exception as error:
             fault = f"the answer cannot be decoded: {type(error).__name__}"
             raise self._fault(fault) from error
@@ -104,7 +106,7 @@ class WorkloadApi:
         return state
 
     def pause(self) -> float:
-        """Return 0 while the agent is there: `read` waits; after a failure, longer each time."""
+        """Return 0 while the stream is open, because `read` waits; after failures, more seconds each time."""
         if self._call is not None and not self._is_forked():
             return 0.0
         pause = min(_FIRST_PAUSE * 2.0 ** (self._failures - 1), _LAST_PAUSE)
@@ -122,7 +124,7 @@ class WorkloadApi:
             raise self._fault(fault)
         try:
             call = self._opened()
-            # In this order: `close` looks at the two in the other one.
+            # After `_call` is set: `close` sets `_is_closed` first and looks at `_call` then.
             if self._is_closed:
                 call.cancel()
             return next(call)
@@ -138,7 +140,7 @@ class WorkloadApi:
         if self._call is None:
             self._process = os.getpid()
             channel = self._grpc.insecure_channel(self._target)
-            # Without a decoder of gRPC's, which would end the stream at the first byte that is wrong.
+            # No decoder for gRPC: it would end the stream at the first message that is not valid.
             fetch = channel.unary_stream(_METHOD)
             self._channel = channel
             self._call = fetch(self._messages.X509SVIDRequest().SerializeToString(), metadata=_METADATA)
@@ -148,7 +150,7 @@ class WorkloadApi:
         return self._process is not None and self._process != os.getpid()
 
     def _hang_up(self) -> None:
-        # The threads of the channel are not in a forked child, and closing it would wait for them.
+        # A forked child has none of the channel's threads, and closing it would wait for them.
         if self._is_forked():
             return
         call, channel, self._call, self._channel = self._call, self._channel, None, None
