@@ -13,7 +13,7 @@ import pytest
 
 from meshid.certificates.reading import to_der
 from meshid.cli.demo import clients
-from meshid.cli.demo.clients import CLOSED, Client, Knock, ReturningClient, kinds_of_clients
+from meshid.cli.demo.clients import CLOSED, BlockingClient, Client, visit
 from meshid.testing import CA, Issued
 
 PROD = CA("prod.example.org")
@@ -83,53 +83,50 @@ def reset(plain: socket.socket) -> None:
 
 
 @pytest.fixture(params=list(Client))
-def knock(request: pytest.FixtureRequest) -> Knock:
-    return kinds_of_clients()[request.param]
+def client(request: pytest.FixtureRequest) -> Client:
+    return Client(request.param)
 
 
-def see(knock: Knock, serve: Callable[[socket.socket], None], credentials: Issued | None = None) -> str:
-    async def seen(port: int) -> str:
-        return await knock(port, credentials)
-
+def see(client: Client, serve: Callable[[socket.socket], None], credentials: Issued | None = None) -> str:
     with serving(serve) as port:
-        return asyncio.run(seen(port))
+        return asyncio.run(visit(client, port, credentials))
 
 
 class TestEachKind:
-    def test_tells_what_it_was_served(self, knock: Knock) -> None:
-        assert see(knock, tls(b"hello you\n"), PROD.issue("/x")) == "served: hello you"
+    def test_sees_what_it_was_served(self, client: Client) -> None:
+        assert see(client, tls(b"hello you\n"), PROD.issue("/x")) == "served: hello you"
 
-    def test_tells_any_other_answer_as_it_is(self, knock: Knock) -> None:
-        assert see(knock, tls(b"refused: expired\n"), PROD.issue("/x")) == "refused: expired"
+    def test_sees_any_other_answer_as_it_is(self, client: Client) -> None:
+        assert see(client, tls(b"refused: expired\n"), PROD.issue("/x")) == "refused: expired"
 
-    def test_escapes_an_answer_that_is_not_text(self, knock: Knock) -> None:
-        assert see(knock, tls(b"\x1b[2J\xff\n"), PROD.issue("/x")) == "\\x1b[2J\ufffd"
+    def test_escapes_an_answer_that_is_not_text(self, client: Client) -> None:
+        assert see(client, tls(b"\x1b[2J\xff\n"), PROD.issue("/x")) == "\\x1b[2J\ufffd"
 
-    def test_sends_its_intermediates(self, knock: Knock) -> None:
+    def test_sends_its_intermediates(self, client: Client) -> None:
         issued = PROD.intermediate().intermediate().issue("/x")
         assert len(issued.intermediates) == 2
-        assert see(knock, tls(b"hello you\n"), issued) == "served: hello you"
+        assert see(client, tls(b"hello you\n"), issued) == "served: hello you"
 
-    def test_tells_the_alert_of_a_server_that_refuses_its_certificate(self, knock: Knock) -> None:
+    def test_sees_the_alert_of_a_server_that_refuses_its_certificate(self, client: Client) -> None:
         stranger = CA("elsewhere.example", subject="CN=elsewhere").issue("/x")
-        assert see(knock, tls(b"hello you\n"), stranger) == "alert: unknown ca"
+        assert see(client, tls(b"hello you\n"), stranger) == "alert: unknown ca"
 
-    def test_tells_the_alert_of_a_server_that_wants_a_certificate(self, knock: Knock) -> None:
-        assert see(knock, tls(b"hello you\n")) == "alert: certificate required"
+    def test_sees_the_alert_of_a_server_that_wants_a_certificate(self, client: Client) -> None:
+        assert see(client, tls(b"hello you\n")) == "alert: certificate required"
 
     @pytest.mark.parametrize("serve", [lambda _: None, reset], ids=["close", "reset"])
-    def test_tells_a_connection_that_closes(
-        self, serve: Callable[[socket.socket], None], knock: Knock
+    def test_sees_a_connection_that_closes(
+        self, serve: Callable[[socket.socket], None], client: Client
     ) -> None:
-        assert see(knock, serve) == CLOSED
+        assert see(client, serve) == CLOSED
 
-    def test_does_not_wait_for_ever(self, knock: Knock, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_does_not_wait_for_ever(self, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(clients, "TIMEOUT", 0.3)
         gone = threading.Event()
 
         async def seen(port: int) -> str:
             try:
-                return await knock(port, None)
+                return await visit(client, port, None)
             finally:
                 gone.set()
 
@@ -139,11 +136,11 @@ class TestEachKind:
 
 @pytest.mark.parametrize("kind", [Client.ASYNCIO, Client.BLOCKING])
 def test_a_server_without_tls_is_not_taken_for_one_that_refuses(kind: Client) -> None:
-    assert see(kinds_of_clients()[kind], answer_in_plain_text).startswith("SSLError: ")
+    assert see(kind, answer_in_plain_text).startswith("SSLError: ")
 
 
-def test_a_returning_client_offers_its_session_and_sees_whether_it_was_taken() -> None:
-    client = ReturningClient(PROD.issue("/x"))
+def test_a_blocking_client_offers_its_session_and_sees_whether_it_was_taken() -> None:
+    client = BlockingClient(PROD.issue("/x"))
     context = context_of_server(PROD)
     reused = []
 
@@ -157,13 +154,6 @@ def test_a_returning_client_offers_its_session_and_sees_whether_it_was_taken() -
     seen = []
     for _ in range(2):
         with serving(serve) as port:
-            seen.append((client.knock(port), client.resumed))
+            seen.append((asyncio.run(client.visit(port)), client.resumed))
     assert seen == [("served: hello you", False), ("served: hello you", True)]
     assert reused == [False, True]
-
-
-def test_a_machine_without_the_openssl_command_has_the_other_kinds(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: object
-) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert set(kinds_of_clients()) == {Client.ASYNCIO, Client.BLOCKING}

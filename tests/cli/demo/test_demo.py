@@ -17,9 +17,7 @@ from meshid.admission.question import Question
 from meshid.admission.snapshot import Snapshot
 from meshid.audit.event import AuditEvent
 from meshid.cli.demo.clients import CLOSED, GREETING, Client
-from meshid.cli.demo.table import Row, Table
-from meshid.cli.demo.verdicts import Evidence, Expected, faults
-from meshid.cli.terminal import Colour
+from meshid.cli.demo.table import Case, Outcome, Table, mismatches
 from meshid.decisions import Call, Decision
 from meshid.mesh import Mesh
 from meshid.policy import Policy
@@ -72,7 +70,7 @@ class TestAsItMust:
         played = play()
         assert (played.status, played.wrong) == (0, [])
         assert [int(row["number"]) for row in played.rows] == list(range(1, CASES + 1))
-        assert f"{CASES} of {CASES} as they must be, in " in played.out
+        assert f"{CASES} of {CASES} as expected, in " in played.out
 
     def test_each_reason_is_the_one_of_its_case(self, play: Play) -> None:
         told = [(row["case"], row["decision"], row["reason"], row["rule"]) for row in play().rows]
@@ -276,8 +274,8 @@ class TestWithoutAProtection:
         take_away(monkeypatch)
         played = play()
         assert (played.status, played.wrong) == (1, list(wrong))
-        assert f"{CASES - len(wrong)} of {CASES} as they must be, in " in played.out
-        assert f"Not as they must be: {', '.join(map(str, wrong))}.\n" in played.out
+        assert f"{CASES - len(wrong)} of {CASES} as expected, in " in played.out
+        assert f"Not as expected: {', '.join(map(str, wrong))}.\n" in played.out
 
     def test_a_byte_that_the_application_saw_is_told(
         self, play: Play, monkeypatch: pytest.MonkeyPatch
@@ -292,156 +290,158 @@ REFUSED = Decision(allowed=False, reason=Reason.EXPIRED)
 ALLOWED = Decision(allowed=True, reason=Reason.ALLOWED, rule="a-rule")
 NAME = "spiffe://prod.example.org/x"
 
-
-def evidence(*told: tuple[str, Decision], saw: str, received: bytes) -> Evidence:
-    events = [
-        AuditEvent(
-            time=0.0,
-            call=Call(call),
-            decision=decision,
-            role="client",
-            leaf=None,
-            local_name=None,
-            environment=None,
-            generation=1,
-        )
-        for call, decision in told
-    ]
-    return Evidence(client=Client.ASYNCIO, saw=saw, events=tuple(events), received=received)
-
-
-REFUSAL = Expected(reason=Reason.EXPIRED)
-ADMISSION = Expected(reason=Reason.ALLOWED, rule="a-rule", name=NAME)
+REFUSAL = Case("a case", Reason.EXPIRED)
+ADMISSION = Case("a case", Reason.ALLOWED, "a-rule", NAME)
+ENDED, CHECKED = attrs.evolve(REFUSAL, call=Call.REVIEW), attrs.evolve(ADMISSION, call=Call.CHECK)
 GREETED = f"served: hello {NAME}"
-TWICE = (("admit", ALLOWED), ("check", ALLOWED))
-ONCE = (("admit", REFUSED),)
 
 
-class TestFaults:
+def outcome(*audit: tuple[Call, Decision], saw: str = CLOSED, received: bytes = b"") -> Outcome:
+    event = AuditEvent(
+        time=0.0,
+        call=Call.ADMIT,
+        decision=REFUSED,
+        role="client",
+        leaf=None,
+        local_name=None,
+        environment=None,
+        generation=1,
+    )
+    events = tuple(attrs.evolve(event, call=call, decision=decision) for call, decision in audit)
+    return Outcome(client=Client.ASYNCIO, saw=saw, events=events, received=received)
+
+
+CHECK = (Call.CHECK, ALLOWED)
+TWICE = ((Call.ADMIT, ALLOWED), CHECK)
+ONCE = (Call.ADMIT, REFUSED)
+
+
+class TestMismatches:
     @pytest.mark.parametrize(
-        ("expected", "found"),
+        ("case", "found"),
         [
-            pytest.param(REFUSAL, evidence(*ONCE, saw=CLOSED, received=b""), id="refused"),
-            pytest.param(REFUSAL, evidence(*ONCE, saw="alert: unknown ca", received=b""), id="refused, told"),
-            pytest.param(ADMISSION, evidence(*TWICE, saw=GREETED, received=GREETING), id="admitted"),
-            pytest.param(
-                attrs.evolve(REFUSAL, call=Call.REVIEW),
-                evidence(("review", REFUSED), saw=CLOSED, received=b""),
-                id="an open connection ended",
-            ),
-            pytest.param(
-                attrs.evolve(ADMISSION, call=Call.CHECK),
-                evidence(TWICE[1], saw=GREETED, received=GREETING),
-                id="admitted on an open connection",
-            ),
+            pytest.param(REFUSAL, outcome(ONCE), id="refused"),
+            pytest.param(REFUSAL, outcome(ONCE, saw="alert: unknown ca"), id="refused with an alert"),
+            pytest.param(ADMISSION, outcome(*TWICE, saw=GREETED, received=GREETING), id="admitted"),
+            pytest.param(ENDED, outcome((Call.REVIEW, REFUSED)), id="an open connection ended"),
+            pytest.param(CHECKED, outcome(CHECK, saw=GREETED, received=GREETING), id="one that goes on"),
         ],
     )
-    def test_there_are_none_when_all_is_as_it_must_be(self, expected: Expected, found: Evidence) -> None:
-        assert list(faults(expected, found)) == []
+    def test_there_are_none_when_all_is_as_it_must_be(self, case: Case, found: Outcome) -> None:
+        assert list(mismatches(case, found)) == []
 
     @pytest.mark.parametrize(
-        ("expected", "found", "fault"),
+        ("case", "found", "mismatch"),
         [
             pytest.param(
                 REFUSAL,
-                evidence(saw=CLOSED, received=b""),
-                "the audit heard of nothing, and must hear of admit",
+                outcome(),
+                "the audit must say admit: refused, expired, rule -; it says nothing",
                 id="no decision",
             ),
             pytest.param(
                 REFUSAL,
-                evidence(*ONCE, *ONCE, saw=CLOSED, received=b""),
-                "the audit heard of admit and admit, and must hear of admit",
-                id="told twice",
+                outcome(ONCE, ONCE),
+                "the audit must say admit: refused, expired, rule -;"
+                " it says admit: refused, expired, rule -; admit: refused, expired, rule -",
+                id="two decisions",
             ),
             pytest.param(
                 attrs.evolve(REFUSAL, reason=Reason.NOT_YET_VALID),
-                evidence(*ONCE, saw=CLOSED, received=b""),
-                "the admit must say not_yet_valid, rule -; it says expired, rule -",
+                outcome(ONCE),
+                "the audit must say admit: refused, not_yet_valid, rule -;"
+                " it says admit: refused, expired, rule -",
                 id="another reason",
             ),
             pytest.param(
-                attrs.evolve(ADMISSION, rule="another"),
-                evidence(*TWICE[1:], saw=GREETED, received=GREETING),
-                "the check must say allowed, rule another; it says allowed, rule a-rule",
+                attrs.evolve(CHECKED, rule="another"),
+                outcome(CHECK, saw=GREETED, received=GREETING),
+                "the audit must say check: admitted, allowed, rule another;"
+                " it says check: admitted, allowed, rule a-rule",
                 id="another rule",
             ),
             pytest.param(
                 REFUSAL,
-                evidence(*ONCE, saw="no answer for 10 s", received=b""),
+                outcome((Call.ADMIT, attrs.evolve(REFUSED, allowed=True))),
+                "the audit must say admit: refused, expired, rule -;"
+                " it says admit: admitted, expired, rule -",
+                id="another verdict",
+            ),
+            pytest.param(
+                REFUSAL,
+                outcome(ONCE, saw="no answer for 10 s"),
                 "the client must not see 'no answer for 10 s'",
                 id="a client that hangs",
             ),
             pytest.param(
                 ADMISSION,
-                evidence(*TWICE, saw=f"{GREETED}-2", received=GREETING),
+                outcome(*TWICE, saw=f"{GREETED}-2", received=GREETING),
                 f"the client must not see '{GREETED}-2'",
                 id="another name",
             ),
             pytest.param(
-                attrs.evolve(REFUSAL, call=Call.REVIEW),
-                evidence(("review", REFUSED), saw="no answer for 1 s", received=b""),
+                ENDED,
+                outcome((Call.REVIEW, REFUSED), saw="no answer for 1 s"),
                 "the client must not see 'no answer for 1 s'",
                 id="a connection that was left open",
             ),
             pytest.param(
                 REFUSAL,
-                evidence(*ONCE, saw=CLOSED, received=b"h"),
+                outcome(ONCE, received=b"h"),
                 "the application must have read b'', and has read b'h'",
                 id="one byte",
             ),
             pytest.param(
                 ADMISSION,
-                evidence(*TWICE, saw=GREETED, received=b""),
+                outcome(*TWICE, saw=GREETED),
                 "the application must have read b'hello\\n', and has read b''",
                 id="no byte of a peer that was admitted",
             ),
         ],
     )
     def test_each_thing_that_is_not_as_it_must_be_is_one(
-        self, expected: Expected, found: Evidence, fault: str
+        self, case: Case, found: Outcome, mismatch: str
     ) -> None:
-        assert fault in list(faults(expected, found))
-
-
-GOOD = Row(what="a case", client="asyncio", saw=CLOSED, decision=REFUSED, faults=())
+        assert list(mismatches(case, found)) == [mismatch]
 
 
 class TestTable:
-    def shown(self, capsys: pytest.CaptureFixture[str], *rows: Row) -> list[str]:
-        def paint(text: str, colour: Colour) -> str:
-            return f"<{colour.name}>{text}</>"
+    @pytest.fixture
+    def add(self, capsys: pytest.CaptureFixture[str]) -> Callable[..., list[str]]:
+        """Add a row to a table whose colours can be read, and return the lines that it prints."""
+        table = Table(lambda text, colour: f"<{colour.name}>{text}</>")
 
-        table = Table(paint)
-        for each in rows:
-            table.add(each)
-        return capsys.readouterr().out.splitlines()
+        def add(what: str, saw: str = CLOSED, decisions: int = 1, **more: Any) -> list[str]:  # noqa: ANN401 - passed on
+            table.add(Case(what, Reason.EXPIRED), outcome(*[ONCE] * decisions, saw=saw), **more)
+            return capsys.readouterr().out.splitlines()
 
-    def test_a_right_row_has_a_green_tick(self, capsys: pytest.CaptureFixture[str]) -> None:
-        assert self.shown(capsys, GOOD)[0].startswith(" 1 <GOOD>✓</> a case ")
+        return add
 
-    def test_the_case_to_look_at_stands_out(self, capsys: pytest.CaptureFixture[str]) -> None:
-        assert self.shown(capsys, attrs.evolve(GOOD, what="★ a case"))[0].startswith("<STAR> 1 ✓ ★ a case ")
+    def test_a_right_row_has_a_green_tick(self, add: Callable[..., list[str]]) -> None:
+        (line,) = add("a case")
+        assert line.startswith(" 1 <GOOD>✓</> a case ")
 
-    def test_a_wrong_row_stands_out_even_more_with_its_faults_below(
-        self, capsys: pytest.CaptureFixture[str]
+    def test_the_case_to_look_at_stands_out(self, add: Callable[..., list[str]]) -> None:
+        (line,) = add("★ a case")
+        assert line.startswith("<STAR> 1 ✓ ★ a case ")
+
+    def test_a_wrong_row_stands_out_even_more_with_what_is_wrong_below(
+        self, add: Callable[..., list[str]]
     ) -> None:
-        first, second = self.shown(capsys, attrs.evolve(GOOD, what="★ a case", faults=("it is wrong",)))
+        first, second = add("★ a case", more=["it is wrong"])
         assert first.startswith("<BAD> 1 ✗ ★ a case ")
         assert second == "<BAD>     it is wrong</>"
 
-    def test_a_row_without_a_decision_says_so(self, capsys: pytest.CaptureFixture[str]) -> None:
-        (shown,) = self.shown(capsys, attrs.evolve(GOOD, decision=None))
-        assert shown.split()[-3:] == ["none", "-", "-"]
+    def test_a_row_without_a_decision_says_so(self, add: Callable[..., list[str]]) -> None:
+        line, *_ = add("a case", decisions=0)
+        assert line.removesuffix("</>").split()[-3:] == ["none", "-", "-"]
 
-    def test_a_cell_that_is_too_long_is_cut(self, capsys: pytest.CaptureFixture[str]) -> None:
-        fitting = f"served: {'x' * 19}"
-        rows = [attrs.evolve(GOOD, saw=saw) for saw in (fitting, f"{fitting}y")]
-        first, second = self.shown(capsys, *rows)
-        assert f" {fitting} refused " in first
-        assert f" {fitting[:-1]}… refused " in second
+    def test_a_cell_that_is_too_long_is_cut(self, add: Callable[..., list[str]]) -> None:
+        fitting = f"alert: {'x' * 20}"
+        assert f" {fitting} refused " in add("a case", fitting)[0]
+        assert f" {fitting[:-1]}… refused " in add("a case", f"{fitting}y")[0]
 
-    def test_a_long_note_is_wrapped(self, capsys: pytest.CaptureFixture[str]) -> None:
-        _, *below = self.shown(capsys, attrs.evolve(GOOD, note="word " * 40))
+    def test_a_long_note_is_wrapped(self, add: Callable[..., list[str]]) -> None:
+        _, *below = add("a case", note="word " * 40)
         assert len(below) == 2
         assert all(line.startswith("<QUIET>     word ") for line in below)

@@ -1,51 +1,49 @@
-"""Who knocks at the server, and what must come of it: the table of the demo."""
+"""Who visits the server, and what must come of it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-import attrs
+from typing_extensions import Unpack
 
 from meshid.cli.demo.clients import Client
-from meshid.cli.demo.table import STAR
-from meshid.cli.demo.verdicts import Expected
-from meshid.cli.demo.world import (
-    BUILD_AGENT,
-    BUILD_AGENT_RULE,
-    CHECKOUT,
-    CHECKOUT_ID,
-    CHECKOUT_RULE,
-    SHOP_ID,
-    SHOP_RULE,
-    World,
-)
+from meshid.cli.demo.server import CHECKOUT, SHOP, Server
+from meshid.cli.demo.table import STAR, Case
 from meshid.reasons import Reason
-from meshid.testing import CA, Issued
+from meshid.testing import CA, Issued, Shape
 
-CHECKOUT_ADMITTED = Expected(reason=Reason.ALLOWED, rule=CHECKOUT_RULE, name=CHECKOUT_ID)
-SHOP_ADMITTED = Expected(reason=Reason.ALLOWED, rule=SHOP_RULE, name=SHOP_ID)
+CHECKOUT_ID = f"spiffe://prod.example.org{CHECKOUT}"
 
-
-@attrs.frozen
-class Case:
-    """One peer, or one that would be.
-
-    Attributes:
-        what: What it is.
-        client: The kind of client that it uses.
-        credentials: What it presents.
-        expected: What must come of it.
-    """
-
-    what: str
-    client: Client
-    credentials: Callable[[World], Issued | None]
-    expected: Expected
+Issue = Callable[[Server], Issued | None]
+"""Issues what a client presents, by an authority of the server's world; None for no certificate."""
 
 
-def self_signed(_: World) -> Issued:
-    """Return a leaf that is signed with its own key, and looks right otherwise."""
+def admitted_checkout(what: str) -> Case:
+    """Return the case of a peer that a rule of prod admits."""
+    return Case(what, Reason.ALLOWED, "checkout-charges", CHECKOUT_ID)
+
+
+def admitted_shop(what: str) -> Case:
+    """Return the case of a Linkerd peer that a rule admits."""
+    return Case(what, Reason.ALLOWED, "linkerd-shop", SHOP)
+
+
+def _prod(path: str = CHECKOUT, **shape: Unpack[Shape]) -> Issue:
+    return lambda server: server.prod.issue(path, **shape)
+
+
+def _with_intermediate(server: Server) -> Issued:
+    return server.prod.intermediate().issue(CHECKOUT)
+
+
+def _without_its_intermediate(server: Server) -> Issued:
+    leaf = _with_intermediate(server)
+    return Issued(leaf.certificate, leaf.key, ())
+
+
+def _self_signed(_: Server) -> Issued:
+    """Return a leaf that its own key signed, and that is right in everything else."""
     own = CA(
         "prod.example.org",
         subject="CN=self-signed",
@@ -57,113 +55,45 @@ def self_signed(_: World) -> Issued:
     return Issued(own.certificate, own.key, ())
 
 
-def without_its_intermediate(world: World) -> Issued:
-    """Return a good leaf whose intermediate is not sent along."""
-    leaf = world.prod.intermediate().issue(CHECKOUT)
-    return Issued(leaf.certificate, leaf.key, ())
+_NOW = datetime.now(UTC)
+_DAY = timedelta(days=1)
+_TWO_URIS = [CHECKOUT_ID, f"{CHECKOUT_ID}-2"]
+_SIGNS = {"digital_signature", "key_cert_sign"}
+_ASYNCIO, _BLOCKING, _OPENSSL = Client
 
-
-def _from_now(hours: int) -> datetime:
-    return datetime.now(UTC) + timedelta(hours=hours)
-
-
-CASES = (
-    Case(
-        "allowed by a rule",
-        Client.ASYNCIO,
-        lambda world: world.prod.intermediate().issue(CHECKOUT),
-        CHECKOUT_ADMITTED,
+CASES: tuple[tuple[Case, Client, Issue], ...] = (
+    (admitted_checkout("allowed by a rule"), _ASYNCIO, _with_intermediate),
+    (Case("denied by a rule", Reason.DENIED, "no-build-agents"), _BLOCKING, _prod("/ns/ci/sa/runner")),
+    (Case("no rule for it", Reason.NO_RULE), _OPENSSL, _prod("/ns/reports/sa/batch")),
+    (
+        Case("the same workload, from dev", Reason.NO_RULE),
+        _ASYNCIO,
+        lambda server: server.dev.issue(CHECKOUT),
     ),
-    Case(
-        "denied by a rule",
-        Client.BLOCKING,
-        lambda world: world.prod.issue(BUILD_AGENT),
-        Expected(reason=Reason.DENIED, rule=BUILD_AGENT_RULE),
+    (
+        Case(f"{STAR} a dev CA mints a prod name", Reason.FOREIGN_AUTHORITY),
+        _OPENSSL,
+        lambda server: server.dev.issue(CHECKOUT_ID),
     ),
-    Case(
-        "no rule for it",
-        Client.OPENSSL,
-        lambda world: world.prod.issue("/ns/reports/sa/batch"),
-        Expected(reason=Reason.NO_RULE),
-    ),
-    Case(
-        "the same workload, from dev",
-        Client.ASYNCIO,
-        lambda world: world.dev.issue(CHECKOUT),
-        Expected(reason=Reason.NO_RULE),
-    ),
-    Case(
-        f"{STAR} a dev CA mints a prod name",
-        Client.OPENSSL,
-        lambda world: world.dev.issue(CHECKOUT_ID),
-        Expected(reason=Reason.FOREIGN_AUTHORITY),
-    ),
-    Case(
-        "unknown trust domain",
-        Client.BLOCKING,
+    (
+        Case("unknown trust domain", Reason.UNKNOWN_TRUST_DOMAIN),
+        _BLOCKING,
         lambda _: CA("elsewhere.example").issue(CHECKOUT),
-        Expected(reason=Reason.UNKNOWN_TRUST_DOMAIN),
     ),
-    Case("self-signed", Client.ASYNCIO, self_signed, Expected(reason=Reason.SELF_SIGNED)),
-    Case(
-        "missing intermediate",
-        Client.OPENSSL,
-        without_its_intermediate,
-        Expected(reason=Reason.UNKNOWN_AUTHORITY),
+    (Case("self-signed", Reason.SELF_SIGNED), _ASYNCIO, _self_signed),
+    (Case("missing intermediate", Reason.UNKNOWN_AUTHORITY), _OPENSSL, _without_its_intermediate),
+    (Case("expired", Reason.EXPIRED), _BLOCKING, _prod(not_after=_NOW - _DAY / 24)),
+    (
+        Case("not yet valid", Reason.NOT_YET_VALID),
+        _ASYNCIO,
+        _prod(not_before=_NOW + _DAY, not_after=_NOW + 2 * _DAY),
     ),
-    Case(
-        "expired",
-        Client.BLOCKING,
-        lambda world: world.prod.issue(CHECKOUT, not_after=_from_now(-1)),
-        Expected(reason=Reason.EXPIRED),
-    ),
-    Case(
-        "not yet valid",
-        Client.ASYNCIO,
-        lambda world: world.prod.issue(CHECKOUT, not_before=_from_now(1), not_after=_from_now(2)),
-        Expected(reason=Reason.NOT_YET_VALID),
-    ),
-    Case(
-        "no URI SAN",
-        Client.OPENSSL,
-        lambda world: world.prod.issue(uris=[], dns=["checkout.prod.example.org"]),
-        Expected(reason=Reason.NO_NAME),
-    ),
-    Case(
-        "two URI SANs",
-        Client.BLOCKING,
-        lambda world: world.prod.issue(uris=[CHECKOUT_ID, f"{CHECKOUT_ID}-2"]),
-        Expected(reason=Reason.MANY_NAMES),
-    ),
-    Case(
-        "a SPIFFE ID without a path",
-        Client.ASYNCIO,
-        lambda world: world.prod.issue(""),
-        Expected(reason=Reason.NAME_WITHOUT_PATH),
-    ),
-    Case(
-        "a CA certificate as leaf",
-        Client.OPENSSL,
-        lambda world: world.prod.issue(CHECKOUT, ca=True, usages={"digital_signature", "key_cert_sign"}),
-        Expected(reason=Reason.LEAF_IS_CA),
-    ),
-    Case(
-        "a leaf that may sign",
-        Client.BLOCKING,
-        lambda world: world.prod.issue(CHECKOUT, usages={"digital_signature", "key_cert_sign"}),
-        Expected(reason=Reason.LEAF_MAY_SIGN),
-    ),
-    Case(
-        "no digitalSignature",
-        Client.ASYNCIO,
-        lambda world: world.prod.issue(CHECKOUT, usages={"key_agreement"}),
-        Expected(reason=Reason.NO_DIGITAL_SIGNATURE),
-    ),
-    Case("no certificate at all", Client.BLOCKING, lambda _: None, Expected(reason=Reason.NO_CERTIFICATE)),
-    Case(
-        "a Linkerd name, by a rule",
-        Client.OPENSSL,
-        World.shop,
-        SHOP_ADMITTED,
-    ),
+    (Case("no URI SAN", Reason.NO_NAME), _OPENSSL, _prod(uris=[], dns=["checkout.prod.example.org"])),
+    (Case("two URI SANs", Reason.MANY_NAMES), _BLOCKING, _prod(uris=_TWO_URIS)),
+    (Case("a SPIFFE ID without a path", Reason.NAME_WITHOUT_PATH), _ASYNCIO, _prod("")),
+    (Case("a CA certificate as leaf", Reason.LEAF_IS_CA), _OPENSSL, _prod(ca=True, usages=_SIGNS)),
+    (Case("a leaf that may sign", Reason.LEAF_MAY_SIGN), _BLOCKING, _prod(usages=_SIGNS)),
+    (Case("no digitalSignature", Reason.NO_DIGITAL_SIGNATURE), _ASYNCIO, _prod(usages={"key_agreement"})),
+    (Case("no certificate at all", Reason.NO_CERTIFICATE), _BLOCKING, lambda _: None),
+    (admitted_shop("a Linkerd name, by a rule"), _OPENSSL, Server.issue_shop),
 )

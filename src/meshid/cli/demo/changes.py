@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 
 import attrs
 
 from meshid.certificates.reading import fingerprint
-from meshid.cli.demo.cases import CHECKOUT_ADMITTED, SHOP_ADMITTED
-from meshid.cli.demo.clients import SERVED, Client, Line, ReturningClient, connection
-from meshid.cli.demo.stage import Stage
-from meshid.cli.demo.verdicts import Evidence, Expected
-from meshid.cli.demo.world import CHECKOUT, ENVIRONMENT, POLICY
+from meshid.cli.demo.cases import admitted_checkout, admitted_shop
+from meshid.cli.demo.clients import SERVED, BlockingClient, Client, Connection, connected
+from meshid.cli.demo.server import CHECKOUT, ENVIRONMENT, OWN, POLICY, Server
+from meshid.cli.demo.table import Case, Outcome, Table
 from meshid.decisions import Call
 from meshid.errors import InvalidInput
 from meshid.policy import Policy
@@ -20,100 +18,90 @@ from meshid.reasons import Reason
 from meshid.trust.credentials import X509Svid
 from meshid.trust.revocations import Revocations
 
-OLD_AUTHORITY = Expected(reason=Reason.UNKNOWN_AUTHORITY)
 
-
-async def deny_a_certificate(stage: Stage) -> None:
-    """Put a certificate on the deny list whose session OpenSSL goes on resuming."""
-    stage.table.section("While it runs, a certificate is put on the deny list: mesh.publish(revocations=...)")
-    credentials = stage.world.prod.issue(CHECKOUT)
-    client = ReturningClient(credentials)
-    faults = await _faults_of_session(stage, client)
-    stage.server.mesh.publish(revocations=Revocations(deny=[fingerprint(credentials.chain[0])]))
-    evidence = await _visit(stage, client)
+async def deny_a_certificate(server: Server, table: Table) -> None:
+    """Put a certificate on the deny list while OpenSSL goes on resuming its session."""
+    table.section("While it runs, a certificate is put on the deny list: mesh.publish(revocations=...)")
+    credentials = server.prod.issue(CHECKOUT)
+    client = BlockingClient(credentials)
+    wrong = await _begin_session(server, client)
+    server.mesh.publish(revocations=Revocations(deny=[fingerprint(credentials.chain[0])]))
+    outcome = await _visit_again(server, client)
     if not client.resumed:
-        faults.append("OpenSSL must have resumed the session, so that meshid alone refuses it")
-    stage.show("its session, offered again", Expected(reason=Reason.DENY_LISTED), evidence, faults)
+        wrong.append("OpenSSL must have resumed the session, so that meshid alone refuses it")
+    table.add(Case("its session, offered again", Reason.DENY_LISTED), outcome, wrong)
 
 
-async def replace_the_authority(stage: Stage) -> None:
-    """Replace the prod CA under connections that are open; the listener stays."""
-    old, shop = stage.world.prod.issue(CHECKOUT), stage.world.shop()
-    client = ReturningClient(old)
-    faults = await _faults_of_session(stage, client)
-    port = stage.server.port
-    async with connection(port, old) as old_line, connection(port, shop) as shop_line:
-        lines = {line: await _faults_of_line(line) for line in (old_line, shop_line)}
-        stage.table.section(
+async def replace_the_authority(server: Server, table: Table) -> None:
+    """Replace the prod CA under open connections."""
+
+    async def publish() -> str:
+        svid = server.successor.issue(OWN).svid
+        server.mesh.publish(credentials=svid, bundles=server.bundles(server.successor))
+        return await old_connection.listen()
+
+    def refused(what: str, call: Call = Call.ADMIT) -> Case:
+        return Case(what, Reason.UNKNOWN_AUTHORITY, call=call)
+
+    old, shop = server.prod.issue(CHECKOUT), server.issue_shop()
+    client = BlockingClient(old)
+    not_resumed = await _begin_session(server, client)
+    async with connected(server.port, old) as old_connection, connected(server.port, shop) as shop_connection:
+        not_served = [await _mismatch_of_hello(each) for each in (old_connection, shop_connection)]
+        table.section(
             "The prod CA is replaced: mesh.publish(credentials=..., bundles=...); the listener stays"
         )
-        ended = await stage.watch(Client.ASYNCIO, _publish_successor(stage, old_line))
-        stage.show("a peer of the old CA", OLD_AUTHORITY, await stage.knock(Client.OPENSSL, old))
-        stage.show("its session, offered again", OLD_AUTHORITY, await _visit(stage, client), faults)
-        at_once = attrs.evolve(OLD_AUTHORITY, call=Call.REVIEW)
-        stage.show("its open connection, at once", at_once, ended, lines[old_line])
-        goes_on = await stage.watch(Client.ASYNCIO, shop_line.say_hello())
-        checked = attrs.evolve(SHOP_ADMITTED, call=Call.CHECK)
-        stage.show("Linkerd's open connection", checked, goes_on, lines[shop_line])
-    new = stage.world.successor.issue(CHECKOUT)
-    stage.show("a peer of the new CA", CHECKOUT_ADMITTED, await stage.knock(Client.BLOCKING, new))
+        ended = await server.outcome_of(Client.ASYNCIO, publish())
+        table.add(refused("a peer of the old CA"), await server.visited_by(Client.OPENSSL, old))
+        table.add(refused("its session, offered again"), await _visit_again(server, client), not_resumed)
+        table.add(refused("its open connection, at once", Call.REVIEW), ended, not_served[0])
+        served = await server.outcome_of(Client.ASYNCIO, shop_connection.say_hello())
+        goes_on = attrs.evolve(admitted_shop("Linkerd's open connection"), call=Call.CHECK)
+        table.add(goes_on, served, not_served[1])
+    outcome = await server.visited_by(Client.BLOCKING, server.successor.issue(CHECKOUT))
+    table.add(admitted_checkout("a peer of the new CA"), outcome)
 
 
-async def reject_wrong_updates(stage: Stage) -> None:
-    """Try two updates that are wrong; the state before them serves on."""
-    stage.table.section("Two updates are wrong: each is rejected, and the state before it serves on")
-    mesh, successor = stage.server.mesh, stage.world.successor
-    chain, key = successor.issue(CHECKOUT).chain_pem, successor.issue(CHECKOUT).key_pem
+async def reject_bad_updates(server: Server, table: Table) -> None:
+    """Try two bad updates; the state before them stays in force."""
+    table.section("Two updates are wrong: each is rejected, and the state before it stays in force")
+    chain, key = server.successor.issue(CHECKOUT).chain_pem, server.successor.issue(CHECKOUT).key_pem
     typo = POLICY.replace("from =", "form =", 1)
-    await _reject(
-        stage,
-        "a key that does not match",
-        lambda: mesh.publish(credentials=X509Svid.from_pem(chain, key)),
-        Client.ASYNCIO,
+    updates: tuple[tuple[str, Client, Callable[[], object]], ...] = (
+        (
+            "a key that does not match",
+            Client.ASYNCIO,
+            lambda: server.mesh.publish(credentials=X509Svid.from_pem(chain, key)),
+        ),
+        (
+            "a policy with a typo",
+            Client.OPENSSL,
+            lambda: server.mesh.publish(policy=Policy.from_toml(typo, ENVIRONMENT)),
+        ),
     )
-    await _reject(
-        stage,
-        "a policy with a typo",
-        lambda: mesh.publish(policy=Policy.from_toml(typo, ENVIRONMENT)),
-        Client.OPENSSL,
-    )
+    for what, client, update in updates:
+        before, wrong, note = server.mesh.snapshot, [], ""
+        try:
+            update()
+            wrong.append("the update must be rejected, and was accepted")
+        except InvalidInput as error:
+            note = f"{type(error).__name__}: {'; '.join(str(error).splitlines())}"
+        if server.mesh.snapshot is not before:
+            wrong.append("the snapshot in force must be the one before the update")
+        outcome = await server.visited_by(client, server.successor.issue(CHECKOUT))
+        table.add(admitted_checkout(what), outcome, wrong, note)
 
 
-async def _publish_successor(stage: Stage, line: Line) -> str:
-    """Publish the new CA, and return what the client of an open connection saw of it."""
-    world = stage.world
-    stage.server.mesh.publish(
-        credentials=world.own_credentials(world.successor).svid, bundles=world.bundles(world.successor)
-    )
-    return await line.listen()
+async def _visit_again(server: Server, client: BlockingClient) -> Outcome:
+    return await server.outcome_of(Client.BLOCKING, client.visit(server.port))
 
 
-async def _reject(stage: Stage, what: str, update: Callable[[], object], client: Client) -> None:
-    before = stage.server.mesh.snapshot
-    faults = []
-    try:
-        update()
-    except InvalidInput as error:
-        note = f"{type(error).__name__}: {'; '.join(str(error).splitlines())}"
-    else:
-        note = ""
-        faults.append("the update must be rejected, and was accepted")
-    if stage.server.mesh.snapshot is not before:
-        faults.append("the snapshot in force must be the one before the update")
-    evidence = await stage.knock(client, stage.world.successor.issue(CHECKOUT))
-    stage.show(what, CHECKOUT_ADMITTED, evidence, faults, note=note)
+async def _begin_session(server: Server, client: BlockingClient) -> list[str]:
+    """Visit twice: if a session cannot be resumed before the change, a refusal after it proves nothing."""
+    saw = [await client.visit(server.port) for _ in range(2)]
+    return [] if client.resumed else [f"the session could not even be resumed before the change: {saw}"]
 
 
-async def _visit(stage: Stage, client: ReturningClient) -> Evidence:
-    return await stage.watch(Client.BLOCKING, asyncio.to_thread(client.knock, stage.server.port))
-
-
-async def _faults_of_session(stage: Stage, client: ReturningClient) -> list[str]:
-    """Without a session that can be resumed before the change, a refusal after it would prove nothing."""
-    seen = [(await _visit(stage, client)).saw for _ in range(2)]
-    return [] if client.resumed else [f"the session could not even be resumed before the change: {seen}"]
-
-
-async def _faults_of_line(line: Line) -> list[str]:
-    saw = await line.say_hello()
+async def _mismatch_of_hello(connection: Connection) -> list[str]:
+    saw = await connection.say_hello()
     return [] if saw.startswith(SERVED) else [f"the connection was not even served before the change: {saw}"]

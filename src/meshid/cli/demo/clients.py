@@ -1,6 +1,6 @@
-"""Three kinds of clients that know nothing of meshid, and what each of them sees.
+"""Three kinds of client that know nothing of meshid, and what each of them sees.
 
-They present what they are given and believe any server, as a stranger would.
+They present the credentials that they are given, and accept any server.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import shutil
 import socket
 import ssl
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from asyncio.subprocess import PIPE
+from collections.abc import AsyncIterator, Awaitable
 from enum import StrEnum
 from pathlib import Path
 from typing import cast
@@ -26,141 +27,139 @@ from meshid.testing import Issued
 HOST = "127.0.0.1"
 GREETING = b"hello\n"
 TIMEOUT = 10.0
-"""Seconds; a handshake takes some milliseconds, and one that hangs is a failure, not a wait."""
+"""Seconds; a handshake takes milliseconds, so a client that waits this long hangs."""
 
 AT_ONCE = 1.0
-"""Seconds that the end of an open connection may take."""
+"""Seconds within which a connection must end that ends "at once"."""
 
 CLOSED = "closed without a byte"
 SERVED = "served: "
 ALERT = "alert: "
 
-_ALERT = re.compile(r"alert ([a-z ]+)")
-
 
 class Client(StrEnum):
-    """The kinds."""
+    """A kind of client."""
 
     ASYNCIO = "asyncio"
     BLOCKING = "blocking"
     OPENSSL = "openssl"
 
 
-Knock = Callable[[int, Issued | None], Awaitable[str]]
-"""Connects to a port with some credentials, says hello, and returns what it saw."""
+def has_openssl() -> bool:
+    """Whether this machine has the ``openssl`` command."""
+    return shutil.which("openssl") is not None
 
 
-def kinds_of_clients() -> dict[Client, Knock]:
-    """Return those that this machine has: the openssl command may be missing."""
-    kinds: dict[Client, Knock] = {Client.ASYNCIO: knock_asyncio, Client.BLOCKING: knock_blocking}
-    if command := shutil.which("openssl"):
-        kinds[Client.OPENSSL] = lambda port, credentials: knock_openssl(command, port, credentials)
-    return kinds
+async def visit(client: Client, port: int, credentials: Issued | None) -> str:
+    """Connect, say hello, close, and return what the client saw."""
+    if client is Client.BLOCKING:
+        return await BlockingClient(credentials).visit(port)
+    ask = _ask_with_asyncio if client is Client.ASYNCIO else _ask_with_openssl
+    return await _seen(ask(port, credentials), TIMEOUT)
 
 
-async def knock_asyncio(port: int, credentials: Issued | None) -> str:
-    """Knock with an asyncio stream."""
-    try:
-        async with connection(port, credentials) as line:
-            return await line.say_hello()
-    except OSError as error:
-        return _failed(error)
+class BlockingClient:
+    """A client on a blocking socket; it offers the session of its last visit again (RFC 8446 section 2.2).
 
+    Attributes:
+        resumed: Whether the server took that session on the last visit.
+    """
 
-async def knock_blocking(port: int, credentials: Issued | None) -> str:
-    """Knock with a blocking socket, in a thread of its own."""
-    return await asyncio.to_thread(ReturningClient(credentials).knock, port)
+    def __init__(self, credentials: Issued | None) -> None:
+        self.resumed = False
+        self._context = _context(credentials)
+        self._session: ssl.SSLSession | None = None
 
+    async def visit(self, port: int) -> str:
+        """Connect, say hello, close, and return what the client saw."""
+        return await _seen(asyncio.to_thread(self._ask, port), TIMEOUT)
 
-async def knock_openssl(command: str, port: int, credentials: Issued | None) -> str:
-    """Knock with ``openssl s_client``."""
-    with tempfile.TemporaryDirectory(prefix="meshid-demo-") as directory:
-        options = _credential_options(Path(directory), credentials)
-        process = await asyncio.create_subprocess_exec(
-            *(command, "s_client", "-connect", f"{HOST}:{port}"),
-            # Without `-no_ign_eof`, a client that is quiet would not end when its input does.
-            *("-tls1_3", "-quiet", "-no_ign_eof", *options),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        try:
-            return await asyncio.wait_for(_say_hello_to(process), TIMEOUT)
-        except TimeoutError as error:
-            return _failed(error)
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
+    def _ask(self, port: int) -> bytes:
+        self.resumed = False
+        with (
+            socket.create_connection((HOST, port), TIMEOUT) as plain,
+            self._context.wrap_socket(plain, session=self._session) as connection,
+        ):
+            self.resumed = bool(connection.session_reused)
+            connection.sendall(GREETING)
+            with connection.makefile("rb") as answer:
+                line: bytes = answer.readline()
+            # Only now: tickets come after the handshake, with the first bytes.
+            self._session = connection.session
+            return line
 
 
 @attrs.frozen
-class Line:
+class Connection:
     """An asyncio connection that stays open."""
 
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
 
-    async def say_hello(self) -> str:
-        """Send a line and return what was seen in answer to it."""
+    async def ask(self) -> bytes:
+        """Say hello and return the answer."""
         self.writer.write(GREETING)
-        return await self.listen(TIMEOUT)
+        return await self.reader.readline()
 
-    async def listen(self, seconds: float = AT_ONCE) -> str:
-        """Send nothing, and return what was seen within some *seconds*."""
-        try:
-            return _told(await asyncio.wait_for(self.reader.readline(), seconds))
-        except OSError as error:
-            return _failed(error, seconds)
+    async def say_hello(self) -> str:
+        """Say hello and return what the client saw."""
+        return await _seen(self.ask(), TIMEOUT)
+
+    async def listen(self) -> str:
+        """Send nothing, and return what the client sees at once."""
+        return await _seen(self.reader.readline(), AT_ONCE)
 
 
 @contextlib.asynccontextmanager
-async def connection(port: int, credentials: Issued | None) -> AsyncIterator[Line]:
+async def connected(port: int, credentials: Issued | None) -> AsyncIterator[Connection]:
     """Open a connection, and close it at the end."""
-    opening = asyncio.open_connection(HOST, port, ssl=_stranger(credentials), ssl_shutdown_timeout=1.0)
-    reader, writer = await asyncio.wait_for(opening, TIMEOUT)
+    streams = await asyncio.open_connection(HOST, port, ssl=_context(credentials), ssl_shutdown_timeout=1.0)
+    connection = Connection(*streams)
     try:
-        yield Line(reader, writer)
+        yield connection
     finally:
-        writer.close()
+        connection.writer.close()
         with contextlib.suppress(OSError):
-            await writer.wait_closed()
+            await connection.writer.wait_closed()
 
 
-class ReturningClient:
-    """A blocking client that offers the session of its last visit again (RFC 8446 section 2.2).
+async def _ask_with_asyncio(port: int, credentials: Issued | None) -> bytes:
+    async with connected(port, credentials) as connection:
+        return await connection.ask()
 
-    Attributes:
-        resumed: Whether the server took it, the last time.
-    """
 
-    def __init__(self, credentials: Issued | None) -> None:
-        """Begin without a session."""
-        self.resumed = False
-        self._context = _stranger(credentials)
-        self._session: ssl.SSLSession | None = None
-
-    def knock(self, port: int) -> str:
-        """Connect, say hello, close, and return what was seen."""
-        self.resumed = False
+async def _ask_with_openssl(port: int, credentials: Issued | None) -> bytes:
+    with tempfile.TemporaryDirectory(prefix="meshid-demo-") as directory:
+        # Without -no_ign_eof, a client that is -quiet does not end when its input does.
+        command = f"{shutil.which('openssl')} s_client -tls1_3 -quiet -no_ign_eof -connect {HOST}:{port}"
+        options = [] if credentials is None else _openssl_options(Path(directory), credentials)
+        process = await asyncio.create_subprocess_exec(
+            *command.split(), *options, stdin=PIPE, stdout=PIPE, stderr=PIPE
+        )
+        stdin = cast("asyncio.StreamWriter", process.stdin)
+        stdout, stderr = (cast("asyncio.StreamReader", each) for each in (process.stdout, process.stderr))
         try:
-            with socket.create_connection((HOST, port), TIMEOUT) as plain:
-                return self._say_hello(plain)
-        except OSError as error:
-            return _failed(error)
-
-    def _say_hello(self, plain: socket.socket) -> str:
-        with self._context.wrap_socket(plain, session=self._session) as connection:
-            self.resumed = bool(connection.session_reused)
-            connection.sendall(GREETING)
-            with connection.makefile("rb") as answer:
-                line = answer.readline()
-            # Tickets come after the handshake, with the first bytes.
-            self._session = connection.session
-            return _told(line)
+            stdin.write(GREETING)
+            line = await stdout.readline()
+            stdin.close()
+            words = (await stderr.read()).decode("ascii", "replace")
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+    if not line and "alert" in words:
+        raise ssl.SSLError(words)
+    return line
 
 
-def _stranger(credentials: Issued | None) -> ssl.SSLContext:
+def _openssl_options(directory: Path, credentials: Issued) -> list[str]:
+    leaf, chain = directory / "leaf.pem", directory / "chain.pem"
+    leaf.write_bytes(credentials.key_pem + to_pem(credentials.chain[:1]))
+    chain.write_bytes(to_pem(credentials.chain[1:]))
+    return ["-cert", str(leaf), *(["-cert_chain", str(chain)] if credentials.intermediates else [])]
+
+
+def _context(credentials: Issued | None) -> ssl.SSLContext:
     if credentials is not None:
         return credentials.client_context()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -169,44 +168,17 @@ def _stranger(credentials: Issued | None) -> ssl.SSLContext:
     return context
 
 
-def _credential_options(directory: Path, credentials: Issued | None) -> list[str]:
-    if credentials is None:
-        return []
-    leaf, key, chain = (str(directory / name) for name in ("leaf.pem", "key.pem", "chain.pem"))
-    Path(key).write_bytes(credentials.key_pem)
-    Path(leaf).write_bytes(to_pem(credentials.chain[:1]))
-    Path(chain).write_bytes(to_pem(credentials.chain[1:]))
-    return ["-cert", leaf, "-key", key, *(["-cert_chain", chain] if credentials.intermediates else [])]
-
-
-async def _say_hello_to(process: asyncio.subprocess.Process) -> str:
-    # Each of them is a pipe, for that was asked for.
-    stdin = cast("asyncio.StreamWriter", process.stdin)
-    stdout, stderr = (cast("asyncio.StreamReader", each) for each in (process.stdout, process.stderr))
-    stdin.write(GREETING)
-    line = await stdout.readline()
-    stdin.close()
-    words = await stderr.read()
-    await process.wait()
-    return _told(line) if line else _alert(words.decode("ascii", "replace")) or CLOSED
-
-
-def _told(line: bytes) -> str:
-    if not line:
+async def _seen(answer: Awaitable[bytes], seconds: float) -> str:
+    """Await the first line of an answer; return what the client saw: that line, an alert, or the end."""
+    try:
+        line = await asyncio.wait_for(answer, seconds)
+    except TimeoutError:
+        return f"no answer for {seconds:.0f} s"
+    except (ConnectionError, ssl.SSLEOFError):
         return CLOSED
+    except ssl.SSLError as error:
+        # The alert in the words of a TLS library (RFC 8446 section 6.2).
+        alert = re.search(r"alert ([a-z ]+)", str(error).lower().replace("_", " "))
+        return f"{ALERT}{alert[1].strip()}" if alert else f"{type(error).__name__}: {error}"
     text = clean(line.decode("ascii", "replace").removesuffix("\n"))
-    return f"{SERVED}{text}" if text.startswith("hello ") else text
-
-
-def _failed(error: OSError, seconds: float | None = None) -> str:
-    if isinstance(error, TimeoutError):
-        return f"no answer for {TIMEOUT if seconds is None else seconds:.0f} s"
-    if isinstance(error, (ConnectionError, ssl.SSLEOFError)):
-        return CLOSED
-    return _alert(str(error).lower().replace("_", " ")) or f"{type(error).__name__}: {error}"
-
-
-def _alert(words: str) -> str | None:
-    """Find the alert in the words of a TLS library (RFC 8446 section 6.2)."""
-    alert = _ALERT.search(words)
-    return f"{ALERT}{alert[1].strip()}" if alert else None
+    return f"{SERVED}{text}" if text.startswith("hello ") else text or CLOSED
