@@ -51,7 +51,7 @@ class TestX1:
     def test_one_is_the_name(self) -> None:
         assert claim_of([PROD]) == Claim(SPIFFE, TrustDomain("prod.example.org"), PATH)
 
-    @pytest.mark.parametrize("declared", [{SPIFFE}, {LINKERD}, ALL], ids=str)
+    @pytest.mark.parametrize("declared", [{SPIFFE}, {LINKERD}, ALL], ids=["spiffe", "linkerd", "all"])
     def test_a_uri_san_is_read_as_spiffe_whatever_is_declared(self, declared: set[Profile]) -> None:
         assert claim_of([PROD], [LINKERD_HOST], declared).profile is SPIFFE
 
@@ -125,7 +125,9 @@ class TestX6:
     """X509-SVID 4.3: leaf SVIDs "MUST set `digitalSignature`"."""
 
     @pytest.mark.parametrize(
-        "usages", [set(), {"key_agreement"}, {"key_encipherment", "content_commitment"}], ids=str
+        "usages",
+        [set(), {"key_agreement"}, {"key_encipherment", "content_commitment"}],
+        ids=["none", "one", "two"],
     )
     def test_without_it_a_leaf_is_refused(self, usages: set[str]) -> None:
         assert reason_of_leaf(usages=usages) is Reason.NO_DIGITAL_SIGNATURE
@@ -152,7 +154,7 @@ class TestX8:
     """X509-SVID 4.4: extended key usage SHOULD be there; RFC 5280 4.2.1.12: then only for what it names."""
 
     @pytest.mark.parametrize("role", Role)
-    @pytest.mark.parametrize("purposes", [None, {"client", "server"}], ids=str)
+    @pytest.mark.parametrize("purposes", [None, {"client", "server"}], ids=["none", "both"])
     def test_none_or_both_is_good_for_either_role(self, purposes: set[str] | None, role: Role) -> None:
         check_purpose(AUTHORITY.issue(PATH, purposes=purposes).certificate, role)
 

@@ -178,7 +178,11 @@ class TestRefused:
         Path("prod.crl").write_bytes(PROD.crl(API))
         assert ask(*ROOTS, "--crl", "prod.crl", "chain.pem").verdict == "refused: revoked"
 
-    @pytest.mark.parametrize("entry", [API_ID, "spiffe://prod.example.org/ns/checkout/**", FINGERPRINT])
+    @pytest.mark.parametrize(
+        "entry",
+        [API_ID, "spiffe://prod.example.org/ns/checkout/**", FINGERPRINT],
+        ids=["name", "pattern", "fingerprint"],
+    )
     def test_a_denied_peer_is_refused(self, entry: str, ask: Ask) -> None:
         asked = ask(*ROOTS, "--deny", "spiffe://prod.example.org/other", "--deny", entry, "chain.pem")
         assert (asked.status, asked.verdict) == (1, "refused: deny_listed")

@@ -150,7 +150,9 @@ class TestX13:
     """X509-SVID 6.2: an entry with no or an empty `x5c` "MUST be ignored"."""
 
     @pytest.mark.parametrize(
-        "value", [[], None, "", x5c(ROOT)[0], {}, [None], [5], [[]], [{}]], ids=lambda it: ascii(it)[:20]
+        "value",
+        [[], None, "", x5c(ROOT)[0], {}, [None], [5], [[]], [{}]],
+        ids=lambda it: "base64" if it == x5c(ROOT)[0] else ascii(it),
     )
     def test_it_is_skipped_and_reported(self, value: object) -> None:
         bundle = read(entry(OTHER, x5c=value), entry(ROOT))
