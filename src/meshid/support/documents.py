@@ -22,10 +22,10 @@ from meshid.support.quoting import quote
 _MIB = 1024 * 1024
 
 MAX_TOML_MIB = 4
-"""About 20 000 tables of a policy; `tomllib` takes up to a second a MiB, and nobody writes more by hand."""
+"""About 20 000 tables; `tomllib` takes up to a second a MiB, and nobody writes more by hand."""
 
 MAX_JSON_MIB = 64
-"""A policy with 100 000 rules takes about 20 MiB; a larger file is the wrong file."""
+"""100 000 tables take about 20 MiB; a file that is larger than this is the wrong file."""
 
 MAX_JSON_VALUES = 3_000_000
 """Commas and opening brackets in a JSON text: Python takes up to 250 bytes for what follows one."""
