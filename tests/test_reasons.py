@@ -1,6 +1,6 @@
 """The closed enum of reasons, and docs/reasons.md, which is made from it.
 
-After a change: ``python tests/test_reasons.py --write``
+After a change: ``python -m tests.test_reasons --write``
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ HEAD = """\
 # Reasons
 
 Every decision has one reason, from this closed list.
-It is in `PeerRejected.reason`, in `Decision.reason` and in each audit event; the peer is never told.
+It is in `PeerRejected.reason`, in `Decision.reason` and in each audit event; the peer never learns it.
 The values are stable, so that alarms can be built on them.
 """
 
@@ -59,7 +59,7 @@ def page() -> str:
 
 
 def test_the_page_says_what_the_table_says() -> None:
-    assert page() == PAGE.read_text("utf-8"), "run: python tests/test_reasons.py --write"
+    assert page() == PAGE.read_text("utf-8"), "run: python -m tests.test_reasons --write"
 
 
 def test_the_page_has_every_reason_once() -> None:
@@ -81,11 +81,11 @@ def test_a_reason_is_its_own_stable_text(reason: Reason) -> None:
     assert pickle.loads(pickle.dumps(reason)) is reason  # noqa: S301 - our own bytes
 
 
-def test_no_two_reasons_are_one() -> None:
+def test_no_two_reasons_are_the_same() -> None:
     assert len({each.value for each in Reason}) == len({each.meaning for each in Reason}) == len(Reason)
 
 
-def test_a_reason_that_is_none_is_refused() -> None:
+def test_what_is_not_a_reason_is_refused() -> None:
     with pytest.raises(ValueError, match="is not a valid Reason"):
         Reason("bad_luck")  # type: ignore[call-arg]  # mypy sees the whole row
 

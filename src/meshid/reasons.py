@@ -1,9 +1,9 @@
 """Why a peer was admitted or refused: one closed enum.
 
-This file is a table. Each row is one cause, with what it means, the clause that
-it enforces and what the operator should do; `docs/reasons.md` and the command
-line are made from it, so that nothing about a reason is written twice. The
-values are stable: audit records and alarms are built on them.
+This file is a table. Each row is one cause: what it means, the clause that it
+enforces, and what the operator should do. `docs/reasons.md` and the command line
+are made from it, so that nothing about a reason is written twice. The values are
+stable: audit records and alarms are built on them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Reason(StrEnum):
     remedy: str
 
     def __new__(cls, value: str, meaning: str, clause: str, remedy: str) -> Self:
-        """Make a member that is *value* and knows the rest of its row."""
+        """Make a member whose text is *value*."""
         member = str.__new__(cls, value)
         member._value_ = value
         member.meaning = meaning
@@ -67,12 +67,12 @@ class Reason(StrEnum):
         "no_certificate",
         "The peer presented no certificate.",
         "RFC 8446 section 4.4.2.4",
-        "Give the client its certificate and key; if it is no mesh client, it may not connect here.",
+        "Give the client its certificate and key; a client without any may not connect here.",
     )
     CHAIN_TOO_LARGE = (
         "chain_too_large",
-        "The chain exceeds what meshid is willing to look at.",
-        "meshid input limits (meshid.verifier)",
+        "The chain is larger than meshid is willing to look at.",
+        "meshid input limits (meshid.certificates.chain)",
         "Send the leaf and its intermediates only; a leaf names one workload.",
     )
     MALFORMED = (
@@ -111,7 +111,7 @@ class Reason(StrEnum):
         "unknown_trust_domain",
         "No trust bundle is loaded for the trust domain that the leaf claims.",
         "SPIFFE Trust Domain and Bundle section 3; SPIFFE Workload API section 4.6",
-        "If it is to be trusted here, load its bundle; else the peer is in the wrong environment.",
+        "If it should be trusted here, load its bundle; if not, the peer is in the wrong environment.",
     )
     PROFILE_MISMATCH = (
         "profile_mismatch",
@@ -120,7 +120,7 @@ class Reason(StrEnum):
         "Declare the bundle with the profile that its authorities issue (spiffe, linkerd or dns).",
     )
 
-    # -- The leaf may not be used so ------------------------------------------
+    # -- The leaf may not be used like this -----------------------------------
     LEAF_IS_CA = (
         "leaf_is_ca",
         "A certificate authority's certificate was presented as a leaf.",
@@ -164,7 +164,7 @@ class Reason(StrEnum):
         "Find out why the peer did not renew: its agent, its mount, or a process that never reloads.",
     )
 
-    # -- No authority of its trust domain stands behind it --------------------
+    # -- No authority of its trust domain vouches for it ----------------------
     SELF_SIGNED = (
         "self_signed",
         "The leaf is signed by its own key.",
@@ -185,13 +185,13 @@ class Reason(StrEnum):
     )
     AUTHORITY_NOT_IN_DATE = (
         "authority_not_in_date",
-        "Each path to an authority holds a certificate authority that is expired or not yet valid.",
+        "Each path to an authority has a certificate authority in it that is expired or not yet valid.",
         "RFC 5280 section 6.1.3 (a)(2)",
         "Renew that certificate authority and publish the new bundle.",
     )
     INVALID_PATH = (
         "invalid_path",
-        "A path to an authority exists by name, and breaks a rule of path validation.",
+        "The names lead to an authority, but the path breaks a rule of path validation.",
         "RFC 5280 section 6.1",
         "Read the detail: a signature, a name constraint, a path length or a CA without keyCertSign.",
     )
@@ -199,7 +199,7 @@ class Reason(StrEnum):
         "revoked",
         "A certificate revocation list names a certificate of the path.",
         "RFC 5280 section 6.3",
-        "If the revocation was a mistake, issue a new certificate: revocation has no way back.",
+        "If the revocation was a mistake, issue a new certificate: a revocation cannot be undone.",
     )
     CRL_NOT_IN_DATE = (
         "crl_not_in_date",
@@ -219,17 +219,17 @@ class Reason(StrEnum):
         "denied",
         "A deny rule matches.",
         "meshid policy: deny beats allow",
-        "If the peer should be let in, narrow the deny rule; an allow rule cannot overrule it.",
+        "If the peer should be admitted, narrow the deny rule; an allow rule cannot overrule it.",
     )
     NO_RULE = (
         "no_rule",
         "No allow rule matches.",
         "meshid policy: no matching allow is a refusal",
-        "If the peer should be let in, add or widen an allow rule; the nearest one is named in the detail.",
+        "If the peer should be admitted, add or widen an allow rule; the detail names the nearest one.",
     )
     NO_POLICY = (
         "no_policy",
-        "No policy is loaded, so nobody is let in.",
+        "No policy is loaded, so no peer is admitted.",
         "meshid promise 1: fail closed",
         "Give the Mesh a policy.",
     )
@@ -246,10 +246,10 @@ class Reason(StrEnum):
         "Check the address that was dialled; if the server was renamed, correct `expect`.",
     )
 
-    # -- It never came to a verdict -------------------------------------------
+    # -- There is no verdict --------------------------------------------------
     TLS_FAILED = (
         "tls_failed",
-        "The TLS library broke off the handshake after the peer sent its certificate.",
+        "The TLS library aborted the handshake after the peer sent its certificate.",
         "RFC 8446 sections 4.4.2 and 4.4.3",
         "Read the detail; a bad CertificateVerify means that the peer does not hold the key.",
     )
@@ -257,5 +257,5 @@ class Reason(StrEnum):
         "internal_error",
         "Something failed inside meshid or in a sink or clock that it was given.",
         "meshid promise 1: fail closed",
-        "Report it with the detail; until then, nobody comes in this way.",
+        "Report it with the detail; until it is fixed, such peers stay out.",
     )

@@ -75,11 +75,11 @@ class TestX1:
 class TestX2:
     """X509-SVID 2: an SVID "MAY contain any number of other SAN field types, including DNS SANs"."""
 
-    def test_dns_names_beside_the_uri_name_nobody(self) -> None:
+    def test_dns_names_next_to_the_uri_are_not_the_name(self) -> None:
         claim = claim_of([PROD], ["*.svc", "UPPER.case", LINKERD_HOST])
         assert str(claim.spiffe_id) == PROD
 
-    def test_other_names_beside_the_uri_name_nobody(self) -> None:
+    def test_other_names_next_to_the_uri_are_not_the_name(self) -> None:
         names = x509.SubjectAlternativeName(
             [x509.RFC822Name("a@b.example"), x509.UniformResourceIdentifier(PROD)]
         )
@@ -91,7 +91,7 @@ class TestX2:
 class TestX3:
     """X509-SVID 5.2: a validator "MUST ensure that the SPIFFE ID has a non-root path component"."""
 
-    def test_a_trust_domain_is_no_workload(self) -> None:
+    def test_a_trust_domain_is_not_a_workload(self) -> None:
         assert refusal_of(["spiffe://prod.example.org"]).reason is Reason.NAME_WITHOUT_PATH
 
     def test_a_root_path_is_invalid(self) -> None:
@@ -101,11 +101,11 @@ class TestX3:
 class TestX4:
     """X509-SVID 4.1 and 5.2: the `cA` field of a leaf MUST be false."""
 
-    def test_a_ca_is_no_leaf(self) -> None:
+    def test_a_ca_is_not_a_leaf(self) -> None:
         assert reason_of_leaf(ca=True) is Reason.LEAF_IS_CA
 
     @pytest.mark.parametrize("ca", [False, None])
-    def test_a_leaf_is_one_without_the_extension_too(self, *, ca: bool | None) -> None:
+    def test_a_leaf_may_lack_the_extension(self, *, ca: bool | None) -> None:
         assert reason_of_leaf(ca=ca) is None
 
     def test_it_is_said_before_the_key_usage_is(self) -> None:
@@ -226,7 +226,7 @@ def test_a_linkerd_name_is_a_workload_of_its_trust_domain(host: str, path: str, 
         pytest.param(f"{LINKERD_HOST}\n", id="newline"),
     ],
 )
-def test_a_name_that_is_nearly_linkerds_is_refused(host: str) -> None:
+def test_a_name_that_is_almost_a_linkerd_name_is_refused(host: str) -> None:
     assert refusal_of(dns=[host]).reason is Reason.INVALID_NAME
 
 
@@ -304,13 +304,13 @@ def test_hostile_names_do_not_fill_the_log() -> None:
     assert "\n" not in detail
 
 
-def test_the_names_are_told_with_their_kind() -> None:
+def test_the_names_are_returned_with_their_kind() -> None:
     leaf = AUTHORITY.issue(uris=[PROD], dns=[HOST, "b.example"]).certificate
     assert names_of(leaf) == (f"URI:{PROD}", f"DNS:{HOST}", "DNS:b.example")
     assert names_of(AUTHORITY.issue(uris=[]).certificate) == ()
 
 
-def test_an_extension_is_given_or_is_none() -> None:
+def test_an_extension_that_is_missing_is_none() -> None:
     leaf = AUTHORITY.issue(ca=None).certificate
     assert extension(leaf, x509.KeyUsage) == leaf.extensions.get_extension_for_class(x509.KeyUsage).value
     assert extension(leaf, x509.BasicConstraints) is None

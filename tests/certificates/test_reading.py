@@ -200,7 +200,7 @@ def test_a_strong_key_is_accepted(key: CertificatePublicKeyTypes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "told"),
+    ("key", "message"),
     [
         pytest.param(
             rsa_public_key(MIN_RSA_BITS - 1), "at least 2048 bits, and this one has 2047", id="RSA-2047"
@@ -221,8 +221,8 @@ def test_a_strong_key_is_accepted(key: CertificatePublicKeyTypes) -> None:
         pytest.param(None, "the kind of key", id="unknown"),
     ],
 )
-def test_a_weak_or_unknown_key_is_refused(key: CertificatePublicKeyTypes | None, told: str) -> None:
-    assert told in (key_fault(key) or "")
+def test_a_weak_or_unknown_key_is_refused(key: CertificatePublicKeyTypes | None, message: str) -> None:
+    assert message in (key_fault(key) or "")
 
 
 @pytest.mark.parametrize(
@@ -243,7 +243,7 @@ def test_a_key_of_an_unknown_kind_is_none() -> None:
 
 
 def test_a_key_that_cannot_be_decoded_is_none() -> None:
-    # The first byte of a point tells its form; there is no form 0x7f.
+    # The first byte of a point is its form, and 0x7f is not one.
     key = LEAF.certificate.public_key()
     assert isinstance(key, ec.EllipticCurvePublicKey)
     x = key.public_numbers().x.to_bytes(32, "big")
@@ -252,7 +252,7 @@ def test_a_key_that_cannot_be_decoded_is_none() -> None:
     assert public_key_of(broken) is None
 
 
-def test_a_key_that_is_known_is_given() -> None:
+def test_a_key_that_is_known_is_returned() -> None:
     assert public_key_of(LEAF.certificate) == LEAF.key.public_key()
 
 

@@ -1,8 +1,8 @@
-"""Every kind of chain that a stranger can present, and what becomes of it.
+"""Every kind of chain that an unknown peer can present, and what becomes of it.
 
 One table for all ways in: the verifier, the cache, and each TLS edge that replays the rows
-over live handshakes. The certificates have real dates, for a TLS library asks no clock of
-ours. A wrong chain is made from a right one, so that one thing is wrong with it.
+over live handshakes. The certificates have real dates, because a TLS library does not use
+our clock. A bad chain is made from a good one, so that one thing is wrong with it.
 """
 
 from __future__ import annotations

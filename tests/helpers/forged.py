@@ -93,13 +93,13 @@ def rewritten(certificate: x509.Certificate, issuer: CA, old: bytes, new: bytes)
 
 
 def with_key(certificate: x509.Certificate, issuer: CA, key: CertificatePublicKeyTypes) -> x509.Certificate:
-    """Return *certificate* for another public key, whose private key nobody need have."""
+    """Return *certificate* for another public key; its private key is not needed."""
     spki = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     return x509.load_der_x509_certificate(edited(certificate, issuer, {Field.KEY: spki}))
 
 
 def with_unknown_key(certificate: x509.Certificate, issuer: CA) -> bytes:
-    """Return *certificate* for a key of a kind that nobody knows."""
+    """Return *certificate* for a key of an unknown kind."""
     algorithm, point = children(children(children(to_der(certificate))[0])[Field.KEY])
     unknown = der(SEQUENCE, der(OID, bytes([0x2A, 3, 4])), *children(algorithm)[1:])
     return edited(certificate, issuer, {Field.KEY: der(SEQUENCE, unknown, point)})

@@ -1,4 +1,4 @@
-"""The authorities of all cases, what is trusted of them, and what was taken back."""
+"""The authorities of all cases, which of them are trusted, and what is revoked."""
 
 from __future__ import annotations
 

@@ -239,7 +239,7 @@ def test_a_text_in_the_grammar_is_read_as_its_segments(text: str, segments: tupl
         pytest.param("**/" * 16 + "*a*/" * 8 + "**", 81, "at most 32 wildcards", id="too many of both kinds"),
     ],
 )
-def test_a_fault_is_told_with_its_place(text: str, position: int, fault: str) -> None:
+def test_a_message_says_what_is_wrong_and_where(text: str, position: int, fault: str) -> None:
     with pytest.raises(InvalidPattern) as caught:
         parse(text)
     place, _, what = str(caught.value).removeprefix(f"pattern {quote(text)}, ").partition(": ")

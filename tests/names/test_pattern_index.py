@@ -33,13 +33,13 @@ def test_it_matches_as_each_pattern_does(patterns: list[Pattern], value: str) ->
 
 
 @given(st.lists(PATTERNS, max_size=8), PATTERNS)
-def test_it_meets_what_each_pattern_intersects(patterns: list[Pattern], other: Pattern) -> None:
+def test_it_intersects_what_each_pattern_intersects(patterns: list[Pattern], other: Pattern) -> None:
     index = index_of(patterns)
     found = [number for numbers in index.intersecting(other) for number in numbers]
     assert sorted(found) == [number for number, each in enumerate(patterns) if each.intersects(other)]
 
 
-def test_what_comes_after_a_question_is_found_by_the_next() -> None:
+def test_what_is_added_after_a_look_up_is_found_by_the_next() -> None:
     index = index_of([Pattern.parse("/a")])
     assert list(index.intersecting(Pattern.parse("/*"))) == [[0]]
     index.setdefault(Pattern.parse("/b"), list[int]).append(1)
@@ -48,7 +48,7 @@ def test_what_comes_after_a_question_is_found_by_the_next() -> None:
     assert sorted(index.matching("/b")) == [[1], [2]]
 
 
-def test_one_pattern_written_in_two_ways_is_one() -> None:
+def test_a_pattern_written_in_two_ways_is_one_pattern() -> None:
     index = index_of([Pattern.parse("a/*"), Pattern.parse("/a/*"), Pattern.parse("b"), Pattern.parse("/b")])
     assert index.matching("/a/x") == [[0, 1]]
     assert index.matching("b") == [[2, 3]]

@@ -39,7 +39,7 @@ def test_a_pattern_is_read_and_written_as_it_is(text: str, trust_domain: TrustDo
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         pytest.param("", "'' must begin with '/' or 'spiffe://'", id="nothing"),
         pytest.param("ns/pay", "must begin with '/' or 'spiffe://': write '/ns/pay'", id="no slash"),
@@ -92,10 +92,10 @@ def test_a_pattern_is_read_and_written_as_it_is(text: str, trust_domain: TrustDo
         pytest.param("/ns/pay\n", "control character", id="newline"),
     ],
 )
-def test_what_could_never_match_is_refused(text: str, told: str) -> None:
+def test_what_could_never_match_is_refused(text: str, message: str) -> None:
     with pytest.raises(InvalidPattern) as caught:
         PeerPattern.parse(text)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert str(caught.value).isascii()
 
 
@@ -108,14 +108,14 @@ def test_nothing_is_suggested_for_what_is_too_long(text: str) -> None:
 
 
 @given(st.text(max_size=20) | st.text("spiffeSPIFFE:/ab*. ", max_size=20))
-def test_what_is_suggested_is_a_pattern_but_for_its_wildcards(text: str) -> None:
+def test_what_is_suggested_is_a_pattern_except_for_its_wildcards(text: str) -> None:
     try:
         PeerPattern.parse(text)
     except InvalidPattern as error:
         _, found, meant = str(error).partition(": write ")
         for each in re.findall(r"'([^']*)'", meant) if found else ():
             assert PEER.fullmatch(each)
-            # What else is wrong with it is told next time.
+            # The next message says what else is wrong with it.
             if not {".", "**"} & set(re.findall(r"\.|\*\*", each)):
                 assert str(PeerPattern.parse(each)) == each
 

@@ -242,7 +242,7 @@ def test_a_trust_domain_is_not_read_from_anything_else(text: str) -> None:
 
 
 @pytest.mark.parametrize("name", [None, 5, b"prod.example.org"])
-def test_what_is_no_text_is_the_callers_mistake(name: object) -> None:
+def test_what_is_not_a_string_is_the_callers_mistake(name: object) -> None:
     with pytest.raises(TypeError):
         TrustDomain(name)  # type: ignore[arg-type]  # the mistake
     with pytest.raises(TypeError):
@@ -260,7 +260,7 @@ def test_names_are_ordered_and_frozen() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         pytest.param("https://a/b", "does not begin with 'spiffe://'", id="scheme"),
         pytest.param("spiffe:///b", "a trust domain name is missing", id="no trust domain"),
@@ -272,7 +272,7 @@ def test_names_are_ordered_and_frozen() -> None:
         pytest.param("spiffe://a/" + "b" * 2048, "is longer than 2048 bytes", id="long"),
     ],
 )
-def test_the_message_says_what_would_be_right(text: str, told: str) -> None:
+def test_the_message_says_what_would_be_right(text: str, message: str) -> None:
     with pytest.raises(InvalidSpiffeId) as caught:
         SpiffeId.parse(text)
-    assert told in str(caught.value)
+    assert message in str(caught.value)

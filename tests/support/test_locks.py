@@ -1,4 +1,4 @@
-"""A forked child can take each lock, and finds whole what it guards."""
+"""A forked child can take each lock, and what the lock guards is whole."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ sys.exit(wrong)
 
 
 def test_a_child_that_is_forked_under_load_admits_and_publishes() -> None:
-    # Python warns of a fork beside threads; whoever forks so wants it nevertheless, as servers do.
+    # Python warns when a process with threads forks; servers do it all the same.
     ended = subprocess.run(
         [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORKING],
         timeout=100,
@@ -82,9 +82,9 @@ def test_one_lock_excludes_others() -> None:
     lock.release()
 
 
-def test_before_a_fork_each_is_taken_and_after_it_each_is_free() -> None:
+def test_each_lock_is_taken_before_a_fork_and_free_after_it() -> None:
     every = [new_lock(order) for order in Order]
-    locks._hold()  # noqa: SLF001 - what the system calls before a fork, and after it
+    locks._acquire_all()  # noqa: SLF001 - what the system calls before a fork, and after it
     held = [lock.locked() for lock in every]
-    locks._let_go()  # noqa: SLF001
+    locks._release_all()  # noqa: SLF001
     assert (all(held), any(lock.locked() for lock in every)) == (True, False)

@@ -27,13 +27,13 @@ def test_a_capacity_is_positive(capacity: int) -> None:
         Sieve(capacity)
 
 
-def test_what_was_wanted_outlives_what_was_not() -> None:
+def test_what_was_used_outlives_what_was_not() -> None:
     sieve: Sieve[str, int] = Sieve(2)
-    sieve.put("wanted", 1)
-    sieve.put("not wanted", 2)
-    assert sieve.get("wanted") == 1
+    sieve.put("used", 1)
+    sieve.put("unused", 2)
+    assert sieve.get("used") == 1
     sieve.put("new", 3)
-    assert (sieve.get("wanted"), sieve.get("not wanted"), sieve.get("new")) == (1, None, 3)
+    assert (sieve.get("used"), sieve.get("unused"), sieve.get("new")) == (1, None, 3)
 
 
 def test_a_value_is_replaced_in_its_place() -> None:
@@ -83,14 +83,14 @@ def test_it_keeps_what_the_paper_keeps(capacity: int, steps: list[tuple[bool, in
     assert {key for key in range(9) if sieve.get(key) is not None} == set(model.queue)
 
 
-def test_strangers_who_come_once_cannot_push_out_those_who_come_back() -> None:
+def test_keys_that_come_once_cannot_evict_those_that_come_back() -> None:
     order = random.Random(7)  # noqa: S311 - no secret is made of it
     sieve: Sieve[int, int] = Sieve(1000)
     lru: OrderedDict[int, int] = OrderedDict()
     hits = {"sieve": 0, "lru": 0}
     wanted = 0
-    for stranger in range(60_000):
-        key = order.randrange(900) if stranger % 2 else -stranger - 1
+    for number in range(60_000):
+        key = order.randrange(900) if number % 2 else -number - 1
         wanted += key >= 0
         if sieve.get(key) is None:
             sieve.put(key, key)

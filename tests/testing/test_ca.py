@@ -119,7 +119,7 @@ def test_a_shape_names_the_key_usages(prod_ca: CA, usage: str) -> None:
     assert not any(getattr(found, other) for other in others)
 
 
-def test_a_shape_says_what_else_can_be_said(prod_ca: CA) -> None:
+def test_a_shape_can_ask_for_everything_else(prod_ca: CA) -> None:
     key = ec.generate_private_key(ec.SECP384R1())
     note = x509.UnrecognizedExtension(ObjectIdentifier("1.2.3.4"), b"\5\0")
     leaf = prod_ca.issue(
@@ -242,13 +242,13 @@ def test_what_cannot_be_a_leaf_cannot_be_credentials(prod_ca: CA) -> None:
         _ = issued.svid
 
 
-def test_each_test_gets_authorities_of_its_own(prod_ca: CA, dev_ca: CA) -> None:
+def test_each_test_gets_its_own_authorities(prod_ca: CA, dev_ca: CA) -> None:
     assert (str(prod_ca.trust_domain), str(dev_ca.trust_domain)) == ("prod.example.org", "dev.example.org")
     assert prod_ca.key.public_key() != dev_ca.key.public_key()
 
 
 def presented_to(world: World, client: ssl.SSLContext) -> str:
-    """Return why a server that believes nobody refuses *client*, once that is done."""
+    """Return why a server that trusts no authority refuses *client*."""
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.minimum_version = ssl.TLSVersion.TLSv1_3
     world.prod.issue("/server").load_into(server)

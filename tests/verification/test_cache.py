@@ -57,7 +57,7 @@ def test_a_verdict_is_the_same_uncached_cold_and_warm(case: Case, world: World) 
 
 
 def test_a_refusal_is_never_remembered(cache: CachedVerifier, world: World) -> None:
-    # A stranger who saw a leaf sends it without its intermediates; its owner is admitted all the same.
+    # Somebody else has seen the leaf and sends it without its intermediates; its owner is still admitted.
     leaf = world.issuing.issue(PATH)
     for _ in range(3):
         with pytest.raises(PeerRejected):
@@ -129,7 +129,9 @@ def test_a_verdict_is_for_one_role(cache: CachedVerifier, world: World) -> None:
 
 
 @pytest.mark.parametrize("role", ["", "Client", "any"])
-def test_nobody_is_remembered_in_an_unknown_role(cache: CachedVerifier, world: World, role: str) -> None:
+def test_an_unknown_role_is_a_miss_and_then_the_callers_mistake(
+    cache: CachedVerifier, world: World, role: str
+) -> None:
     leaf = world.prod.issue(PATH)
     cache.verify(leaf.chain)
     assert cache.recall(leaf.chain[0], role=role) is None
@@ -148,7 +150,7 @@ def test_each_profile_is_remembered(cache: CachedVerifier, world: World) -> None
     assert cache.verify(leaf.chain) is cache.recall(leaf.chain[0])
 
 
-def test_a_new_verifier_remembers_nobody(cache: CachedVerifier, world: World) -> None:
+def test_a_new_verifier_starts_with_an_empty_cache(cache: CachedVerifier, world: World) -> None:
     leaf = world.prod.issue(PATH)
     peer = cache.verify(leaf.chain)
     for bundles, lists in (
@@ -273,45 +275,45 @@ def test_a_verdict_counts_from_before_its_verification(world: World, clock: Cloc
 # -- How many -----------------------------------------------------------------
 
 
-def test_a_flood_of_one_trust_domain_pushes_out_nobody_of_another(world: World, clock: Clock) -> None:
+def test_a_flood_from_one_trust_domain_evicts_no_peer_of_another(world: World, clock: Clock) -> None:
     cache = CachedVerifier(ChainVerifier(world.bundles, clock=clock), capacity=4)
-    friends = [world.prod.issue(f"/ns/friend/sa/{number}") for number in range(4)]
-    for friend in friends:
-        cache.verify(friend.chain)
+    regulars = [world.prod.issue(f"/ns/regular/sa/{number}") for number in range(4)]
+    for regular in regulars:
+        cache.verify(regular.chain)
     for number in range(40):
         cache.verify(world.dev.issue(f"/ns/flood/sa/{number}").chain)
-    assert all(cache.recall(friend.chain[0]) for friend in friends)
+    assert all(cache.recall(regular.chain[0]) for regular in regulars)
     assert cache.stats().size == 8
     assert cache.stats().evictions == 36
 
 
-def test_a_flood_in_one_role_pushes_out_nobody_in_the_other(world: World) -> None:
+def test_a_flood_in_one_role_evicts_no_peer_in_the_other(world: World) -> None:
     cache = CachedVerifier(ChainVerifier(world.bundles), capacity=2)
-    server = world.prod.issue("/ns/friend/sa/server")
+    server = world.prod.issue("/ns/regular/sa/server")
     cache.verify(server.chain, role="server")
     for number in range(20):
         cache.verify(world.prod.issue(f"/ns/flood/sa/{number}").chain, role="client")
     assert cache.recall(server.chain[0], role="server") is not None
 
 
-def test_a_flood_of_ones_own_trust_domain_does_not_push_out_those_who_come_back(world: World) -> None:
+def test_a_flood_from_ones_own_trust_domain_does_not_evict_peers_that_come_back(world: World) -> None:
     cache = CachedVerifier(ChainVerifier(world.bundles), capacity=4)
-    friend = world.prod.issue("/ns/friend/sa/api")
-    cache.verify(friend.chain)
+    regular = world.prod.issue("/ns/regular/sa/api")
+    cache.verify(regular.chain)
     for number in range(40):
-        assert cache.recall(friend.chain[0]) is not None
+        assert cache.recall(regular.chain[0]) is not None
         cache.verify(world.prod.issue(f"/ns/flood/sa/{number}").chain)
     assert cache.stats().size == 4
 
 
-def test_strangers_enter_nothing(world: World) -> None:
+def test_peers_that_are_refused_evict_nobody(world: World) -> None:
     cache = CachedVerifier(ChainVerifier(world.bundles), capacity=1)
-    friend = world.prod.issue(PATH)
-    cache.verify(friend.chain)
+    regular = world.prod.issue(PATH)
+    cache.verify(regular.chain)
     for number in range(20):
         with pytest.raises(PeerRejected):
             cache.verify(world.stranger.issue(f"spiffe://prod.example.org/ns/flood/sa/{number}").chain)
-    assert cache.recall(friend.chain[0]) is not None
+    assert cache.recall(regular.chain[0]) is not None
     assert cache.stats().evictions == 0
 
 
@@ -325,7 +327,7 @@ def test_the_capacity_is_large_by_default() -> None:
     assert DEFAULT_CAPACITY == 4096
 
 
-def test_the_counters_tell_what_happened(world: World) -> None:
+def test_the_counters_say_what_happened(world: World) -> None:
     cache = CachedVerifier(ChainVerifier(world.bundles), capacity=1)
     one, two = world.prod.issue("/ns/one/sa/api"), world.dev.issue(DEV)
     assert cache.stats() == CacheStats(hits=0, misses=0, size=0, evictions=0)

@@ -73,7 +73,7 @@ def test_the_missing_link_is_named_above_what_was_sent(world: World) -> None:
     assert "sent 1 usable intermediates" in refusal.detail
 
 
-def test_a_key_that_was_renewed_under_the_same_name_is_told(world: World) -> None:
+def test_a_key_that_was_renewed_under_the_same_name_is_mentioned(world: World) -> None:
     renewed = CA("prod.example.org", subject=called(world.prod))
     refusal = refusal_of(renewed.issue(PATH), world.bundles)
     assert refusal.reason is Reason.UNKNOWN_AUTHORITY
@@ -82,7 +82,7 @@ def test_a_key_that_was_renewed_under_the_same_name_is_told(world: World) -> Non
     )
 
 
-def test_another_kind_of_key_under_the_same_name_is_told_alike(world: World) -> None:
+def test_another_kind_of_key_under_the_same_name_makes_no_difference(world: World) -> None:
     subject = called(world.prod)
     renewed = CA("prod.example.org", subject=subject, key=rsa.generate_private_key(65537, 2048))
     assert refusal_of(renewed.issue(PATH), world.bundles).reason is Reason.UNKNOWN_AUTHORITY
@@ -101,7 +101,7 @@ def test_a_leaf_signed_by_its_own_key_is_self_signed_even_with_a_chain_beside_it
     assert refusal.reason is Reason.SELF_SIGNED
 
 
-def test_a_leaf_that_is_called_like_its_issuer_is_not_thereby_self_signed(world: World) -> None:
+def test_a_leaf_with_the_name_of_its_issuer_is_not_self_signed_for_that(world: World) -> None:
     leaf = world.prod.issue(PATH, subject=called(world.prod))
     assert ChainVerifier(world.bundles).verify(leaf.chain).spiffe_id.path == PATH
     broken = CA("prod.example.org", subject=called(world.prod)).issue(PATH, subject=called(world.prod))

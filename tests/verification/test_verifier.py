@@ -98,7 +98,7 @@ class TestX12:
         with pytest.raises(PeerRejected):
             verifier.verify(world.namesake.issue(PROD).chain)
 
-    def test_a_foreign_intermediate_is_no_bridge(self, world: World) -> None:
+    def test_a_foreign_intermediate_is_not_a_bridge(self, world: World) -> None:
         # Each signed for the other: prod for an authority of dev's, dev for the leaf.
         bridge = world.dev.intermediate()
         leaf = bridge.issue(PROD)
@@ -148,12 +148,12 @@ class TestX9:
 class TestX10:
     """X509-SVID 3.2: signing certificates "MUST NOT be used for authentication purposes"."""
 
-    def test_an_authority_is_no_peer(self, world: World) -> None:
+    def test_an_authority_is_not_a_peer(self, world: World) -> None:
         signer = world.prod.intermediate(uris=[PROD], usages={"key_cert_sign", "digital_signature"})
         own = Issued(signer.certificate, signer.key, ())
         assert reason_of(own, world.prod.bundle()) is Reason.LEAF_IS_CA
 
-    def test_an_anchor_is_no_peer(self) -> None:
+    def test_an_anchor_is_not_a_peer(self) -> None:
         anchor = CA("prod.example.org", uris=[PROD])
         own = Issued(anchor.certificate, anchor.key, ())
         assert reason_of(own, anchor.bundle()) is Reason.LEAF_IS_CA
@@ -465,7 +465,7 @@ def test_an_unknown_role_is_the_callers_mistake(world: World, role: str) -> None
         ChainVerifier(world.bundles).verify(world.prod.issue(PATH).chain, role=role)
 
 
-def test_an_unknown_trust_domain_is_told_with_the_known_ones(world: World) -> None:
+def test_a_message_about_an_unknown_trust_domain_lists_the_known_ones(world: World) -> None:
     with pytest.raises(PeerRejected) as caught:
         verify(world.stranger.issue(PATH), world.prod.bundle(), world.dev.bundle())
     assert f"claims spiffe://stranger.example{PATH}" in caught.value.detail

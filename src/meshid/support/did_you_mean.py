@@ -1,4 +1,4 @@
-"""What was probably meant, for whoever mistyped it."""
+"""Did you mean ...? What a mistyped word was probably meant to be."""
 
 from __future__ import annotations
 
@@ -7,23 +7,25 @@ from difflib import get_close_matches
 from itertools import islice
 
 MAX_LOOKUPS = 50
-"""Words of one file for which something near is looked for; the text of the error shows no more."""
+"""Words of one file that are looked up: as many as the text of an error lists problems."""
 
 MAX_CANDIDATES = 100
-"""Words that one is compared with; the comparison takes up to a millisecond."""
+"""Words that a mistyped one is compared with; the comparison takes up to a millisecond."""
 
 _MAX_LENGTH = 64
 
 
 class Suggestions:
-    """Finds the nearest of some words, and not without end: it is handed down as a budget."""
+    """Finds the nearest of some words, for at most `MAX_LOOKUPS` words.
+
+    It is handed down as a budget, because a comparison is slow and a file can be all mistakes.
+    """
 
     def __init__(self) -> None:
-        """Begin with nothing looked up."""
         self._left = MAX_LOOKUPS
 
     def to(self, word: str, known: Iterable[str]) -> str | None:
-        """Return the one of *known* that is near to *word*, upper or lower case; None if there is none."""
+        """Return the word of *known* that is nearest to *word*, whatever the case; None if none is near."""
         self._left -= 1
         if self._left < 0 or len(word) > _MAX_LENGTH:
             return None

@@ -1,7 +1,7 @@
 """Bytes to a document, TOML or JSON: bounded in time and memory, whatever the bytes are.
 
-A wrong file is usually the wrong *file*: a log, an archive, a policy in another encoding.
-What it costs to say so must not hang on what is in it.
+A wrong file is usually the wrong *file*: a log, an archive, a text in another encoding.
+The cost of saying so must not depend on what is in it.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from meshid.support.quoting import quote
 _MIB = 1024 * 1024
 
 MAX_TOML_MIB = 4
-"""20 000 rules; `tomllib` takes up to a second a MiB, and nobody writes more by hand."""
+"""About 20 000 tables; `tomllib` takes up to a second a MiB, and nobody writes more by hand."""
 
 MAX_JSON_MIB = 64
-"""100 000 rules have about 20 MiB; beyond that, somebody gave us the wrong file."""
+"""100 000 tables take about 20 MiB; a file that is larger than this is the wrong file."""
 
 MAX_JSON_VALUES = 3_000_000
-"""Commas and opening brackets of a JSON text: Python takes up to 250 bytes for what follows one."""
+"""Commas and opening brackets in a JSON text: Python takes up to 250 bytes for what follows one."""
 
 _MAX_KEY_PARTS = 16
 _KEY_PART = r"""(?:[\w-]++|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')"""
@@ -41,7 +41,7 @@ def file_document(path: Path) -> object:
     """Read a ``.toml`` or ``.json`` file.
 
     Raises:
-        InvalidPolicy: If it cannot be read or is neither.
+        InvalidPolicy: If it cannot be read, or is neither.
     """
     form = _FORMS.get(path.suffix)
     if form is None:
@@ -62,7 +62,7 @@ def toml_document(text: str | bytes) -> object:
     """Read TOML 1.0, at most `MAX_TOML_MIB`.
 
     Raises:
-        InvalidPolicy: If it is none.
+        InvalidPolicy: If it is not TOML.
     """
     return _document(_TOML, text)
 
@@ -71,7 +71,7 @@ def json_document(text: str | bytes) -> object:
     """Read JSON (RFC 8259), at most `MAX_JSON_MIB`.
 
     Raises:
-        InvalidPolicy: If it is none.
+        InvalidPolicy: If it is not JSON.
     """
     return _document(_JSON, text)
 
@@ -89,7 +89,7 @@ def _document(form: _Form, data: str | bytes) -> object:
         raise _invalid(msg)
     try:
         return form.parse(_text(data))
-    # A ValueError as well.
+    # InvalidPolicy is a ValueError, too.
     except InvalidPolicy:
         raise
     except RecursionError as error:
@@ -98,7 +98,7 @@ def _document(form: _Form, data: str | bytes) -> object:
     except tomllib.TOMLDecodeError as error:
         msg = f"it cannot be parsed: {quote(str(error))}"
         raise _invalid(msg) from error
-    # The digits of an integer are bounded by Python, against work in the square of them.
+    # Python limits the digits of an integer, because the work grows with their square.
     except ValueError as error:
         msg = "it has an integer of thousands of digits"
         raise _invalid(msg) from error
@@ -131,7 +131,7 @@ def _decoded(data: bytes) -> str:
 
 
 def _toml(text: str) -> object:
-    # tomllib takes time in the square of the parts of a dotted key.
+    # The time that tomllib takes grows with the square of the parts of a dotted key.
     if long := _LONG_KEY.search(text):
         line = text.count("\n", 0, long.end()) + 1
         msg = f"a key has more than {_MAX_KEY_PARTS} parts (at line {line})"
@@ -144,18 +144,18 @@ def _toml(text: str) -> object:
 
 def _json(text: str) -> object:
     if sum(map(text.count, ",[{")) > MAX_JSON_VALUES:
-        msg = f"it has more than {MAX_JSON_VALUES} values, which no policy has"
+        msg = f"it has more than {MAX_JSON_VALUES} values; it is probably the wrong file"
         raise _invalid(msg)
     try:
         return json.loads(text, object_pairs_hook=_unique)
     except json.JSONDecodeError as error:
-        hint = "" if text.lstrip().startswith("{") else "; a policy in JSON begins with '{'"
+        hint = "" if text.lstrip().startswith("{") else "; a JSON object begins with '{'"
         msg = f"it cannot be parsed: {quote(str(error))}{hint}"
         raise _invalid(msg) from error
 
 
-_TOML = _Form(_toml, MAX_TOML_MIB, f"write a policy of this size as JSON, of at most {MAX_JSON_MIB} MiB")
-_JSON = _Form(_json, MAX_JSON_MIB, "100 000 rules have about 20")
+_TOML = _Form(_toml, MAX_TOML_MIB, f"where JSON is accepted, it may have {MAX_JSON_MIB} MiB")
+_JSON = _Form(_json, MAX_JSON_MIB, "it is probably the wrong file")
 _FORMS = {".toml": _TOML, ".json": _JSON}
 
 

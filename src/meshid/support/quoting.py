@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 MAX_QUOTED = 256
-"""Characters of a foreign string that a message or a log shows, at the most."""
+"""The most characters of a foreign string that a message or a log shows."""
 
 
 def quote(text: str, limit: int = MAX_QUOTED) -> str:
     """Return *text* in quotes, as printable ASCII, cut after *limit* characters.
 
-    What an attacker writes into a certificate, a header or a file can then
-    neither forge a log line nor fill a disk.
+    So whatever an attacker writes into a certificate, a header or a file can neither
+    forge a log line nor fill a disk.
     """
     if len(text) <= limit:
         return ascii(text)
@@ -18,7 +18,7 @@ def quote(text: str, limit: int = MAX_QUOTED) -> str:
 
 
 def escaped(text: str) -> str:
-    """Return *text* as `quote` does, without the quotes, for a field of its own."""
+    """Return *text* as `quote` does, without the quotes: for a field of its own."""
     return quote(text)[1:-1] if len(text) <= MAX_QUOTED else quote(text)
 
 
@@ -29,5 +29,5 @@ def quote_all(texts: tuple[str, ...] | list[str], limit: int = 8) -> str:
 
 
 def plural(count: int, noun: str) -> str:
-    """Return how many there are of what."""
+    """Return the *count* with the *noun*, in the plural unless it is one."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

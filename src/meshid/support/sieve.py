@@ -2,9 +2,9 @@
 
 SIEVE (Zhang et al., NSDI 2024, "SIEVE is Simpler than LRU"): entries stand in a queue in
 the order of their arrival, and a hit only marks an entry as visited. When room is needed,
-a hand walks from the oldest to the newest and around again, takes the marks away, and
-evicts the first entry without one. What came once and never again is gone within a turn
-of the hand, so a flood of strangers cannot push out those who come back.
+a hand walks from the oldest to the newest and around again, removes the marks, and evicts
+the first entry without one. An entry that is never used again is evicted within one turn of
+the hand, so a flood of new keys cannot evict those that are used again and again.
 
 A look-up takes no lock and moves nothing: it reads one dictionary entry and sets a flag.
 """
@@ -20,7 +20,7 @@ _V = TypeVar("_V")
 
 
 class _Entry(Generic[_K, _V]):
-    """One entry of the queue, which is a ring: between its newest and its oldest stands its end."""
+    """An entry of the queue. The queue is a ring: its end stands between the newest and the oldest entry."""
 
     __slots__ = ("key", "newer", "older", "value", "visited")
 
@@ -33,14 +33,16 @@ class _Entry(Generic[_K, _V]):
 
 
 class Sieve(Generic[_K, _V]):
-    """A mapping of at most *capacity* entries.
+    """A mapping with a bounded number of entries.
+
+    Args:
+        capacity: The most entries that it has.
 
     Raises:
         ValueError: If *capacity* is not positive.
     """
 
     def __init__(self, capacity: int) -> None:
-        """Begin empty."""
         if capacity < 1:
             msg = f"a capacity is at least 1, not {capacity}"
             raise ValueError(msg)
@@ -52,7 +54,7 @@ class Sieve(Generic[_K, _V]):
         self._changing = new_lock(Order.REMEMBERING)
 
     def get(self, key: _K) -> _V | None:
-        """Return the value of *key*, and remember that it was wanted; None if there is none."""
+        """Return the value of *key*, and mark it as visited; None if there is no such key."""
         entry = self._entries.get(key)
         if entry is None:
             return None
@@ -71,17 +73,17 @@ class Sieve(Generic[_K, _V]):
             self._append(_Entry(key, value))
 
     def items(self) -> list[tuple[_K, _V]]:
-        """Return what is remembered, in no order."""
+        """Return the keys and values, in no particular order."""
         return [(entry.key, entry.value) for entry in list(self._entries.values())]
 
     def __len__(self) -> int:
-        """Count the entries."""
+        """Return the number of entries."""
         return len(self._entries)
 
     def _append(self, entry: _Entry[_K, _V]) -> None:
         entry.older, entry.newer = self._end.older, self._end
         entry.older.newer = entry.newer.older = entry
-        # Last, so that a look-up, which takes no lock, finds it whole.
+        # Last: a look-up takes no lock, and must not find an entry that is half linked.
         self._entries[entry.key] = entry
 
     def _evict(self) -> None:

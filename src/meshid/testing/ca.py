@@ -2,10 +2,10 @@
 
     prod = CA("prod.example.org")
     api = prod.issue("/ns/pay/sa/api")                     # a good peer
-    old = prod.issue("/ns/pay/sa/api", not_after=past)     # and a wrong one, in one line
+    old = prod.issue("/ns/pay/sa/api", not_after=past)     # and a bad one, in one line
 
 `api.svid` and `prod.bundle()` go into a `Mesh`, `api.chain` into `Mesh.admit()`, and
-`api.client_context()` into any client that should knock at your server.
+`api.client_context()` into any client that should connect to your server.
 """
 
 from __future__ import annotations
@@ -45,20 +45,20 @@ _SKEW = timedelta(minutes=5)
 
 
 class Shape(TypedDict, total=False):
-    """What can be said of a certificate, to make it wrong or to make it like some mesh's.
+    """What a certificate can be asked to have, to make it bad or to make it like those of some mesh.
 
     Attributes:
         uris: The URI SANs, in place of the one made from the name.
-        dns: DNS SANs, none by default.
-        not_before: Valid from; five minutes ago by default (aware).
-        not_after: Valid until; in an hour by default, in a day for an authority (aware).
+        dns: The DNS SANs; none by default.
+        not_before: Valid from (aware); five minutes ago by default.
+        not_after: Valid until (aware); in an hour by default, in a day for an authority.
         ca: The cA flag of the basic constraints; None leaves the extension out.
         path_length: The path length constraint of the basic constraints.
         usages: The key usages, by their names in `cryptography`; None leaves the extension out.
         purposes: The extended key usages, ``"client"`` and ``"server"``; None leaves the extension out.
-        critical: Whether basic constraints, key usage and SAN are critical.
-        authority_key_id: Whether to name the issuer's key; Istio does not.
-        subject: The subject; a leaf has none by default, as with Istio and SPIRE.
+        critical: Whether basic constraints, key usage and SAN are critical; they are by default.
+        authority_key_id: Whether to name the issuer's key; the default is to name it, Istio does not.
+        subject: The subject (RFC 4514); empty for a leaf by default, as with Istio and SPIRE.
         key: The certificate's private key; a new P-256 key by default.
         serial: The serial number; random by default.
         extra: Further extensions, each with whether it is critical.
@@ -81,12 +81,17 @@ class Shape(TypedDict, total=False):
 
 
 class Issued:
-    """A certificate with its key and the intermediates above it. Made by `CA.issue`.
+    """A certificate with its key and the intermediates above it; `CA.issue` makes it.
+
+    Args:
+        certificate: The certificate.
+        key: Its private key.
+        intermediates: The intermediates of its chain, lowest first.
 
     Attributes:
         certificate: The certificate.
         key: Its private key.
-        intermediates: The intermediates that belong to its chain, lowest first.
+        intermediates: The intermediates of its chain, lowest first.
     """
 
     def __init__(
@@ -95,7 +100,6 @@ class Issued:
         key: CertificateIssuerPrivateKeyTypes,
         intermediates: tuple[x509.Certificate, ...],
     ) -> None:
-        """Hold what was issued."""
         self.certificate = certificate
         self.key = key
         self.intermediates = intermediates
@@ -121,13 +125,17 @@ class Issued:
 
     @property
     def svid(self) -> X509Svid:
-        """The same as credentials for a `Mesh`; raises `InvalidCredentials` if it cannot be one."""
+        """The same as credentials for a `Mesh`.
+
+        Raises:
+            InvalidCredentials: If the certificate cannot be a workload's own.
+        """
         return X509Svid.from_pem(self.chain_pem, self.key_pem)
 
     def client_context(self) -> ssl.SSLContext:
-        """Return a plain client context that presents this chain and believes any server.
+        """Return a plain client context that presents this chain and trusts any server.
 
-        It is the stranger at the door of your server under test; never use it elsewhere.
+        It is for a client in a test of your server; never use it elsewhere.
         """
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
@@ -136,7 +144,11 @@ class Issued:
         return context
 
     def load_into(self, context: ssl.SSLContext) -> None:
-        """Make *context* present this chain."""
+        """Make *context* present this chain.
+
+        Args:
+            context: A client's or a server's context.
+        """
         with tempfile.TemporaryDirectory() as directory:
             pem = Path(directory, "identity.pem")
             pem.write_bytes(self.key_pem + self.chain_pem)
@@ -144,15 +156,24 @@ class Issued:
 
 
 class CA:
-    """The authority of one trust domain.
+    """The authority of one trust domain: a root with a new key.
 
     Args:
         trust_domain: The trust domain that it speaks for.
-        shape: What is different about its own certificate.
+        shape: What is different about its own certificate, by the names in `Shape`.
+
+    Attributes:
+        trust_domain: The trust domain that it speaks for.
+        certificate: Its own certificate.
+        key: Its private key.
+        intermediates: What it adds to the chain of each leaf: itself and the authorities
+            above it, without the root; empty for a root.
+
+    Raises:
+        InvalidSpiffeId: If *trust_domain* is not the name of a trust domain.
     """
 
     def __init__(self, trust_domain: TrustDomain | str, **shape: Unpack[Shape]) -> None:
-        """Make a root with a new key."""
         self.trust_domain = TrustDomain(str(trust_domain))
         own = _authority_shape(shape, _subject("root", self.trust_domain))
         self.key = own["key"]
@@ -160,7 +181,11 @@ class CA:
         self.intermediates: tuple[x509.Certificate, ...] = ()
 
     def intermediate(self, **shape: Unpack[Shape]) -> CA:
-        """Return an authority below this one; what it issues carries the chain up to here."""
+        """Return an authority below this one; the leaves that it issues carry the chain up to here.
+
+        Args:
+            shape: What is different about its own certificate, by the names in `Shape`.
+        """
         below = CA.__new__(CA)
         below.trust_domain = self.trust_domain
         own = _authority_shape(shape, _subject(f"intermediate {secrets.token_hex(4)}", self.trust_domain))
@@ -173,9 +198,9 @@ class CA:
         """Issue a leaf.
 
         Args:
-            name: A path in the trust domain, or a whole URI of any kind; the one URI SAN
-                unless *shape* has others.
-            shape: What is different about the certificate.
+            name: A path in the trust domain, or a whole URI of any kind. It is the one URI
+                SAN, unless *shape* has others.
+            shape: What is different about the certificate, by the names in `Shape`.
         """
         uri = f"spiffe://{self.trust_domain}{name}" if name.startswith("/") or not name else name
         leaf: Shape = {
@@ -190,7 +215,14 @@ class CA:
         return Issued(certificate, leaf["key"], self.intermediates)
 
     def bundle(self, *, profile: str = "spiffe") -> TrustBundle:
-        """Return the trust bundle with this authority alone."""
+        """Return the trust bundle with this authority alone.
+
+        Args:
+            profile: The profile of the bundle: ``"spiffe"``, ``"linkerd"`` or ``"dns"``.
+
+        Raises:
+            InvalidBundle: If the authority could never verify a leaf of this profile.
+        """
         return TrustBundle.from_pem(self.trust_domain, self.pem, profile=profile)
 
     @property
@@ -205,7 +237,14 @@ class CA:
         next_update: datetime | None = None,
         extra: Sequence[tuple[x509.ExtensionType, bool]] = (),
     ) -> bytes:
-        """Return a PEM certificate revocation list of this authority; current for a day by default."""
+        """Return a PEM certificate revocation list of this authority (RFC 5280 section 5).
+
+        Args:
+            revoked: The leaves and authorities that it revokes.
+            last_update: When it was made (aware); five minutes ago by default.
+            next_update: When the next one is due (aware); in a day by default.
+            extra: Further extensions, each with whether it is critical.
+        """
         now = datetime.now(UTC)
         builder = (
             x509.CertificateRevocationListBuilder()
@@ -283,5 +322,5 @@ def _extensions(
 
 
 def _digest(key: CertificateIssuerPrivateKeyTypes) -> hashes.SHA256 | None:
-    # All others bring a digest of their own (RFC 8410 section 3, RFC 9881 section 3).
+    # The others have a digest of their own (RFC 8410 section 3, RFC 9881 section 3).
     return hashes.SHA256() if isinstance(key, (ec.EllipticCurvePrivateKey, rsa.RSAPrivateKey)) else None

@@ -1,7 +1,7 @@
 """Fixtures for tests of services that use meshid.
 
 Put ``pytest_plugins = ["meshid.testing.fixtures"]`` into your top-level ``conftest.py``.
-Making a key takes a tenth of a millisecond, so each test gets authorities of its own.
+Making a key takes a tenth of a millisecond, so each test gets its own authorities.
 """
 
 from __future__ import annotations

@@ -4,14 +4,14 @@ The rules of this room:
 
 - A verdict is keyed by the leaf's whole DER, compared exactly, in a cache for its trust
   domain and role. The leaf alone is enough: a path for it was found under this trust,
-  whatever intermediates come next time; so a resumed session, which carries only the
-  leaf, can be judged again.
+  whatever intermediates come next time. So a resumed session, which carries only the
+  leaf, can be verified again.
 - A verdict lives no longer than anything that it rests on, and no longer than `MAX_AGE`.
   A clock that steps back is a miss.
-- Only a success enters. Refusals are cheap, and their keys are the attacker's choice.
+- Only successes are remembered. Refusals are cheap, and the attacker chooses their keys.
 - Nothing is ever invalidated. A cache belongs to one verifier, and so to one state of
-  trust; new trust is a new verifier with an empty cache.
-- A trust domain can push out only its own: a foreign authority gone mad cannot make
+  trust; new trust means a new verifier with an empty cache.
+- A trust domain evicts only its own peers: a flood from a foreign authority cannot make
   our own peers expensive.
 """
 
@@ -27,21 +27,21 @@ from meshid.support.sieve import Sieve
 from meshid.verification.verifier import ChainVerifier, Peer
 
 DEFAULT_CAPACITY = 4096
-"""Peers remembered for each trust domain and role: about 10 kB each, with their paths."""
+"""Peers remembered for each trust domain and role; each takes about 10 kB, with its path."""
 
 MAX_AGE = 1800.0
-"""Seconds that a verdict lives at the most; Chromium chose the same for its cache."""
+"""The longest life of a verdict, in seconds; Chromium chose the same for its cache."""
 
 
 @attrs.frozen
 class CacheStats:
-    """What a cache did so far; under threads the first two are close, not exact.
+    """Counters of a cache. With several threads, *hits* and *misses* are approximate.
 
     Attributes:
-        hits: Verdicts that were remembered.
-        misses: Look-ups that found none in force.
-        size: Verdicts held now, in or out of force.
-        evictions: Verdicts that had to go to make room.
+        hits: Look-ups that found a verdict in force.
+        misses: Look-ups that did not.
+        size: Verdicts in the cache now, whether in force or not.
+        evictions: Verdicts that were evicted to make room.
     """
 
     hits: int
@@ -58,15 +58,17 @@ class _Verdict:
 
 
 class CachedVerifier:
-    """A `ChainVerifier` that remembers whom it verified.
+    """A `ChainVerifier` that remembers the peers that it verified.
 
     Args:
-        verifier: Does the work, and owns the state of trust and the clock.
+        verifier: Does the work, and has the state of trust and the clock.
         capacity: Peers remembered for each trust domain and role.
+
+    Raises:
+        ValueError: If *capacity* is not positive.
     """
 
     def __init__(self, verifier: ChainVerifier, *, capacity: int = DEFAULT_CAPACITY) -> None:
-        """Begin with nothing remembered."""
         self.verifier = verifier
         self._clock = verifier.clock
         self._caches: dict[str, dict[TrustDomain, Sieve[bytes, _Verdict]]] = {
@@ -76,16 +78,21 @@ class CachedVerifier:
         self._misses = 0
 
     def verify(self, chain: Sequence[bytes], *, role: str = "client") -> Peer:
-        """Return the peer, as `ChainVerifier.verify` does, from memory where that is sound.
+        """Return the peer, as `ChainVerifier.verify` does, from the cache where that is sound.
+
+        Args:
+            chain: DER certificates, leaf first.
+            role: What the peer is in this handshake, ``"client"`` or ``"server"``.
 
         Raises:
             PeerRejected: As `ChainVerifier.verify` does.
+            ValueError: If *role* is neither of the two.
         """
         peer = self.recall(chain[0], role=role) if chain else None
         return peer or self._verify(chain, role)
 
     def recall(self, leaf_der: bytes, *, role: str = "client") -> Peer | None:
-        """Return the peer with that leaf, if its verdict is remembered and in force."""
+        """Return the peer with this leaf, if its verdict is remembered and in force; else None."""
         now = self._clock()
         for cache in self._caches.get(role, {}).values():
             verdict = cache.get(leaf_der)
@@ -96,7 +103,7 @@ class CachedVerifier:
         return None
 
     def stats(self) -> CacheStats:
-        """Return what the cache did so far."""
+        """Return the counters."""
         caches = [cache for by_domain in self._caches.values() for cache in by_domain.values()]
         return CacheStats(
             hits=self._hits,
@@ -106,7 +113,7 @@ class CachedVerifier:
         )
 
     def _verify(self, chain: Sequence[bytes], role: str) -> Peer:
-        # Before the work, so that a verdict never counts from later than it was true.
+        # Read before the verification: read after it, the verdict would count from too late.
         now = self._clock()
         peer = self.verifier.verify(chain, role=role)
         until = min(peer.not_after.timestamp(), now + MAX_AGE)

@@ -1,7 +1,7 @@
-"""Why no path was found: a failure, looked at again.
+"""Why no path was found: a second look at a failure.
 
-The verdict has fallen before anything here runs, and nothing here can change it:
-every function ends in a refusal. The work is bounded, for the chain is a stranger's.
+The chain has already been refused; nothing here can change that, because every result
+is a refusal. The work is bounded, because an unknown peer sent the chain.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from meshid.support.quoting import quote
 from meshid.trust.bundles import BundleSet, TrustBundle
 
 MAX_SIGNATURE_CHECKS = 8
-"""Signatures checked to explain one failure: a chain of four links, and as many wrong turns."""
+"""Signatures checked to explain one failure: enough for a chain of four links and four wrong turns."""
 
 
 class _Budget:
-    """Counts signature checks down; without any left, no one has signed anything."""
+    """Counts signature checks down; once none is left, nobody has signed anything."""
 
     def __init__(self) -> None:
         self.left = MAX_SIGNATURE_CHECKS
@@ -50,11 +50,11 @@ def diagnose(
     """Return the refusal of a leaf for which no path to an authority of *bundle* was found.
 
     Args:
-        bundles: All bundles, to tell whether an authority of another trust domain signed.
+        bundles: All bundles, to see whether an authority of another trust domain signed the leaf.
         bundle: The bundle of the trust domain that the leaf claims.
         chain: What the peer presented.
         now: The instant of the verification.
-        error: What the backend said.
+        error: The error that the backend raised.
     """
     budget = _Budget()
     if budget.issued(chain.leaf, chain.leaf):
@@ -68,7 +68,7 @@ def diagnose(
         return Refused(Reason.UNKNOWN_AUTHORITY, _missing_link(bundle, chain))
     current = TrustBundle(bundle.trust_domain, _in_date(bundle.authorities, now))
     if not _reaches(current, Chain(chain.leaf, _in_date(chain.intermediates, now))):
-        msg = f"each path to an authority of {bundle.trust_domain} holds one that is not in date"
+        msg = f"each path to an authority of {bundle.trust_domain} has a certificate that is not in date"
         return Refused(Reason.AUTHORITY_NOT_IN_DATE, msg)
     return Refused(Reason.INVALID_PATH, f"the X.509 backend says: {quote(str(error))}")
 
@@ -107,7 +107,7 @@ def _foreign_owner(
 
 
 def _lineage(chain: Chain) -> list[x509.Certificate]:
-    """Return the leaf and those that could be above it, going by their names."""
+    """Return the leaf, and the intermediates that could be above it, going by their names alone."""
     lineage = [chain.leaf]
     waiting = list(chain.intermediates)
     for lower in lineage:

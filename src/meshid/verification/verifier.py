@@ -5,14 +5,16 @@ The rules of this room:
 - The claim chooses the bundle, and the bundle confirms the claim. A chain is checked
   against the authorities of the one trust domain that its leaf names; there is no pool.
 - A `Peer` is the verified path and the name in one value. Only this file can make one.
-- Everything a stranger sent is bounded before it costs anything.
+- Everything that an unknown peer sent is bounded before it costs anything.
 - The clock is read once, before the verification, and never kept: a verifier object of
   the backend freezes its time when it is built, so one is built for each chain.
+- The steps do not know the name in the leaf: each raises `Refused`, and one place makes
+  it a `PeerRejected` about the claimed name.
 
-Signatures and paths are the backend's (`cryptography.x509.verification`); this room
-never walks a signature. What the backend leaves out is done here or a floor below: the
-leaf's profile and key, revocation, limits, and the reason. The backend's reason is a
-sentence for people, so ours is found by looking at the chain again, after a failure.
+The backend (`cryptography.x509.verification`) builds paths and checks signatures; meshid
+never does. What the backend leaves out is done here or a floor below: the leaf's profile
+and key, revocation, limits, and the reason. The backend's reason is a sentence for people,
+so ours is found by a second look at the chain, after a failure.
 """
 
 from __future__ import annotations
@@ -46,22 +48,22 @@ from meshid.trust.revocations import Revocations
 from meshid.verification.diagnosis import diagnose
 
 MAX_DEPTH = 4
-"""Intermediates between the leaf and its anchor; deeper meshes are not known."""
+"""Intermediates between the leaf and its anchor; no mesh is known to use more."""
 
 
 @attrs.frozen(init=False)
 class Peer:
     """The other end of a connection, verified.
 
-    It has no public constructor: to hold one is proof that a `ChainVerifier` made it.
+    It has no public constructor: a `Peer` is proof that a `ChainVerifier` made it.
 
     Attributes:
         spiffe_id: The one name.
         names: Every URI and DNS name in the leaf (``URI:...``, ``DNS:...``), for the record only.
         chain: The verified path as DER, leaf first, trust anchor last.
-        not_before: Since when every certificate of the path is valid (aware, UTC).
-        not_after: Until when every certificate of the path is valid, and every revocation
-            list that was consulted is current (aware, UTC).
+        not_before: When the last certificate of the path became valid (aware, UTC).
+        not_after: When the first certificate of the path expires, or the first revocation
+            list that was consulted is due for its next update, grace included (aware, UTC).
         fingerprint: SHA-256 over the leaf's DER, in lower-case hex.
         profile: The profile under which the name was read.
         role: What the peer is in the handshake: client or server.
@@ -77,7 +79,6 @@ class Peer:
     role: Role
 
     def __init__(self) -> None:
-        """Refuse: a peer is made by verification only."""
         msg = "a Peer is made by verification only: call Mesh.admit() or ChainVerifier.verify()"
         raise TypeError(msg)
 
@@ -92,7 +93,7 @@ class ChainVerifier:
 
     Args:
         bundles: The bundles of all trust domains that are trusted.
-        revocations: What was taken back.
+        revocations: The revocation lists and the deny list; none by default.
         clock: Returns the POSIX time in seconds.
     """
 
@@ -103,7 +104,6 @@ class ChainVerifier:
         revocations: Revocations | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Prepare one store of anchors for each trust domain."""
         self.bundles = bundles
         self.revocations = revocations or Revocations()
         self.clock = clock
@@ -120,6 +120,7 @@ class ChainVerifier:
         Raises:
             PeerRejected: If the chain is not that of a workload of a trust domain that is
                 trusted here, at this instant (RFC 5280 section 6; X509-SVID section 5.2).
+            ValueError: If *role* is neither of the two.
         """
         part = Role(role)
         now = datetime.fromtimestamp(self.clock(), UTC)
@@ -174,7 +175,7 @@ class ChainVerifier:
         try:
             verifier = self._builders[bundle.trust_domain][role].time(now).build_client_verifier()
             return tuple(verifier.verify(chain.leaf, list(chain.intermediates)).chain)
-        # The backend raises more than its own error for a few hostile names; each means no path.
+        # A few hostile names make the backend raise exceptions that are not its own; all mean: no path.
         except Exception as error:
             raise diagnose(self.bundles, bundle, chain, now, error) from error
 
@@ -190,8 +191,8 @@ def _builders(bundle: TrustBundle) -> dict[Role, verification.PolicyBuilder]:
         .max_chain_depth(MAX_DEPTH)
         .extension_policies(
             ca_policy=_authority_policy(anchors, role),
-            # Everything that a leaf must be was checked by `check_leaf` and `check_purpose`;
-            # unknown critical extensions are refused all the same.
+            # `check_leaf` and `check_purpose` have checked the leaf; the backend still refuses
+            # critical extensions that it does not know.
             ee_policy=verification.ExtensionPolicy.permit_all(),
         )
         for role in Role
@@ -201,11 +202,11 @@ def _builders(bundle: TrustBundle) -> dict[Role, verification.PolicyBuilder]:
 def _authority_policy(anchors: frozenset[x509.Certificate], role: Role) -> verification.ExtensionPolicy:
     """Accept what real meshes issue; the defaults of the backend refuse every Istio chain.
 
-    Criticality is the issuer's duty and not judged (RFC 5280 section 4.2 binds issuers).
+    Whether an extension is critical is not checked: RFC 5280 section 4.2 binds issuers.
     """
 
     def key_usage(_: object, authority: x509.Certificate, usage: x509.KeyUsage | None) -> None:
-        # An anchor may lack key usage, for it is trusted by configuration.
+        # An anchor may lack key usage, because it is trusted by configuration.
         if usage is None and authority in anchors:
             return
         if usage is None or not usage.key_cert_sign:
@@ -218,7 +219,7 @@ def _authority_policy(anchors: frozenset[x509.Certificate], role: Role) -> verif
             raise ValueError(msg)
 
     agnostic = verification.Criticality.AGNOSTIC
-    # The callbacks go by position: their keyword has one name in the stub and another at run time.
+    # The callbacks are passed by position: their keyword has one name in the stub and another at run time.
     return (
         verification.ExtensionPolicy.webpki_defaults_ca()
         .require_present(x509.BasicConstraints, agnostic, None)

@@ -65,8 +65,8 @@ def rules_from(domains: int, length: int) -> bytes:
     ).encode()
 
 
-TOO_LARGE = "write a policy of this size as JSON"
-TOO_MANY = "values, which no policy has"
+TOO_LARGE = "where JSON is accepted, it may have 64 MiB"
+TOO_MANY = "values; it is probably the wrong file"
 
 HEAVY: list[tuple[str, str, Callable[[], bytes], str]] = [
     ("random bytes", ".json", lambda: NOISE(50 * MB), "not UTF-8"),

@@ -628,7 +628,7 @@ WRONG = [
     json_(
         "a text",
         "policy",
-        {"": "it cannot be parsed: 'Expecting value: line 1 column 1 (char 0)'; a policy in JSON begins"},
+        {"": "it cannot be parsed: 'Expecting value: line 1 column 1 (char 0)'; a JSON object begins"},
     ),
     json_(
         "a quoted text",
