@@ -25,7 +25,7 @@ from tests.helpers.endpoints import (
     bundle_read,
     document,
     http,
-    saying,
+    responding,
     serving,
     spiffe,
 )
@@ -40,7 +40,7 @@ class TestAsASource:
 
     def test_what_is_skipped_in_a_bundle_is_a_warning(self, endpoint: Endpoint, partner: CA) -> None:
         keys = json.loads(document(partner))["keys"]
-        endpoint.answer = saying(http(json.dumps({"keys": [{"kty": "new"}, *keys]}).encode()))
+        endpoint.answer = responding(http(json.dumps({"keys": [{"kty": "new"}, *keys]}).encode()))
         read = spiffe(endpoint, partner)
         state = read.read()
         assert state.bundles == (partner.bundle(),)
@@ -56,11 +56,11 @@ class TestAsASource:
     def test_a_chunked_answer_is_read(self, endpoint: Endpoint, partner: CA) -> None:
         body = document(partner)
         chunks = b"".join(b"%x\r\n%s\r\n" % (len(each), each) for each in (body[:100], body[100:], b""))
-        endpoint.answer = saying(http(chunks, "Transfer-Encoding: chunked"))
+        endpoint.answer = responding(http(chunks, "Transfer-Encoding: chunked"))
         assert bundle_read(spiffe(endpoint, partner)) == partner.bundle()
 
     def test_an_answer_that_ends_with_the_connection_is_read(self, endpoint: Endpoint, partner: CA) -> None:
-        endpoint.answer = saying(http(document(partner), "Connection: close"))
+        endpoint.answer = responding(http(document(partner), "Connection: close"))
         assert bundle_read(spiffe(endpoint, partner)) == partner.bundle()
 
     def test_a_long_request_waits_for_a_server_that_reads_slowly(
@@ -184,7 +184,7 @@ class TestRotation:
         served = [(partner, [partner]), (partner, [partner, newer]), (newer, [partner, newer])]
         for authority, bundle in (*served, (newer, [newer]), (newer, [newer])):
             endpoint.presented = authority.issue(ENDPOINT)
-            endpoint.answer = saying(http(document(*bundle)))
+            endpoint.answer = responding(http(document(*bundle)))
             assert bundle_read(read) == bundle_of(*bundle)
         endpoint.presented = partner.issue(ENDPOINT)
         with pytest.raises(SourceUnavailable, match="is not the right server"):
@@ -192,23 +192,23 @@ class TestRotation:
 
     def test_a_bundle_that_was_refused_is_not_used(self, endpoint: Endpoint, partner: CA) -> None:
         read = spiffe(endpoint, partner)
-        endpoint.answer = saying(http(document(partner, spiffe_sequence=2)))
+        endpoint.answer = responding(http(document(partner, spiffe_sequence=2)))
         read.read()
         for refused in (document(OTHER, spiffe_sequence=1), document(CA("partner.example", not_after=PAST))):
-            endpoint.answer = saying(http(refused))
+            endpoint.answer = responding(http(refused))
             with pytest.raises(InvalidBundle, match=re.escape(read.name)):
                 read.read()
-        endpoint.answer = saying(http(document(partner, spiffe_sequence=2)))
+        endpoint.answer = responding(http(document(partner, spiffe_sequence=2)))
         assert bundle_read(read) == partner.bundle()
 
     def test_an_authority_that_is_out_of_date_cannot_lock_us_out(
         self, endpoint: Endpoint, partner: CA
     ) -> None:
         read = spiffe(endpoint, partner)
-        endpoint.answer = saying(http(document(CA("partner.example", not_after=PAST))))
+        endpoint.answer = responding(http(document(CA("partner.example", not_after=PAST))))
         with pytest.raises(InvalidBundle, match="no authority in it is in date"):
             read.read()
-        endpoint.answer = saying(http(document(partner)))
+        endpoint.answer = responding(http(document(partner)))
         assert bundle_read(read) == partner.bundle()
 
     def test_another_trust_domains_bundle_says_nothing_of_the_server(
@@ -217,7 +217,7 @@ class TestRotation:
         read = BundleEndpoint.https_spiffe(
             "other.example", endpoint.url(), spiffe_id=NAME, bundle=partner.bundle()
         )
-        endpoint.answer = saying(http(document(OTHER)))
+        endpoint.answer = responding(http(document(OTHER)))
         for _ in range(2):
             assert bundle_read(read) == OTHER.bundle()
 

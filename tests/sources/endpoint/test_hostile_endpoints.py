@@ -34,7 +34,7 @@ from tests.helpers.endpoints import (
     document,
     http,
     moved,
-    saying,
+    responding,
     serving,
     serving_context,
 )
@@ -79,9 +79,9 @@ def bounded(seconds: float) -> Iterator[None]:
 
 
 BROKEN = {
-    "not HTTP": (saying(b"SSH-2.0-OpenSSH_9.6\r\n"), "its answer is broken: BadStatusLine"),
-    "nothing": (saying(b""), "its answer is broken: RemoteDisconnected"),
-    "another version": (saying(b"HTTP/3 200 OK\r\n\r\n"), "its answer is broken: UnknownProtocol"),
+    "not HTTP": (responding(b"SSH-2.0-OpenSSH_9.6\r\n"), "its answer is broken: BadStatusLine"),
+    "nothing": (responding(b""), "its answer is broken: RemoteDisconnected"),
+    "another version": (responding(b"HTTP/3 200 OK\r\n\r\n"), "its answer is broken: UnknownProtocol"),
     "a long line": (endlessly(b"HTTP/1.1 200 ", b"a" * 65536), "its answer is broken: LineTooLong"),
     "a long header": (
         endlessly(b"HTTP/1.1 200 OK\r\nX: ", b"a" * 65536),
@@ -111,23 +111,29 @@ BROKEN = {
         endlessly(http(b"0\r\n", "Transfer-Encoding: chunked"), b"X: y\r\n" * 10_000),
         f"it sends more than {MAX_BUNDLE_BYTES} bytes",
     ),
-    "no chunk": (saying(http(b"xyz\r\n", "Transfer-Encoding: chunked")), "its answer is broken: Incompl"),
+    "no chunk": (responding(http(b"xyz\r\n", "Transfer-Encoding: chunked")), "its answer is broken: Incompl"),
     "a negative chunk": (
-        saying(http(b"-5\r\n" + BODY, "Transfer-Encoding: chunked")),
+        responding(http(b"-5\r\n" + BODY, "Transfer-Encoding: chunked")),
         "its answer is broken: ValueError",
     ),
-    "a chunk cut off": (saying(http(b"ff\r\n{", "Transfer-Encoding: chunked")), "its answer is broken: Inco"),
+    "a chunk cut off": (
+        responding(http(b"ff\r\n{", "Transfer-Encoding: chunked")),
+        "its answer is broken: Inco",
+    ),
     "a body cut off": (
-        saying(http(BODY[:-9], f"Content-Length: {len(BODY)}")),
+        responding(http(BODY[:-9], f"Content-Length: {len(BODY)}")),
         "the answer was cut off; 9 bytes of it are missing",
     ),
-    "no body": (saying(http(b"", f"Content-Length: {len(BODY)}")), f"{len(BODY)} bytes of it are missing"),
+    "no body": (
+        responding(http(b"", f"Content-Length: {len(BODY)}")),
+        f"{len(BODY)} bytes of it are missing",
+    ),
     "a line cut": (cutting(http(BODY[:-9], f"Content-Length: {len(BODY)}")), "EOF"),
     "an end that is no end": (cutting(http(BODY, "Connection: close")), "EOF"),
-    "204": (saying(http(b"", status="204 No Content")), "it answers with status 204, and only 200"),
-    "404": (saying(http(BODY, status="404 Not Found")), "it answers with status 404, and only 200"),
-    "500": (saying(http(BODY, status="500 Oops")), "it answers with status 500, and only 200"),
-    "304": (saying(http(b"", status="304 Not Modified")), "it answers with status 304, and only 200"),
+    "204": (responding(http(b"", status="204 No Content")), "it answers with status 204, and only 200"),
+    "404": (responding(http(BODY, status="404 Not Found")), "it answers with status 404, and only 200"),
+    "500": (responding(http(BODY, status="500 Oops")), "it answers with status 500, and only 200"),
+    "304": (responding(http(b"", status="304 Not Modified")), "it answers with status 304, and only 200"),
 }
 
 
@@ -149,7 +155,7 @@ def test_an_answer_that_is_none_is_one_error(case: str) -> None:
     | st.binary().map(b"HTTP/1.1 302 Found\r\nLocation: /%b\r\n\r\n".__mod__)
 )
 def test_any_bytes_are_one_error(response: bytes) -> None:
-    with serving(PARTNER.issue(ENDPOINT), saying(response)) as endpoint, pytest.raises(MeshidError):
+    with serving(PARTNER.issue(ENDPOINT), responding(response)) as endpoint, pytest.raises(MeshidError):
         reading(endpoint.port).read()
 
 
@@ -170,7 +176,7 @@ def dribbling(_: Service, plain: socket.socket) -> None:
 
 def dawdling(tls: ssl.SSLSocket) -> None:
     time.sleep(SHORT / 4)
-    saying(moved("/"))(tls)
+    responding(moved("/"))(tls)
 
 
 def answering(answer: Answer) -> Handler:

@@ -21,7 +21,7 @@ from tests.helpers.endpoints import (
     document,
     http,
     moved,
-    saying,
+    responding,
     serving,
     spiffe,
 )
@@ -93,7 +93,7 @@ class TestRedirects:
 
     def test_the_other_place_is_asked_under_the_same_rules(self, endpoint: Endpoint, partner: CA) -> None:
         with serving(partner.issue(ENDPOINT), document(partner)) as other:
-            endpoint.answer = saying(moved(other.url("/new?x")))
+            endpoint.answer = responding(moved(other.url("/new?x")))
             assert bundle_read(spiffe(endpoint, partner)) == partner.bundle()
             assert other.requests[0].startswith(b"GET /new?x ")
             other.presented = partner.issue("/other")
@@ -103,7 +103,7 @@ class TestRedirects:
 
     def test_each_read_begins_at_the_configured_url(self, endpoint: Endpoint, partner: CA) -> None:
         with serving(partner.issue(ENDPOINT), document(partner)) as other:
-            endpoint.answer = saying(moved(other.url(), "308 Permanent Redirect"))
+            endpoint.answer = responding(moved(other.url(), "308 Permanent Redirect"))
             read = spiffe(endpoint, partner)
             read.read()
             read.read()
@@ -111,7 +111,7 @@ class TestRedirects:
 
     @pytest.mark.parametrize("status", ["301 Moved", "302 Found", "303 See Other", "307 T", "308 P"])
     def test_a_relative_one_is_followed(self, endpoint: Endpoint, partner: CA, status: str) -> None:
-        endpoint.answer = saying(moved("../new", status), http(document(partner)))
+        endpoint.answer = responding(moved("../new", status), http(document(partner)))
         bundle_read(spiffe(endpoint, partner, "/a/b/old"))
         assert endpoint.requests[1].startswith(b"GET /a/new ")
 
@@ -127,19 +127,19 @@ class TestRedirects:
     )
     def test_any_other_one_is_refused(self, endpoint: Endpoint, partner: CA, location: str, why: str) -> None:
         response = f"HTTP/1.1 302 Found\r\nLocation: {location}\r\n\r\n".encode("latin-1")
-        endpoint.answer = saying(response)
+        endpoint.answer = responding(response)
         with pytest.raises(SourceUnavailable, match=why):
             spiffe(endpoint, partner).read()
         assert endpoint.reached == 1
 
     def test_a_redirect_to_nowhere_is_the_same_place(self, endpoint: Endpoint, partner: CA) -> None:
-        endpoint.answer = saying(http(b"", status="302 Found"))
+        endpoint.answer = responding(http(b"", status="302 Found"))
         with pytest.raises(SourceUnavailable, match="there are more than 5 redirects"):
             spiffe(endpoint, partner).read()
         assert endpoint.reached == 6
 
     def test_a_circle_is_left(self, endpoint: Endpoint, partner: CA) -> None:
-        endpoint.answer = saying(moved("/bundle.json"))
+        endpoint.answer = responding(moved("/bundle.json"))
         with pytest.raises(SourceUnavailable, match="there are more than 5 redirects"):
             spiffe(endpoint, partner).read()
         assert endpoint.reached == 6
