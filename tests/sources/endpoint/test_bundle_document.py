@@ -1,4 +1,4 @@
-"""What is served besides the authorities: when to come again, and which bundle is the newer one."""
+"""What a document has beside the authorities: when to ask again, and which bundle is newer."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class TestSequence:
         assert same.following(first) == attrs.evolve(same, sequence=7)
 
     @pytest.mark.parametrize("sequence", ["1", 1.0, -1, True, None, [[1]]])
-    def test_what_is_no_sequence_is_refused(self, partner: CA, sequence: object) -> None:
+    def test_an_invalid_sequence_is_refused(self, partner: CA, sequence: object) -> None:
         with pytest.raises(InvalidBundle, match="spiffe_sequence must be a whole number"):
             BundleDocument.read(PARTNER, document(partner, spiffe_sequence=sequence))
 
@@ -118,7 +118,7 @@ class TestDocuments:
         "body",
         [b"", b"<html>", b"[]", b"{}", b'{"keys": [], "keys": []}', b"[" * 100_000, b'{"keys": [1]}'],
     )
-    def test_what_is_no_bundle_names_the_trust_domain_and_the_url(
+    def test_an_invalid_bundle_names_the_trust_domain_and_the_url(
         self, endpoint: Endpoint, partner: CA, body: bytes
     ) -> None:
         endpoint.answer = responding(http(body))

@@ -1,4 +1,4 @@
-"""Bundles from endpoints that behave; see test_endpoint_hostile.py for the others."""
+"""Bundles from endpoints that behave; see test_hostile_endpoints.py for the others."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class TestWeb:
             read = BundleEndpoint.https_web(PARTNER, endpoint.url(), roots=web.pem)
             assert bundle_read(read) == partner.bundle()
 
-    def test_a_common_name_is_no_name(self, partner: CA) -> None:
+    def test_a_common_name_does_not_count(self, partner: CA) -> None:
         web = CA("web.example")
         with serving(web.issue(uris=[], subject="CN=localhost"), document(partner)) as endpoint:
             read = BundleEndpoint.https_web(PARTNER, endpoint.url(host="localhost"), roots=web.pem)
@@ -107,7 +107,7 @@ class TestWeb:
             assert endpoint.requests == []
 
     @pytest.mark.parametrize("roots", [b"", b"no pem", b"-----BEGIN CERTIFICATE-----"])
-    def test_roots_that_are_none_are_told_at_once(self, roots: bytes) -> None:
+    def test_roots_that_are_not_pem_are_refused_at_once(self, roots: bytes) -> None:
         with pytest.raises(InvalidBundle, match="the roots of a bundle endpoint: "):
             BundleEndpoint.https_web(PARTNER, URL, roots=roots)
 
@@ -134,7 +134,7 @@ class TestSpiffe:
             pytest.param({"usages": {"key_agreement"}}, "digitalSignature", id="key usage"),
         ],
     )
-    def test_a_certificate_that_is_no_svid_of_it_is_refused(
+    def test_a_certificate_that_is_not_its_svid_is_refused(
         self, endpoint: Endpoint, partner: CA, shape: dict[str, object], why: str
     ) -> None:
         endpoint.presented = partner.issue(ENDPOINT, **shape)  # type: ignore[arg-type]
@@ -165,7 +165,7 @@ class TestSpiffe:
             spiffe(endpoint, faded).read()
         assert endpoint.reached == 0
 
-    def test_what_can_never_be_right_is_told_at_once(self, partner: CA) -> None:
+    def test_what_can_never_be_right_is_refused_at_once(self, partner: CA) -> None:
         for spiffe_id, error in (
             ("spiffe://other.example/x", InvalidBundle),
             ("spiffe://partner.example", InvalidPattern),
@@ -211,7 +211,7 @@ class TestRotation:
         endpoint.answer = responding(http(document(partner)))
         assert bundle_read(read) == partner.bundle()
 
-    def test_another_trust_domains_bundle_says_nothing_of_the_server(
+    def test_another_trust_domains_bundle_does_not_change_how_the_server_is_verified(
         self, endpoint: Endpoint, partner: CA
     ) -> None:
         read = BundleEndpoint.https_spiffe(

@@ -130,15 +130,27 @@ BROKEN = {
     ),
     "a line cut": (cutting(http(BODY[:-9], f"Content-Length: {len(BODY)}")), "EOF"),
     "an end that is no end": (cutting(http(BODY, "Connection: close")), "EOF"),
-    "204": (responding(http(b"", status="204 No Content")), "it answers with status 204, and only 200"),
-    "404": (responding(http(BODY, status="404 Not Found")), "it answers with status 404, and only 200"),
-    "500": (responding(http(BODY, status="500 Oops")), "it answers with status 500, and only 200"),
-    "304": (responding(http(b"", status="304 Not Modified")), "it answers with status 304, and only 200"),
+    "204": (
+        responding(http(b"", status="204 No Content")),
+        "it answers with status 204; a bundle comes with 200 only",
+    ),
+    "404": (
+        responding(http(BODY, status="404 Not Found")),
+        "it answers with status 404; a bundle comes with 200 only",
+    ),
+    "500": (
+        responding(http(BODY, status="500 Oops")),
+        "it answers with status 500; a bundle comes with 200 only",
+    ),
+    "304": (
+        responding(http(b"", status="304 Not Modified")),
+        "it answers with status 304; a bundle comes with 200 only",
+    ),
 }
 
 
 @pytest.mark.parametrize("case", BROKEN)
-def test_an_answer_that_is_none_is_one_error(case: str) -> None:
+def test_a_broken_answer_is_one_error(case: str) -> None:
     answer, why = BROKEN[case]
     with serving(PARTNER.issue(ENDPOINT), answer) as endpoint, bounded(TIMEOUT):
         read = reading(endpoint.port)
@@ -214,7 +226,7 @@ def test_all_of_a_read_has_one_deadline(case: str, monkeypatch: pytest.MonkeyPat
 
 @contextlib.contextmanager
 def deaf() -> Iterator[int]:
-    """Give a port that swallows what comes: a listener that accepts nobody, and whose queue is full."""
+    """Give a port that never answers: a listener that accepts no connection, and whose queue is full."""
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(socket.create_server((HOST, 0), backlog=0))
         for _ in range(4):
@@ -224,13 +236,13 @@ def deaf() -> Iterator[int]:
         yield listener.getsockname()[1]
 
 
-def test_a_host_that_swallows_everything_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_host_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(source, "READ_SECONDS", SHORT)
     with deaf() as port, bounded(SHORT * 4), pytest.raises(SourceUnavailable, match="did not answer in time"):
         reading(port).read()
 
 
-def test_an_address_that_swallows_everything_leaves_time_for_the_next() -> None:
+def test_an_address_that_never_answers_leaves_time_for_the_next() -> None:
     seconds = SHORT * 2
     with deaf() as port, socket.create_server((HOST, 0)) as listener, Deadline(seconds) as deadline:
         places: list[Place] = [
@@ -241,26 +253,26 @@ def test_an_address_that_swallows_everything_leaves_time_for_the_next() -> None:
             assert reached.getpeername() == listener.getsockname()
 
 
-def test_an_address_that_is_nobodys_is_told() -> None:
+def test_an_address_that_cannot_be_reached_is_an_error() -> None:
     read = BundleEndpoint.https_web("partner.example", "https://255.255.255.255/b")
     with bounded(SHORT), pytest.raises(SourceUnavailable, match=r"denied|unreachable"):
         read.read()
 
 
-def test_a_port_that_is_closed_is_told() -> None:
+def test_a_closed_port_is_an_error() -> None:
     with socket.create_server((HOST, 0)) as listener:
         port = listener.getsockname()[1]
     with pytest.raises(SourceUnavailable, match="Connection refused"):
         reading(port).read()
 
 
-def test_a_host_that_does_not_exist_is_told() -> None:
+def test_an_unknown_host_is_an_error() -> None:
     read = BundleEndpoint.https_web("partner.example", "https://nowhere.invalid/b")
     with pytest.raises(SourceUnavailable, match="the host cannot be found: "):
         read.read()
 
 
-def test_a_server_without_tls_is_told() -> None:
+def test_a_server_without_tls_is_an_error() -> None:
     def plainly(_: Service, plain: socket.socket) -> None:
         plain.sendall(http(BODY))
         waiting_for_the_end(plain)
@@ -272,7 +284,7 @@ def test_a_server_without_tls_is_told() -> None:
         reading(service.port).read()
 
 
-# -- Servers that are somebody else ---------------------------------------------
+# -- Servers that are not the right one ---------------------------------------------
 
 
 def test_a_server_must_hold_the_key_of_the_chain_that_it_shows() -> None:
@@ -330,7 +342,7 @@ def test_closing_ends_a_read_that_waits(case: str) -> None:
                 result.result(TIMEOUT)
 
 
-def test_closing_ends_a_wait_for_a_host_that_swallows_everything() -> None:
+def test_closing_ends_a_wait_for_a_host_that_never_answers() -> None:
     with deaf() as port, ThreadPoolExecutor(1) as pool:
         read = reading(port)
         result = pool.submit(read.read)
@@ -368,7 +380,7 @@ class TestDeadline:
             deadline.wait_for(never.wait)
         never.set()
 
-    def test_work_that_never_ends_is_left_behind_when_told_so(self) -> None:
+    def test_work_that_never_ends_is_left_behind_when_stopped(self) -> None:
         never = threading.Event()
         with bounded(SHORT * 4), Deadline(TIMEOUT) as deadline:
             threading.Timer(SHORT / 4, deadline.stop).start()
