@@ -124,7 +124,7 @@ class TestB4:
 class TestB7:
     """Bundle 4.1: implementations "MUST NOT require" the presence of other parameters, and may meet them."""
 
-    def test_sequence_and_refresh_hint_are_no_business_of_a_verifier(self) -> None:
+    def test_sequence_and_refresh_hint_do_not_change_the_bundle(self) -> None:
         bundle = read(entry(ROOT, kid="a", alg="ES256"), spiffe_sequence=1, spiffe_refresh_hint=-5, other=[])
         assert bundle == read(entry(ROOT))
 

@@ -162,8 +162,8 @@ def test_two_lists_of_one_issuer_both_count() -> None:
         assert reason_of(Revocations(crls=lists)) is Reason.REVOKED
 
 
-def test_a_list_is_told_from_another_that_its_issuers_namesake_signed_again_and_again() -> None:
-    # The issuers that were asked before are remembered; each keeps its own answer.
+def test_a_list_does_not_count_for_a_namesake_of_its_issuer_however_often_they_alternate() -> None:
+    # Who signed a list is remembered for each issuer.
     namesake = CA("prod.example.org", subject=ISSUING.certificate.subject.rfc4514_string())
     revocations = Revocations(crls=[ISSUING.crl(LEAF)])
     foreign = namesake.issue(PATH)
@@ -415,10 +415,10 @@ class TestRollback:
             after.check_follows(before)
         before.check_follows(after)
 
-    def test_a_list_of_another_issuer_is_none(self) -> None:
+    def test_a_list_of_another_issuer_is_not_older(self) -> None:
         Revocations(crls=[numbered(1, ROOT)]).check_follows(Revocations(crls=[numbered(7)]))
 
-    def test_a_list_of_another_key_of_the_same_name_is_none(self) -> None:
+    def test_a_list_of_another_key_of_the_same_name_is_not_older(self) -> None:
         renewed = CA("prod.example.org", subject=ROOT.certificate.subject.rfc4514_string())
         lists = [
             issuer.crl(

@@ -353,7 +353,7 @@ def test_closing_ends_a_wait_for_a_host_that_never_answers() -> None:
                 result.result(TIMEOUT)
 
 
-def test_a_closed_source_is_read_no_more() -> None:
+def test_a_closed_source_cannot_be_read() -> None:
     with serving(PARTNER.issue(ENDPOINT), BODY) as endpoint:
         read = reading(endpoint.port)
         read.read()

@@ -216,7 +216,7 @@ class TestCredentials:
         assert fault(CredentialFiles(tmp_path / "gone")) == f"{str(tmp_path / 'gone')!r} {MISSING}"
 
 
-def test_dates_are_no_matter_of_a_source(path: Path) -> None:
+def test_a_source_does_not_check_dates(path: Path) -> None:
     """Whether a state may be in force is asked when it is published: a clock can be wrong, too."""
     ca = CA("prod.example.org")
     late = ca.issue(not_before=datetime(2020, 1, 1, tzinfo=UTC), not_after=datetime(2020, 1, 2, tzinfo=UTC))

@@ -94,7 +94,7 @@ def _answer(stream: TlsStream) -> Answer:
 
 def _explained(error: Exception) -> str:
     if isinstance(error, InvalidBundle):
-        return f"the server cannot be judged: {error}"
+        return f"the server cannot be verified: {error}"
     if isinstance(error, PeerRejected):
         name = error.decision.name or "it"
         return (
