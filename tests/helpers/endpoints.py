@@ -44,7 +44,7 @@ def moved(location: str, status: str = "302 Found") -> bytes:
     return http(b"", f"Location: {location}", status=status)
 
 
-def saying(*responses: bytes) -> Answer:
+def responding(*responses: bytes) -> Answer:
     """Send the next of the *responses*, the last one again and again, and close in order."""
     waiting = list(responses)
 
@@ -103,7 +103,7 @@ class Endpoint:
 @contextlib.contextmanager
 def serving(presented: Issued, answer: Answer | bytes) -> Iterator[Endpoint]:
     """Serve until the end of the block: *answer*, or a good response with these bytes."""
-    act = saying(http(answer)) if isinstance(answer, bytes) else answer
+    act = responding(http(answer)) if isinstance(answer, bytes) else answer
     endpoint = Endpoint(presented, act)
     with threaded_server(endpoint.handle) as service:
         endpoint.port = service.port

@@ -1,4 +1,4 @@
-"""A service's files, as a platform mounts them, and a mesh that follows them."""
+"""A service's files, as a platform mounts them, and sources that read them."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def eventually(is_true: Callable[[], object], seconds: float = 10.0) -> bool:
 
 
 def alarms(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """Return what people were told."""
+    """Return what was logged as a warning or an error."""
     return [
         record.getMessage()
         for record in caplog.records
@@ -77,7 +77,7 @@ def alarms(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a second last for a fiftieth of one, so that a drill of many rounds ends."""
+    """Make a second of waiting a fiftieth of one, so that a drill of many rounds ends."""
     monkeypatch.setattr("meshid.sources.files.polled.POLL_SECONDS", 0.02)
     monkeypatch.setattr("meshid.sources.files.reading.SETTLING_SECONDS", 0.002)
     monkeypatch.setattr("meshid.sources.alarms.LASTING", 0.1)

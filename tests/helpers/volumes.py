@@ -1,4 +1,4 @@
-"""Directories, as those write them who mount credentials."""
+"""Directories of credentials, as platforms write them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class KubernetesVolume:
         self.swap(files)
 
     def swap(self, files: Mapping[str, bytes]) -> None:
-        """Put all files in place at one instant, and then remove those before."""
+        """Replace all files at one instant, and then remove the old ones."""
         data = self.path / "..data"
         before = data.readlink() if data.is_symlink() else None
         now = self.path / f"..{uuid.uuid4()}"

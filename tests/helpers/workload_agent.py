@@ -1,4 +1,4 @@
-"""An agent: a real gRPC server that speaks the Workload API, and says what a test tells it."""
+"""An agent: a real gRPC server that speaks the Workload API, and sends what a test gives it."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from meshid.trust.bundles import TrustBundle
 
 
 class Agent:
-    """Serves each call with what it is told to say: messages, an end of the stream, a status."""
+    """Answers each call with what a test gives it: messages, an end of the stream, a status."""
 
     def __init__(self, socket: Path) -> None:
         self.address = f"unix://{socket}"
         self.calls = 0
         self.metadata: dict[str, object] = {}
-        self._said: queue.SimpleQueue[bytes | grpc.StatusCode | None] = queue.SimpleQueue()
+        self._outbox: queue.SimpleQueue[bytes | grpc.StatusCode | None] = queue.SimpleQueue()
         self._server: Any = None
         self.start()
 
@@ -37,27 +37,27 @@ class Agent:
         self._server.start()
 
     def stop(self) -> None:
-        self._said.put(None)
+        self._outbox.put(None)
         self._server.stop(0).wait()
-        self._said = queue.SimpleQueue()
+        self._outbox = queue.SimpleQueue()
 
-    def say(self, what: bytes | grpc.StatusCode | None) -> None:
-        """Say bytes; or end the stream, with a status or without."""
-        self._said.put(what)
+    def send(self, what: bytes | grpc.StatusCode | None) -> None:
+        """Send bytes; or end the stream, with a status or without."""
+        self._outbox.put(what)
 
     def _fetch(self, _: bytes, context: Any) -> Iterator[bytes]:  # noqa: ANN401 - gRPC has no types
         self.calls += 1
         self.metadata = dict(context.invocation_metadata())
-        said = self._said
+        outbox = self._outbox
         while context.is_active():
             try:
-                what = said.get(timeout=0.05)
+                what = outbox.get(timeout=0.05)
             except queue.Empty:
                 continue
             if what is None:
                 return
             if isinstance(what, grpc.StatusCode):
-                context.abort(what, "as it was told")
+                context.abort(what, "as the test wants")
             else:
                 yield what
 
@@ -83,7 +83,7 @@ def message(  # noqa: PLR0913 - all named
     federated: dict[str, bytes] | None = None,
     crls: tuple[bytes, ...] = (),
 ) -> bytes:
-    """Return a message that is right, but for what is named."""
+    """Return a valid message, except for what is given."""
     svid = workload_pb2.X509SVID(
         spiffe_id=name or str(issued.svid.claim.spiffe_id),
         x509_svid=b"".join(issued.chain) if chain is None else chain,

@@ -445,6 +445,6 @@ class TestMesh:
 
 
 def test_the_page_says_what_each_key_is_for() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "living-trust.md").read_text("utf-8").replace("`", "")
+    page = (Path(__file__).parents[2] / "docs" / "reloading.md").read_text("utf-8").replace("`", "")
     for key in KEYS:
         assert f"| {key.name} | {key.about.replace('`', '')}" in page

@@ -1,4 +1,4 @@
-"""The drill: real files change in every way, right and wrong, under a server that is never left alone."""
+"""The drill: real files change in every way, right and wrong, under a server that is visited all the time."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _log(caplog: pytest.LogCaptureFixture) -> None:
 
 
 class Visitor:
-    """Visits all the time, and keeps what it saw."""
+    """A client that connects all the time, and keeps what it saw."""
 
     def __init__(self, port: int, client: Issued) -> None:
         self.visits: list[Visit] = []
@@ -64,7 +64,7 @@ class Visitor:
 
 @contextlib.contextmanager
 def drilled(mounted: Mounted) -> Iterator[tuple[Mesh, Visitor]]:
-    """A server that follows the files, and somebody who visits it all the time."""
+    """A server that reads the files, and a visitor."""
     with (
         Mesh.from_sources(mounted.sources(), service="payments") as mesh,
         asyncio_server(mesh.server_context()) as service,
@@ -90,10 +90,10 @@ def test_a_thousand_swaps_tear_nothing_and_refuse_nobody(
     assert alarms(caplog) == []
 
 
-def test_files_that_are_rewritten_in_place_are_waited_for(
+def test_a_writer_that_rewrites_files_in_place_is_waited_for(
     tmp_path: Path, prod_ca: CA, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As spiffe-helper and certbot write them: first the one, and after a while the other."""
+    """As spiffe-helper and certbot do: first one file, and after a while the other."""
     hurry(monkeypatch)
     mounted = Mounted(tmp_path, prod_ca)
     shutil.rmtree(mounted.secret.path)
@@ -168,7 +168,7 @@ BAD_UPDATES: dict[str, tuple[Callable[[Mounted], None], str]] = {
         "/tls/tls.key' cannot be read",
     ),
     "an empty bundle": (write("trust", lambda _: ""), "/ca.pem': '"),
-    "a bundle that is none": (
+    "a bundle cut off": (
         write("trust", lambda _: "-----BEGIN CERT"),
         "/ca.pem': bundle of prod.example.org: ",
     ),
@@ -192,11 +192,11 @@ BAD_UPDATES: dict[str, tuple[Callable[[Mounted], None], str]] = {
 }
 
 
-@pytest.mark.parametrize(("spoil", "said"), BAD_UPDATES.values(), ids=BAD_UPDATES)
+@pytest.mark.parametrize(("spoil", "expected"), BAD_UPDATES.values(), ids=BAD_UPDATES)
 def test_a_bad_update_is_one_alarm_and_changes_nothing(
     mounted: Mounted,
     spoil: Callable[[Mounted], None],
-    said: str,
+    expected: str,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -208,14 +208,14 @@ def test_a_bad_update_is_one_alarm_and_changes_nothing(
         time.sleep(0.3)
         assert mesh.snapshot is before
         (alarm,) = alarms(caplog)
-        assert said in alarm
+        assert expected in alarm
         assert alarm.endswith("; the last good state stays in force")
-        (told,) = mesh.health().alarms
-        assert alarm.startswith(f"{told.about}: ")
+        (current,) = mesh.health().alarms
+        assert alarm.startswith(f"{current.about}: ")
         assert mesh.health().ready
         with pytest.raises(SourceUnavailable) as caught:
             mesh.refresh()
-        assert said in str(caught.value)
+        assert expected in str(caught.value)
 
         repaired = repair(mounted)
         assert eventually(lambda: mesh.snapshot.credentials == repaired.svid)
@@ -246,11 +246,11 @@ def test_a_clock_that_jumps_refuses_while_it_is_wrong_and_no_longer(
         context = stranger(mounted.ca.issue(PATH))
         with asyncio_server(mesh.server_context()) as service:
             right = clock.now
-            for wrong, said in ((right + 400 * DAY, "ended at"), (right - 400 * DAY, "begins at")):
+            for wrong, expected in ((right + 400 * DAY, "ended at"), (right - 400 * DAY, "begins at")):
                 clock.now = wrong
                 assert knock(service.port, context).answer == b""
                 assert not mesh.health().ready
-                alarm = f"own certificate: {said}"
+                alarm = f"own certificate: {expected}"
                 assert eventually(lambda: any(text.startswith(alarm) for text in alarms(caplog)))  # noqa: B023 - it ends at once
                 clock.now = right
                 assert knock(service.port, context).answer != b""

@@ -1,4 +1,4 @@
-"""Two seconds after a file says that a peer may not be there, it is nowhere: the promise in real time."""
+"""Two seconds after a file revokes a peer, it is gone everywhere: the promise in real time."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Scene:
 
 @pytest.fixture
 def scene(tmp_path: Path, prod_ca: CA) -> Scene:
-    """Two authorities of one trust domain: ours and the good peer's, and one that can be taken away."""
+    """Two authorities of one trust domain: ours and the good peer's, and one that can be removed."""
     leaving = CA("prod.example.org", subject="CN=leaving")
     mounted = Mounted(tmp_path, prod_ca)
     mounted.trust.write_bytes(prod_ca.pem + leaving.pem)
@@ -87,7 +87,7 @@ def client_of(issued: Issued, version: ssl.TLSVersion) -> ssl.SSLContext:
 
 @contextlib.contextmanager
 def line(port: int, context: ssl.SSLContext, hello: bytes = HELLO) -> Iterator[ssl.SSLSocket]:
-    """Open a connection and get an answer; it is idle then."""
+    """Open a connection and get an answer; then it is idle."""
     with socket.create_connection((HOST, port), TIMEOUT) as plain, context.wrap_socket(plain) as tls:
         tls.sendall(hello)
         assert tls.recv(1024)
@@ -95,14 +95,14 @@ def line(port: int, context: ssl.SSLContext, hello: bytes = HELLO) -> Iterator[s
 
 
 def ended_at(tls: ssl.SSLSocket) -> float:
-    """Wait for the end and send nothing; return when it came."""
+    """Send nothing and wait for the end; return when it came."""
     with contextlib.suppress(OSError):
         assert tls.recv(1024) == b""
     return time.monotonic()
 
 
 @pytest.mark.parametrize(("remove", "reason"), REMOVALS.values(), ids=REMOVALS)
-def test_two_seconds_later_it_is_nowhere(
+def test_two_seconds_later_it_is_gone_everywhere(
     scene: Scene, remove: Callable[[Scene], None], reason: Reason
 ) -> None:
     with contextlib.ExitStack() as stack:
@@ -129,7 +129,7 @@ def test_two_seconds_later_it_is_nowhere(
                 returning.append((service.port, context, session))
                 ends.append(pool.submit(ended_at, enter(line(service.port, context))))
         staying = [enter(line(service.port, stranger(scene.good))) for service in services]
-        # The other way round: our client, whose server is taken back. It asks nobody for a policy.
+        # The other way round: our client, whose server is revoked. A client asks no policy.
         port = enter(presenting_server(scene.bad))
         outgoing = mesh.client_context(expect=[PATH])
         called = enter(line(port, outgoing, b""))

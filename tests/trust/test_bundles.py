@@ -124,7 +124,7 @@ class TestB4:
 class TestB7:
     """Bundle 4.1: implementations "MUST NOT require" the presence of other parameters, and may meet them."""
 
-    def test_sequence_and_refresh_hint_are_no_business_of_a_verifier(self) -> None:
+    def test_sequence_and_refresh_hint_do_not_change_the_bundle(self) -> None:
         bundle = read(entry(ROOT, kid="a", alg="ES256"), spiffe_sequence=1, spiffe_refresh_hint=-5, other=[])
         assert bundle == read(entry(ROOT))
 
@@ -168,7 +168,7 @@ class TestX13:
         assert (len(bundle.authorities), len(bundle.skipped)) == (1, 1)
 
     @pytest.mark.parametrize(
-        ("value", "told"),
+        ("value", "expected"),
         [
             pytest.param("!", "x5c[0] is not base64", id="no base64"),
             pytest.param("A", "x5c[0] is not base64", id="no whole base64"),
@@ -180,10 +180,10 @@ class TestX13:
             pytest.param("AAAA", "not a certificate that can be read", id="no certificate"),
         ],
     )
-    def test_what_is_in_it_must_be_a_certificate(self, value: str, told: str) -> None:
+    def test_what_is_in_it_must_be_a_certificate(self, value: str, expected: str) -> None:
         bundle = read(entry(OTHER, x5c=[value]), entry(ROOT))
         assert bundle.authorities == (ROOT.certificate,)
-        assert told in bundle.skipped[0].what
+        assert expected in bundle.skipped[0].what
 
 
 class TestX14:
@@ -217,7 +217,7 @@ def test_several_authorities_are_read_in_their_order_and_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected"),
     [
         pytest.param(b"", "it holds no PEM certificate", id="nothing"),
         pytest.param(to_der(ROOT.certificate), "it holds no PEM certificate", id="DER"),
@@ -238,19 +238,21 @@ def test_several_authorities_are_read_in_their_order_and_once() -> None:
         ),
     ],
 )
-def test_a_file_that_is_not_a_bundle_is_refused(text: bytes, told: str) -> None:
+def test_a_file_that_is_not_a_bundle_is_refused(text: bytes, expected: str) -> None:
     with pytest.raises(InvalidBundle) as caught:
         TrustBundle.from_pem(DOMAIN, text)
     assert str(caught.value).startswith(f"bundle of {DOMAIN}: ")
-    assert told in str(caught.value)
+    assert expected in str(caught.value)
 
 
 @pytest.mark.parametrize("read", [TrustBundle.from_pem, TrustBundle.from_spiffe_json])
-@pytest.mark.parametrize(("size", "told"), [(MAX_BUNDLE_BYTES, "it "), (MAX_BUNDLE_BYTES + 1, "are read")])
-def test_the_size_of_a_bundle_is_bounded(read: Any, size: int, told: str) -> None:  # noqa: ANN401 - either reader
+@pytest.mark.parametrize(
+    ("size", "expected"), [(MAX_BUNDLE_BYTES, "it "), (MAX_BUNDLE_BYTES + 1, "are read")]
+)
+def test_the_size_of_a_bundle_is_bounded(read: Any, size: int, expected: str) -> None:  # noqa: ANN401 - either reader
     with pytest.raises(InvalidBundle) as caught:
         read(DOMAIN, b" " * size)
-    assert told in str(caught.value)
+    assert expected in str(caught.value)
     assert ("at most 4194304 are read" in str(caught.value)) is (size > MAX_BUNDLE_BYTES)
 
 
@@ -278,15 +280,15 @@ def test_der_certificates_make_the_same_bundle_as_pem() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ders", "told"),
+    ("ders", "expected"),
     [
         pytest.param([], "no certificate in it can be an authority", id="nothing"),
         pytest.param([to_der(ROOT.certificate), ROOT.pem], "certificate 2: not a certificate", id="PEM"),
         pytest.param([to_der(NEVER.certificate)], "certificate 1: 'CN=root,O=prod", id="no authority"),
     ],
 )
-def test_der_that_is_not_a_bundle_is_refused(ders: list[bytes], told: str) -> None:
-    with pytest.raises(InvalidBundle, match=f"^bundle of {DOMAIN}: .*{told}"):
+def test_der_that_is_not_a_bundle_is_refused(ders: list[bytes], expected: str) -> None:
+    with pytest.raises(InvalidBundle, match=f"^bundle of {DOMAIN}: .*{expected}"):
         TrustBundle.from_der(DOMAIN, ders)
 
 

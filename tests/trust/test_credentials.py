@@ -111,7 +111,7 @@ def test_der_makes_the_same_credentials_as_pem(key: CertificateIssuerPrivateKeyT
 
 
 @pytest.mark.parametrize(
-    ("chain", "key", "told"),
+    ("chain", "key", "expected"),
     [
         pytest.param((), pkcs8(OWN), "there is no certificate", id="no certificate"),
         pytest.param((b"",), pkcs8(OWN), "not a certificate that can be read", id="not DER"),
@@ -125,8 +125,8 @@ def test_der_makes_the_same_credentials_as_pem(key: CertificateIssuerPrivateKeyT
         pytest.param(OWN.chain, pkcs8(OTHER), "the private key is not that of the first", id="another key"),
     ],
 )
-def test_der_that_is_not_credentials_is_refused(chain: tuple[bytes, ...], key: bytes, told: str) -> None:
-    with pytest.raises(InvalidCredentials, match=f"^own certificate: {told}"):
+def test_der_that_is_not_credentials_is_refused(chain: tuple[bytes, ...], key: bytes, expected: str) -> None:
+    with pytest.raises(InvalidCredentials, match=f"^own certificate: {expected}"):
         X509Svid.from_der(chain, key)
 
 
@@ -152,7 +152,7 @@ class TestX18:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected"),
     [
         pytest.param(b"", "there is no PEM certificate", id="nothing"),
         pytest.param(OWN.key_pem, "there is no PEM certificate", id="no certificate"),
@@ -191,15 +191,15 @@ class TestX18:
         ),
     ],
 )
-def test_files_that_are_not_credentials_are_refused(text: bytes, told: str) -> None:
+def test_files_that_are_not_credentials_are_refused(text: bytes, expected: str) -> None:
     with pytest.raises(InvalidCredentials) as caught:
         X509Svid.from_pem(text)
     assert str(caught.value).startswith("own certificate: ")
-    assert told in str(caught.value)
+    assert expected in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("issued", "told"),
+    ("issued", "expected"),
     [
         pytest.param(AUTHORITY.issue(uris=[PROD, PROD]), "X509-SVID section 2", id="two names"),
         pytest.param(AUTHORITY.issue(uris=[]), "X509-SVID section 2", id="no name"),
@@ -214,10 +214,10 @@ def test_files_that_are_not_credentials_are_refused(text: bytes, told: str) -> N
         pytest.param(AUTHORITY.issue(dns=hosts(64)), "meshid input limits", id="65 names"),
     ],
 )
-def test_our_own_leaf_is_held_to_the_profile_of_a_peers(issued: Issued, told: str) -> None:
+def test_our_own_leaf_is_held_to_the_profile_of_a_peers(issued: Issued, expected: str) -> None:
     with pytest.raises(InvalidCredentials) as caught:
         X509Svid.from_pem(issued.chain_pem, issued.key_pem)
-    assert told in str(caught.value)
+    assert expected in str(caught.value)
 
 
 @pytest.mark.parametrize(

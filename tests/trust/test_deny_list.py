@@ -93,15 +93,15 @@ def test_one_that_has_ended_does_not_hide_one_that_has_not() -> None:
 
 
 def test_the_refusal_says_why_in_one_safe_line() -> None:
-    told = refusal(Denial(peer=PROD, reason="INC-4711\nadmitted"))
-    assert told == f"the deny list has {PROD} ('INC-4711\\nadmitted')"
-    told = refusal(OF_AN_AUTHORITY["a serial number"])
-    assert told is not None
-    assert told.endswith("('INC-4711')")
+    expected = refusal(Denial(peer=PROD, reason="INC-4711\nadmitted"))
+    assert expected == f"the deny list has {PROD} ('INC-4711\\nadmitted')"
+    expected = refusal(OF_AN_AUTHORITY["a serial number"])
+    assert expected is not None
+    assert expected.endswith("('INC-4711')")
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "expected"),
     [
         pytest.param({}, "exactly one of", id="nothing"),
         pytest.param({"peer": PROD, "key": "0" * 64}, "exactly one of", id="two"),
@@ -117,10 +117,10 @@ def test_the_refusal_says_why_in_one_safe_line() -> None:
         ),
     ],
 )
-def test_an_invalid_entry_is_refused(wrong: dict[str, object], told: str) -> None:
+def test_an_invalid_entry_is_refused(wrong: dict[str, object], expected: str) -> None:
     with pytest.raises(InvalidRevocations, match=r"^deny list: ") as caught:
         Denial(**wrong)  # type: ignore[arg-type]
-    assert told in str(caught.value)
+    assert expected in str(caught.value)
 
 
 def test_a_denial_is_taken_as_it_is_and_a_spiffe_id_means_a_peer() -> None:

@@ -47,7 +47,7 @@ serial = "0A:1b"
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected"),
     [
         ("version = true", "version: must be 1; write: version = 1"),
         ("version = 1\nallow = []", "'allow' is unknown; entries are tables [[deny]]"),
@@ -75,10 +75,10 @@ serial = "0A:1b"
         ("version = 1\n[[deny]", ""),
     ],
 )
-def test_a_mistake_is_reported_with_its_place(text: str, said: str) -> None:
+def test_a_mistake_is_reported_with_its_place(text: str, expected: str) -> None:
     with pytest.raises(InvalidRevocations) as caught:
         read_deny_list(text.encode())
-    assert str(caught.value).startswith(said)
+    assert str(caught.value).startswith(expected)
 
 
 def test_all_mistakes_are_reported_at_once() -> None:

@@ -24,7 +24,7 @@ from pathlib import Path
 import attrs
 
 from meshid.admission.admission import Admission
-from meshid.admission.snapshot import Changes, Snapshot
+from meshid.admission.snapshot import Changes
 from meshid.errors import MeshidError, SourceUnavailable
 from meshid.health.health import Alarm, AlarmLevel, alarms_about, health_of
 from meshid.health.state_file import StateFile
@@ -109,7 +109,12 @@ class Refresher:
                     is_logged = True
                 self._was_read.wait(min(TICK_SECONDS, end - time.monotonic()))
                 if time.monotonic() >= end:
-                    raise SourceUnavailable("\n".join(self._alarms.texts() or self._silent()))
+                    silent = [
+                        f"{source.name} has not delivered any state"
+                        for source in self._sources
+                        if source not in self._states
+                    ]
+                    raise SourceUnavailable("\n".join(self._alarms.texts() or silent))
             self._is_started = self._alarms.have_good_state = True
 
     def refresh(self) -> None:
@@ -214,13 +219,6 @@ class Refresher:
             return False
         return self._publish()
 
-    def _silent(self) -> list[str]:
-        return [
-            f"{source.name} has not delivered any state"
-            for source in self._sources
-            if source not in self._states
-        ]
-
     def _is_due(self) -> bool:
         waited = time.monotonic() - self._last_try
         return waited >= TICK_SECONDS and any(part in self._alarms for part in PARTS)
@@ -236,7 +234,8 @@ class Refresher:
                 self._publish_parts([part], states, report=True)
         now = self._admission.snapshot
         if now is not before:
-            LOGGER.info("generation %d: new %s", now.generation, _differences(before, now))
+            changed = ", ".join(part for part in PARTS if getattr(before, part) != getattr(now, part))
+            LOGGER.info("generation %d: new %s", now.generation, changed)
         return not any(part in self._alarms for part in parts)
 
     def _publish_parts(self, parts: list[str], states: dict[Source, State], *, report: bool = False) -> bool:
@@ -261,10 +260,6 @@ def _one_line(error: Exception) -> str:
     if isinstance(error, MeshidError):
         return "; ".join(str(error).splitlines())
     return f"{type(error).__name__}: {quote(str(error))}"
-
-
-def _differences(before: Snapshot, now: Snapshot) -> str:
-    return ", ".join(part for part in PARTS if getattr(before, part) != getattr(now, part))
 
 
 def _keep_reading(owner: weakref.ref[Refresher], reader: _Reader, stopping: threading.Event) -> None:

@@ -1,1 +1,1 @@
-"""The parts of a snapshot that say whom we trust: credentials, bundles, revocations."""
+"""The parts of a snapshot beside the policy: our credentials, trust bundles, revocations."""

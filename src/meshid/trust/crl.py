@@ -107,7 +107,7 @@ def _read_list(number: int, crl: x509.CertificateRevocationList) -> RevocationLi
         # An issuing distribution point or a delta indicator, both critical, make a list partial.
         partial = [each.oid for each in crl.extensions if each.critical]
         serials = frozenset(entry.serial_number for entry in crl)
-        # Parsed when they are first looked at, which must not be in a verification.
+        # `cryptography` parses each part when it is first used, which must not be during a verification.
         _ = crl.issuer
         counted = extension(crl, x509.CRLNumber)
         signer = extension(crl, x509.AuthorityKeyIdentifier)

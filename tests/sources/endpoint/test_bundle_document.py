@@ -1,4 +1,4 @@
-"""What is served besides the authorities: when to come again, and which bundle is the newer one."""
+"""What a document has beside the authorities: when to ask again, and which bundle is newer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,16 @@ from hypothesis import strategies as st
 from meshid.errors import InvalidBundle, MeshidError
 from meshid.sources.endpoint.bundle_document import BundleDocument
 from meshid.testing import CA
-from tests.helpers.endpoints import PARTNER, Endpoint, bundle_of, bundle_read, document, http, saying, spiffe
+from tests.helpers.endpoints import (
+    PARTNER,
+    Endpoint,
+    bundle_of,
+    bundle_read,
+    document,
+    http,
+    responding,
+    spiffe,
+)
 
 
 class TestRefreshHint:
@@ -34,7 +43,7 @@ class TestRefreshHint:
     def test_it_is_obeyed_within_limits_and_not_by_all_at_once(
         self, endpoint: Endpoint, partner: CA, members: dict[str, object], seconds: int
     ) -> None:
-        endpoint.answer = saying(http(document(partner, **members)))
+        endpoint.answer = responding(http(document(partner, **members)))
         read = spiffe(endpoint, partner)
         read.read()
         pauses = {read.pause() for _ in range(200)}
@@ -42,10 +51,10 @@ class TestRefreshHint:
 
     def test_after_a_failure_the_next_try_comes_soon(self, endpoint: Endpoint, partner: CA) -> None:
         read = spiffe(endpoint, partner)
-        endpoint.answer = saying(http(document(partner, spiffe_refresh_hint=3600)))
+        endpoint.answer = responding(http(document(partner, spiffe_refresh_hint=3600)))
         read.read()
         assert read.pause() > 3000
-        endpoint.answer = saying(http(b"no bundle"))
+        endpoint.answer = responding(http(b"no bundle"))
         with pytest.raises(InvalidBundle):
             read.read()
         assert 54 <= read.pause() <= 66
@@ -80,7 +89,7 @@ class TestSequence:
         assert same.following(first) == attrs.evolve(same, sequence=7)
 
     @pytest.mark.parametrize("sequence", ["1", 1.0, -1, True, None, [[1]]])
-    def test_what_is_no_sequence_is_refused(self, partner: CA, sequence: object) -> None:
+    def test_an_invalid_sequence_is_refused(self, partner: CA, sequence: object) -> None:
         with pytest.raises(InvalidBundle, match="spiffe_sequence must be a whole number"):
             BundleDocument.read(PARTNER, document(partner, spiffe_sequence=sequence))
 
@@ -96,7 +105,7 @@ class TestSequence:
             ([partner], 4, False),
             ([partner], 6, True),
         ):
-            endpoint.answer = saying(http(document(*authorities, spiffe_sequence=sequence)))
+            endpoint.answer = responding(http(document(*authorities, spiffe_sequence=sequence)))
             if fine:
                 assert bundle_read(read) == bundle_of(*authorities)
             else:
@@ -109,10 +118,10 @@ class TestDocuments:
         "body",
         [b"", b"<html>", b"[]", b"{}", b'{"keys": [], "keys": []}', b"[" * 100_000, b'{"keys": [1]}'],
     )
-    def test_what_is_no_bundle_names_the_trust_domain_and_the_url(
+    def test_an_invalid_bundle_names_the_trust_domain_and_the_url(
         self, endpoint: Endpoint, partner: CA, body: bytes
     ) -> None:
-        endpoint.answer = saying(http(body))
+        endpoint.answer = responding(http(body))
         with pytest.raises(InvalidBundle, match=f"partner.example '{endpoint.url()}': bundle of partner.ex"):
             spiffe(endpoint, partner).read()
 

@@ -1,4 +1,4 @@
-"""Bundles from endpoints that behave; see test_endpoint_hostile.py for the others."""
+"""Bundles from endpoints that behave; see test_hostile_endpoints.py for the others."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.helpers.endpoints import (
     bundle_read,
     document,
     http,
-    saying,
+    responding,
     serving,
     spiffe,
 )
@@ -40,7 +40,7 @@ class TestAsASource:
 
     def test_what_is_skipped_in_a_bundle_is_a_warning(self, endpoint: Endpoint, partner: CA) -> None:
         keys = json.loads(document(partner))["keys"]
-        endpoint.answer = saying(http(json.dumps({"keys": [{"kty": "new"}, *keys]}).encode()))
+        endpoint.answer = responding(http(json.dumps({"keys": [{"kty": "new"}, *keys]}).encode()))
         read = spiffe(endpoint, partner)
         state = read.read()
         assert state.bundles == (partner.bundle(),)
@@ -56,11 +56,11 @@ class TestAsASource:
     def test_a_chunked_answer_is_read(self, endpoint: Endpoint, partner: CA) -> None:
         body = document(partner)
         chunks = b"".join(b"%x\r\n%s\r\n" % (len(each), each) for each in (body[:100], body[100:], b""))
-        endpoint.answer = saying(http(chunks, "Transfer-Encoding: chunked"))
+        endpoint.answer = responding(http(chunks, "Transfer-Encoding: chunked"))
         assert bundle_read(spiffe(endpoint, partner)) == partner.bundle()
 
     def test_an_answer_that_ends_with_the_connection_is_read(self, endpoint: Endpoint, partner: CA) -> None:
-        endpoint.answer = saying(http(document(partner), "Connection: close"))
+        endpoint.answer = responding(http(document(partner), "Connection: close"))
         assert bundle_read(spiffe(endpoint, partner)) == partner.bundle()
 
     def test_a_long_request_waits_for_a_server_that_reads_slowly(
@@ -91,7 +91,7 @@ class TestWeb:
             read = BundleEndpoint.https_web(PARTNER, endpoint.url(), roots=web.pem)
             assert bundle_read(read) == partner.bundle()
 
-    def test_a_common_name_is_no_name(self, partner: CA) -> None:
+    def test_a_common_name_does_not_count(self, partner: CA) -> None:
         web = CA("web.example")
         with serving(web.issue(uris=[], subject="CN=localhost"), document(partner)) as endpoint:
             read = BundleEndpoint.https_web(PARTNER, endpoint.url(host="localhost"), roots=web.pem)
@@ -107,7 +107,7 @@ class TestWeb:
             assert endpoint.requests == []
 
     @pytest.mark.parametrize("roots", [b"", b"no pem", b"-----BEGIN CERTIFICATE-----"])
-    def test_roots_that_are_none_are_told_at_once(self, roots: bytes) -> None:
+    def test_roots_that_are_not_pem_are_refused_at_once(self, roots: bytes) -> None:
         with pytest.raises(InvalidBundle, match="the roots of a bundle endpoint: "):
             BundleEndpoint.https_web(PARTNER, URL, roots=roots)
 
@@ -134,7 +134,7 @@ class TestSpiffe:
             pytest.param({"usages": {"key_agreement"}}, "digitalSignature", id="key usage"),
         ],
     )
-    def test_a_certificate_that_is_no_svid_of_it_is_refused(
+    def test_a_certificate_that_is_not_its_svid_is_refused(
         self, endpoint: Endpoint, partner: CA, shape: dict[str, object], why: str
     ) -> None:
         endpoint.presented = partner.issue(ENDPOINT, **shape)  # type: ignore[arg-type]
@@ -165,7 +165,7 @@ class TestSpiffe:
             spiffe(endpoint, faded).read()
         assert endpoint.reached == 0
 
-    def test_what_can_never_be_right_is_told_at_once(self, partner: CA) -> None:
+    def test_what_can_never_be_right_is_refused_at_once(self, partner: CA) -> None:
         for spiffe_id, error in (
             ("spiffe://other.example/x", InvalidBundle),
             ("spiffe://partner.example", InvalidPattern),
@@ -184,7 +184,7 @@ class TestRotation:
         served = [(partner, [partner]), (partner, [partner, newer]), (newer, [partner, newer])]
         for authority, bundle in (*served, (newer, [newer]), (newer, [newer])):
             endpoint.presented = authority.issue(ENDPOINT)
-            endpoint.answer = saying(http(document(*bundle)))
+            endpoint.answer = responding(http(document(*bundle)))
             assert bundle_read(read) == bundle_of(*bundle)
         endpoint.presented = partner.issue(ENDPOINT)
         with pytest.raises(SourceUnavailable, match="is not the right server"):
@@ -192,32 +192,32 @@ class TestRotation:
 
     def test_a_bundle_that_was_refused_is_not_used(self, endpoint: Endpoint, partner: CA) -> None:
         read = spiffe(endpoint, partner)
-        endpoint.answer = saying(http(document(partner, spiffe_sequence=2)))
+        endpoint.answer = responding(http(document(partner, spiffe_sequence=2)))
         read.read()
         for refused in (document(OTHER, spiffe_sequence=1), document(CA("partner.example", not_after=PAST))):
-            endpoint.answer = saying(http(refused))
+            endpoint.answer = responding(http(refused))
             with pytest.raises(InvalidBundle, match=re.escape(read.name)):
                 read.read()
-        endpoint.answer = saying(http(document(partner, spiffe_sequence=2)))
+        endpoint.answer = responding(http(document(partner, spiffe_sequence=2)))
         assert bundle_read(read) == partner.bundle()
 
     def test_an_authority_that_is_out_of_date_cannot_lock_us_out(
         self, endpoint: Endpoint, partner: CA
     ) -> None:
         read = spiffe(endpoint, partner)
-        endpoint.answer = saying(http(document(CA("partner.example", not_after=PAST))))
+        endpoint.answer = responding(http(document(CA("partner.example", not_after=PAST))))
         with pytest.raises(InvalidBundle, match="no authority in it is in date"):
             read.read()
-        endpoint.answer = saying(http(document(partner)))
+        endpoint.answer = responding(http(document(partner)))
         assert bundle_read(read) == partner.bundle()
 
-    def test_another_trust_domains_bundle_says_nothing_of_the_server(
+    def test_another_trust_domains_bundle_does_not_change_how_the_server_is_verified(
         self, endpoint: Endpoint, partner: CA
     ) -> None:
         read = BundleEndpoint.https_spiffe(
             "other.example", endpoint.url(), spiffe_id=NAME, bundle=partner.bundle()
         )
-        endpoint.answer = saying(http(document(OTHER)))
+        endpoint.answer = responding(http(document(OTHER)))
         for _ in range(2):
             assert bundle_read(read) == OTHER.bundle()
 

@@ -34,7 +34,7 @@ from tests.helpers.endpoints import (
     document,
     http,
     moved,
-    saying,
+    responding,
     serving,
     serving_context,
 )
@@ -79,9 +79,9 @@ def bounded(seconds: float) -> Iterator[None]:
 
 
 BROKEN = {
-    "not HTTP": (saying(b"SSH-2.0-OpenSSH_9.6\r\n"), "its answer is broken: BadStatusLine"),
-    "nothing": (saying(b""), "its answer is broken: RemoteDisconnected"),
-    "another version": (saying(b"HTTP/3 200 OK\r\n\r\n"), "its answer is broken: UnknownProtocol"),
+    "not HTTP": (responding(b"SSH-2.0-OpenSSH_9.6\r\n"), "its answer is broken: BadStatusLine"),
+    "nothing": (responding(b""), "its answer is broken: RemoteDisconnected"),
+    "another version": (responding(b"HTTP/3 200 OK\r\n\r\n"), "its answer is broken: UnknownProtocol"),
     "a long line": (endlessly(b"HTTP/1.1 200 ", b"a" * 65536), "its answer is broken: LineTooLong"),
     "a long header": (
         endlessly(b"HTTP/1.1 200 OK\r\nX: ", b"a" * 65536),
@@ -111,28 +111,46 @@ BROKEN = {
         endlessly(http(b"0\r\n", "Transfer-Encoding: chunked"), b"X: y\r\n" * 10_000),
         f"it sends more than {MAX_BUNDLE_BYTES} bytes",
     ),
-    "no chunk": (saying(http(b"xyz\r\n", "Transfer-Encoding: chunked")), "its answer is broken: Incompl"),
+    "no chunk": (responding(http(b"xyz\r\n", "Transfer-Encoding: chunked")), "its answer is broken: Incompl"),
     "a negative chunk": (
-        saying(http(b"-5\r\n" + BODY, "Transfer-Encoding: chunked")),
+        responding(http(b"-5\r\n" + BODY, "Transfer-Encoding: chunked")),
         "its answer is broken: ValueError",
     ),
-    "a chunk cut off": (saying(http(b"ff\r\n{", "Transfer-Encoding: chunked")), "its answer is broken: Inco"),
+    "a chunk cut off": (
+        responding(http(b"ff\r\n{", "Transfer-Encoding: chunked")),
+        "its answer is broken: Inco",
+    ),
     "a body cut off": (
-        saying(http(BODY[:-9], f"Content-Length: {len(BODY)}")),
+        responding(http(BODY[:-9], f"Content-Length: {len(BODY)}")),
         "the answer was cut off; 9 bytes of it are missing",
     ),
-    "no body": (saying(http(b"", f"Content-Length: {len(BODY)}")), f"{len(BODY)} bytes of it are missing"),
+    "no body": (
+        responding(http(b"", f"Content-Length: {len(BODY)}")),
+        f"{len(BODY)} bytes of it are missing",
+    ),
     "a line cut": (cutting(http(BODY[:-9], f"Content-Length: {len(BODY)}")), "EOF"),
     "an end that is no end": (cutting(http(BODY, "Connection: close")), "EOF"),
-    "204": (saying(http(b"", status="204 No Content")), "it answers with status 204, and only 200"),
-    "404": (saying(http(BODY, status="404 Not Found")), "it answers with status 404, and only 200"),
-    "500": (saying(http(BODY, status="500 Oops")), "it answers with status 500, and only 200"),
-    "304": (saying(http(b"", status="304 Not Modified")), "it answers with status 304, and only 200"),
+    "204": (
+        responding(http(b"", status="204 No Content")),
+        "it answers with status 204; a bundle comes with 200 only",
+    ),
+    "404": (
+        responding(http(BODY, status="404 Not Found")),
+        "it answers with status 404; a bundle comes with 200 only",
+    ),
+    "500": (
+        responding(http(BODY, status="500 Oops")),
+        "it answers with status 500; a bundle comes with 200 only",
+    ),
+    "304": (
+        responding(http(b"", status="304 Not Modified")),
+        "it answers with status 304; a bundle comes with 200 only",
+    ),
 }
 
 
 @pytest.mark.parametrize("case", BROKEN)
-def test_an_answer_that_is_none_is_one_error(case: str) -> None:
+def test_a_broken_answer_is_one_error(case: str) -> None:
     answer, why = BROKEN[case]
     with serving(PARTNER.issue(ENDPOINT), answer) as endpoint, bounded(TIMEOUT):
         read = reading(endpoint.port)
@@ -149,7 +167,7 @@ def test_an_answer_that_is_none_is_one_error(case: str) -> None:
     | st.binary().map(b"HTTP/1.1 302 Found\r\nLocation: /%b\r\n\r\n".__mod__)
 )
 def test_any_bytes_are_one_error(response: bytes) -> None:
-    with serving(PARTNER.issue(ENDPOINT), saying(response)) as endpoint, pytest.raises(MeshidError):
+    with serving(PARTNER.issue(ENDPOINT), responding(response)) as endpoint, pytest.raises(MeshidError):
         reading(endpoint.port).read()
 
 
@@ -170,7 +188,7 @@ def dribbling(_: Service, plain: socket.socket) -> None:
 
 def dawdling(tls: ssl.SSLSocket) -> None:
     time.sleep(SHORT / 4)
-    saying(moved("/"))(tls)
+    responding(moved("/"))(tls)
 
 
 def answering(answer: Answer) -> Handler:
@@ -208,7 +226,7 @@ def test_all_of_a_read_has_one_deadline(case: str, monkeypatch: pytest.MonkeyPat
 
 @contextlib.contextmanager
 def deaf() -> Iterator[int]:
-    """Give a port that swallows what comes: a listener that accepts nobody, and whose queue is full."""
+    """Give a port that never answers: a listener that accepts no connection, and whose queue is full."""
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(socket.create_server((HOST, 0), backlog=0))
         for _ in range(4):
@@ -218,13 +236,13 @@ def deaf() -> Iterator[int]:
         yield listener.getsockname()[1]
 
 
-def test_a_host_that_swallows_everything_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_host_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(source, "READ_SECONDS", SHORT)
     with deaf() as port, bounded(SHORT * 4), pytest.raises(SourceUnavailable, match="did not answer in time"):
         reading(port).read()
 
 
-def test_an_address_that_swallows_everything_leaves_time_for_the_next() -> None:
+def test_an_address_that_never_answers_leaves_time_for_the_next() -> None:
     seconds = SHORT * 2
     with deaf() as port, socket.create_server((HOST, 0)) as listener, Deadline(seconds) as deadline:
         places: list[Place] = [
@@ -235,26 +253,26 @@ def test_an_address_that_swallows_everything_leaves_time_for_the_next() -> None:
             assert reached.getpeername() == listener.getsockname()
 
 
-def test_an_address_that_is_nobodys_is_told() -> None:
+def test_an_address_that_cannot_be_reached_is_an_error() -> None:
     read = BundleEndpoint.https_web("partner.example", "https://255.255.255.255/b")
     with bounded(SHORT), pytest.raises(SourceUnavailable, match=r"denied|unreachable"):
         read.read()
 
 
-def test_a_port_that_is_closed_is_told() -> None:
+def test_a_closed_port_is_an_error() -> None:
     with socket.create_server((HOST, 0)) as listener:
         port = listener.getsockname()[1]
     with pytest.raises(SourceUnavailable, match="Connection refused"):
         reading(port).read()
 
 
-def test_a_host_that_does_not_exist_is_told() -> None:
+def test_an_unknown_host_is_an_error() -> None:
     read = BundleEndpoint.https_web("partner.example", "https://nowhere.invalid/b")
     with pytest.raises(SourceUnavailable, match="the host cannot be found: "):
         read.read()
 
 
-def test_a_server_without_tls_is_told() -> None:
+def test_a_server_without_tls_is_an_error() -> None:
     def plainly(_: Service, plain: socket.socket) -> None:
         plain.sendall(http(BODY))
         waiting_for_the_end(plain)
@@ -266,7 +284,7 @@ def test_a_server_without_tls_is_told() -> None:
         reading(service.port).read()
 
 
-# -- Servers that are somebody else ---------------------------------------------
+# -- Servers that are not the right one ---------------------------------------------
 
 
 def test_a_server_must_hold_the_key_of_the_chain_that_it_shows() -> None:
@@ -324,7 +342,7 @@ def test_closing_ends_a_read_that_waits(case: str) -> None:
                 result.result(TIMEOUT)
 
 
-def test_closing_ends_a_wait_for_a_host_that_swallows_everything() -> None:
+def test_closing_ends_a_wait_for_a_host_that_never_answers() -> None:
     with deaf() as port, ThreadPoolExecutor(1) as pool:
         read = reading(port)
         result = pool.submit(read.read)
@@ -335,7 +353,7 @@ def test_closing_ends_a_wait_for_a_host_that_swallows_everything() -> None:
                 result.result(TIMEOUT)
 
 
-def test_a_closed_source_is_read_no_more() -> None:
+def test_a_closed_source_cannot_be_read() -> None:
     with serving(PARTNER.issue(ENDPOINT), BODY) as endpoint:
         read = reading(endpoint.port)
         read.read()
@@ -362,7 +380,7 @@ class TestDeadline:
             deadline.wait_for(never.wait)
         never.set()
 
-    def test_work_that_never_ends_is_left_behind_when_told_so(self) -> None:
+    def test_work_that_never_ends_is_left_behind_when_stopped(self) -> None:
         never = threading.Event()
         with bounded(SHORT * 4), Deadline(TIMEOUT) as deadline:
             threading.Timer(SHORT / 4, deadline.stop).start()

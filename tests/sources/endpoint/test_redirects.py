@@ -21,7 +21,7 @@ from tests.helpers.endpoints import (
     document,
     http,
     moved,
-    saying,
+    responding,
     serving,
     spiffe,
 )
@@ -35,20 +35,20 @@ class TestUrls:
         [
             ("http://partner.example/b", "its scheme must be https"),
             ("partner.example/b", "its scheme must be https"),
-            ("https:/b", "it names no host"),
-            ("https://:443/b", "it names no host"),
-            ("https://partner..example/b", "it names no host"),
-            (f"https://{'a' * 64}.example/b", "it names no host"),
-            (f"https://{'a.' * 127}a/b", "it names no host"),
-            ("https://partner.example%2f/b", "it names no host"),
-            ("https://user@partner.example/b", "user information does not belong in it"),
-            ("https://@partner.example/b", "user information does not belong in it"),
+            ("https:/b", "it has no valid host"),
+            ("https://:443/b", "it has no valid host"),
+            ("https://partner..example/b", "it has no valid host"),
+            (f"https://{'a' * 64}.example/b", "it has no valid host"),
+            (f"https://{'a.' * 127}a/b", "it has no valid host"),
+            ("https://partner.example%2f/b", "it has no valid host"),
+            ("https://user@partner.example/b", "it must have no user information"),
+            ("https://@partner.example/b", "it must have no user information"),
             ("https://partner.example:65536/b", "Port out of range"),
             ("https://partner.example:x/b", "Port could not be cast"),
             ("https://[::1/b", "Invalid IPv6 URL"),
             (
                 "https://[fe80::1%eth0]/b",
-                "it names no host",
+                "it has no valid host",
             ),
             ("https://partner.example/a b", "printable ASCII"),
             ("https://partner.example/a\r\nHost: x", "printable ASCII"),
@@ -56,7 +56,7 @@ class TestUrls:
             ("", "printable ASCII"),
         ],
     )
-    def test_any_other_url_is_told_at_once(self, text: str, why: str) -> None:
+    def test_any_other_url_is_refused_at_once(self, text: str, why: str) -> None:
         with pytest.raises(InvalidInput, match=why) as error:
             BundleEndpoint.https_web(PARTNER, text)
         assert "write https://host[:port]/path" in str(error.value)
@@ -73,7 +73,7 @@ class TestUrls:
             ("https://[::1]:444/", ("::1", 444, "/", "[::1]:444")),
         ],
     )
-    def test_it_is_taken_apart(self, text: str, url: tuple[str, int, str, str]) -> None:
+    def test_it_is_split_into_its_parts(self, text: str, url: tuple[str, int, str, str]) -> None:
         parsed = EndpointUrl.parse(text)
         assert (parsed.host, parsed.port, parsed.target, parsed.authority) == url
 
@@ -93,7 +93,7 @@ class TestRedirects:
 
     def test_the_other_place_is_asked_under_the_same_rules(self, endpoint: Endpoint, partner: CA) -> None:
         with serving(partner.issue(ENDPOINT), document(partner)) as other:
-            endpoint.answer = saying(moved(other.url("/new?x")))
+            endpoint.answer = responding(moved(other.url("/new?x")))
             assert bundle_read(spiffe(endpoint, partner)) == partner.bundle()
             assert other.requests[0].startswith(b"GET /new?x ")
             other.presented = partner.issue("/other")
@@ -103,7 +103,7 @@ class TestRedirects:
 
     def test_each_read_begins_at_the_configured_url(self, endpoint: Endpoint, partner: CA) -> None:
         with serving(partner.issue(ENDPOINT), document(partner)) as other:
-            endpoint.answer = saying(moved(other.url(), "308 Permanent Redirect"))
+            endpoint.answer = responding(moved(other.url(), "308 Permanent Redirect"))
             read = spiffe(endpoint, partner)
             read.read()
             read.read()
@@ -111,7 +111,7 @@ class TestRedirects:
 
     @pytest.mark.parametrize("status", ["301 Moved", "302 Found", "303 See Other", "307 T", "308 P"])
     def test_a_relative_one_is_followed(self, endpoint: Endpoint, partner: CA, status: str) -> None:
-        endpoint.answer = saying(moved("../new", status), http(document(partner)))
+        endpoint.answer = responding(moved("../new", status), http(document(partner)))
         bundle_read(spiffe(endpoint, partner, "/a/b/old"))
         assert endpoint.requests[1].startswith(b"GET /a/new ")
 
@@ -121,25 +121,25 @@ class TestRedirects:
             pytest.param("http://127.0.0.1/b", "its scheme must be https", id="plain http"),
             pytest.param("file:///etc/passwd", "its scheme must be https", id="a file"),
             pytest.param("https://me@127.0.0.1/b", "user information", id="userinfo"),
-            pytest.param("https://[::1/b", "is no URL", id="broken"),
+            pytest.param("https://[::1/b", "is not a URL", id="broken"),
             pytest.param("/b\u00e4r", "printable ASCII", id="not ASCII"),
         ],
     )
     def test_any_other_one_is_refused(self, endpoint: Endpoint, partner: CA, location: str, why: str) -> None:
         response = f"HTTP/1.1 302 Found\r\nLocation: {location}\r\n\r\n".encode("latin-1")
-        endpoint.answer = saying(response)
+        endpoint.answer = responding(response)
         with pytest.raises(SourceUnavailable, match=why):
             spiffe(endpoint, partner).read()
         assert endpoint.reached == 1
 
     def test_a_redirect_to_nowhere_is_the_same_place(self, endpoint: Endpoint, partner: CA) -> None:
-        endpoint.answer = saying(http(b"", status="302 Found"))
+        endpoint.answer = responding(http(b"", status="302 Found"))
         with pytest.raises(SourceUnavailable, match="there are more than 5 redirects"):
             spiffe(endpoint, partner).read()
         assert endpoint.reached == 6
 
-    def test_a_circle_is_left(self, endpoint: Endpoint, partner: CA) -> None:
-        endpoint.answer = saying(moved("/bundle.json"))
+    def test_a_loop_is_ended(self, endpoint: Endpoint, partner: CA) -> None:
+        endpoint.answer = responding(moved("/bundle.json"))
         with pytest.raises(SourceUnavailable, match="there are more than 5 redirects"):
             spiffe(endpoint, partner).read()
         assert endpoint.reached == 6

@@ -111,24 +111,24 @@ class TestWhatCannotBeRead:
         assert fault_of(path) == "cannot be read: it is larger than 33554432 bytes; is it the right file?"
 
     def test_a_hostile_name_is_escaped(self, tmp_path: Path) -> None:
-        said = fault(TrustFile("prod.example.org", tmp_path / "a\n\x1b[2J"))
-        assert said.endswith(f"/a\\n\\x1b[2J' {MISSING}")
+        expected = fault(TrustFile("prod.example.org", tmp_path / "a\n\x1b[2J"))
+        assert expected.endswith(f"/a\\n\\x1b[2J' {MISSING}")
 
 
 class TestWhatCannotBeUsed:
     @pytest.mark.parametrize(
-        ("content", "said"),
+        ("content", "expected"),
         [
             (b"\xff\x00 junk", "bundle of prod.example.org: "),
             (b"{", "bundle of prod.example.org: "),
         ],
     )
-    def test_trust(self, path: Path, content: bytes, said: str) -> None:
+    def test_trust(self, path: Path, content: bytes, expected: str) -> None:
         path.write_bytes(content)
-        assert fault(TrustFile("prod.example.org", path)).startswith(said)
+        assert fault(TrustFile("prod.example.org", path)).startswith(expected)
 
     @pytest.mark.parametrize(
-        ("content", "said"),
+        ("content", "expected"),
         [
             (b"{", "it is not JSON: "),
             (b"[" * 100_000, "it is not JSON: "),
@@ -139,26 +139,26 @@ class TestWhatCannotBeUsed:
             (b'{"trust_domains": {"Prod": {"keys": []}}}', "trust domain 'Prod' may hold only a-z"),
         ],
     )
-    def test_a_bundle_map(self, path: Path, content: bytes, said: str) -> None:
+    def test_a_bundle_map(self, path: Path, content: bytes, expected: str) -> None:
         path.write_bytes(content)
-        assert fault(BundleMapFile(path)).startswith(said)
+        assert fault(BundleMapFile(path)).startswith(expected)
 
     def test_a_policy_with_all_its_mistakes(self, path: Path) -> None:
         path.write_text(
             "version = 2\nallwo = []\n[environments.prod]\ntrust_domains = ['prod.example.org']\n"
         )
-        said = fault(PolicyFile(path, "prod"))
-        assert "version: " in said
-        assert "did you mean 'allow'?" in said
-        assert "\n" not in said
+        expected = fault(PolicyFile(path, "prod"))
+        assert "version: " in expected
+        assert "did you mean 'allow'?" in expected
+        assert "\n" not in expected
 
     def test_a_revocation_list_says_which_file(self, path: Path) -> None:
         assert fault(RevocationFiles([path])).startswith(f"{str(path)!r}: revocation list 1: ")
 
     def test_a_deny_list_with_all_its_mistakes(self, path: Path) -> None:
         path.write_text("version = 1\n[[deny]]\npeer = 1\nresaon = 'x'\n")
-        said = fault(RevocationFiles(deny=path))
-        assert said == (
+        expected = fault(RevocationFiles(deny=path))
+        assert expected == (
             "deny[0].peer: must be a SPIFFE ID or a pattern of them;"
             " deny[0].resaon: is unknown; did you mean 'reason'?"
         )
@@ -216,7 +216,7 @@ class TestCredentials:
         assert fault(CredentialFiles(tmp_path / "gone")) == f"{str(tmp_path / 'gone')!r} {MISSING}"
 
 
-def test_dates_are_no_matter_of_a_source(path: Path) -> None:
+def test_a_source_does_not_check_dates(path: Path) -> None:
     """Whether a state may be in force is asked when it is published: a clock can be wrong, too."""
     ca = CA("prod.example.org")
     late = ca.issue(not_before=datetime(2020, 1, 1, tzinfo=UTC), not_after=datetime(2020, 1, 2, tzinfo=UTC))

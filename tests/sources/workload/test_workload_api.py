@@ -1,4 +1,4 @@
-"""The Workload API: each message is the whole state; what goes wrong leaves the last good one in force."""
+"""The Workload API: each message is the whole state; a failure leaves the last good one in force."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class TestMessages:
     def test_one_is_a_whole_state(self, agent: Agent, source: WorkloadApi, prod_ca: CA) -> None:
         issued, partner, crl = prod_ca.intermediate().issue(OWN), CA("partner.example"), der(prod_ca.crl())
         federated = {"spiffe://partner.example": authorities(partner.bundle())}
-        agent.say(message(prod_ca, issued, federated=federated, crls=(crl,)))
+        agent.send(message(prod_ca, issued, federated=federated, crls=(crl,)))
         assert source.read() == State(
             credentials=issued.svid,
             bundles=(prod_ca.bundle(), partner.bundle()),
@@ -73,14 +73,14 @@ class TestMessages:
     ) -> None:
         first, second = prod_ca.issue(OWN), prod_ca.issue(OWN)
         federated = {"partner.example": authorities(CA("partner.example").bundle())}
-        agent.say(message(prod_ca, first, federated=federated, crls=(der(prod_ca.crl()),)))
+        agent.send(message(prod_ca, first, federated=federated, crls=(der(prod_ca.crl()),)))
         assert len(source.read().bundles) == 2
-        agent.say(message(prod_ca, second))
+        agent.send(message(prod_ca, second))
         assert source.read() == State(credentials=second.svid, bundles=(prod_ca.bundle(),))
         assert agent.calls == 1
 
     @pytest.mark.parametrize(
-        ("wrong", "said"),
+        ("wrong", "expected"),
         [
             (
                 {"name": "spiffe://prod.example.org"},
@@ -108,34 +108,34 @@ class TestMessages:
         source: WorkloadApi,
         prod_ca: CA,
         wrong: dict[str, object],
-        said: str,
+        expected: str,
     ) -> None:
         issued = prod_ca.issue(OWN)
-        agent.say(message(prod_ca, issued, **wrong))  # type: ignore[arg-type]  # what is wrong with it
-        assert fault(source).startswith(said)
+        agent.send(message(prod_ca, issued, **wrong))  # type: ignore[arg-type]  # what is wrong with it
+        assert fault(source).startswith(expected)
         assert source.pause() == 0.0
-        agent.say(message(prod_ca, issued))
+        agent.send(message(prod_ca, issued))
         assert source.read().credentials == issued.svid
         assert agent.calls == 1
 
     def test_the_key_of_another(self, agent: Agent, source: WorkloadApi, prod_ca: CA) -> None:
-        agent.say(message(prod_ca, prod_ca.issue(OWN), chain=b"".join(prod_ca.issue(OWN).chain)))
+        agent.send(message(prod_ca, prod_ca.issue(OWN), chain=b"".join(prod_ca.issue(OWN).chain)))
         assert fault(source).startswith(
             "own certificate: the private key is not that of the first certificate"
         )
 
     @pytest.mark.parametrize(
-        ("data", "said"),
+        ("data", "expected"),
         [(b"", "the answer has no X509-SVID"), (b"\xff\xff", "the answer cannot be decoded: DecodeError")],
     )
     def test_bytes_that_are_not_an_answer(
-        self, agent: Agent, source: WorkloadApi, data: bytes, said: str
+        self, agent: Agent, source: WorkloadApi, data: bytes, expected: str
     ) -> None:
-        agent.say(data)
-        assert fault(source) == said
+        agent.send(data)
+        assert fault(source) == expected
 
     @pytest.mark.parametrize(
-        ("name", "data", "said"),
+        ("name", "data", "expected"),
         [
             (
                 "partner.example",
@@ -147,16 +147,16 @@ class TestMessages:
         ],
     )
     def test_a_partners_bundle_that_cannot_be_read_fails_closed_for_that_partner_alone(  # noqa: PLR0913, PLR0917
-        self, agent: Agent, source: WorkloadApi, prod_ca: CA, name: str, data: bytes | None, said: str
+        self, agent: Agent, source: WorkloadApi, prod_ca: CA, name: str, data: bytes | None, expected: str
     ) -> None:
         good = CA("good.example")
         data = authorities(good.bundle()) if data is None else data
         federated = {"good.example": authorities(good.bundle()), name: data}
-        agent.say(message(prod_ca, prod_ca.issue(OWN), federated=federated))
+        agent.send(message(prod_ca, prod_ca.issue(OWN), federated=federated))
         state = source.read()
         assert state.bundles == (prod_ca.bundle(), good.bundle())
         (warning,) = state.warnings
-        assert warning.startswith(f"bundle of {name!r} is left out, so no peer of it is admitted: {said}")
+        assert warning.startswith(f"bundle of {name!r} is left out, so no peer of it is admitted: {expected}")
 
     @given(data=st.binary(max_size=300))
     def test_whatever_is_in_its_fields_it_is_read_or_refused(self, data: bytes) -> None:
@@ -172,26 +172,26 @@ KEY = pkcs8(CA("prod.example.org").issue())
 
 class TestAgent:
     @pytest.mark.parametrize(
-        ("end", "said"),
+        ("end", "expected"),
         [
             (None, "the agent has ended the stream"),
-            (grpc.StatusCode.PERMISSION_DENIED, "PERMISSION_DENIED: 'as it was told'"),
-            (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT: 'as it was told'"),
-            (grpc.StatusCode.CANCELLED, "CANCELLED: 'as it was told'"),
+            (grpc.StatusCode.PERMISSION_DENIED, "PERMISSION_DENIED: 'as the test wants'"),
+            (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT: 'as the test wants'"),
+            (grpc.StatusCode.CANCELLED, "CANCELLED: 'as the test wants'"),
         ],
     )
     def test_the_end_of_the_stream_is_an_error_and_the_next_read_opens_another(
-        self, agent: Agent, source: WorkloadApi, prod_ca: CA, end: grpc.StatusCode | None, said: str
+        self, agent: Agent, source: WorkloadApi, prod_ca: CA, end: grpc.StatusCode | None, expected: str
     ) -> None:
         issued = prod_ca.issue(OWN)
         for _ in range(2):
-            agent.say(message(prod_ca, issued))
+            agent.send(message(prod_ca, issued))
             source.read()
-            agent.say(end)
-            assert fault(source) == said
+            agent.send(end)
+            assert fault(source) == expected
             # A good message makes the next pause a short one again.
             assert 0.8 <= source.pause() <= 1.2
-        agent.say(message(prod_ca, issued))
+        agent.send(message(prod_ca, issued))
         assert source.read().credentials == issued.svid
         assert agent.calls == 3
 
@@ -209,12 +209,12 @@ class TestAgent:
         self, agent: Agent, source: WorkloadApi, prod_ca: CA
     ) -> None:
         issued = prod_ca.issue(OWN)
-        agent.say(message(prod_ca, issued))
+        agent.send(message(prod_ca, issued))
         source.read()
         agent.stop()
         fault(source)
         agent.start()
-        agent.say(message(prod_ca, issued))
+        agent.send(message(prod_ca, issued))
         assert source.read().credentials == issued.svid
 
     def test_a_read_that_waits_ends_when_it_is_closed(self, agent: Agent, source: WorkloadApi) -> None:
@@ -289,21 +289,21 @@ class TestMesh:
         monkeypatch.setattr("meshid.sources.workload.workload_api._LAST_PAUSE", 0.1)
         first, second, third = (prod_ca.issue(OWN) for _ in range(3))
         rules = FakeSource("policy", State(policy=policy()))
-        agent.say(message(prod_ca, first))
+        agent.send(message(prod_ca, first))
         with Mesh.from_sources([WorkloadApi(agent.address), rules], service="payments") as mesh:
             chain = prod_ca.issue(PATH).chain
             mesh.admit(chain)
-            agent.say(message(prod_ca, second))
+            agent.send(message(prod_ca, second))
             assert eventually(lambda: mesh.snapshot.credentials == second.svid)
             # Garbage is logged, though no message comes after it.
-            agent.say(message(prod_ca, second, key=b"junk"))
+            agent.send(message(prod_ca, second, key=b"junk"))
             assert eventually(lambda: alarms(caplog))
             agent.stop()
             assert eventually(lambda: len(alarms(caplog)) > 1)
             mesh.admit(chain)
             assert mesh.snapshot.credentials == second.svid
             agent.start()
-            agent.say(message(prod_ca, third, crls=(der(prod_ca.crl(prod_ca.issue(PATH))),)))
+            agent.send(message(prod_ca, third, crls=(der(prod_ca.crl(prod_ca.issue(PATH))),)))
             assert eventually(lambda: mesh.snapshot.credentials == third.svid)
             assert len(mesh.snapshot.revocations.crls) == 1
             assert eventually(lambda: mesh.health().alarms == ())
@@ -330,7 +330,7 @@ source.close()
 
 
 def test_a_forked_child_says_that_it_cannot_go_on(agent: Agent, prod_ca: CA) -> None:
-    agent.say(message(prod_ca, prod_ca.issue(OWN)))
+    agent.send(message(prod_ca, prod_ca.issue(OWN)))
     ended = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", FORKING.format(path=sys.path), agent.address],
         env={**UNMEASURED, "GRPC_VERBOSITY": "NONE"},
@@ -339,14 +339,14 @@ def test_a_forked_child_says_that_it_cannot_go_on(agent: Agent, prod_ca: CA) -> 
         timeout=60,
         check=False,
     )
-    said = "gRPC does not survive a fork: make the mesh in the worker process, or spawn it"
-    assert ended.stdout.splitlines() == [f"Workload API {agent.address!r}: {said} True"] * 2
+    expected = "gRPC does not survive a fork: make the mesh in the worker process, or spawn it"
+    assert ended.stdout.splitlines() == [f"Workload API {agent.address!r}: {expected} True"] * 2
 
 
 def test_in_a_forked_child_nothing_of_grpc_is_touched(
     agent: Agent, source: WorkloadApi, prod_ca: CA, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    agent.say(message(prod_ca, prod_ca.issue(OWN)))
+    agent.send(message(prod_ca, prod_ca.issue(OWN)))
     source.read()
     with monkeypatch.context() as child:
         child.setattr("meshid.sources.workload.workload_api.os.getpid", lambda: -1)
@@ -354,6 +354,6 @@ def test_in_a_forked_child_nothing_of_grpc_is_touched(
         assert source.pause() > 0.5
         source.close()
     # The parent's stream is as it was.
-    agent.say(message(prod_ca, prod_ca.issue(OWN)))
+    agent.send(message(prod_ca, prod_ca.issue(OWN)))
     source._is_closed = False  # noqa: SLF001 - it is the child's copy that was closed
     assert source.read().bundles == (prod_ca.bundle(),)

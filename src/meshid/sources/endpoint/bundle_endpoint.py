@@ -1,4 +1,4 @@
-"""`BundleEndpoint`: the source that asks a SPIFFE bundle endpoint."""
+"""`BundleEndpoint`: a SPIFFE bundle endpoint as a source."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from meshid.support.quoting import quote
 from meshid.trust.bundles import TrustBundle
 
 READ_SECONDS = 15.0
-"""For one read altogether: the look-up of the name, each redirect, the last byte."""
+"""For one read as a whole: the name look-up, each redirect, the last byte."""
 
 RETRY_SECONDS = 60
 """After a read that failed."""
@@ -26,29 +26,33 @@ MAX_REDIRECTS = 5
 """A moved endpoint needs one, and a CDN perhaps another."""
 
 _JITTER = 0.1
-"""Of each pause, so that a fleet that was started at once does not ask at once."""
+"""A share of each pause, so that a fleet that starts together does not ask together."""
 
 
 class BundleEndpoint:
     """The bundle of a trust domain, from its SPIFFE bundle endpoint (SPIFFE Federation section 5).
 
-    It is asked directly, and never through a proxy that the environment names. Redirects
-    are followed under the same rules, and each read begins at *url* again.
+    It is asked directly, never through a proxy from the environment. Redirects are followed
+    under the same rules, and each read begins at *url* again.
 
-    A bundle that takes the place of a newer one is refused by its ``spiffe_sequence``, as far
-    back as this process remembers. Once a document had a sequence, each new bundle needs one.
+    A bundle that is older than the last one, by its ``spiffe_sequence``, is refused; a restart
+    forgets the last one. After a document with a sequence, each new bundle needs one.
+
+    Args:
+        trust_domain: The trust domain whose bundle is served.
+        url: Where: ``https://host[:port]/path``.
+        server: Who serves it; `https_web` and `https_spiffe` make one.
 
     Attributes:
         name: What it is and where.
-        is_required: False: without a partner, a mesh goes on.
-        is_stream: False: it is asked again and again.
+        is_required: False: a mesh starts without a partner's bundle.
+        is_stream: False: it is polled.
     """
 
     is_required = False
     is_stream = False
 
     def __init__(self, trust_domain: TrustDomain | str, url: str, *, server: Server) -> None:
-        """Keep the place, and who serves there; `https_web` and `https_spiffe` are shorter."""
         self._trust_domain = TrustDomain.parse(str(trust_domain))
         self._url = EndpointUrl.parse(url)
         self._server = server
@@ -60,16 +64,19 @@ class BundleEndpoint:
 
     @classmethod
     def https_web(cls, trust_domain: TrustDomain | str, url: str, *, roots: bytes | None = None) -> Self:
-        """Ask a server that has a certificate for its host name, from a public authority.
+        """Ask a server that has a web certificate for its host name.
 
         Args:
             trust_domain: The trust domain whose bundle is served.
             url: Where: ``https://host[:port]/path``.
             roots: The authorities for the server's certificate, in PEM; the system's if None.
 
+        Returns:
+            The source.
+
         Raises:
-            InvalidInput: If *url* is no such URL.
-            InvalidBundle: If *roots* are no PEM certificates.
+            InvalidInput: If *url* is not such a URL.
+            InvalidBundle: If *roots* are not PEM certificates.
             InvalidSpiffeId: If *trust_domain* is not a trust domain name.
         """
         return cls(trust_domain, url, server=WebServer(roots))
@@ -85,22 +92,28 @@ class BundleEndpoint:
             url: Where: ``https://host[:port]/path``.
             spiffe_id: The one SPIFFE ID that the server must have.
             bundle: The bundle of the trust domain of *spiffe_id*. If that is the trust domain
-                whose bundle is served, the server is judged by it the first time, and from
-                then on by what was fetched (section 5.2.2.4); after a restart by it again.
+                whose bundle is served, the server is verified with it the first time, and then
+                with the bundle that was fetched last (section 5.2.2.4).
+
+        Returns:
+            The source.
 
         Raises:
-            InvalidInput: If *url* is no such URL.
+            InvalidInput: If *url* is not such a URL.
             InvalidBundle: If *bundle* is that of another trust domain.
-            InvalidSpiffeId, InvalidPattern: If a name is none, or *spiffe_id* names no workload.
+            InvalidSpiffeId, InvalidPattern: If a name is not valid, or *spiffe_id* has no path.
         """
         return cls(trust_domain, url, server=SpiffeServer(SpiffeId.parse(str(spiffe_id)), bundle))
 
     def read(self) -> State:
         """Fetch the bundle.
 
+        Returns:
+            A state with the bundle.
+
         Raises:
             SourceUnavailable: If the right server does not answer.
-            InvalidBundle: If its answer is no bundle, or is older than what it served before.
+            InvalidBundle: If its answer is not a bundle, or is older than the last one.
         """
         self._pause = RETRY_SECONDS
         try:
@@ -116,7 +129,7 @@ class BundleEndpoint:
         return State(bundles=(bundle,), warnings=warnings)
 
     def pause(self) -> float:
-        """Return the seconds until the next read: what the endpoint wishes, within limits."""
+        """Return the seconds until the next read: the bundle's refresh hint, within limits."""
         return self._pause * secrets.SystemRandom().uniform(1 - _JITTER, 1 + _JITTER)
 
     def close(self) -> None:
@@ -128,16 +141,16 @@ class BundleEndpoint:
     def _fetch(self) -> bytes:
         with Deadline(READ_SECONDS) as deadline:
             self._deadline = deadline
-            # In this order: `close` looks at the two in the other one.
+            # After `_deadline` is set: `close` sets `_closed` first and looks at `_deadline` then.
             if self._closed:
                 deadline.stop()
             try:
-                return self._follow(deadline)
+                return self._ask(deadline)
             except Stopped as error:
                 msg = f"{self.name}: it was closed"
                 raise SourceUnavailable(msg) from error
 
-    def _follow(self, deadline: Deadline) -> bytes:
+    def _ask(self, deadline: Deadline) -> bytes:
         url, way = self._url, ""
         for _ in range(1 + MAX_REDIRECTS):
             try:

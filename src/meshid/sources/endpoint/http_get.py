@@ -1,4 +1,4 @@
-"""One request and its answer (RFC 9110, RFC 9112)."""
+"""One GET request and its answer (RFC 9110, RFC 9112)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import attrs
 from meshid.errors import InvalidBundle, PeerRejected
 from meshid.sources.endpoint.deadlines import Deadline
 from meshid.sources.endpoint.servers import Server
-from meshid.sources.endpoint.tls_stream import Connection, connected
+from meshid.sources.endpoint.tls_stream import TlsStream, connected
 from meshid.sources.endpoint.urls import EndpointUrl
 from meshid.support.quoting import quote
 from meshid.trust.bundles import MAX_BUNDLE_BYTES
@@ -43,21 +43,21 @@ class Answer:
 
 
 class NoAnswer(Exception):
-    """There is none; the text says why."""
+    """The server has not answered; the text says why."""
 
 
 def ask(url: EndpointUrl, server: Server, deadline: Deadline) -> Answer:
     """Send a GET request and return the answer.
 
     Raises:
-        NoAnswer: If the server cannot be reached, is not the right one, or its answer is no answer.
+        NoAnswer: If the server cannot be reached, is not the right one, or its answer is broken.
         Stopped: If the deadline was stopped.
     """
     try:
         context = server.context()
-        with connected(url.host, url.port, context, deadline, limit=MAX_BUNDLE_BYTES) as connection:
-            connection.send(_request(url))
-            return _answer(connection)
+        with connected(url.host, url.port, context, deadline, limit=MAX_BUNDLE_BYTES) as stream:
+            stream.send(_request(url))
+            return _answer(stream)
     except (OSError, ValueError, HTTPException) as error:
         raise NoAnswer(_explained(error)) from error
 
@@ -74,17 +74,17 @@ def _request(url: EndpointUrl) -> bytes:
     return "".join(f"{line}\r\n" for line in (*lines, "")).encode()
 
 
-def _answer(connection: Connection) -> Answer:
-    # All that it does with its socket is to ask for a stream.
-    with HTTPResponse(cast("socket.socket", connection), method="GET") as response:
+def _answer(stream: TlsStream) -> Answer:
+    # All that it uses of its socket is `makefile`.
+    with HTTPResponse(cast("socket.socket", stream), method="GET") as response:
         response.begin()
         if response.status in _REDIRECTS:
             return Answer(b"", response.headers.get("Location", ""))
         if response.status != HTTPStatus.OK:
-            msg = f"it answers with status {response.status}, and only 200 has a bundle"
+            msg = f"it answers with status {response.status}; a bundle comes with 200 only"
             raise NoAnswer(msg)
-        # Given a number, `read` allocates no more than that, whatever Content-Length says;
-        # and then it does not say that something is missing.
+        # With a number, `read` allocates no more than that, whatever Content-Length says, but
+        # does not raise if the answer is shorter.
         body = response.read(MAX_BUNDLE_BYTES)
         if response.length:
             msg = f"the answer was cut off; {response.length} bytes of it are missing"
@@ -94,7 +94,7 @@ def _answer(connection: Connection) -> Answer:
 
 def _explained(error: Exception) -> str:
     if isinstance(error, InvalidBundle):
-        return f"the server cannot be judged: {error}"
+        return f"the server cannot be verified: {error}"
     if isinstance(error, PeerRejected):
         name = error.decision.name or "it"
         return f"{name} is not the right server: {error.decision.sentence}"

@@ -1,4 +1,4 @@
-"""Who the right server is: one class for each endpoint profile (SPIFFE Federation section 5.2)."""
+"""The right server of an endpoint: one class for each profile (SPIFFE Federation section 5.2)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Server(Protocol):
         """Return a context whose handshake succeeds with the right server only.
 
         Raises:
-            InvalidBundle: If what it has to be judged by is out of date.
+            InvalidBundle: If the bundle to verify it with is out of date.
         """
 
     def after(self, bundle: TrustBundle) -> Server:
@@ -36,7 +36,7 @@ class Server(Protocol):
 
 def _hardened(context: _Context) -> _Context:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    # Whoever was judged stays at the other end.
+    # The server that was verified stays at the other end.
     context.options |= ssl.OP_NO_RENEGOTIATION
     return context
 
@@ -48,27 +48,27 @@ def _anchors(pem: bytes) -> bytes:
         msg = f"the roots of a bundle endpoint: {error}"
         raise InvalidBundle(msg) from error
     if not ders:
-        msg = "the roots of a bundle endpoint: they hold no PEM certificate"
+        msg = "the roots of a bundle endpoint: there is no PEM certificate in them"
         raise InvalidBundle(msg)
     return b"".join(ders)
 
 
 @attrs.frozen
 class WebServer:
-    """The host of the URL, vouched for by a public authority (section 5.2.1, ``https_web``).
+    """The host of the URL, with a web certificate (section 5.2.1, ``https_web``).
 
     Attributes:
         roots: The authorities, given as PEM and kept as DER; those of the system if None.
 
     Raises:
-        InvalidBundle: If *roots* are no PEM certificates.
+        InvalidBundle: If *roots* are not PEM certificates.
     """
 
     roots: bytes | None = attrs.field(repr=False, converter=attrs.converters.optional(_anchors))
 
     def context(self) -> ssl.SSLContext:
         """Return a context that checks the host's name (RFC 9525)."""
-        # What `create_default_context` asks of an authority depends on the version of Python.
+        # Not `create_default_context`: what it demands of an authority depends on the Python version.
         context = _hardened(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
         if self.roots is None:
             context.load_default_certs()
@@ -78,18 +78,18 @@ class WebServer:
         return context
 
     def after(self, _: TrustBundle) -> Self:
-        """Return itself: what was fetched says nothing of the web."""
+        """Return itself: the bundle has nothing to do with web certificates."""
         return self
 
 
 class _Asking(Generation):
-    """A context with one generation: it is made for one connection, and asks the verifier itself."""
+    """A context for one connection, which asks an admission of its own."""
 
     admission: Admission
     question: Question
 
     def ask(self, connection: Connection, chain: Sequence[bytes], *, tls_error: str | None = None) -> None:
-        """Admit the peer, as `MeshContext.ask` does; nobody else publishes to this admission."""
+        """Admit the peer, as `MeshContext.ask` does; nothing else is published to this admission."""
         question = attrs.evolve(self.question, tls_error=tls_error)
         connection.peer = self.admission.admit(chain, question)
 
@@ -107,7 +107,6 @@ class SpiffeServer:
     bundle: TrustBundle
 
     def __attrs_post_init__(self) -> None:
-        """Refuse what can never be the right server."""
         self._question()
         if self.bundle.trust_domain != self.spiffe_id.trust_domain:
             msg = f"the bundle of {self.bundle.trust_domain} cannot vouch for {self.spiffe_id}"
@@ -119,9 +118,9 @@ class SpiffeServer:
         context.judge = context
         context.admission = self._admission()
         context.question = self._question()
-        # The admission alone decides: of two authorities with the same name, as a rotation makes
-        # them, OpenSSL may try the wrong one and refuse. That the server holds the key of the
-        # leaf is proved to OpenSSL without this, too (RFC 8446 section 4.4.3).
+        # The admission alone decides: of two authorities with the same name, as there are during a
+        # rotation, OpenSSL may try the wrong one and refuse. OpenSSL still checks that the server
+        # holds the leaf's key (RFC 8446 section 4.4.3).
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
         return context
@@ -130,7 +129,7 @@ class SpiffeServer:
         """Return it with the fetched *bundle*, if it is self-serving (section 5.2.2.4).
 
         Raises:
-            InvalidBundle: If no authority in it is in date; we would lock ourselves out.
+            InvalidBundle: If no authority in it is in date: with it, no server would be right any more.
         """
         if bundle.trust_domain != self.spiffe_id.trust_domain:
             return self

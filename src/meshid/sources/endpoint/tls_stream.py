@@ -1,11 +1,11 @@
-"""A TLS connection to a server that is known, within a deadline.
+"""A TLS connection to a known server, within a deadline.
 
 The rules of this room:
 
-- Nothing is written before the handshake is over, and with it the judgement of the server.
-- Everything that a server sends is counted, headers and all.
+- Nothing is written before the handshake has ended, and with it the decision about the server.
+- Everything that a server sends is counted, headers included.
 - TLS has to be closed in order: a stream that just ends was cut off, perhaps by somebody
-  between us (RFC 8446 section 6.1).
+  in between (RFC 8446 section 6.1).
 """
 
 from __future__ import annotations
@@ -27,16 +27,21 @@ from meshid.sources.endpoint.deadlines import Deadline
 
 _R = TypeVar("_R")
 Place: TypeAlias = tuple[int, int, int, str, tuple[Any, ...]]
-"""What `socket.getaddrinfo` tells of one address."""
+"""An address, as `socket.getaddrinfo` returns it."""
 
 _UNDER_WAY = frozenset({errno.EINPROGRESS, errno.EWOULDBLOCK})
 
 
-class Connection:
-    """A TLS connection whose handshake is over; made by `connected`."""
+class TlsStream(io.RawIOBase):
+    """A TLS connection, as a stream of what the server sends; made by `connected`.
+
+    Args:
+        tls: The connection, which does not block.
+        deadline: Until when.
+        limit: How many bytes are read at most.
+    """
 
     def __init__(self, tls: ssl.SSLSocket, deadline: Deadline, limit: int) -> None:
-        """Read at most *limit* bytes from *tls*."""
         self._tls = tls
         self._deadline = deadline
         self._limit = self._left = limit
@@ -55,11 +60,16 @@ class Connection:
         while rest:
             rest = rest[self._until_done(partial(self._tls.send, rest)) :]
 
-    def receive_into(self, buffer: Buffer) -> int:
+    @override
+    def readable(self) -> bool:
+        return True
+
+    @override
+    def readinto(self, buffer: Buffer) -> int:
         """Receive what there is; nothing after an orderly end.
 
         Raises:
-            OSError: If the stream was cut off, or if it is more than is read altogether.
+            OSError: If the stream was cut off, or is longer than the limit.
         """
         count = self._until_done(partial(self._tls.recv_into, buffer))
         self._left -= count
@@ -68,8 +78,8 @@ class Connection:
         return count
 
     def makefile(self, _mode: str) -> io.BufferedReader:
-        """Return a stream of what is received; `http.client` asks its socket for one."""
-        return io.BufferedReader(_Received(self))
+        """Return a buffered stream; `http.client` asks its socket for one."""
+        return io.BufferedReader(self)
 
     def _until_done(self, step: Callable[[], _R]) -> _R:
         while True:
@@ -82,49 +92,33 @@ class Connection:
             self._deadline.wait(self._tls, event)
 
 
-class _Received(io.RawIOBase):
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    @override
-    def readable(self) -> bool:
-        return True
-
-    @override
-    def readinto(self, buffer: Buffer) -> int:
-        return self._connection.receive_into(buffer)
-
-
 @contextmanager
 def connected(
     host: str, port: int, context: ssl.SSLContext, deadline: Deadline, *, limit: int
-) -> Iterator[Connection]:
+) -> Iterator[TlsStream]:
     """Connect, run the handshake, and close the connection at the end of the block.
 
     Args:
         host: A host name or an IP address.
         port: The TCP port.
-        context: Says who the right server is.
+        context: Decides who the right server is.
         deadline: Until when.
-        limit: How many bytes are read at the most.
+        limit: How many bytes are read at most.
 
     Raises:
-        OSError: If there is no such host, if it cannot be reached, if it is not the right one.
+        OSError: If the host is unknown, cannot be reached, or is not the right server.
         Stopped: If the deadline was stopped.
     """
+    places = deadline.wait_for(partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM))
     with (
-        reach(_places(host, port, deadline), deadline) as plain,
+        reach(places, deadline) as plain,
         context.wrap_socket(
             plain, do_handshake_on_connect=False, suppress_ragged_eofs=False, server_hostname=host
         ) as tls,
     ):
-        connection = Connection(tls, deadline, limit)
-        connection.handshake()
-        yield connection
-
-
-def _places(host: str, port: int, deadline: Deadline) -> Sequence[Place]:
-    return deadline.wait_for(partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM))
+        stream = TlsStream(tls, deadline, limit)
+        stream.handshake()
+        yield stream
 
 
 def reach(places: Sequence[Place], deadline: Deadline) -> socket.socket:
@@ -137,7 +131,7 @@ def reach(places: Sequence[Place], deadline: Deadline) -> socket.socket:
     failure = OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
     for number, place in enumerate(places):
         try:
-            # One that swallows everything must leave time for the next.
+            # One that never answers must leave time for the next.
             return _connect(place, deadline, share=len(places) - number)
         except OSError as error:
             failure = error

@@ -14,7 +14,7 @@ from meshid.support.quoting import quote
 
 HTTPS_PORT = 443
 
-# RFC 3986 section 2 has no others; `urlsplit` would silently take some of them away.
+# RFC 3986 section 2 allows no others, and `urlsplit` silently removes some of them.
 _PRINTABLE = re.compile(r"[!-~]+", re.ASCII)
 _HOST = re.compile(r"(?=.{1,253}\Z)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*", re.ASCII)
 
@@ -40,7 +40,7 @@ class EndpointUrl:
         """Read an absolute URL.
 
         Raises:
-            InvalidInput: If it is none, if its scheme is not https, or if it has user
+            InvalidInput: If it is not a URL, if its scheme is not https, or if it has user
                 information or no host.
         """
         try:
@@ -54,7 +54,7 @@ class EndpointUrl:
         return cls(text, host, port, target)
 
     def joined(self, location: str) -> Self:
-        """Read the place that a redirect names, perhaps relative to this one (RFC 9110 section 10.2.2).
+        """Read the URL in a redirect, which may be relative to this one (RFC 9110 section 10.2.2).
 
         Raises:
             InvalidInput: As `parse` does.
@@ -62,7 +62,7 @@ class EndpointUrl:
         try:
             text = urljoin(self.text, location)
         except ValueError as error:
-            msg = f"{quote(location)} is no URL"
+            msg = f"{quote(location)} is not a URL"
             raise InvalidInput(msg) from error
         return self.parse(text)
 
@@ -75,7 +75,7 @@ class EndpointUrl:
 
 def _printable(text: str) -> str:
     if not _PRINTABLE.fullmatch(text):
-        msg = "a URL holds printable ASCII characters only, and no space"
+        msg = "a URL has printable ASCII characters only, and no space"
         raise ValueError(msg)
     return text
 
@@ -85,13 +85,13 @@ def _host(parts: SplitResult) -> str:
         msg = "its scheme must be https"
         raise ValueError(msg)
     if "@" in parts.netloc:
-        msg = "user information does not belong in it"
+        msg = "it must have no user information"
         raise ValueError(msg)
     host = parts.hostname or ""
-    # An address with a zone means another host on each machine (RFC 4007 section 11).
+    # An address with a zone means a different host on each machine (RFC 4007 section 11).
     if ":" in host and "%" not in host:
         return str(ipaddress.IPv6Address(host))
     if not _HOST.fullmatch(host):
-        msg = "it names no host"
+        msg = "it has no valid host"
         raise ValueError(msg)
     return host

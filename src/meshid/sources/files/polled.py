@@ -52,7 +52,9 @@ class PolledFiles(ABC):
             paths = self._paths()
             seen = paths, look(paths)
             if self._last is None or self._last[0] != seen:
-                self._last = seen, self._read(paths)
+                state = self._state(paths, read_together(paths))
+                warnings = (*state.warnings, *warnings_about(paths))
+                self._last = seen, attrs.evolve(state, warnings=warnings)
             return self._last[1]
         except OSError as error:
             fault = f"{quote(str(error.filename))} cannot be read: {error.strerror}"
@@ -67,10 +69,6 @@ class PolledFiles(ABC):
 
     def close(self) -> None:  # noqa: B027 - a file is not held open
         """Do nothing; there is nothing to release."""
-
-    def _read(self, paths: Sequence[Path]) -> State:
-        state = self._state(paths, read_together(paths))
-        return attrs.evolve(state, warnings=(*state.warnings, *warnings_about(paths)))
 
     @abstractmethod
     def _paths(self) -> Sequence[Path]:
