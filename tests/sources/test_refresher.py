@@ -304,7 +304,7 @@ class TestFollowing:
     def test_a_forked_child_follows_with_threads_of_its_own(self, own: Told, prod_ca: CA) -> None:
         admission = Admission({}, service="payments")
         refresher = Refresher(admission, [own])
-        refresher.start()
+        refresher.start(10.0)
         refresher.close()
         renewed = prod_ca.issue(OWN).svid
         assert isinstance(own.now, State)

@@ -36,9 +36,6 @@ from meshid.sources.merging import PARTS, holders
 from meshid.support.locks import Order, new_lock
 from meshid.support.quoting import quote
 
-START_SECONDS = 10.0
-"""A sidecar that starts beside us may write its first files a little later."""
-
 _LEVELS = {AlarmLevel.WARNING: logging.WARNING, AlarmLevel.ERROR: logging.ERROR}
 
 _EACH_SECOND = 1.0
@@ -95,7 +92,7 @@ class Refresher:
         self._follow_all()
         _ALL.add(self)
 
-    def start(self, timeout: float = START_SECONDS) -> None:
+    def start(self, timeout: float) -> None:
         """Put the first state in force.
 
         Args:
