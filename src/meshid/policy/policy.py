@@ -91,7 +91,7 @@ class Policy:
 
     @classmethod
     def load(cls, path: str | Path, environment: str) -> Self:
-        """Read a policy file, ``.toml`` or ``.json``, for one environment.
+        """Read a policy file for one environment: JSON if it begins with ``{``, or else TOML.
 
         Raises:
             InvalidPolicy: If it cannot be read, or with everything that is wrong in it.
