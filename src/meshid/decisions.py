@@ -62,9 +62,8 @@ class Decision:
     def as_dict(self) -> dict[str, str | list[str]]:
         """Return it as plain data, without what is empty.
 
-        A reason other than ``allowed`` comes with its meaning and its remedy..
-
-        The name is left out: whoever shows it knows whether it was verified or only claimed.
+        A reason other than ``allowed`` comes with its meaning and its remedy. The name is left out: a
+        caller knows whether it was verified or is only claimed.
         """
         reason = self.reason
         facts: dict[str, str | list[str]] = {

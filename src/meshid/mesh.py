@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Self, Unpack
+from typing import TYPE_CHECKING, Self, Unpack
 
 from meshid.admission.admission import Admission, OnRevoked
 from meshid.admission.question import Expected, Question, checked_chain
@@ -20,14 +20,19 @@ from meshid.health.health import Health, health_of
 from meshid.health.status import SourceStatus, status_of
 from meshid.policy import REQUEST_FOLLOWS, Policy, RequestLike
 from meshid.settings.settings import Settings
-from meshid.sources.refresher import START_SECONDS, Refresher
-from meshid.sources.source import Source
 from meshid.tls.context import MeshContext
 from meshid.tls.self_handshake import shake_hands_with_self
 from meshid.trust.bundles import BundleSet
 from meshid.trust.credentials import X509Svid
 from meshid.trust.revocations import Revocations
 from meshid.verification.verifier import Peer
+
+if TYPE_CHECKING:
+    from meshid.sources.refresher import Refresher
+    from meshid.sources.source import Source
+
+_START_SECONDS = 10.0
+"""A sidecar that starts beside us may write its first files a little later."""
 
 
 class Mesh:
@@ -102,7 +107,7 @@ class Mesh:
         service: str | None = None,
         audit: Sink | None = None,
         on_revoked: OnRevoked | None = None,
-        timeout: float = START_SECONDS,
+        timeout: float = _START_SECONDS,
         state_file: str | Path | None = None,
         clock: Callable[[], float] = time.time,
     ) -> Self:
@@ -123,6 +128,8 @@ class Mesh:
         Raises:
             SourceUnavailable: With everything that was wrong at the end of that time.
         """
+        from meshid.sources.refresher import Refresher
+
         mesh = cls(service=service, audit=audit, on_revoked=on_revoked, clock=clock)
         file = None if state_file is None else Path(state_file)
         mesh._refresher = Refresher(mesh._admission, sources, clock, file)

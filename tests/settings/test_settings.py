@@ -368,7 +368,7 @@ class TestWhatIsWrong:
         ("content", "said"),
         [
             (None, "cannot be read: No such file or directory"),
-            (b"service = ", "it cannot be parsed: "),
+            (b"service = ", "it cannot be parsed as TOML: "),
             (b"", "it is empty"),
         ],
     )

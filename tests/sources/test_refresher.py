@@ -254,7 +254,7 @@ class TestRefreshing:
     def test_a_forked_child_reads_with_threads_of_its_own(self, own: FakeSource, prod_ca: CA) -> None:
         admission = Admission({}, service="payments")
         refresher = Refresher(admission, [own])
-        refresher.start()
+        refresher.start(10.0)
         refresher.close()
         renewed = prod_ca.issue(OWN).svid
         assert isinstance(own.now, State)

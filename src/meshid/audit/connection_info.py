@@ -1,4 +1,4 @@
-"""What is known of a connection, beside who is at the other end: for the record only."""
+"""What is known of a connection, apart from the peer: for the record, no decision depends on it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from ipaddress import ip_network
 import attrs
 
 _IPV4_BITS, _IPV6_BITS = 24, 64
-"""Of an address, those that tell one customer of a network from another."""
+"""Prefix length that usually separates one customer from another."""
 
 
 def address_of(peername: object) -> tuple[str | None, int | None]:
-    """Return address and port of what ``getpeername()`` says; neither of a Unix socket has any."""
+    """Return the address and port in a result of ``getpeername()``; a Unix socket has neither."""
     if isinstance(peername, tuple):
         return str(peername[0]), int(peername[1])
     return None, None
@@ -39,7 +39,7 @@ class ConnectionInfo:
 
     @property
     def network(self) -> str:
-        """The network that one stranger may have many addresses in; empty without an address."""
+        """The network of the address: one sender can have many addresses in it; empty without an address."""
         address, _, _ = (self.address or "").partition("%")
         try:
             bits = _IPV6_BITS if ":" in address else _IPV4_BITS
@@ -48,7 +48,7 @@ class ConnectionInfo:
             return ""
 
     def as_dict(self) -> dict[str, object]:
-        """Return them under their names in OpenTelemetry."""
+        """Return the fields under their names in OpenTelemetry."""
         return {
             "network.peer.address": self.address,
             "network.peer.port": self.port,

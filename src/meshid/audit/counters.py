@@ -1,4 +1,4 @@
-"""How many decisions there were, of what kind; never of whom."""
+"""How many decisions there were of each kind; peers are never told apart."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from meshid.support.locks import Order, new_lock
 
 @attrs.frozen
 class DecisionKind:
-    """One kind of decisions.
+    """What the decisions of one kind have in common.
 
     Attributes:
-        call: Which call asked.
-        role: What the peers are in the handshake.
-        allowed: Whether they may be there.
-        reason: Why.
+        call: Which call asked for them.
+        role: What the peers are in the handshake: ``client`` or ``server``.
+        allowed: Whether the peers were let in.
+        reason: The cause.
     """
 
     call: Call
@@ -30,20 +30,19 @@ class DecisionKind:
 
 
 class Counters:
-    """How many decisions there were of each kind; exact, under threads, too."""
+    """Counts decisions by kind, exactly, under threads too."""
 
     def __init__(self) -> None:
-        """Begin at zero."""
         self._counting = new_lock(Order.COUNTING)
         self._counts: Counter[DecisionKind] = Counter()
 
     def add(self, call: Call, role: Role, decision: Decision) -> None:
-        """Count one more."""
+        """Count one decision."""
         kind = DecisionKind(call, role, decision.allowed, decision.reason)
         with self._counting:
             self._counts[kind] += 1
 
     def now(self) -> dict[DecisionKind, int]:
-        """Return all of them."""
+        """Return all counts so far."""
         with self._counting:
             return dict(self._counts)

@@ -1,7 +1,7 @@
 """One event for each decision, to a logger and to a callable.
 
-The names are those of OpenTelemetry where it has one (``tls.*``, ``security_rule.*``),
-and ``meshid.*`` for the rest. Whatever a stranger wrote is bounded and escaped.
+Field names are those of OpenTelemetry where it has one (``tls.*``, ``security_rule.*``),
+and ``meshid.*`` for the rest. Whatever a peer wrote is bounded and escaped.
 """
 
 from __future__ import annotations
@@ -22,22 +22,38 @@ from meshid.support.quoting import MAX_QUOTED, escaped, quote
 LOGGER = logging.getLogger("meshid.audit")
 """Gets each event: admissions at INFO, refusals at WARNING, the event itself as ``record.meshid``."""
 
+# The fields that a replay reads back.
+TIME = "time"
+EVENT_NAME = "event.name"
+VERDICT = "meshid.decision"
+REASON = "meshid.reason"
+PEER = "meshid.peer.spiffe_id"
+TARGET = "meshid.target"
+REQUEST = "meshid.request"
+OBSERVED = "meshid.observed"
+ENVIRONMENT = "deployment.environment.name"
+RULE = "security_rule.name"
+POLICY_HASH = "security_rule.version"
+
+EVENT_NAMES = {call: f"meshid.peer.{call}" for call in Call}
+VERDICTS = {True: "allow", False: "deny"}
+
 
 @attrs.frozen(kw_only=True)
 class AuditEvent:
-    """One decision, and from what it was made.
+    """One decision, and what it was made from.
 
     Attributes:
-        time: When it was made, POSIX seconds.
-        call: Which call asked.
+        time: When it was made, in POSIX seconds.
+        call: Which call asked for it.
         decision: The decision.
         role: What the peer is in the handshake: ``client`` or ``server``.
-        leaf: The leaf that was presented, as DER.
-        local_name: Our own SPIFFE ID.
-        environment: The environment of the policy in force.
-        generation: The snapshot in force; it counts up with each publication.
+        leaf: The leaf that the peer presented, as DER; None if there was none.
+        local_name: Our own SPIFFE ID; None without credentials.
+        environment: The environment of the policy in force; None without a policy.
+        generation: The number of the snapshot in force; it counts up with each publication.
         connection: What is known of the connection, if there is one.
-        suppressed: How many refusals like this one the log was not told of, just before it.
+        suppressed: How many refusals like this one were left out of the log just before it.
     """
 
     time: float
@@ -53,28 +69,28 @@ class AuditEvent:
 
     @property
     def fingerprint(self) -> str | None:
-        """SHA-256 over the DER of the leaf that was presented, in lower-case hex."""
+        """SHA-256 over the DER of the leaf, in lower-case hex; None without a leaf."""
         return None if self.leaf is None else fingerprint(self.leaf)
 
     def as_dict(self) -> dict[str, object]:
-        """Return the event flat, without what is empty, each string bounded to 256 characters."""
+        """Return the event as a flat mapping, without empty fields; strings are cut after 256 characters."""
         decision = self.decision
         fields: dict[str, object] = {
-            "time": datetime.fromtimestamp(self.time, UTC).isoformat(timespec="milliseconds"),
-            "event.name": f"meshid.peer.{self.call}",
-            "meshid.decision": "allow" if decision.allowed else "deny",
-            "meshid.reason": str(decision.reason),
+            TIME: datetime.fromtimestamp(self.time, UTC).isoformat(timespec="milliseconds"),
+            EVENT_NAME: EVENT_NAMES[self.call],
+            VERDICT: VERDICTS[decision.allowed],
+            REASON: str(decision.reason),
             "meshid.detail": decision.detail,
-            "meshid.peer.spiffe_id": decision.name,
+            PEER: decision.name,
             "meshid.peer.role": self.role,
             "meshid.local.spiffe_id": self.local_name,
-            "meshid.target": decision.target,
-            "meshid.request": decision.request,
-            "meshid.observed": ", ".join(decision.observed),
+            TARGET: decision.target,
+            REQUEST: decision.request,
+            OBSERVED: ", ".join(decision.observed),
             "meshid.generation": self.generation,
-            "deployment.environment.name": self.environment,
-            "security_rule.name": decision.rule,
-            "security_rule.version": decision.policy_hash,
+            ENVIRONMENT: self.environment,
+            RULE: decision.rule,
+            POLICY_HASH: decision.policy_hash,
             "meshid.suppressed": self.suppressed or None,
             **self.connection.as_dict(),
             **_about_leaf(self.leaf, self.role),
@@ -82,7 +98,6 @@ class AuditEvent:
         return {name: _bounded(value) for name, value in fields.items() if value not in {None, ""}}
 
     def __str__(self) -> str:
-        """Return the event as one line for a person."""
         decision = self.decision
         verdict = "admitted" if decision.allowed else "refused"
         who = decision.name or f"an unnamed {self.role}"
@@ -96,19 +111,19 @@ class AuditEvent:
 
 
 Sink = Callable[[AuditEvent], None]
-"""Is called with each event, before the decision takes effect; if it raises, the peer is refused."""
+"""Called with each event before the decision takes effect; if it raises, the peer is refused."""
 
 
 def wants(sink: Sink | None, *, allowed: bool) -> bool:
-    """Tell whether anybody would hear of a decision; if not, no event need be made."""
+    """Tell whether a sink or the logger takes an event of this kind; if not, none has to be made."""
     return sink is not None or LOGGER.isEnabledFor(_level(allowed))
 
 
-def record(sink: Sink | None, event: AuditEvent, throttle: RateLimit) -> None:
-    """Tell the *sink* and the logger of the event; if the sink raises, the logger hears nothing.
+def record(sink: Sink | None, event: AuditEvent, limit: RateLimit) -> None:
+    """Give the event to the *sink*, and then to the logger; if the sink raises, nothing is logged.
 
-    The logger does not hear of each stranger who knocks again and again. Of a peer that was
-    let in before, and no longer is, it always hears.
+    Refusals of new connections are logged at a limited rate, because unknown peers choose how
+    many there are. That a peer was let in before, and no longer is, is always logged.
     """
     if sink is not None:
         sink(event)
@@ -116,7 +131,7 @@ def record(sink: Sink | None, event: AuditEvent, throttle: RateLimit) -> None:
     if not LOGGER.isEnabledFor(level):
         return
     if not event.decision.allowed and event.call is Call.ADMIT:
-        suppressed = throttle.suppressed((event.decision.reason, event.connection.network))
+        suppressed = limit.suppressed((event.decision.reason, event.connection.network))
         if suppressed is None:
             return
         event = attrs.evolve(event, suppressed=suppressed)
@@ -124,15 +139,15 @@ def record(sink: Sink | None, event: AuditEvent, throttle: RateLimit) -> None:
 
 
 class JsonFormatter(logging.Formatter):
-    """Formats the events of the logger ``meshid.audit`` as one JSON object a line."""
+    """Formats events of the logger ``meshid.audit`` as one JSON object per line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the event as JSON; of any other record, its time, level and message."""
+        """Return the event as JSON; for any other record, its time, level and message."""
         event = getattr(record, "meshid", None)
         if isinstance(event, AuditEvent):
             return json.dumps({"level": record.levelname, **event.as_dict()})
         time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-        return json.dumps({"level": record.levelname, "time": time, "message": super().format(record)})
+        return json.dumps({"level": record.levelname, TIME: time, "message": super().format(record)})
 
 
 def _level(allowed: bool) -> int:  # noqa: FBT001  # the one fact about a decision that a level depends on

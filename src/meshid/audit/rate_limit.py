@@ -1,4 +1,4 @@
-"""How often one thing is told: a stranger who knocks a thousand times a second must not fill a disk."""
+"""Rate limit of the refusal log: a flood of unknown peers must not fill the disk."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Callable, Hashable
 import attrs
 
 BURST = 10
-"""Times that a thing is told at once; after that, once a second."""
+"""Events of one kind that are logged at once; after that, one a second."""
 
 MAX_KEYS = 1024
-"""Things that are kept apart; strangers come from many networks, and memory is bounded."""
+"""Kinds of events that are told apart: a flood from many networks must not fill the memory either."""
 
 
 @attrs.define
@@ -22,19 +22,20 @@ class _Bucket:
 
 
 class RateLimit:
-    """Tells what to hold back, and how much that was; under threads the count is close, not exact.
+    """A token bucket for each kind of event.
+
+    It takes no lock, so under threads its counts are close, not exact.
 
     Args:
-        clock: Returns seconds, from whenever.
+        clock: Returns seconds, counted from any instant.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        """Begin with nothing told."""
         self._clock = clock
         self._buckets: dict[Hashable, _Bucket] = {}
 
     def suppressed(self, key: Hashable) -> int | None:
-        """Return how many of a kind were held back before this one; None if it is to be as well."""
+        """Return how many such events were suppressed before this one; None to suppress this one too."""
         now = self._clock()
         bucket = self._buckets.get(key)
         if bucket is None:
@@ -51,5 +52,5 @@ class RateLimit:
 
     def _make_room(self) -> None:
         while len(self._buckets) >= MAX_KEYS:
-            # The oldest; another thread may have taken it.
+            # The oldest first; another thread may have removed it already.
             self._buckets.pop(next(iter(self._buckets)), None)

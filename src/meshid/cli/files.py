@@ -17,7 +17,7 @@ from meshid.cli.messages import STDIN, CannotJudge, named, naming
 from meshid.errors import InvalidInput, InvalidPolicy, Problem
 from meshid.names.spiffe_id import TrustDomain
 from meshid.policy import Policy
-from meshid.support.documents import json_document, toml_document
+from meshid.support.documents import any_document, is_json
 from meshid.support.quoting import quote
 from meshid.trust.bundles import TrustBundle
 from meshid.trust.revocations import Revocations
@@ -51,7 +51,7 @@ def read_bundle(trust_domain: TrustDomain, path: str, profile: str) -> TrustBund
         CannotJudge: If it cannot be used.
     """
     data = read_some(path)
-    read = TrustBundle.from_spiffe_json if _is_json(data) else TrustBundle.from_pem
+    read = TrustBundle.from_spiffe_json if is_json(data) else TrustBundle.from_pem
     with naming(path):
         return read(trust_domain, data, profile=profile)
 
@@ -94,7 +94,7 @@ class PolicyFile:
         Raises:
             InvalidPolicy: With everything that is wrong in it.
         """
-        load = Policy.from_json if _is_json(self.text) else Policy.from_toml
+        load = Policy.from_json if is_json(self.text) else Policy.from_toml
         return load(self.text, environment)
 
     def policies(self, environments: Sequence[str] | None) -> list[Policy]:
@@ -114,7 +114,7 @@ class PolicyFile:
         return loaded
 
     def _environments(self) -> list[str]:
-        document = (json_document if _is_json(self.text) else toml_document)(self.text)
+        document = any_document(self.text)
         tables = document.get("environments") if isinstance(document, dict) else None
         # Where there is none, the loader says so, whichever is chosen.
         return list(tables) if isinstance(tables, dict) and tables else [""]
@@ -206,10 +206,6 @@ def _bounded(path: str) -> bytes:
         msg = f"{named(path)} is larger than {MAX_FILE_BYTES} bytes: is it the right file?"
         raise CannotJudge(msg)
     return data
-
-
-def _is_json(data: str | bytes) -> bool:
-    return data.lstrip()[:1] in {"{", b"{"}
 
 
 def _utf8(data: bytes) -> str:

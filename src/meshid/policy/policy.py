@@ -22,12 +22,9 @@ from meshid.errors import InvalidRequest
 from meshid.names.pattern import Pattern
 from meshid.names.peer_pattern import PeerPattern
 from meshid.names.spiffe_id import SpiffeId
-from meshid.policy.analysis.diff import PolicyDiff, compare
+from meshid.policy.analysis.answers import Counterexample, PolicyDiff, Proof
 from meshid.policy.analysis.finding import Finding, FindingKind
-from meshid.policy.analysis.lint import lint
-from meshid.policy.analysis.prove import Counterexample, Proof, find_access
 from meshid.policy.explain import Explanation, look_at_all, near_miss
-from meshid.policy.file.loading import read_file, read_json, read_toml
 from meshid.policy.matcher import Candidates, Matcher
 from meshid.policy.requests import REQUEST_FOLLOWS, Request, RequestLike, without_query
 from meshid.policy.rules import Effect, Environment, Rule, RuleSet
@@ -94,11 +91,13 @@ class Policy:
 
     @classmethod
     def load(cls, path: str | Path, environment: str) -> Self:
-        """Read a policy file, ``.toml`` or ``.json``, for one environment.
+        """Read a policy file for one environment: JSON if it begins with ``{``, or else TOML.
 
         Raises:
             InvalidPolicy: If it cannot be read, or with everything that is wrong in it.
         """
+        from meshid.policy.file.loading import read_file
+
         return cls(read_file(Path(path), environment))
 
     @classmethod
@@ -108,6 +107,8 @@ class Policy:
         Raises:
             InvalidPolicy: With everything that is wrong in it.
         """
+        from meshid.policy.file.loading import read_toml
+
         return cls(read_toml(text, environment))
 
     @classmethod
@@ -117,6 +118,8 @@ class Policy:
         Raises:
             InvalidPolicy: With everything that is wrong in it.
         """
+        from meshid.policy.file.loading import read_json
+
         return cls(read_json(text, environment))
 
     def decide(self, peer: Named | SpiffeId, target: str, request: RequestLike = None) -> Decision:
@@ -163,6 +166,8 @@ class Policy:
         Raises:
             PolicyTooComplex: If the rules are too entangled to tell.
         """
+        from meshid.policy.analysis.lint import lint
+
         return lint(self._rule_set, ignore)
 
     def diff(self, other: Policy) -> PolicyDiff:
@@ -174,6 +179,8 @@ class Policy:
         Raises:
             PolicyTooComplex: If the rules are too entangled to tell.
         """
+        from meshid.policy.analysis.diff import compare
+
         return compare(self._rule_set, other._rule_set)
 
     def prove(self, never: PeerPattern | str, reach: Pattern | str = "**") -> Proof:
@@ -187,6 +194,8 @@ class Policy:
             InvalidPattern: If one of them is no pattern.
             PolicyTooComplex: If the rules are too entangled to tell.
         """
+        from meshid.policy.analysis.prove import find_access
+
         peers = PeerPattern.parse(never) if isinstance(never, str) else never
         targets = Pattern.parse(reach) if isinstance(reach, str) else reach
         access = find_access(self._rule_set, peers, targets)

@@ -5,18 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import attrs
 
 from meshid.errors import InvalidSettings, Problem
-from meshid.settings import parsing as values
 from meshid.settings.keys import BY_NAME, KEYS
-from meshid.settings.lookup import Found, find_all
-from meshid.settings.parsing import Values
 from meshid.settings.trust_setting import Trust
-from meshid.sources import BundleMapFile, CredentialFiles, PolicyFile, RevocationFiles, Source, WorkloadApi
 from meshid.support.quoting import escaped
+
+if TYPE_CHECKING:
+    from meshid.settings.lookup import Found
+    from meshid.sources import Source
 
 
 @attrs.frozen(kw_only=True)
@@ -76,12 +76,15 @@ class Settings:
             InvalidSettings: With everything that is wrong, each with its place.
             TypeError: If there is no such key as an argument.
         """
+        from meshid.settings import parsing as values
+        from meshid.settings.lookup import find_all
+
         if unknown := arguments.keys() - BY_NAME.keys():
             msg = f"there is no setting {', '.join(sorted(unknown))}"
             raise TypeError(msg)
         problems: list[Problem] = []
         found = find_all(environ, arguments, problems)
-        read = Values(found, problems).read
+        read = values.Values(found, problems).read
         settings = cls(
             environment=read("environment", values.text, None),
             service=read("service", values.text, None),
@@ -127,18 +130,20 @@ class Settings:
                 yield key.name, escaped(", ".join(items)), found.origin
 
     def _sources(self) -> Iterator[Source]:
+        from meshid import sources
+
         if self.credentials is not None:
-            yield CredentialFiles(self.credentials, self.key, layout=self.layout)
+            yield sources.CredentialFiles(self.credentials, self.key, layout=self.layout)
         if self.workload_api is not None:
-            yield WorkloadApi(self.workload_api)
+            yield sources.WorkloadApi(self.workload_api)
         for trust in self.trust:
             yield trust.source()
         if self.bundle_map is not None:
-            yield BundleMapFile(self.bundle_map)
+            yield sources.BundleMapFile(self.bundle_map)
         if self.policy is not None and self.environment is not None:
-            yield PolicyFile(self.policy, self.environment)
+            yield sources.PolicyFile(self.policy, self.environment)
         if self.crls or self.deny is not None:
-            yield RevocationFiles(self.crls, self.deny, grace=self.crl_grace)
+            yield sources.RevocationFiles(self.crls, self.deny, grace=self.crl_grace)
 
     def _missing(self, found: Mapping[str, Found]) -> Iterator[Problem]:
         """Yield what is needed and is not there; a value that is there and wrong has been told of."""

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import attrs
 
 from meshid.certificates.leaf import Profile
-from meshid.errors import InvalidInput
+from meshid.errors import InvalidInput, SourceUnavailable
 from meshid.names.spiffe_id import SpiffeId, TrustDomain
-from meshid.sources import BundleEndpoint, Source, SourceUnavailable, TrustFile
-from meshid.sources.files.reading import read_together
 from meshid.support.quoting import quote
+
+if TYPE_CHECKING:
+    from meshid.sources import Source
 
 _FORM = "TRUST_DOMAIN=PATH or TRUST_DOMAIN=https://HOST/PATH"
 _OF_FILES = frozenset({"profile"})
@@ -81,6 +82,8 @@ class Trust:
             InvalidInput: If the URL is none of a bundle endpoint.
             SourceUnavailable: If a file that is read once cannot be.
         """
+        from meshid.sources import BundleEndpoint, TrustFile
+
         if isinstance(self.location, Path):
             return TrustFile(str(self.trust_domain), self.location, profile=self.profile)
         if self.endpoint is None or self.bundle is None:
@@ -113,6 +116,8 @@ def _profile(text: str) -> Profile:
 
 
 def _read(path: Path) -> bytes:
+    from meshid.sources.files.reading import read_together
+
     try:
         return read_together([path])[0]
     except OSError as error:

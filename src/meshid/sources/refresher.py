@@ -35,9 +35,6 @@ from meshid.sources.source import Source, State
 from meshid.support.locks import Order, new_lock
 from meshid.support.quoting import quote
 
-START_SECONDS = 10.0
-"""A sidecar that starts beside us may write its first files a little later."""
-
 TICK_SECONDS = 1.0
 
 
@@ -90,7 +87,7 @@ class Refresher:
         self._start_threads()
         _REFRESHERS.add(self)
 
-    def start(self, timeout: float = START_SECONDS) -> None:
+    def start(self, timeout: float) -> None:
         """Put the first state in force.
 
         Args:

@@ -37,25 +37,39 @@ _LONG_KEY = re.compile(
 )
 
 
+def is_json(data: str | bytes) -> bool:
+    """Tell JSON from TOML and PEM by the first character after white space: ``{``, with which neither begins.
+
+    The name of a file tells nothing: a mounted key of a ConfigMap is often called just ``policy``.
+    """
+    return data.lstrip().startswith(b"{") if isinstance(data, bytes) else data.lstrip().startswith("{")
+
+
 def file_document(path: Path) -> object:
-    """Read a ``.toml`` or ``.json`` file.
+    """Read a file, TOML or JSON.
 
     Raises:
         InvalidPolicy: If it cannot be read, or is neither.
     """
-    form = _FORMS.get(path.suffix)
-    if form is None:
-        msg = f"{quote(str(path))} must end in .toml or .json"
-        raise _invalid(msg)
     try:
         with path.open("rb") as file:
-            data = file.read(form.max_mib * _MIB + 1)
+            data = file.read(MAX_JSON_MIB * _MIB + 1)
     # A NUL in the path is a ValueError.
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else quote(str(error))
         msg = f"{quote(str(path))} cannot be read: {why}"
         raise _invalid(msg) from error
-    return _document(form, data)
+    return any_document(data)
+
+
+def any_document(data: str | bytes) -> object:
+    """Read JSON, if it is, or TOML.
+
+    Raises:
+        InvalidPolicy: If it is neither.
+    """
+    # What is too large for both is told the larger limit.
+    return _document(_JSON if is_json(data) or len(data) > MAX_JSON_MIB * _MIB else _TOML, data)
 
 
 def toml_document(text: str | bytes) -> object:
@@ -85,7 +99,7 @@ class _Form:
 
 def _document(form: _Form, data: str | bytes) -> object:
     if len(data) > form.max_mib * _MIB:
-        msg = f"it is larger than {form.max_mib} MiB; {form.too_large}"
+        msg = f"it is larger than {form.max_mib} MiB{form.too_large}"
         raise _invalid(msg)
     try:
         return form.parse(_text(data))
@@ -93,12 +107,12 @@ def _document(form: _Form, data: str | bytes) -> object:
     except InvalidPolicy:
         raise
     except RecursionError as error:
-        msg = "it is nested too deeply; nothing is deeper than a table in a table"
+        msg = "it is nested too deeply: is it the right file?"
         raise _invalid(msg) from error
     except tomllib.TOMLDecodeError as error:
-        msg = f"it cannot be parsed: {quote(str(error))}"
+        msg = f"it cannot be parsed as TOML: {quote(str(error))}"
         raise _invalid(msg) from error
-    # Python limits the digits of an integer, because the work grows with their square.
+    # Python bounds the digits of an integer, because reading them takes time in the square of their number.
     except ValueError as error:
         msg = "it has an integer of thousands of digits"
         raise _invalid(msg) from error
@@ -137,26 +151,25 @@ def _toml(text: str) -> object:
         msg = f"a key has more than {_MAX_KEY_PARTS} parts (at line {line})"
         raise _invalid(msg)
     if text.lstrip().startswith("{"):
-        msg = "it is not TOML, which never begins with '{'; if it is JSON, let its name end in .json"
+        msg = "it is not TOML, which never begins with '{'; is it JSON?"
         raise _invalid(msg)
     return tomllib.loads(text)
 
 
 def _json(text: str) -> object:
     if sum(map(text.count, ",[{")) > MAX_JSON_VALUES:
-        msg = f"it has more than {MAX_JSON_VALUES} values; it is probably the wrong file"
+        msg = f"it has more than {MAX_JSON_VALUES} values: is it the right file?"
         raise _invalid(msg)
     try:
         return json.loads(text, object_pairs_hook=_unique)
     except json.JSONDecodeError as error:
-        hint = "" if text.lstrip().startswith("{") else "; a JSON object begins with '{'"
-        msg = f"it cannot be parsed: {quote(str(error))}{hint}"
+        hint = "" if is_json(text) else "; is it TOML?"
+        msg = f"it cannot be parsed as JSON: {quote(str(error))}{hint}"
         raise _invalid(msg) from error
 
 
-_TOML = _Form(_toml, MAX_TOML_MIB, f"where JSON is accepted, it may have {MAX_JSON_MIB} MiB")
-_JSON = _Form(_json, MAX_JSON_MIB, "it is probably the wrong file")
-_FORMS = {".toml": _TOML, ".json": _JSON}
+_TOML = _Form(_toml, MAX_TOML_MIB, f", the limit for TOML; where JSON is accepted, it may have {MAX_JSON_MIB} MiB")
+_JSON = _Form(_json, MAX_JSON_MIB, ": is it the right file?")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -64,11 +64,15 @@ EVERYBODY = policy_of(rule(1, "/**", "**"))
 
 
 def event_of(
-    decision: Decision, *, time: float = 1_800_000_000, environment: str | None = "prod"
+    decision: Decision,
+    *,
+    time: float = 1_800_000_000,
+    environment: str | None = "prod",
+    call: Call = Call.ADMIT,
 ) -> AuditEvent:
     return AuditEvent(
         time=time,
-        call=Call.ADMIT,
+        call=call,
         decision=decision,
         role="client",
         leaf=b"a leaf",
@@ -78,8 +82,14 @@ def event_of(
     )
 
 
-def line_of(decision: Decision, *, time: float = 1_800_000_000, environment: str | None = "prod") -> bytes:
-    event = event_of(decision, time=time, environment=environment)
+def line_of(
+    decision: Decision,
+    *,
+    time: float = 1_800_000_000,
+    environment: str | None = "prod",
+    call: Call = Call.ADMIT,
+) -> bytes:
+    event = event_of(decision, time=time, environment=environment, call=call)
     record = logging.LogRecord("meshid.audit", logging.INFO, __file__, 1, "%s", (event,), None)
     record.meshid = event
     return FORMATTER.format(record).encode() + b"\n"
@@ -106,6 +116,12 @@ class TestFlips:
         assert (flip.was.name, flip.was.target, flip.was.request) == (SHOP, "pay", "GET /v1/x")
         assert (flip.was.allowed, flip.was.reason, flip.was.rule) == (True, Reason.ALLOWED, "r1")
         assert flip.now == NOBODY.decide(SpiffeId.parse(SHOP), "pay", "GET /v1/x")
+
+    @pytest.mark.parametrize("call", Call)
+    def test_every_call_is_replayed(self, call: Call) -> None:
+        ended = line_of(NOBODY.decide(SpiffeId.parse(SHOP), "pay"), call=call)
+        (flip,) = replay([ended], EVERYBODY).flips
+        assert (flip.was.allowed, flip.now.allowed) == (False, True)
 
     def test_the_other_way_round_as_well(self) -> None:
         (flip,) = replay([asked(NOBODY)], EVERYBODY).flips
@@ -195,7 +211,7 @@ SKIPPED = [
     pytest.param(b"[]\n", Cause.NOT_JSON, "", id="a list"),
     pytest.param(b"[" * 60_000 + b"\n", Cause.NOT_JSON, "", id="deep nesting"),
     pytest.param(b'{"a":' + b"9" * 6000 + b"}\n", Cause.NOT_JSON, "", id="a huge number"),
-    pytest.param(GOOD[:-20], Cause.NOT_JSON, "not written to its end", id="torn"),
+    pytest.param(GOOD[:-20], Cause.NOT_JSON, "is cut off", id="torn"),
     pytest.param(b"\x1f\x8b\x08\x00\n", Cause.NOT_JSON, "gzip", id="gzip"),
     pytest.param(b" " * MAX_LINE_BYTES + b"{", Cause.TOO_LONG, "", id="too long"),
     pytest.param(b'{"level": "INFO", "message": "x"}\n', Cause.OTHER_RECORD, "", id="a log record"),
@@ -458,7 +474,7 @@ def test_a_replay_as_plain_data() -> None:
                 "cause": "not_json",
                 "meaning": Cause.NOT_JSON.meaning,
                 "count": 1,
-                "examples": [{"line": 3, "what": "it is the last one, and was not written to its end"}],
+                "examples": [{"line": 3, "what": "it is the last one, and is cut off"}],
             }
         ],
         "environment": "prod",

@@ -558,7 +558,7 @@ class TestReplay:
         assert told.json["skipped"] == [
             {
                 "cause": "other_record",
-                "meaning": "Another record of the same log, of no decision.",
+                "meaning": "Another record of the same log, not a decision.",
                 "count": 1,
                 "examples": [{"line": 2, "what": ""}],
             }
@@ -569,7 +569,7 @@ class TestReplay:
         told = ask(*self.QUESTION)
         assert (told.status, told.out) == (2, "")
         assert "meshid: 'audit.jsonl': none of its 2 lines can be replayed\n" in told.err
-        assert "Decided in another environment than the policy's. At line 2 ('dev')" in told.err
+        assert "Decided in another environment than the policy is for. At line 2 ('dev')" in told.err
         log()
         assert ask(*self.QUESTION) == Told(2, "", "meshid: 'audit.jsonl' is empty\n")
 

@@ -23,7 +23,9 @@ from meshid import InvalidPolicy, Policy
 resource.setrlimit(resource.RLIMIT_AS, (1536 << 20, 1536 << 20))
 began = time.process_time()
 try:
-    Policy.load(sys.argv[1], environment="prod")
+    with open(sys.argv[1], "rb") as file:
+        read = Policy.from_json if sys.argv[1].endswith(".json") else Policy.from_toml
+        read(file.read(), environment="prod")
 except InvalidPolicy as error:
     print(json.dumps([time.process_time() - began, len(error.problems), str(error)]))
 """
@@ -65,8 +67,8 @@ def rules_from(domains: int, length: int) -> bytes:
     ).encode()
 
 
-TOO_LARGE = "where JSON is accepted, it may have 64 MiB"
-TOO_MANY = "values; it is probably the wrong file"
+TOO_LARGE = "the limit for TOML; where JSON is accepted, it may have 64 MiB"
+TOO_MANY = "values: is it the right file?"
 
 HEAVY: list[tuple[str, str, Callable[[], bytes], str]] = [
     ("random bytes", ".json", lambda: NOISE(50 * MB), "not UTF-8"),

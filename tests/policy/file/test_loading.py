@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from meshid import InvalidPolicy, Policy, Problem
 from meshid.policy.file import loading
+from meshid.sources.files.policy_file import PolicyFile
 from meshid.support import documents
 from meshid.support.did_you_mean import MAX_LOOKUPS, Suggestions
 from meshid.support.documents import MAX_TOML_MIB
@@ -79,22 +80,25 @@ def test_a_text_full_of_dots_is_no_long_key() -> None:
     assert [len(str(domain)) for domain in policy.environment.trust_domains] == [241, 242]
 
 
-def test_a_file_is_read_by_its_ending(tmp_path: Path) -> None:
-    json_file, toml_file = tmp_path / "policy.json", tmp_path / "policy.toml"
-    json_file.write_text(json.dumps(GOOD))
+@pytest.mark.parametrize("ending", ["", ".toml", ".json", ".conf"])
+def test_a_file_is_read_as_what_it_is_whatever_it_is_called(tmp_path: Path, ending: str) -> None:
+    json_file, toml_file = tmp_path / f"one{ending}", tmp_path / f"two{ending}"
+    json_file.write_text(f"\n {json.dumps(GOOD)}")
     toml_file.write_text(
         'version = 1\n[environments.dev]\ntrust_domains = ["dev.example.org"]\n'
         '[environments.prod]\ntrust_domains = ["prod.example.org"]\nfederates_with = ["partner.example"]\n'
         '[[allow]]\nid = "r"\nfrom = ["/a"]\nto = ["payments"]\n'
     )
     assert Policy.load(json_file, environment="prod") == Policy.load(str(toml_file), "prod")
+    for file in (json_file, toml_file):
+        assert PolicyFile(file, "prod").read().policy == Policy.load(file, "prod")
 
 
 @pytest.mark.parametrize(
     ("name", "content", "what"),
     [
-        ("policy.yaml", b"", "must end in .toml or .json"),
-        ("policy", b"", "must end in .toml or .json"),
+        ("policy.yaml", b"version: 1\n", "cannot be parsed as TOML: \"Expected '='"),
+        ("policy", b"", "it is empty"),
         ("missing.toml", None, "No such file"),
         ("policy.toml", b"\xff", "is not UTF-8, at byte 1"),
         ("policy.json", b"\xff", "is not UTF-8, at byte 1"),

@@ -1,6 +1,6 @@
 """A line of an audit log, read back: what was asked, and what a policy decided.
 
-The inverse of `meshid.audit.AuditEvent.as_dict`, as far as it has one.
+The inverse of `AuditEvent.as_dict`, as far as there is one.
 """
 
 from __future__ import annotations
@@ -12,6 +12,21 @@ from typing import BinaryIO, TypeVar
 
 import attrs
 
+from meshid.audit.event import (
+    ENVIRONMENT,
+    EVENT_NAME,
+    EVENT_NAMES,
+    OBSERVED,
+    PEER,
+    POLICY_HASH,
+    REASON,
+    REQUEST,
+    RULE,
+    TARGET,
+    TIME,
+    VERDICT,
+    VERDICTS,
+)
 from meshid.audit.replay.result import MAX_LINE_BYTES, Cause
 from meshid.decisions import Decision
 from meshid.errors import InvalidRequest, InvalidSpiffeId
@@ -20,21 +35,8 @@ from meshid.policy import REQUEST_FOLLOWS, Request, RequestLike
 from meshid.reasons import Reason
 from meshid.support.quoting import MAX_QUOTED, quote
 
-# As `AuditEvent.as_dict` names them.
-_EVENT = "event.name"
-_TIME = "time"
-_VERDICT = "meshid.decision"
-_REASON = "meshid.reason"
-_PEER = "meshid.peer.spiffe_id"
-_TARGET = "meshid.target"
-_REQUEST = "meshid.request"
-_OBSERVED = "meshid.observed"
-_ENVIRONMENT = "deployment.environment.name"
-_RULE = "security_rule.name"
-_POLICY_HASH = "security_rule.version"
-
-_EVENTS = frozenset({"meshid.peer.admit", "meshid.peer.check"})
-_VERDICTS = {"allow": True, "deny": False}
+_EVENTS = frozenset(EVENT_NAMES.values())
+_ALLOWED = {word: allowed for allowed, word in VERDICTS.items()}
 _REASONS = {str(reason): reason for reason in Reason}
 _BY_POLICY = frozenset(
     {
@@ -52,7 +54,7 @@ _NOT_BY_POLICY = {
     Reason.NO_POLICY: Cause.NO_POLICY,
 }
 
-# Of an unsafe request the log has a picture only; this one is unsafe to every policy, too.
+# The log has an unsafe request only escaped. This one stands for it: every policy refuses it as unsafe.
 _UNSAFE = ""
 
 _Fields = dict[str, object]
@@ -60,10 +62,14 @@ _Value = TypeVar("_Value")
 
 
 class SkipError(Exception):
-    """A line cannot be replayed."""
+    """A line cannot be replayed.
+
+    Args:
+        cause: Why.
+        what: What is wrong with this line, in a few words.
+    """
 
     def __init__(self, cause: Cause, what: str = "") -> None:
-        """Keep the *cause*, and *what* is the matter with this line."""
         super().__init__(cause, what)
         self.cause = cause
         self.what = what
@@ -74,10 +80,10 @@ class Recorded:
     """What was asked, and what a policy decided.
 
     Attributes:
-        time: When.
+        time: When the decision was made.
         spiffe_id: The peer.
         target: What it wanted to reach.
-        request: What it requested; None if the log does not tell whether requests were to follow.
+        request: What it requested; None if the log does not say whether requests were to follow.
         decision: The decision, as far as it is in the log.
     """
 
@@ -89,32 +95,32 @@ class Recorded:
 
 
 def recorded(line: bytes, environment: str) -> Recorded:
-    """Read a *line* that tells of a decision of a policy for *environment*.
+    """Read a *line* with a decision of a policy for *environment*.
 
     Raises:
-        SkipError: If it does not.
+        SkipError: If it has anything else.
     """
     fields = _event(line)
-    reason = _one_of(_REASONS, fields, _REASON)
+    reason = _one_of(_REASONS, fields, REASON)
     if reason not in _BY_POLICY:
         raise SkipError(_NOT_BY_POLICY.get(reason, Cause.REFUSED_BEFORE), reason)
-    if (where := _text(fields, _ENVIRONMENT)) != environment:
+    if (where := _text(fields, ENVIRONMENT)) != environment:
         raise SkipError(Cause.OTHER_ENVIRONMENT, quote(where))
-    name, target = _whole(fields, _PEER), _whole(fields, _TARGET)
+    name, target = _whole(fields, PEER), _whole(fields, TARGET)
     decision = Decision(
-        allowed=_one_of(_VERDICTS, fields, _VERDICT),
+        allowed=_one_of(_ALLOWED, fields, VERDICT),
         reason=reason,
-        rule=_text(fields, _RULE) if _RULE in fields else None,
-        policy_hash=_text(fields, _POLICY_HASH),
+        rule=_text(fields, RULE) if RULE in fields else None,
+        policy_hash=_text(fields, POLICY_HASH),
         name=name,
         target=target,
-        request=_whole(fields, _REQUEST) if _REQUEST in fields else None,
+        request=_whole(fields, REQUEST) if REQUEST in fields else None,
     )
     return Recorded(_time(fields), _spiffe_id(name), target, _request(decision, fields), decision)
 
 
 def lines_of(file: BinaryIO) -> Iterator[bytes]:
-    """Yield the lines of *file*; of one that is longer than any event, only the beginning."""
+    """Yield the lines of *file*; a line that is longer than any event is cut."""
     while line := file.readline(MAX_LINE_BYTES + 1):
         yield line
         while len(line) > MAX_LINE_BYTES and not line.endswith(b"\n"):
@@ -128,26 +134,22 @@ def _event(line: bytes) -> _Fields:
         raise SkipError(Cause.EMPTY)
     try:
         fields = json.loads(line)
-    # Deep nesting is a RecursionError, and what is no UTF-8 a ValueError.
+    # Deep nesting is a RecursionError, and bytes that are not UTF-8 are a ValueError.
     except (ValueError, RecursionError):
         fields = None
     if not isinstance(fields, dict):
         raise SkipError(Cause.NOT_JSON, _what_else(line))
-    if not _tells_of_a_decision(fields):
+    event = fields.get(EVENT_NAME)
+    if not isinstance(event, str) or event not in _EVENTS:
         raise SkipError(Cause.OTHER_RECORD)
     return fields
-
-
-def _tells_of_a_decision(fields: _Fields) -> bool:
-    event = fields.get(_EVENT)
-    return isinstance(event, str) and event in _EVENTS
 
 
 def _what_else(line: bytes) -> str:
     if line.startswith(b"\x1f\x8b"):
         return "it is gzip; unpack it first"
     if not line.endswith(b"\n"):
-        return "it is the last one, and was not written to its end"
+        return "it is the last one, and is cut off"
     return ""
 
 
@@ -175,14 +177,14 @@ def _one_of(known: dict[str, _Value], fields: _Fields, name: str) -> _Value:
 
 
 def _time(fields: _Fields) -> datetime:
-    text = _text(fields, _TIME)
+    text = _text(fields, TIME)
     try:
         time = datetime.fromisoformat(text)
     except ValueError:
         time = None
-    # Without an offset from UTC, it could not be compared with others.
+    # A time without an offset from UTC cannot be compared with others.
     if time is None or time.tzinfo is None:
-        raise SkipError(Cause.WRONG_EVENT, f"{_TIME} is {quote(text)}")
+        raise SkipError(Cause.WRONG_EVENT, f"{TIME} is {quote(text)}")
     return time
 
 
@@ -190,17 +192,17 @@ def _spiffe_id(name: str) -> SpiffeId:
     try:
         return SpiffeId.parse(name)
     except InvalidSpiffeId as error:
-        raise SkipError(Cause.WRONG_EVENT, f"{_PEER}: {error}") from error
+        raise SkipError(Cause.WRONG_EVENT, f"{PEER}: {error}") from error
 
 
 def _request(decision: Decision, fields: _Fields) -> RequestLike:
-    """Return what was asked about; None if the log does not tell whether requests were to follow."""
+    """Return what was asked about; None if the log does not say whether requests were to follow."""
     if decision.request is None:
         return REQUEST_FOLLOWS if decision.reason is Reason.REQUEST_AWAITED else None
-    # An observing policy tells the reason here.
-    if Reason.UNSAFE_REQUEST in (decision.reason, fields.get(_OBSERVED)):
+    # Where the reason is `observed`, this is what an observing policy would have said.
+    if Reason.UNSAFE_REQUEST in (decision.reason, fields.get(OBSERVED)):
         return _UNSAFE
     try:
         return Request.parse(decision.request)
     except InvalidRequest as error:
-        raise SkipError(Cause.WRONG_EVENT, f"{_REQUEST}: {error}") from error
+        raise SkipError(Cause.WRONG_EVENT, f"{REQUEST}: {error}") from error

@@ -1,16 +1,16 @@
-"""Deciding again.
+"""Decides again what an audit log says was decided.
 
 The rules of this room:
 
-- A decision flips if the peer would be let in and was not, or was and would not be; which
-  rule says so, and why, makes no flip.
+- A decision flips if the peer was refused and would be let in, or the other way round;
+  another rule or another reason alone is not a flip.
 - Only what a policy decided is decided again. A chain that was refused before stays refused
   under every policy, and a server is judged by what its client expects.
-- The log holds what was asked, but for one thing: at a handshake, whether requests were to
-  follow. Where it was let through to await them, they were; anywhere else, both are tried,
-  and the event counts only if the answer is the same.
-- A line that cannot be replayed is counted, with its cause; none ends the replay, and
-  memory does not grow with the log.
+- The log has everything that was asked, except one thing: at a handshake, and when an open
+  connection was reviewed, whether requests were to follow. If the peer was let through to
+  await them, they were; otherwise both are tried, and the event counts only if they agree.
+- A line that cannot be replayed is counted, with its cause, and does not end the replay.
+  Memory does not grow with the log.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ from meshid.support.quoting import quote
 
 
 def replay(lines: Iterable[bytes], policy: Policy) -> Replayed:
-    """Decide again what an audit log tells, by *policy*.
+    """Decide again, by *policy*, what an audit log says was decided.
 
     Args:
-        lines: The lines of the log, such as `lines_of` gives; how many there are does not matter.
+        lines: The lines of the log, such as `lines_of` yields; there may be any number.
         policy: The policy. Only decisions of its environment are replayed.
     """
     count, tally = 0, _Tally()
@@ -63,7 +63,7 @@ def _decide(event: Recorded, policy: Policy) -> Decision:
     if alone.allowed == before_requests.allowed:
         return alone
     if event.decision.policy_hash == policy.hash:
-        # The same policy has decided, and knew.
+        # This very policy decided, and knew.
         return alone if alone.allowed == event.decision.allowed else before_requests
     raise SkipError(Cause.REQUESTS_UNKNOWN, f"{event.decision.name} at {quote(target)}")
 

@@ -1,4 +1,4 @@
-"""What came of a replay: values."""
+"""The result of a replay."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from meshid.decisions import Decision
 from meshid.support.quoting import MAX_QUOTED
 
 MAX_LINE_BYTES = 64 * 1024
-"""An event has at most 16 strings of about 256 characters, which JSON writes in at most 12 bytes each."""
+"""An event has at most 16 strings of about 256 characters, each at most 12 bytes in JSON."""
 
 MAX_FLIPS = 1000
-"""Flips that are told apart; what else flips is only counted."""
+"""Kinds of flips that are listed; further ones are only counted."""
 
 MAX_REQUESTS = 5
-"""Requests of one flip that are told apart: most paths have a number in them."""
+"""Requests that are listed for one kind of flip: most paths have a number in them."""
 
 MAX_EXAMPLES = 3
-"""Lines that are shown for each cause."""
+"""Lines that are listed for each cause."""
 
 
 class Cause(StrEnum):
@@ -34,34 +34,35 @@ class Cause(StrEnum):
     meaning: str
 
     def __new__(cls, value: str, meaning: str) -> Self:
-        """Make a member that is *value* and knows its meaning."""
+        """Return the member that is *value* and has a *meaning*."""
         member = str.__new__(cls, value)
         member._value_ = value
         member.meaning = meaning
         return member
 
-    REFUSED_BEFORE = "refused_before", "Refused before a policy was asked, and so under every policy."
-    OF_A_SERVER = "of_a_server", "The peer is a server, which `expect` judges and no policy."
+    REFUSED_BEFORE = "refused_before", "Refused before any policy was asked, so every policy refuses it."
+    OF_A_SERVER = "of_a_server", "The peer is a server, which `expect` judges, not a policy."
     NO_POLICY = "no_policy", "No policy was in force, and what was requested is not in the log."
-    OTHER_ENVIRONMENT = "other_environment", "Decided in another environment than the policy's."
-    OTHER_RECORD = "other_record", "Another record of the same log, of no decision."
+    OTHER_ENVIRONMENT = "other_environment", "Decided in another environment than the policy is for."
+    OTHER_RECORD = "other_record", "Another record of the same log, not a decision."
     REQUESTS_UNKNOWN = (
         "requests_unknown",
-        "A handshake that this policy would answer one way if requests follow and another if none do.",
+        "This policy decides one way if requests follow and the other way if not; the log does not say.",
     )
-    CUT = "cut", f"Something in it had more than {MAX_QUOTED} characters, and the log has only the beginning."
+    CUT = "cut", f"A field had more than {MAX_QUOTED} characters, and the log has only the beginning of it."
     WRONG_EVENT = "wrong_event", "A field of the event is missing or wrong."
     NOT_JSON = "not_json", "Not a JSON object."
-    TOO_LONG = "too_long", f"Longer than {MAX_LINE_BYTES} bytes, as no event is."
+    TOO_LONG = "too_long", f"Longer than {MAX_LINE_BYTES} bytes; no event is."
     EMPTY = "empty", "Empty."
 
 
 @attrs.frozen
 class Requests:
-    """How often a decision was made about one request.
+    """How many decisions of one kind were about one request.
 
     Attributes:
-        request: The request, as ``"METHOD /path"``; None for a handshake.
+        request: The request, as ``"METHOD /path"``; None for a handshake or a review of an
+            open connection.
         count: How often.
     """
 
@@ -71,17 +72,17 @@ class Requests:
 
 @attrs.frozen(kw_only=True)
 class Flip:
-    """Decisions that would flip: of one peer at one target, from one cause to another.
+    """Decisions that would flip: about one peer at one target, from one reason and rule to another.
 
     Attributes:
         was: The first of them, as it is in the log: whether the peer was let in, the
             reason, the rule and what was asked.
-        now: What the policy says of that one now.
-        count: How many they are.
+        now: What the policy decides in its place.
+        count: How many there are.
         first: When the earliest was made.
         last: When the latest was made.
-        requests: What they were about, at most `MAX_REQUESTS` of them; so their counts
-            may add up to less than *count*.
+        requests: What they were about, at most `MAX_REQUESTS` different requests; so their
+            counts may add up to less than *count*.
     """
 
     was: Decision
@@ -120,7 +121,7 @@ class Example:
 
     Attributes:
         line: Its number, from 1.
-        what: What is the matter with it, in a few words.
+        what: What is wrong with it, in a few words; may be empty.
     """
 
     line: int
@@ -129,7 +130,7 @@ class Example:
 
 @attrs.frozen
 class Skipped:
-    """Lines that were not replayed, for one cause.
+    """The lines that were not replayed for one cause.
 
     Attributes:
         cause: The cause.
@@ -153,14 +154,14 @@ class Skipped:
 
 @attrs.frozen(kw_only=True)
 class Replayed:
-    """What came of it.
+    """The result of a replay.
 
     Attributes:
-        lines: The lines of the log.
+        lines: How many lines the log has.
         replayed: How many of them were replayed; the others are in *skipped*.
         flipped: How many decisions would flip.
-        flips: These by peer, target and cause, the most frequent first; at most `MAX_FLIPS`.
-        unlisted: How many would flip that are not in *flips*.
+        flips: Which, by peer, target, reason and rule, the most frequent first; at most `MAX_FLIPS`.
+        unlisted: How many decisions would flip that are not in *flips*.
         skipped: Why the other lines were not replayed, the most frequent cause first.
         environment: The name of the policy's environment.
         policy_hash: SHA-256 of the policy, in hex.

@@ -11,105 +11,11 @@ from collections.abc import Iterator
 import attrs
 
 from meshid.names.spiffe_id import TrustDomain
+from meshid.policy.analysis.answers import Access, Change, PolicyDiff
 from meshid.policy.analysis.boxes import Box, BoxIndex, boxes_of
 from meshid.policy.analysis.prove import cells
-from meshid.policy.analysis.regions import Access, Region, shortest_access
+from meshid.policy.analysis.regions import Region, shortest_access
 from meshid.policy.rules import Effect, RuleSet
-
-_FEW = 5
-
-
-@attrs.frozen
-class Change:
-    """What one rule lets some peers reach on one side of a comparison and nothing does on the other.
-
-    Attributes:
-        rule: The id of the allow rule.
-        peers: The pattern of the peers.
-        targets: The pattern of the targets.
-        requests: The condition on the requests, as ``"METHOD /path"``; None if there is none.
-        within: Of those, only what this deny rule refuses on the other side; None for all.
-        unless: What does not change, as ``"effect: rule-id"``: what was reached before as well,
-            and what is denied still.
-        example: The shortest access that changes.
-    """
-
-    rule: str
-    peers: str
-    targets: str
-    requests: str | None
-    within: str | None
-    unless: tuple[str, ...]
-    example: Access
-
-    def __str__(self) -> str:
-        """Return it as a line and its example."""
-        request = f" for {self.requests}" if self.requests else ""
-        within = f", where {self.within} refuses it on the other side" if self.within else ""
-        few = ", ".join(self.unless[:_FEW]) + (" ..." if len(self.unless) > _FEW else "")
-        unless = f", except what stays as it was by {few}" if self.unless else ""
-        where = f"{self.peers} -> {self.targets}{request}"
-        return f'{where} (rule "{self.rule}"{within}{unless})\n      such as {self.example}'
-
-    def as_dict(self) -> dict[str, object]:
-        """Return it as plain data."""
-        return {
-            **attrs.asdict(self, recurse=False),
-            "unless": list(self.unless),
-            "example": self.example.as_dict(),
-        }
-
-
-@attrs.frozen
-class PolicyDiff:
-    """What changes from one policy to another.
-
-    Attributes:
-        gains: What is reached after, and was not before.
-        losses: What was reached before, and is not after.
-        observes: Whether each of the two policies, before and after, only observes: such a
-            policy lets every verified peer in, whatever its rules say; the rules are compared.
-        environments: The names of their environments.
-        hashes: Their hashes.
-    """
-
-    gains: tuple[Change, ...]
-    losses: tuple[Change, ...]
-    observes: tuple[bool, bool]
-    environments: tuple[str, str]
-    hashes: tuple[str, str]
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing changes for anybody."""
-        return not (self.gains or self.losses) and self.observes[0] == self.observes[1]
-
-    def __str__(self) -> str:
-        """Return it for a person."""
-        before, after = self.environments
-        scope = (
-            f"in {before!r}" if before == after else f"from {before!r} to {after!r}, own peers as own peers"
-        )
-        lines = [f"{'nothing changes' if self.is_empty else 'changes'} {scope}"]
-        if self.observes[1] and not self.observes[0]:
-            lines.append("  the new policy only observes: it lets EVERY verified peer in")
-        if self.observes[0] and not self.observes[1]:
-            lines.append("  the old policy only observed: peers that no rule allows are refused from now on")
-        lines += [f"  + may reach:        {change}" for change in self.gains]
-        lines += [f"  - no longer reach:  {change}" for change in self.losses]
-        lines.append(f"  policy {self.hashes[0]} -> {self.hashes[1]}")
-        return "\n".join(lines)
-
-    def as_dict(self) -> dict[str, object]:
-        """Return it as plain data."""
-        return {
-            "empty": self.is_empty,
-            "gains": [change.as_dict() for change in self.gains],
-            "losses": [change.as_dict() for change in self.losses],
-            "observes": list(self.observes),
-            "environments": list(self.environments),
-            "policy_hashes": list(self.hashes),
-        }
 
 
 def compare(before: RuleSet, after: RuleSet) -> PolicyDiff:

@@ -8,91 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import attrs
-
-from meshid.decisions import Decision
 from meshid.names.pattern import Pattern
 from meshid.names.peer_pattern import PeerPattern
 from meshid.names.spiffe_id import TrustDomain
+from meshid.policy.analysis.answers import Access
 from meshid.policy.analysis.boxes import ANYTHING, HANDSHAKE, Box, BoxIndex, boxes_of
-from meshid.policy.analysis.regions import Access, Region, shortest_access
-from meshid.policy.rules import ANY_METHOD, Effect, Environment, RuleSet
+from meshid.policy.analysis.regions import Region, shortest_access
+from meshid.policy.rules import ANY_METHOD, Effect, RuleSet
 
 _METHODS = ("GET", "PUT", "POST", "HEAD", "PATCH", "DELETE")
-
-
-@attrs.frozen
-class Counterexample:
-    """A peer that reaches what it should not.
-
-    Attributes:
-        access: The peer, the target and the request.
-        decision: What `decide` says of it.
-    """
-
-    access: Access
-    decision: Decision
-
-    def __str__(self) -> str:
-        """Return a sentence."""
-        rule = f' by rule "{self.decision.rule}"' if self.decision.rule else ""
-        return f"{self.access} is {self.decision.reason}{rule}"
-
-
-@attrs.frozen
-class Proof:
-    """What was asked, and whether it holds for all names and all targets.
-
-    Attributes:
-        never: The peers.
-        reach: The targets.
-        environment: The environment of the policy.
-        policy_hash: SHA-256 of the policy, in hex.
-        counterexample: The shortest one; None if there is none at all.
-    """
-
-    never: PeerPattern
-    reach: Pattern
-    environment: Environment
-    policy_hash: str
-    counterexample: Counterexample | None
-
-    @property
-    def holds(self) -> bool:
-        """Whether there is no counterexample."""
-        return self.counterexample is None
-
-    def __bool__(self) -> bool:
-        """Tell whether it holds."""
-        return self.holds
-
-    def __str__(self) -> str:
-        """Return it in words."""
-        verdict = "holds" if self.counterexample is None else "does not hold"
-        lines = [f"{verdict} in {self.environment.name!r}: {self.never} never reaches {self.reach}"]
-        lines += [f"  {self.counterexample}"] if self.counterexample else []
-        domain = self.never.trust_domain
-        if domain not in (None, *self.environment.trust_domains, *self.environment.federates_with):
-            lines.append(
-                f"  environment {self.environment.name!r} neither has nor federates with {domain}:"
-                " is the name right?"
-            )
-        lines.append(f"  policy {self.policy_hash}")
-        return "\n".join(lines)
-
-    def as_dict(self) -> dict[str, object]:
-        """Return it as plain data."""
-        example = self.counterexample
-        return {
-            "holds": self.holds,
-            "never": str(self.never),
-            "reach": str(self.reach),
-            "environment": self.environment.name,
-            "policy_hash": self.policy_hash,
-            "counterexample": {**example.access.as_dict(), "rule": example.decision.rule}
-            if example
-            else None,
-        }
 
 
 def find_access(rules: RuleSet, peers: PeerPattern, targets: Pattern) -> Access | None:

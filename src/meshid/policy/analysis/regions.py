@@ -19,6 +19,7 @@ import attrs
 from meshid.errors import PolicyTooComplex
 from meshid.names.pattern import Pattern
 from meshid.names.spiffe_id import MAX_ID_BYTES, SpiffeId, TrustDomain
+from meshid.policy.analysis.answers import Access
 from meshid.policy.analysis.automata import Words, shortest
 from meshid.policy.analysis.boxes import HANDSHAKE, Patterns
 
@@ -30,30 +31,6 @@ _SCHEME_LENGTH = len("spiffe://")
 
 _Part: TypeAlias = tuple[tuple[Pattern, ...], ...]
 """Patterns of each kind."""
-
-
-@attrs.frozen
-class Access:
-    """One peer at one target.
-
-    Attributes:
-        spiffe_id: The peer.
-        target: The target.
-        request: The request, as ``"METHOD /path"``; None at a handshake.
-    """
-
-    spiffe_id: SpiffeId
-    target: str
-    request: str | None = None
-
-    def __str__(self) -> str:
-        """Return it as a phrase."""
-        request = f" with {self.request!r}" if self.request else ""
-        return f"{self.spiffe_id} at {self.target!r}{request}"
-
-    def as_dict(self) -> dict[str, str | None]:
-        """Return it as plain data."""
-        return {"peer": str(self.spiffe_id), "target": self.target, "request": self.request}
 
 
 @attrs.frozen

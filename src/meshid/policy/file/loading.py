@@ -40,7 +40,7 @@ _T = TypeVar("_T")
 
 
 def read_file(path: Path, environment: str) -> RuleSet:
-    """Read a ``.toml`` or ``.json`` file.
+    """Read a file, TOML or JSON.
 
     Raises:
         InvalidPolicy: If it cannot be read, or with everything that is wrong in it.

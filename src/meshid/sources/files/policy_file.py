@@ -10,6 +10,7 @@ from typing_extensions import override
 from meshid.policy import Policy
 from meshid.sources.files.polled import PolledFiles
 from meshid.sources.source import State
+from meshid.support.documents import is_json
 from meshid.support.quoting import quote
 
 
@@ -33,5 +34,5 @@ class PolicyFile(PolledFiles):
     @override
     def _state(self, paths: Sequence[Path], contents: Sequence[bytes]) -> State:
         (data,) = contents
-        load = Policy.from_json if data.lstrip().startswith(b"{") else Policy.from_toml
+        load = Policy.from_json if is_json(data) else Policy.from_toml
         return State(policy=load(data, self._environment))

@@ -13,6 +13,7 @@ from meshid.names.spiffe_id import TrustDomain
 from meshid.sources.files.layouts import layout_in
 from meshid.sources.files.polled import PolledFiles
 from meshid.sources.source import State
+from meshid.support.documents import is_json
 from meshid.support.quoting import quote
 from meshid.trust.bundles import TrustBundle, parse_json
 
@@ -45,7 +46,7 @@ class TrustFile(PolledFiles):
     @override
     def _state(self, paths: Sequence[Path], contents: Sequence[bytes]) -> State:
         (data,) = contents
-        read = TrustBundle.from_spiffe_json if data.lstrip().startswith(b"{") else TrustBundle.from_pem
+        read = TrustBundle.from_spiffe_json if is_json(data) else TrustBundle.from_pem
         bundle = read(self._trust_domain, data, profile=self._profile)
         return State(bundles=(bundle,), warnings=tuple(_warnings(bundle)))
 

@@ -1,0 +1,207 @@
+"""The answers of the analysis: what changes between two policies, and whether a proof holds.
+
+Apart from the machinery that finds them, so that naming their types does not load it.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+from meshid.decisions import Decision
+from meshid.names.pattern import Pattern
+from meshid.names.peer_pattern import PeerPattern
+from meshid.names.spiffe_id import SpiffeId
+from meshid.policy.rules import Environment
+
+_FEW = 5
+
+
+@attrs.frozen
+class Access:
+    """One peer at one target.
+
+    Attributes:
+        spiffe_id: The peer.
+        target: The target.
+        request: The request, as ``"METHOD /path"``; None at a handshake.
+    """
+
+    spiffe_id: SpiffeId
+    target: str
+    request: str | None = None
+
+    def __str__(self) -> str:
+        """Return it as a phrase."""
+        request = f" with {self.request!r}" if self.request else ""
+        return f"{self.spiffe_id} at {self.target!r}{request}"
+
+    def as_dict(self) -> dict[str, str | None]:
+        """Return it as plain data."""
+        return {"peer": str(self.spiffe_id), "target": self.target, "request": self.request}
+
+
+@attrs.frozen
+class Change:
+    """What one rule lets some peers reach on one side of a comparison and nothing does on the other.
+
+    Attributes:
+        rule: The id of the allow rule.
+        peers: The pattern of the peers.
+        targets: The pattern of the targets.
+        requests: The condition on the requests, as ``"METHOD /path"``; None if there is none.
+        within: Of those, only what this deny rule refuses on the other side; None for all.
+        unless: What does not change, as ``"effect: rule-id"``: what was reached before as well,
+            and what is denied still.
+        example: The shortest access that changes.
+    """
+
+    rule: str
+    peers: str
+    targets: str
+    requests: str | None
+    within: str | None
+    unless: tuple[str, ...]
+    example: Access
+
+    def __str__(self) -> str:
+        """Return it as a line and its example."""
+        request = f" for {self.requests}" if self.requests else ""
+        within = f", where {self.within} refuses it on the other side" if self.within else ""
+        few = ", ".join(self.unless[:_FEW]) + (" ..." if len(self.unless) > _FEW else "")
+        unless = f", except what stays as it was by {few}" if self.unless else ""
+        where = f"{self.peers} -> {self.targets}{request}"
+        return f'{where} (rule "{self.rule}"{within}{unless})\n      such as {self.example}'
+
+    def as_dict(self) -> dict[str, object]:
+        """Return it as plain data."""
+        return {
+            **attrs.asdict(self, recurse=False),
+            "unless": list(self.unless),
+            "example": self.example.as_dict(),
+        }
+
+
+@attrs.frozen
+class PolicyDiff:
+    """What changes from one policy to another.
+
+    Attributes:
+        gains: What is reached after, and was not before.
+        losses: What was reached before, and is not after.
+        observes: Whether each of the two policies, before and after, only observes: such a
+            policy lets every verified peer in, whatever its rules say; the rules are compared.
+        environments: The names of their environments.
+        hashes: Their hashes.
+    """
+
+    gains: tuple[Change, ...]
+    losses: tuple[Change, ...]
+    observes: tuple[bool, bool]
+    environments: tuple[str, str]
+    hashes: tuple[str, str]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing changes for anybody."""
+        return not (self.gains or self.losses) and self.observes[0] == self.observes[1]
+
+    def __str__(self) -> str:
+        """Return it for a person."""
+        before, after = self.environments
+        scope = (
+            f"in {before!r}" if before == after else f"from {before!r} to {after!r}, own peers as own peers"
+        )
+        lines = [f"{'nothing changes' if self.is_empty else 'changes'} {scope}"]
+        if self.observes[1] and not self.observes[0]:
+            lines.append("  the new policy only observes: it lets EVERY verified peer in")
+        if self.observes[0] and not self.observes[1]:
+            lines.append("  the old policy only observed: peers that no rule allows are refused from now on")
+        lines += [f"  + may reach:        {change}" for change in self.gains]
+        lines += [f"  - no longer reach:  {change}" for change in self.losses]
+        lines.append(f"  policy {self.hashes[0]} -> {self.hashes[1]}")
+        return "\n".join(lines)
+
+    def as_dict(self) -> dict[str, object]:
+        """Return it as plain data."""
+        return {
+            "empty": self.is_empty,
+            "gains": [change.as_dict() for change in self.gains],
+            "losses": [change.as_dict() for change in self.losses],
+            "observes": list(self.observes),
+            "environments": list(self.environments),
+            "policy_hashes": list(self.hashes),
+        }
+
+
+@attrs.frozen
+class Counterexample:
+    """A peer that reaches what it should not.
+
+    Attributes:
+        access: The peer, the target and the request.
+        decision: What `decide` says of it.
+    """
+
+    access: Access
+    decision: Decision
+
+    def __str__(self) -> str:
+        """Return a sentence."""
+        rule = f' by rule "{self.decision.rule}"' if self.decision.rule else ""
+        return f"{self.access} is {self.decision.reason}{rule}"
+
+
+@attrs.frozen
+class Proof:
+    """What was asked, and whether it holds for all names and all targets.
+
+    Attributes:
+        never: The peers.
+        reach: The targets.
+        environment: The environment of the policy.
+        policy_hash: SHA-256 of the policy, in hex.
+        counterexample: The shortest one; None if there is none at all.
+    """
+
+    never: PeerPattern
+    reach: Pattern
+    environment: Environment
+    policy_hash: str
+    counterexample: Counterexample | None
+
+    @property
+    def holds(self) -> bool:
+        """Whether there is no counterexample."""
+        return self.counterexample is None
+
+    def __bool__(self) -> bool:
+        """Tell whether it holds."""
+        return self.holds
+
+    def __str__(self) -> str:
+        """Return it in words."""
+        verdict = "holds" if self.counterexample is None else "does not hold"
+        lines = [f"{verdict} in {self.environment.name!r}: {self.never} never reaches {self.reach}"]
+        lines += [f"  {self.counterexample}"] if self.counterexample else []
+        domain = self.never.trust_domain
+        if domain not in (None, *self.environment.trust_domains, *self.environment.federates_with):
+            lines.append(
+                f"  environment {self.environment.name!r} neither has nor federates with {domain}:"
+                " is the name right?"
+            )
+        lines.append(f"  policy {self.policy_hash}")
+        return "\n".join(lines)
+
+    def as_dict(self) -> dict[str, object]:
+        """Return it as plain data."""
+        example = self.counterexample
+        return {
+            "holds": self.holds,
+            "never": str(self.never),
+            "reach": str(self.reach),
+            "environment": self.environment.name,
+            "policy_hash": self.policy_hash,
+            "counterexample": {**example.access.as_dict(), "rule": example.decision.rule}
+            if example
+            else None,
+        }
