@@ -13,7 +13,7 @@ from typing import BinaryIO
 import attrs
 
 from meshid.certificates.reading import pem_blocks
-from meshid.cli.messages import STDIN, CannotJudge, named, naming
+from meshid.cli.messages import STDIN, NoAnswer, errors_named, file_name
 from meshid.errors import InvalidInput, InvalidPolicy, Problem
 from meshid.names.spiffe_id import TrustDomain
 from meshid.policy import Policy
@@ -35,12 +35,12 @@ def read_chain(path: str) -> tuple[bytes, ...]:
     What is in the certificates is not looked at: that is the verifier's to judge.
 
     Raises:
-        CannotJudge: If the file holds anything else.
+        NoAnswer: If the file holds anything else.
     """
     data = read_some(path)
     if data.startswith(_DER_SEQUENCES):
         return (data,)
-    with naming(path):
+    with errors_named(path):
         return _pem_chain(data)
 
 
@@ -48,11 +48,11 @@ def read_bundle(trust_domain: TrustDomain, path: str, profile: str) -> TrustBund
     """Read a trust bundle, PEM or SPIFFE JSON.
 
     Raises:
-        CannotJudge: If it cannot be used.
+        NoAnswer: If it cannot be used.
     """
     data = read_some(path)
     read = TrustBundle.from_spiffe_json if _is_json(data) else TrustBundle.from_pem
-    with naming(path):
+    with errors_named(path):
         return read(trust_domain, data, profile=profile)
 
 
@@ -60,10 +60,10 @@ def read_policy(path: str, environment: str) -> Policy:
     """Read a policy, TOML or JSON.
 
     Raises:
-        CannotJudge: With a line for each mistake in it.
+        NoAnswer: With a line for each mistake in it.
     """
     file = read_policy_file(path)
-    with naming(path):
+    with errors_named(path):
         return file.policy(environment)
 
 
@@ -71,10 +71,10 @@ def read_policies(path: str, environments: Sequence[str] | None = None) -> list[
     """Read a policy for each of some environments; for all that the file has, if None are given.
 
     Raises:
-        CannotJudge: With a line for each mistake in it.
+        NoAnswer: With a line for each mistake in it.
     """
     file = read_policy_file(path)
-    with naming(path):
+    with errors_named(path):
         return file.policies(environments)
 
 
@@ -124,10 +124,10 @@ def read_policy_file(path: str) -> PolicyFile:
     """Read a policy file, but do not load it yet.
 
     Raises:
-        CannotJudge: If it cannot be read.
+        NoAnswer: If it cannot be read.
     """
     data = _bounded(path)
-    with naming(path):
+    with errors_named(path):
         return PolicyFile(_utf8(data))
 
 
@@ -135,13 +135,13 @@ def read_revocations(crls: list[str], deny: list[str]) -> Revocations:
     """Read revocation lists, PEM or DER, and the entries of a deny list.
 
     Raises:
-        CannotJudge: If a list cannot be used.
+        NoAnswer: If a list cannot be used.
         InvalidRevocations: If an entry is none.
     """
     lists = [read_some(path) for path in crls]
     for path, data in zip(crls, lists, strict=True):
         # Each alone first: of all together, only a number would tell which one is wrong.
-        with naming(path):
+        with errors_named(path):
             Revocations(crls=[data])
     return Revocations(crls=lists, deny=deny)
 
@@ -150,12 +150,12 @@ def read_some(path: str) -> bytes:
     """Read a file that is not empty.
 
     Raises:
-        CannotJudge: If it cannot be read, is empty or is too large.
+        NoAnswer: If it cannot be read, is empty or is too large.
     """
     data = _bounded(path)
     if not data.strip():
-        msg = f"{named(path)} is empty"
-        raise CannotJudge(msg)
+        msg = f"{file_name(path)} is empty"
+        raise NoAnswer(msg)
     return data
 
 
@@ -177,34 +177,34 @@ def write_whole(path: str, text: str, *, inputs: Collection[str]) -> None:
     """Write a file whole or not at all, and never over one of the *inputs*.
 
     Raises:
-        CannotJudge: If it cannot be written.
+        NoAnswer: If it cannot be written.
     """
     output = Path(path)
     # A device such as /dev/stdout must not be replaced by a file.
     if output.is_symlink() or (output.exists() and not output.is_file()):
         msg = f"{quote(path)} is no plain file; without the option, the output is printed"
-        raise CannotJudge(msg)
+        raise NoAnswer(msg)
     if output.resolve() in {Path(each).resolve() for each in inputs}:
         msg = f"{quote(path)} is what is read; write somewhere else"
-        raise CannotJudge(msg)
+        raise NoAnswer(msg)
     beside = output.with_name(f".{output.name}.{os.getpid()}")
     try:
         beside.write_text(text, "utf-8")
         beside.replace(output)
     except OSError as error:
         msg = f"{quote(path)} cannot be written: {error.strerror}"
-        raise CannotJudge(msg) from error
+        raise NoAnswer(msg) from error
     finally:
         with suppress(OSError):
             beside.unlink()
 
 
 def _bounded(path: str) -> bytes:
-    with naming(path), opened(path) as file:
+    with errors_named(path), opened(path) as file:
         data = file.read(MAX_FILE_BYTES + 1)
     if len(data) > MAX_FILE_BYTES:
-        msg = f"{named(path)} is larger than {MAX_FILE_BYTES} bytes: is it the right file?"
-        raise CannotJudge(msg)
+        msg = f"{file_name(path)} is larger than {MAX_FILE_BYTES} bytes: is it the right file?"
+        raise NoAnswer(msg)
     return data
 
 

@@ -8,8 +8,6 @@ from argparse import ArgumentParser, Namespace
 from meshid.cli.terminal import Colour, clean, paint_for_stdout
 from meshid.settings.settings import Settings
 
-ABOUT = "tell every setting, its value and where it comes from"
-
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the arguments."""

@@ -10,13 +10,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from meshid.cli.messages import CannotJudge, naming
+from meshid.cli.messages import NoAnswer, errors_named
 from meshid.cli.terminal import Colour, Paint, clean, paint_for_stdout
 from meshid.health.state_file import HEARTBEAT_SECONDS
 from meshid.settings.keys import BY_NAME
 from meshid.support.quoting import plural
-
-ABOUT = "tell how a running process does, from its state file"
 
 _MISSED = 3
 """Signs of life that may be late before the process is taken for gone."""
@@ -39,12 +37,12 @@ def run(arguments: Namespace) -> int:
     """Read the state file and tell what is in it; 1 if the process is not ready, or gone.
 
     Raises:
-        CannotJudge: If the file cannot be read, or is none of a mesh.
+        NoAnswer: If the file cannot be read, or is none of a mesh.
     """
     path = arguments.file or os.environ.get(_VARIABLE)
     if not path:
         msg = f"no state file: name it, or set {_VARIABLE}"
-        raise CannotJudge(msg)
+        raise NoAnswer(msg)
     status = _read(path)
     age = (datetime.now(UTC) - datetime.fromisoformat(status["time"])).total_seconds()
     is_well = status["ready"] and age < _MISSED * HEARTBEAT_SECONDS
@@ -56,7 +54,7 @@ def run(arguments: Namespace) -> int:
 
 
 def _read(path: str) -> dict[str, Any]:
-    with naming(path):
+    with errors_named(path):
         data = Path(path).read_bytes()
     try:
         status = json.loads(data)
@@ -66,9 +64,9 @@ def _read(path: str) -> dict[str, Any]:
             return dict(status)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         msg = f"{path!r} is no state file: {type(error).__name__}"
-        raise CannotJudge(msg) from error
+        raise NoAnswer(msg) from error
     msg = f"{path!r} is of version {status['version']!r}; this meshid reads version 1"
-    raise CannotJudge(msg)
+    raise NoAnswer(msg)
 
 
 def _lines(status: dict[str, Any], age: float, paint: Paint) -> Iterator[str]:

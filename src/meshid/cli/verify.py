@@ -8,7 +8,7 @@ import sys
 
 from meshid.certificates.leaf import Profile, Role
 from meshid.cli.files import read_bundle, read_chain, read_policy, read_revocations
-from meshid.cli.messages import CannotJudge
+from meshid.cli.messages import NoAnswer
 from meshid.cli.terminal import clean, paint_for_stdout
 from meshid.cli.verdict import (
     Facts,
@@ -23,8 +23,6 @@ from meshid.policy import Policy
 from meshid.support.quoting import quote
 from meshid.trust.bundles import BundleSet, TrustBundle
 from meshid.verification.verifier import ChainVerifier
-
-ABOUT = "verify a chain under trust bundles, and ask a policy about the peer"
 
 _ADMITTED = 0
 _REFUSED = 1
@@ -75,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Read the files, judge the chain, tell the verdict, and return the exit status.
 
     Raises:
-        CannotJudge: If the arguments do not fit together, or a file cannot be used.
+        NoAnswer: If the arguments do not fit together, or a file cannot be used.
         InvalidInput: If the bundles do not go together, or a deny entry is none.
     """
     _check_together(arguments)
@@ -107,21 +105,21 @@ def _check_together(arguments: argparse.Namespace) -> None:
     if arguments.policy is None:
         if given := [option for option, value in {**asks, "--request": arguments.request}.items() if value]:
             msg = f"{' and '.join(given)}: for a policy only, and none is given; add --policy FILE"
-            raise CannotJudge(msg)
+            raise NoAnswer(msg)
         return
     if missing := [option for option, value in asks.items() if not value]:
         msg = f"a policy is for one environment and asked about one target; add {' and '.join(missing)}"
-        raise CannotJudge(msg)
+        raise NoAnswer(msg)
     if arguments.role != Role.CLIENT:
         msg = "a policy decides about peers that are clients; leave out --policy or --role server"
-        raise CannotJudge(msg)
+        raise NoAnswer(msg)
 
 
 def _bundles(arguments: argparse.Namespace) -> BundleSet:
     profiles = dict(arguments.profile)
     if unused := profiles.keys() - {trust_domain for trust_domain, _ in arguments.bundle}:
         msg = f"--profile names {', '.join(sorted(map(str, unused)))}, for which there is no --bundle"
-        raise CannotJudge(msg)
+        raise NoAnswer(msg)
     bundles = []
     for trust_domain, path in arguments.bundle:
         bundle = read_bundle(trust_domain, path, profiles.get(trust_domain, Profile.SPIFFE))

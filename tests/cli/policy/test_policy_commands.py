@@ -19,7 +19,7 @@ import pytest
 
 from meshid.__main__ import main
 from meshid.cli import files
-from meshid.cli.policy import POLICY
+from meshid.cli.commands import POLICY_COMMANDS
 from meshid.cli.policy import replay as replay_command
 from meshid.names.spiffe_id import SpiffeId
 from meshid.policy import FindingKind, Policy
@@ -72,7 +72,7 @@ kind: AuthorizationPolicy
 metadata: {name: p, namespace: shop}
 spec: {rules: [{from: [{source: {principals: ["cluster.local/ns/a/sa/b"]}}]}]}
 """
-HOSTILE = "x\n\x1b[2Jright"
+HOSTILE = "x\n\x1b[2Jok"
 
 
 @pytest.fixture(autouse=True)
@@ -129,7 +129,7 @@ class TestCheck:
         told = ask("check", "policy.toml")
         assert told == Told(
             0,
-            "right\n"
+            "ok\n"
             "  prod: 3 rules; trust domains prod.example.org, old.example.org;"
             f" federates with partner.example; hash {HASH}\n"
             "  dev: 3 rules; trust domains dev.example.org; federates with partner.example;"
@@ -141,7 +141,7 @@ class TestCheck:
         told = ask("check", "wrong.toml")
         assert (told.status, told.err) == (1, "")
         assert told.lines == [
-            "wrong: 3 mistakes",
+            "3 errors",
             "  allow[0].form: is unknown; did you mean 'from'?",
             '  allow[0].from: is missing; write a list of strings, such as ["/ns/checkout/**"]',
             '  allow[0].to: must be a list: write ["payments"]',
@@ -149,18 +149,18 @@ class TestCheck:
 
     def test_mistakes_of_different_environments_are_all_told(self, ask: Ask) -> None:
         told = ask("check", "policy.toml", "--environment", "prd", "--environment", "deev")
-        assert told.lines[0] == "wrong: 2 mistakes"
+        assert told.lines[0] == "2 errors"
         assert "did you mean 'prod'?" in told.lines[1]
         assert "did you mean 'dev'?" in told.lines[2]
 
     def test_one_environment(self, ask: Ask) -> None:
         told = ask("check", "policy.toml", "--environment", "dev")
-        assert [line.partition(":")[0] for line in told.lines] == ["right", "  dev"]
+        assert [line.partition(":")[0] for line in told.lines] == ["ok", "  dev"]
 
     def test_a_file_without_environments_is_wrong(self, ask: Ask) -> None:
         Path("none.toml").write_text("version = 1\n")
         told = ask("check", "none.toml")
-        assert (told.status, told.lines[0]) == (1, "wrong: 1 mistake")
+        assert (told.status, told.lines[0]) == (1, "1 error")
         assert "environments" in told.lines[1]
 
     def test_a_file_of_another_shape_is_wrong(self, ask: Ask) -> None:
@@ -754,7 +754,7 @@ class TestAll:
         assert ask("schema").json == schema()
         assert ask("schema", "--json") == ask("schema")
 
-    @pytest.mark.parametrize("name", POLICY.commands)
+    @pytest.mark.parametrize("name", POLICY_COMMANDS)
     def test_each_command_has_help(self, name: str, capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit) as ended:
             main(["policy", name, "--help"])

@@ -13,8 +13,6 @@ from meshid.errors import InvalidPolicy
 from meshid.policy import Policy
 from meshid.support.quoting import plural
 
-ABOUT = "tell every mistake in a policy file, or that there is none"
-
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the arguments."""
@@ -27,7 +25,7 @@ def run(arguments: Namespace) -> int:
     """Load the file, and tell what is in it or what is wrong with it.
 
     Raises:
-        CannotJudge: If it cannot be read.
+        NoAnswer: If it cannot be read.
     """
     paint = paint_for_stdout()
     file = read_policy_file(arguments.file)
@@ -62,11 +60,11 @@ def _environment(policy: Policy) -> dict[str, object]:
 
 def _mistakes(error: InvalidPolicy, paint: Paint) -> Iterator[str]:
     lines = "\n  ".join(str(error).splitlines())
-    return painted(f"wrong: {plural(len(error.problems), 'mistake')}\n  {lines}", Colour.BAD, paint)
+    return painted(f"{plural(len(error.problems), 'error')}\n  {lines}", Colour.BAD, paint)
 
 
 def _lines(policies: list[Policy], paint: Paint) -> Iterator[str]:
-    yield paint("right", Colour.GOOD)
+    yield paint("ok", Colour.GOOD)
     for policy in policies:
         yield clean(f"  {policy.environment.name}: {_words(policy)}")
 

@@ -6,13 +6,11 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 
 from meshid.cli.files import read_policy_file
-from meshid.cli.messages import CannotJudge, naming
+from meshid.cli.messages import NoAnswer, errors_named
 from meshid.cli.policy.options import add_environment, add_file, add_json
 from meshid.cli.policy.output import NO, YES, tell
 from meshid.cli.terminal import Colour, Paint, clean, paint_for_stdout
 from meshid.policy import PolicyDiff
-
-ABOUT = "tell what changes for whom between two policy files, or between two environments of one"
 
 _COLOURS = {"  +": Colour.GOOD, "  -": Colour.BAD}
 
@@ -32,7 +30,7 @@ def run(arguments: Namespace) -> int:
     """Compare, and tell the difference.
 
     Raises:
-        CannotJudge: If a policy cannot be loaded, or there is but one.
+        NoAnswer: If a policy cannot be loaded, or there is but one.
         PolicyTooComplex: If the rules are too entangled to tell.
     """
     diff = _diff(arguments)
@@ -43,13 +41,13 @@ def run(arguments: Namespace) -> int:
 def _diff(arguments: Namespace) -> PolicyDiff:
     if arguments.new is None and arguments.other is None:
         msg = "a difference is between two; add another file, or another environment with --and"
-        raise CannotJudge(msg)
+        raise NoAnswer(msg)
     # Standard input can be read but once.
     old = read_policy_file(arguments.old)
     new = old if arguments.new is None else read_policy_file(arguments.new)
-    with naming(arguments.old):
+    with errors_named(arguments.old):
         before = old.policy(arguments.environment)
-    with naming(arguments.new or arguments.old):
+    with errors_named(arguments.new or arguments.old):
         after = new.policy(arguments.other or arguments.environment)
     return before.diff(after)
 

@@ -14,8 +14,6 @@ from meshid.errors import InvalidSpiffeId
 from meshid.names.spiffe_id import SpiffeId
 from meshid.policy import Policy, Request
 
-ABOUT = "tell why a peer may reach a target or may not; without a peer, which rules are about the target"
-
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the arguments."""
@@ -37,7 +35,7 @@ def run(arguments: Namespace) -> int:
     """Ask the policy, and tell its answer.
 
     Raises:
-        CannotJudge: If the policy cannot be loaded.
+        NoAnswer: If the policy cannot be loaded.
         InvalidRequest: If there is a request but no peer, and every policy would refuse it.
     """
     policy = read_policy(arguments.file, arguments.environment)

@@ -8,14 +8,12 @@ import tomllib
 from argparse import ArgumentParser, Namespace
 
 from meshid.cli.files import read_some
-from meshid.cli.messages import CannotJudge
+from meshid.cli.messages import NoAnswer
 from meshid.cli.policy.options import add_output
 from meshid.cli.policy.output import YES, put
 from meshid.cli.terminal import clean
 from meshid.errors import InvalidInput
 from meshid.istio import Imported, import_istio
-
-ABOUT = "make a policy file of Istio's AuthorizationPolicy, faithfully or not at all"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -39,7 +37,7 @@ def run(arguments: Namespace) -> int:
     """Import, write the policy file, and say on standard error what a person should know of it.
 
     Raises:
-        CannotJudge: If a file cannot be read, or says what no policy file can say.
+        NoAnswer: If a file cannot be read, or says what no policy file can say.
     """
     imported = _imported(arguments)
     put(_text(imported, as_json=arguments.json), arguments.output, inputs=arguments.files)
@@ -53,7 +51,7 @@ def _imported(arguments: Namespace) -> Imported:
     try:
         return import_istio(sources, environment=arguments.environment, trust_domains=arguments.trust_domains)
     except InvalidInput as error:
-        raise CannotJudge(*str(error).splitlines()) from error
+        raise NoAnswer(*str(error).splitlines()) from error
 
 
 def _text(imported: Imported, *, as_json: bool) -> str:

@@ -12,8 +12,6 @@ from meshid.cli.terminal import Colour, Paint, clean, paint_for_stdout
 from meshid.policy import Finding, FindingKind, Policy
 from meshid.support.quoting import plural
 
-ABOUT = "tell what is in a policy and is probably not meant"
-
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the arguments."""
@@ -34,7 +32,7 @@ def run(arguments: Namespace) -> int:
     """Look at the policy of each environment, and tell the findings.
 
     Raises:
-        CannotJudge: If the policy cannot be loaded.
+        NoAnswer: If the policy cannot be loaded.
         PolicyTooComplex: If its rules are too entangled to tell.
     """
     policies = read_policies(arguments.file, arguments.environments)

@@ -25,7 +25,7 @@ def put(text: str, output: str | None, *, inputs: Collection[str]) -> None:
     """Write a *text* to the file that is asked for, otherwise to standard output.
 
     Raises:
-        CannotJudge: If the file cannot be written, or is one of the *inputs*.
+        NoAnswer: If the file cannot be written, or is one of the *inputs*.
     """
     if output is None:
         print(text, end="")

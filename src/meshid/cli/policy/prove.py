@@ -18,8 +18,6 @@ from meshid.policy import Policy
 from meshid.policy.file.strings import source, target
 from meshid.support.quoting import quote
 
-ABOUT = "prove that no peer of a pattern reaches a target, or tell one that does"
-
 _Value = TypeVar("_Value")
 
 
@@ -39,7 +37,7 @@ def run(arguments: Namespace) -> int:
     """Look for a counterexample, and tell it or that there is none.
 
     Raises:
-        CannotJudge: If the policy cannot be loaded.
+        NoAnswer: If the policy cannot be loaded.
         PolicyTooComplex: If its rules are too entangled to tell.
     """
     policy = read_policy(arguments.file, arguments.environment)

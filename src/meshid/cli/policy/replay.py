@@ -9,7 +9,7 @@ from meshid.audit.replay.log import lines_of
 from meshid.audit.replay.replay import replay
 from meshid.audit.replay.result import Flip, Replayed, Skipped
 from meshid.cli.files import opened, read_policy
-from meshid.cli.messages import CannotJudge, named, naming
+from meshid.cli.messages import NoAnswer, errors_named, file_name
 from meshid.cli.policy.options import add_environment, add_json
 from meshid.cli.policy.output import NO, YES, tell
 from meshid.cli.policy.progress import with_progress
@@ -17,8 +17,6 @@ from meshid.cli.terminal import Colour, Paint, clean, paint_for_stdout
 from meshid.decisions import Decision
 from meshid.policy import Policy
 from meshid.support.quoting import plural, quote
-
-ABOUT = "tell which decisions of an audit log would flip under another policy"
 
 _SHOWN_FLIPS = 50
 
@@ -36,23 +34,23 @@ def run(arguments: Namespace) -> int:
     """Replay the log, and tell what would flip.
 
     Raises:
-        CannotJudge: If the policy cannot be loaded, or nothing in the log can be replayed.
+        NoAnswer: If the policy cannot be loaded, or nothing in the log can be replayed.
     """
     policy = read_policy(arguments.policy, arguments.environment)
-    with naming(arguments.log), opened(arguments.log) as file:
+    with errors_named(arguments.log), opened(arguments.log) as file:
         replayed = replay(with_progress(lines_of(file), file), policy)
     if not replayed.replayed:
-        raise CannotJudge(*_nothing(arguments.log, replayed))
+        raise NoAnswer(*_nothing(arguments.log, replayed))
     tell(arguments, _facts(replayed, policy), _lines(replayed, policy, paint_for_stdout()))
     return NO if replayed.flipped else YES
 
 
 def _nothing(log: str, replayed: Replayed) -> Iterator[str]:
     if not replayed.lines:
-        yield f"{named(log)} is empty"
+        yield f"{file_name(log)} is empty"
         return
-    yield f"{named(log)}: none of its {plural(replayed.lines, 'line')} can be replayed"
-    yield from (f"{named(log)}: {line}" for line in map(_skipped_words, replayed.skipped))
+    yield f"{file_name(log)}: none of its {plural(replayed.lines, 'line')} can be replayed"
+    yield from (f"{file_name(log)}: {line}" for line in map(_skipped_words, replayed.skipped))
 
 
 def _facts(replayed: Replayed, policy: Policy) -> dict[str, object]:

@@ -13,8 +13,6 @@ from meshid.policy.report.html import as_html
 from meshid.policy.report.matrix import Report
 from meshid.policy.report.text import as_json, as_mermaid, as_table
 
-ABOUT = "tell who can reach what, as a page to read and to print, a table, a diagram or JSON"
-
 _FORMATS: dict[str, Callable[[Report], str]] = {
     "html": as_html,
     "table": as_table,
@@ -39,7 +37,7 @@ def run(arguments: Namespace) -> int:
     """Write the report.
 
     Raises:
-        CannotJudge: If the policy cannot be loaded, or the file cannot be written.
+        NoAnswer: If the policy cannot be loaded, or the file cannot be written.
         PolicyTooComplex: If its rules are too entangled to tell.
     """
     report = Report.of(read_policies(arguments.file, arguments.environments))

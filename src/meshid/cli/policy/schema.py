@@ -8,8 +8,6 @@ from argparse import ArgumentParser, Namespace
 from meshid.cli.policy.output import YES
 from meshid.policy.file.schema import schema
 
-ABOUT = "print the JSON Schema of a policy file, for an editor"
-
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the arguments."""
