@@ -53,3 +53,24 @@ class Decision:
     def __bool__(self) -> bool:
         """Tell whether the peer is let in."""
         return self.allowed
+
+    def as_dict(self) -> dict[str, str | list[str]]:
+        """Return it as plain data, without what is empty.
+
+        A reason other than ``allowed`` comes with its meaning and its remedy..
+
+        The name is left out: whoever shows it knows whether it was verified or only claimed.
+        """
+        reason = self.reason
+        facts: dict[str, str | list[str]] = {
+            "verdict": "admitted" if self.allowed else "refused",
+            "reason": str(reason),
+            "rule": self.rule or "",
+            "target": self.target or "",
+            "request": self.request or "",
+            "observed": list(self.observed),
+            "detail": self.detail,
+        }
+        if reason is not Reason.ALLOWED:
+            facts |= {"meaning": reason.meaning, "clause": reason.clause, "what_to_do": reason.remedy}
+        return {name: fact for name, fact in facts.items() if fact}

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from meshid import REQUEST_FOLLOWS, Policy, SpiffeId
+from meshid import REQUEST_FOLLOWS, Policy, Reason, SpiffeId
 from meshid.policy import RequestLike
 
 TOML = """
@@ -289,3 +289,45 @@ def test_an_explanation_is_a_value() -> None:
     one, two = POLICY.explain(peer, "payments"), POLICY.explain(peer, "payments")
     assert one == two
     assert hash(one) == hash(two)
+
+
+class TestAsPlainData:
+    """What does not apply is left out."""
+
+    def test_a_refusal_has_its_near_misses(self) -> None:
+        peer = SpiffeId.parse("spiffe://dev.example.org/ns/checkout/sa/api")
+        explanation = POLICY.explain(peer, "payments", "POST /v1/charges")
+        detail, *others = map(str, explanation.nearest)
+        assert json.loads(json.dumps(explanation.as_dict())) == {
+            "verdict": "refused",
+            "reason": "no_rule",
+            "target": "payments",
+            "request": "POST /v1/charges",
+            "detail": detail,
+            "meaning": Reason.NO_RULE.meaning,
+            "clause": Reason.NO_RULE.clause,
+            "what_to_do": Reason.NO_RULE.remedy,
+            "spiffe_id": str(peer),
+            **({"near_misses": others} if others else {}),
+            "environment": "prod",
+            "policy_hash": POLICY.hash,
+        }
+
+    def test_what_is_allowed_needs_no_remedy(self) -> None:
+        peer = SpiffeId.parse("spiffe://prod.example.org/ns/checkout/sa/api")
+        assert POLICY.explain(peer, "payments").as_dict() == {
+            "verdict": "admitted",
+            "reason": "allowed",
+            "rule": "checkout-charges-cards",
+            "target": "payments",
+            "spiffe_id": str(peer),
+            "matching_rules": ['allow rule "checkout-charges-cards" matches'],
+            "environment": "prod",
+            "policy_hash": POLICY.hash,
+        }
+
+    def test_what_an_observing_rule_would_have_decided_is_in_it(self) -> None:
+        peer = SpiffeId.parse("spiffe://prod.example.org/ns/watched/x")
+        facts = POLICY.explain(peer, "payments").as_dict()
+        assert facts["observed"] == ["allow: watched"]
+        assert facts["matching_rules"] == ['allow rule "watched" observes and matches']

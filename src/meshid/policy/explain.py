@@ -79,10 +79,12 @@ class Explanation:
     Attributes:
         decision: The decision.
         rules: A look at every rule, sorted by id; none if the request was unsafe.
+        environment: The environment of the policy.
     """
 
     decision: Decision
     rules: tuple[RuleLook, ...]
+    environment: Environment
 
     @property
     def nearest(self) -> tuple[RuleLook, ...]:
@@ -110,6 +112,19 @@ class Explanation:
         lines += [f"  near: {look}" for look in near]
         lines.append(f"  policy {decision.policy_hash}")
         return "\n".join(lines)
+
+    def as_dict(self) -> dict[str, str | list[str]]:
+        """Return it as plain data, without what is empty."""
+        near = [str(look) for look in self.nearest]
+        facts: dict[str, str | list[str]] = {
+            "spiffe_id": self.decision.name or "",
+            "matching_rules": [str(look) for look in self.rules if look.matches],
+            # The nearest one of all may be the detail of the decision already.
+            "near_misses": [each for each in near if each != self.decision.detail],
+            "environment": self.environment.name,
+            "policy_hash": self.decision.policy_hash or "",
+        }
+        return self.decision.as_dict() | {name: fact for name, fact in facts.items() if fact}
 
 
 def look_at_all(

@@ -153,8 +153,9 @@ class Policy:
         try:
             asked = Request.parse(request) if isinstance(request, str) else request
         except InvalidRequest:
-            return Explanation(decision, ())
-        return Explanation(decision, look_at_all(self.rules, spiffe_id, target, asked, self.environment))
+            return Explanation(decision, (), self.environment)
+        looks = look_at_all(self.rules, spiffe_id, target, asked, self.environment)
+        return Explanation(decision, looks, self.environment)
 
     def lint(self, *, ignore: Collection[FindingKind] = ()) -> list[Finding]:
         """Return what is in the policy and is probably not meant, but for the kinds to *ignore*.

@@ -430,3 +430,37 @@ def test_what_a_mesh_logs_can_be_replayed(prod_ca: CA, clock: Clock) -> None:
     replayed = replay(stream.getvalue().encode().splitlines(keepends=True), NOBODY)
     assert (replayed.lines, replayed.replayed, replayed.flipped) == (5, 3, 2)
     assert causes(replayed) == {Cause.REFUSED_BEFORE: 1, Cause.OTHER_RECORD: 1}
+
+
+def test_a_replay_as_plain_data() -> None:
+    lines = [asked(EVERYBODY, "GET /v1/x"), asked(EVERYBODY, "GET /v1/y"), b"nothing"]
+    replayed = replay(lines, NOBODY)
+    (flip,) = replayed.flips
+    assert json.loads(json.dumps(replayed.as_dict())) == {
+        "lines": 3,
+        "replayed": 2,
+        "flipped": 2,
+        "flips": [
+            {
+                "spiffe_id": SHOP,
+                "target": "pay",
+                "was": {"verdict": "admitted", "reason": "allowed", "rule": "r1", "detail": ""},
+                "now": {"verdict": "refused", "reason": "no_rule", "rule": None, "detail": flip.now.detail},
+                "count": 2,
+                "first": "2027-01-15 08:00:00+00:00",
+                "last": "2027-01-15 08:00:00+00:00",
+                "requests": [{"request": "GET /v1/x", "count": 1}, {"request": "GET /v1/y", "count": 1}],
+            }
+        ],
+        "unlisted": 0,
+        "skipped": [
+            {
+                "cause": "not_json",
+                "meaning": Cause.NOT_JSON.meaning,
+                "count": 1,
+                "examples": [{"line": 3, "what": "it is the last one, and was not written to its end"}],
+            }
+        ],
+        "environment": "prod",
+        "policy_hash": NOBODY.hash,
+    }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from meshid.policy import Finding, FindingKind, Policy
+from meshid.policy.analysis.finding import by_environment
 
 HEAD = """
 version = 1
@@ -267,3 +268,21 @@ def test_findings_stand_in_the_order_of_the_file() -> None:
         ("allow[2].to[0]", FindingKind.WIDE),
         ("deny[0].from[1]", FindingKind.POINTLESS),
     ]
+
+
+def test_a_finding_as_plain_data() -> None:
+    (finding,) = findings(rule("allow", "a", '"/ns/a"').replace('why = "Because."', ""))
+    assert finding.as_dict() == {
+        "kind": "no_why",
+        "warning": True,
+        "where": "allow[1]",
+        "rule": "a",
+        "what": finding.what,
+    }
+
+
+def test_a_finding_comes_once_with_the_environments_that_it_is_true_of() -> None:
+    one, other = (Finding(FindingKind.WIDE, f"allow[{number}]", "a", "it allows") for number in (0, 1))
+    found = by_environment([("prod", [one]), ("dev", [other, one]), ("test", [])])
+    assert found == {one: ["prod", "dev"], other: ["dev"]}
+    assert list(found) == [one, other]

@@ -342,6 +342,7 @@ class TestOtherForms:
                 "findings": [
                     {
                         "kind": "no_why",
+                        "warning": True,
                         "where": "allow[1]",
                         "rule": "b",
                         "what": 'nobody says what it is for; write why = "..."',

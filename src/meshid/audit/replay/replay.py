@@ -51,7 +51,7 @@ def replay(lines: Iterable[bytes], policy: Policy) -> Replayed:
             tally.add(event, _decide(event, policy))
         except SkipError as skip:
             tally.skip(count, skip)
-    return tally.result(count)
+    return tally.result(count, policy)
 
 
 def _decide(event: Recorded, policy: Policy) -> Decision:
@@ -96,7 +96,7 @@ class _Tally:
         if len(examples) < MAX_EXAMPLES:
             examples.append(Example(line, skip.what))
 
-    def result(self, lines: int) -> Replayed:
+    def result(self, lines: int, policy: Policy) -> Replayed:
         flips = sorted((group.flip() for group in self.groups.values()), key=lambda flip: -flip.count)
         return Replayed(
             lines=lines,
@@ -108,6 +108,8 @@ class _Tally:
                 Skipped(cause, count, tuple(self.examples[cause]))
                 for cause, count in self.skipped.most_common()
             ),
+            environment=policy.environment.name,
+            policy_hash=policy.hash,
         )
 
 

@@ -91,6 +91,28 @@ class Flip:
     last: datetime
     requests: tuple[Requests, ...]
 
+    def as_dict(self) -> dict[str, object]:
+        """Return them as plain data."""
+        return {
+            "spiffe_id": self.was.name,
+            "target": self.was.target,
+            "was": _verdict(self.was),
+            "now": _verdict(self.now),
+            "count": self.count,
+            "first": self.first.isoformat(sep=" "),
+            "last": self.last.isoformat(sep=" "),
+            "requests": [attrs.asdict(each) for each in self.requests],
+        }
+
+
+def _verdict(decision: Decision) -> dict[str, object]:
+    return {
+        "verdict": "admitted" if decision.allowed else "refused",
+        "reason": str(decision.reason),
+        "rule": decision.rule,
+        "detail": decision.detail,
+    }
+
 
 @attrs.frozen
 class Example:
@@ -119,6 +141,15 @@ class Skipped:
     count: int
     examples: tuple[Example, ...]
 
+    def as_dict(self) -> dict[str, object]:
+        """Return them as plain data."""
+        return {
+            "cause": str(self.cause),
+            "meaning": self.cause.meaning,
+            "count": self.count,
+            "examples": [attrs.asdict(each) for each in self.examples],
+        }
+
 
 @attrs.frozen(kw_only=True)
 class Replayed:
@@ -131,6 +162,8 @@ class Replayed:
         flips: These by peer, target and cause, the most frequent first; at most `MAX_FLIPS`.
         unlisted: How many would flip that are not in *flips*.
         skipped: Why the other lines were not replayed, the most frequent cause first.
+        environment: The name of the policy's environment.
+        policy_hash: SHA-256 of the policy, in hex.
     """
 
     lines: int
@@ -139,3 +172,18 @@ class Replayed:
     flips: tuple[Flip, ...]
     unlisted: int
     skipped: tuple[Skipped, ...]
+    environment: str
+    policy_hash: str
+
+    def as_dict(self) -> dict[str, object]:
+        """Return it as plain data."""
+        return {
+            "lines": self.lines,
+            "replayed": self.replayed,
+            "flipped": self.flipped,
+            "flips": [each.as_dict() for each in self.flips],
+            "unlisted": self.unlisted,
+            "skipped": [each.as_dict() for each in self.skipped],
+            "environment": self.environment,
+            "policy_hash": self.policy_hash,
+        }

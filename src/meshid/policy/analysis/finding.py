@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 
 import attrs
@@ -41,6 +42,28 @@ class Finding:
     what: str
 
     def __str__(self) -> str:
-        """Return the place, the rule and the sentence."""
         rule = f' (rule "{self.rule}")' if self.rule else ""
         return f"{self.where}{rule}: {self.what}"
+
+    def as_dict(self) -> dict[str, object]:
+        """Return it as plain data, with ``warning`` for whether its kind is one."""
+        return {
+            "kind": str(self.kind),
+            "warning": self.kind.is_warning,
+            "where": self.where,
+            "rule": self.rule,
+            "what": self.what,
+        }
+
+
+def by_environment(findings: Iterable[tuple[str, Iterable[Finding]]]) -> dict[Finding, list[str]]:
+    """Return each finding once, with the environments that it is true of.
+
+    Args:
+        findings: The name of each environment, and the findings of the policy that is loaded for it.
+    """
+    environments: dict[Finding, list[str]] = {}
+    for name, found in findings:
+        for finding in found:
+            environments.setdefault(finding, []).append(name)
+    return environments

@@ -79,7 +79,7 @@ def _findings(report: Report) -> Iterator[str]:
         yield "<p>Nothing was found that looks wrong.</p>"
         return
     kinds: dict[str, list[str]] = {}
-    for finding, names in found:
+    for finding, names in found.items():
         where = f"{finding.where}, rule {finding.rule}" if finding.rule else finding.where
         scope = "" if len(names) == len(report.matrices) else f" <em>({escape(', '.join(names))} only)</em>"
         line = f"<li><code>{escape(where)}</code>: {escape(finding.what)}{scope}</li>"

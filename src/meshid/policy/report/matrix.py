@@ -17,7 +17,7 @@ from meshid.names.pattern_index import PatternIndex
 from meshid.names.peer_pattern import PeerPattern
 from meshid.names.spiffe_id import TrustDomain
 from meshid.policy.analysis.boxes import ANYTHING, HANDSHAKE, Box, BoxIndex, Patterns, boxes_of
-from meshid.policy.analysis.finding import Finding
+from meshid.policy.analysis.finding import Finding, by_environment
 from meshid.policy.analysis.prove import cells
 from meshid.policy.analysis.regions import Region, shortest_access
 from meshid.policy.policy import Policy
@@ -137,13 +137,9 @@ class Report:
         return cls(tuple(map(Matrix.of, policies)), tuple(rules[each] for each in sorted(rules)))
 
     @property
-    def findings(self) -> tuple[tuple[Finding, tuple[str, ...]], ...]:
+    def findings(self) -> dict[Finding, list[str]]:
         """Each finding once, with the environments that it is true of."""
-        found: dict[Finding, list[str]] = {}
-        for matrix in self.matrices:
-            for finding in matrix.findings:
-                found.setdefault(finding, []).append(matrix.policy.environment.name)
-        return tuple((finding, tuple(names)) for finding, names in found.items())
+        return by_environment((each.policy.environment.name, each.findings) for each in self.matrices)
 
     @property
     def alike(self) -> tuple[tuple[Matrix, ...], ...]:

@@ -22,7 +22,7 @@ def _lines(report: Report) -> Iterator[str]:
         yield from _table(matrices[0])
         yield ""
     yield plural(len(report.findings), "finding")
-    for finding, names in report.findings:
+    for finding, names in report.findings.items():
         scope = "" if len(names) == len(report.matrices) else f" ({', '.join(names)} only)"
         yield f"{_GAP}{finding}{scope}"
 
@@ -73,10 +73,7 @@ def _plain(matrix: Matrix) -> dict[str, object]:
             for (peers, targets), cell in sorted(matrix.cells.items())
         ],
         "left_out": matrix.left_out,
-        "findings": [
-            {"kind": str(each.kind), "where": each.where, "rule": each.rule, "what": each.what}
-            for each in matrix.findings
-        ],
+        "findings": [each.as_dict() for each in matrix.findings],
     }
 
 
