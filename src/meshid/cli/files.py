@@ -1,4 +1,4 @@
-"""Files to values, each fault with the name of its file."""
+"""Files as values; each error names its file."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from meshid.trust.bundles import TrustBundle
 from meshid.trust.revocations import Revocations
 
 MAX_FILE_BYTES = 64 * 1024 * 1024
-"""As large as a policy may be; a revocation list with 100 000 entries has 4 MB."""
+"""The limit for a policy, too; a revocation list with 100 000 entries has 4 MB."""
 
-# A sequence of more than 127 bytes, as each certificate is (X.690 section 8.1.3.5); no text begins so.
+# A sequence of more than 127 bytes, as every certificate is (X.690 section 8.1.3.5); no PEM begins so.
 _DER_SEQUENCES = (b"\x30\x81", b"\x30\x82", b"\x30\x83")
 
 
 def read_chain(path: str) -> tuple[bytes, ...]:
     """Return the certificates of a PEM file as DER, leaf first; or the one of a DER file.
 
-    What is in the certificates is not looked at: that is the verifier's to judge.
+    The certificates are not parsed: judging them is the verifier's task.
 
     Raises:
         NoAnswer: If the file holds anything else.
@@ -60,7 +60,7 @@ def read_policy(path: str, environment: str) -> Policy:
     """Read a policy, TOML or JSON.
 
     Raises:
-        NoAnswer: With a line for each mistake in it.
+        NoAnswer: With a line for each error in it.
     """
     file = read_policy_file(path)
     with errors_named(path):
@@ -68,10 +68,10 @@ def read_policy(path: str, environment: str) -> Policy:
 
 
 def read_policies(path: str, environments: Sequence[str] | None = None) -> list[Policy]:
-    """Read a policy for each of some environments; for all that the file has, if None are given.
+    """Read a policy for each environment; for all in the file, if *environments* is None.
 
     Raises:
-        NoAnswer: With a line for each mistake in it.
+        NoAnswer: With a line for each error in it.
     """
     file = read_policy_file(path)
     with errors_named(path):
@@ -80,7 +80,7 @@ def read_policies(path: str, environments: Sequence[str] | None = None) -> list[
 
 @attrs.frozen
 class PolicyFile:
-    """What is in a policy file, not looked at yet.
+    """The text of a policy file, not parsed yet.
 
     Attributes:
         text: The text, TOML or JSON.
@@ -98,10 +98,10 @@ class PolicyFile:
         return load(self.text, environment)
 
     def policies(self, environments: Sequence[str] | None) -> list[Policy]:
-        """Load it for each of some environments; for all that it has, if None are given.
+        """Load it for each environment; for all in the file, if *environments* is None.
 
         Raises:
-            InvalidPolicy: With everything that is wrong in it, for whichever of them.
+            InvalidPolicy: With everything that is wrong in it, for any of them.
         """
         loaded, problems = [], list[Problem]()
         for environment in environments or self._environments():
@@ -116,7 +116,7 @@ class PolicyFile:
     def _environments(self) -> list[str]:
         document = (json_document if _is_json(self.text) else toml_document)(self.text)
         tables = document.get("environments") if isinstance(document, dict) else None
-        # Where there is none, the loader says so, whichever is chosen.
+        # If there is none, the loader says so, whatever the name.
         return list(tables) if isinstance(tables, dict) and tables else [""]
 
 
@@ -136,11 +136,11 @@ def read_revocations(crls: list[str], deny: list[str]) -> Revocations:
 
     Raises:
         NoAnswer: If a list cannot be used.
-        InvalidRevocations: If an entry is none.
+        InvalidRevocations: If an entry is not valid.
     """
     lists = [read_some(path) for path in crls]
     for path, data in zip(crls, lists, strict=True):
-        # Each alone first: of all together, only a number would tell which one is wrong.
+        # Each alone first: for all together, the error would only have the number of the list.
         with errors_named(path):
             Revocations(crls=[data])
     return Revocations(crls=lists, deny=deny)
@@ -161,7 +161,7 @@ def read_some(path: str) -> bytes:
 
 @contextmanager
 def opened(path: str) -> Iterator[BinaryIO]:
-    """Open a file to read; standard input, if that is meant.
+    """Open a file to read, or standard input for ``-``.
 
     Raises:
         OSError: If it cannot be opened.
@@ -182,10 +182,10 @@ def write_whole(path: str, text: str, *, inputs: Collection[str]) -> None:
     output = Path(path)
     # A device such as /dev/stdout must not be replaced by a file.
     if output.is_symlink() or (output.exists() and not output.is_file()):
-        msg = f"{quote(path)} is no plain file; without the option, the output is printed"
+        msg = f"{quote(path)} is not a regular file; leave out --output to print"
         raise NoAnswer(msg)
     if output.resolve() in {Path(each).resolve() for each in inputs}:
-        msg = f"{quote(path)} is what is read; write somewhere else"
+        msg = f"{quote(path)} is an input file; write to another file"
         raise NoAnswer(msg)
     beside = output.with_name(f".{output.name}.{os.getpid()}")
     try:
@@ -243,7 +243,7 @@ def _der(number: int, label: str, block: bytes) -> bytes:
 
 
 def _each_once(problems: list[Problem]) -> tuple[Problem, ...]:
-    """Return them without repetitions, those of one place together."""
+    """Return each problem once, those of one place together."""
     places: dict[str, int] = {}
     for problem in problems:
         places.setdefault(problem.where, len(places))

@@ -1,4 +1,4 @@
-"""`meshid settings`: what is set for this process, and where."""
+"""`meshid settings`: each setting, its value and its origin."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> int:
-    """Read the settings as a service here would, and tell them.
+    """Read the settings as a service started here would, and print them.
 
     Raises:
         InvalidSettings: If something is wrong with them.

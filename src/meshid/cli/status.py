@@ -1,4 +1,4 @@
-"""`meshid status`: how a running process does, from its state file."""
+"""`meshid status`: the health of a running process, from its state file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from meshid.settings.keys import BY_NAME
 from meshid.support.quoting import plural
 
 _MISSED = 3
-"""Signs of life that may be late before the process is taken for gone."""
+"""Heartbeats that may be missed before the process counts as gone."""
 
 _VARIABLE = BY_NAME["state_file"].variable
 
@@ -34,14 +34,14 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> int:
-    """Read the state file and tell what is in it; 1 if the process is not ready, or gone.
+    """Read the state file and print what is in it; return 1 if the process is not ready, or gone.
 
     Raises:
-        NoAnswer: If the file cannot be read, or is none of a mesh.
+        NoAnswer: If the file cannot be read, or is not a state file.
     """
     path = arguments.file or os.environ.get(_VARIABLE)
     if not path:
-        msg = f"no state file: name it, or set {_VARIABLE}"
+        msg = f"no state file: add its path, or set {_VARIABLE}"
         raise NoAnswer(msg)
     status = _read(path)
     age = (datetime.now(UTC) - datetime.fromisoformat(status["time"])).total_seconds()
@@ -63,9 +63,9 @@ def _read(path: str) -> dict[str, Any]:
             list(_lines(status, 0.0, lambda text, _: text))
             return dict(status)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        msg = f"{path!r} is no state file: {type(error).__name__}"
+        msg = f"{path!r} is not a state file: {type(error).__name__}"
         raise NoAnswer(msg) from error
-    msg = f"{path!r} is of version {status['version']!r}; this meshid reads version 1"
+    msg = f"{path!r} has version {status['version']!r}; this meshid reads version 1"
     raise NoAnswer(msg)
 
 
@@ -74,7 +74,7 @@ def _lines(status: dict[str, Any], age: float, paint: Paint) -> Iterator[str]:
     ready = "ready" if status["ready"] else "NOT ready"
     yield paint(ready, Colour.GOOD if status["ready"] and not is_late else Colour.BAD)
     if is_late:
-        yield paint(f"  the process has said nothing for {age:.0f} s: gone, or stuck", Colour.BAD)
+        yield paint(f"  no heartbeat for {age:.0f} s: the process is gone, or stuck", Colour.BAD)
     for alarm in status["alarms"]:
         yield paint(clean(f"  {alarm['level']}: {alarm['about']}: {alarm['text']}"), Colour.STAR)
     for name, text in _rows(status):
@@ -96,6 +96,6 @@ def _rows(status: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "trust", f"{domain}: {count} {noun}, until {bundle['not_after']}"
     if policy:
         yield "policy", f"environment {policy['environment']}, {policy['hash']}"
-    taken_back = status["revocations"]
-    yield "revocations", f"{plural(taken_back['lists'], 'list')}, {plural(taken_back['denials'], 'denial')}"
+    revoked = status["revocations"]
+    yield "revocations", f"{plural(revoked['lists'], 'list')}, {plural(revoked['denials'], 'denial')}"
     yield "connections", f"{status['open_connections']} open"

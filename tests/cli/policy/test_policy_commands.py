@@ -318,7 +318,7 @@ class TestExplain:
     def test_a_peer_is_named_in_whole(self, ask: Ask) -> None:
         told = ask("explain", "policy.toml", *PROD, "--target", "payments", "--peer", "/ns/checkout/sa/api")
         assert (told.status, told.out) == (2, "")
-        assert "a peer is named in whole, such as spiffe://" in told.err
+        assert "write the whole SPIFFE ID of the peer, such as spiffe://" in told.err
 
 
 class TestLint:
@@ -414,7 +414,7 @@ class TestDiff:
         assert told == Told(
             2,
             "",
-            "meshid: a difference is between two; add another file, or another environment with --and\n",
+            "meshid: there is only one policy to compare; add another file, or another environment with --and\n",
         )
 
     def test_the_wrong_one_of_two_is_named(self, ask: Ask) -> None:
@@ -444,7 +444,7 @@ class TestProve:
         told = ask("prove", "policy.toml", *PROD, "--never", "/**", "--reach", "paymetns")
         assert (told.status, told.lines[0]) == (0, "holds in 'prod': /** never reaches paymetns")
         assert told.err == (
-            "meshid: warning: no allow rule is about 'paymetns', so it holds for anybody;"
+            "meshid: warning: no allow rule is about 'paymetns', so this holds for every peer;"
             " did you mean 'payments'?\n"
         )
 
@@ -525,8 +525,8 @@ class TestReplay:
         old = Policy.from_toml(Path("old.toml").read_text(), "prod")
         log(*(asked(old, peer=f"{CHECKOUT}{number}", target="payments") for number in range(5)))
         told = ask(*self.QUESTION)
-        assert "  ... and 1 more kinds of flips; --json has them" in told.lines
-        assert "  3 more would flip, and are only counted: there are too many kinds" in told.lines
+        assert "  ... and 1 more kinds of flips; --json shows them" in told.lines
+        assert "  3 more would flip; they are only counted, as there are too many kinds" in told.lines
 
     def test_many_skipped_lines_are_summed_up(self, ask: Ask) -> None:
         log(asked(OLD, peer=BOT, target="x"), *[b"junk\n"] * 5)
@@ -719,7 +719,7 @@ class TestWriting:
 
     def test_the_input_is_not_overwritten(self, ask: Ask) -> None:
         told = ask("report", "policy.toml", "-o", "./policy.toml")
-        assert told == Told(2, "", "meshid: './policy.toml' is what is read; write somewhere else\n")
+        assert told == Told(2, "", "meshid: './policy.toml' is an input file; write to another file\n")
         assert Path("policy.toml").read_text() == FILE
 
     @pytest.mark.parametrize("output", ["/dev/full", ".", "link"])
@@ -727,7 +727,7 @@ class TestWriting:
         Path("link").symlink_to("elsewhere")
         told = ask("report", "policy.toml", "-o", output)
         assert (told.status, told.out) == (2, "")
-        assert "is no plain file" in told.err
+        assert "is not a regular file" in told.err
 
     def test_a_place_that_does_not_exist(self, ask: Ask) -> None:
         told = ask("report", "policy.toml", "-o", "no/where.html")

@@ -1,4 +1,4 @@
-"""`meshid policy check`: whether a file is right, or every mistake in it."""
+"""`meshid policy check`: ok, or every error in a policy file."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from meshid.cli.files import read_policy_file
 from meshid.cli.policy.options import add_environments, add_file, add_json
-from meshid.cli.policy.output import NO, YES, painted, tell
+from meshid.cli.policy.output import NO, YES, answer, painted
 from meshid.cli.terminal import Colour, Paint, clean, paint_for_stdout
 from meshid.errors import InvalidPolicy
 from meshid.policy import Policy
@@ -22,7 +22,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> int:
-    """Load the file, and tell what is in it or what is wrong with it.
+    """Load the file, and print what is in it or what is wrong with it.
 
     Raises:
         NoAnswer: If it cannot be read.
@@ -32,17 +32,17 @@ def run(arguments: Namespace) -> int:
     try:
         policies = file.policies(arguments.environments)
     except InvalidPolicy as error:
-        tell(arguments, _facts([], error), _mistakes(error, paint))
+        answer(arguments, _as_dict([], error), _error_lines(error, paint))
         return NO
-    tell(arguments, _facts(policies), _lines(policies, paint))
+    answer(arguments, _as_dict(policies), _lines(policies, paint))
     return YES
 
 
-def _facts(policies: list[Policy], error: InvalidPolicy | None = None) -> dict[str, object]:
-    mistakes = error.problems if error else ()
+def _as_dict(policies: list[Policy], error: InvalidPolicy | None = None) -> dict[str, object]:
+    problems = error.problems if error else ()
     return {
-        "right": not mistakes,
-        "mistakes": [{"where": each.where, "what": each.what} for each in mistakes],
+        "right": not problems,
+        "mistakes": [{"where": each.where, "what": each.what} for each in problems],
         "environments": [_environment(each) for each in policies],
     }
 
@@ -58,7 +58,7 @@ def _environment(policy: Policy) -> dict[str, object]:
     }
 
 
-def _mistakes(error: InvalidPolicy, paint: Paint) -> Iterator[str]:
+def _error_lines(error: InvalidPolicy, paint: Paint) -> Iterator[str]:
     lines = "\n  ".join(str(error).splitlines())
     return painted(f"{plural(len(error.problems), 'error')}\n  {lines}", Colour.BAD, paint)
 

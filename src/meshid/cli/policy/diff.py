@@ -1,4 +1,4 @@
-"""`meshid policy diff`: what changes for whom between two policies, or two environments of one."""
+"""`meshid policy diff`: what changes for which peers between two policies, or two environments of one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from meshid.cli.files import read_policy_file
 from meshid.cli.messages import NoAnswer, errors_named
 from meshid.cli.policy.options import add_environment, add_file, add_json
-from meshid.cli.policy.output import NO, YES, tell
+from meshid.cli.policy.output import NO, YES, answer
 from meshid.cli.terminal import Colour, Paint, clean, paint_for_stdout
 from meshid.policy import PolicyDiff
 
@@ -27,22 +27,22 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> int:
-    """Compare, and tell the difference.
+    """Compare, and print the difference.
 
     Raises:
-        NoAnswer: If a policy cannot be loaded, or there is but one.
-        PolicyTooComplex: If the rules are too entangled to tell.
+        NoAnswer: If a policy cannot be loaded, or there is only one.
+        PolicyTooComplex: If the rules are too entangled to compare.
     """
     diff = _diff(arguments)
-    tell(arguments, diff.as_dict(), _lines(diff, paint_for_stdout()))
+    answer(arguments, diff.as_dict(), _lines(diff, paint_for_stdout()))
     return YES if diff.is_empty else NO
 
 
 def _diff(arguments: Namespace) -> PolicyDiff:
     if arguments.new is None and arguments.other is None:
-        msg = "a difference is between two; add another file, or another environment with --and"
+        msg = "there is only one policy to compare; add another file, or another environment with --and"
         raise NoAnswer(msg)
-    # Standard input can be read but once.
+    # Standard input can be read only once.
     old = read_policy_file(arguments.old)
     new = old if arguments.new is None else read_policy_file(arguments.new)
     with errors_named(arguments.old):

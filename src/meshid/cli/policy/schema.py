@@ -11,7 +11,9 @@ from meshid.policy.file.schema import schema
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("--json", action="store_true", help="as everywhere; there is no other form")
+    parser.add_argument(
+        "--json", action="store_true", help="accepted as for the other commands; the schema is always JSON"
+    )
 
 
 def run(_: Namespace) -> int:
