@@ -414,7 +414,8 @@ class TestDiff:
         assert told == Told(
             2,
             "",
-            "meshid: there is only one policy to compare; add another file, or another environment with --and\n",
+            "meshid: there is only one policy to compare;"
+            " add another file, or another environment with --and\n",
         )
 
     def test_the_wrong_one_of_two_is_named(self, ask: Ask) -> None:
