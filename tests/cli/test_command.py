@@ -66,6 +66,29 @@ class TestCalling:
         admitted, refused = run(*command, *question), run(*command, *question, "--deny", DENIED)
         assert (admitted.returncode, refused.returncode, run(*command).returncode) == (0, 1, 2)
 
+    @pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["policy", "--help"], ["verify"]])
+    def test_what_other_commands_need_is_not_loaded(self, arguments: list[str], question: list[str]) -> None:
+        code = (
+            "import sys\nfrom meshid.__main__ import main\n"
+            "try: main()\nexcept SystemExit: pass\n"
+            "print('loaded:', *sys.modules)"
+        )
+        command = question if arguments == ["verify"] else arguments
+        ended = run(sys.executable, "-c", code, *command)
+        assert ended.stderr == ""
+        loaded = set(ended.stdout.rpartition("loaded: ")[2].split())
+        assert "meshid.cli.commands" in loaded
+        unused = ["meshid.audit.replay", "meshid.cli.demo", "meshid.istio", "meshid.policy.report"]
+        assert not loaded & {*unused, "meshid.testing"}
+
+    @pytest.mark.parametrize("first", ["--", "--loud"])
+    def test_the_command_is_found_behind_whatever_begins_with_a_dash(
+        self, first: str, question: list[str], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        # Newer releases of Python take `--` as the end of the options, and ask the command.
+        main([first, *question])
+        assert "internal error" not in capsys.readouterr().err
+
     def test_its_version_is_that_of_the_installed_package(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:

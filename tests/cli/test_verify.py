@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from meshid.__main__ import main
 from meshid.cli import files
-from meshid.cli.messages import CannotJudge
+from meshid.cli.messages import NoAnswer
 from meshid.reasons import Reason
 from meshid.testing import CA, Issued
 
@@ -457,7 +457,7 @@ class TestWhatStrangersWrote:
         Path("any").write_bytes(data)
         try:
             chain = files.read_chain("any")
-        except CannotJudge as fault:
+        except NoAnswer as fault:
             assert all("'any'" in line for line in fault.lines)
         else:
             assert chain

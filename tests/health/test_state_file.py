@@ -134,7 +134,7 @@ class TestStatus:
         late = datetime.now(UTC) - timedelta(seconds=3 * HEARTBEAT_SECONDS + 1)
         file.write_text(json.dumps(self.status(prod_ca, time=late.isoformat())))
         assert main(["status", str(file)]) == 1
-        assert "\n  the process has said nothing for 31 s: gone, or stuck\n" in capsys.readouterr().out
+        assert "\n  no heartbeat for 31 s: the process is gone, or stuck\n" in capsys.readouterr().out
 
     def test_as_json(self, file: Path, capsys: pytest.CaptureFixture[str]) -> None:
         mesh = Mesh()
@@ -160,13 +160,13 @@ class TestStatus:
     @pytest.mark.parametrize(
         ("content", "said"),
         [
-            ("", "is no state file: JSONDecodeError"),
-            ("[]", "is no state file: TypeError"),
-            ("{}", "is no state file: KeyError"),
-            ('{"version": 1}', "is no state file: KeyError"),
-            ('{"version": 1, "time": 5}', "is no state file: TypeError"),
-            ('{"version": 2}', "is of version 2; this meshid reads version 1"),
-            ("[" * 100_000, "is no state file: RecursionError"),
+            ("", "is not a state file: JSONDecodeError"),
+            ("[]", "is not a state file: TypeError"),
+            ("{}", "is not a state file: KeyError"),
+            ('{"version": 1}', "is not a state file: KeyError"),
+            ('{"version": 1, "time": 5}', "is not a state file: TypeError"),
+            ('{"version": 2}', "has version 2; this meshid reads version 1"),
+            ("[" * 100_000, "is not a state file: RecursionError"),
         ],
     )
     def test_a_file_that_is_none(
@@ -180,7 +180,7 @@ class TestStatus:
         assert main(["status", str(file)]) == 2
         assert capsys.readouterr().err == f"meshid: '{file}' cannot be read: No such file or directory\n"
         assert main(["status"]) == 2
-        assert capsys.readouterr().err == "meshid: no state file: name it, or set MESHID_STATE_FILE\n"
+        assert capsys.readouterr().err == "meshid: no state file: add its path, or set MESHID_STATE_FILE\n"
 
 
 KILLED = """

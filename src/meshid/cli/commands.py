@@ -2,9 +2,9 @@
 
 The exit statuses are a contract with scripts:
 
-0    yes: admitted, allowed, right, proved, the same, ready; or the demo went as it must
-1    no: refused, wrong, found, changed, flipped, not ready; or the demo did not
-2    no answer: the question was wrong, a file cannot be used, or meshid itself failed
+0    yes: admitted, allowed, ok, proved, the same, ready; or the demo went as expected
+1    no: refused, errors, findings, changes, flips, not ready; or the demo did not go as expected
+2    no answer: a wrong argument, a file that cannot be used, or a failure of meshid itself
 130  interrupted
 """
 
@@ -20,44 +20,91 @@ from typing import NoReturn
 
 from typing_extensions import override
 
-from meshid.cli import demo, settings, status, verify
-from meshid.cli.messages import CannotJudge
-from meshid.cli.parsers import Parser, add_commands
-from meshid.cli.policy import POLICY
+from meshid.cli.messages import NoAnswer
+from meshid.cli.parsers import Command, Group, Parser, add_commands
 from meshid.cli.terminal import clean
 from meshid.errors import MeshidError
 from meshid.support.quoting import quote
 
-CANNOT_JUDGE = 2
+NO_ANSWER = 2
 INTERRUPTED = 130
+
+POLICY_COMMANDS: dict[str, Command | Group] = {
+    "check": Command("show every error in a policy file", "meshid.cli.policy.check"),
+    "explain": Command(
+        "show why a peer may or may not reach a target; without a peer, the rules about the target",
+        "meshid.cli.policy.explain",
+    ),
+    "lint": Command("show what in a policy is probably a mistake", "meshid.cli.policy.lint"),
+    "diff": Command(
+        "show what changes for which peers between two policy files, or two environments of one",
+        "meshid.cli.policy.diff",
+    ),
+    "prove": Command(
+        "prove that no peer of a pattern reaches a target, or show one that does", "meshid.cli.policy.prove"
+    ),
+    "replay": Command(
+        "show which decisions of an audit log would flip under another policy", "meshid.cli.policy.replay"
+    ),
+    "import": Group(
+        "convert other files into a policy file",
+        {
+            "istio": Command(
+                "convert Istio's AuthorizationPolicy into a policy file, faithfully or not at all",
+                "meshid.cli.policy.import_istio",
+            )
+        },
+    ),
+    "report": Command(
+        "show who can reach what, as a page to read and to print, a table, a diagram or JSON",
+        "meshid.cli.policy.report",
+    ),
+    "schema": Command("print the JSON Schema of a policy file, for an editor", "meshid.cli.policy.schema"),
+}
+
+_COMMANDS: dict[str, Command | Group] = {
+    "demo": Command(
+        "run a demo server against good and bad peers, and show each decision with its reason",
+        "meshid.cli.demo",
+    ),
+    "verify": Command(
+        "verify a chain under trust bundles, and ask a policy about the peer", "meshid.cli.verify"
+    ),
+    "policy": Group("check a policy, and ask what it means", POLICY_COMMANDS),
+    "settings": Command("show every setting, its value and where it comes from", "meshid.cli.settings"),
+    "status": Command("show the health of a running process, from its state file", "meshid.cli.status"),
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line *argv*, that of the process if None, and return the exit status."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # A terminal without the character for a tick must not end the demo.
+        # A terminal that cannot show a tick must not end the demo.
         sys.stdout.reconfigure(errors="backslashreplace")
+    argv = sys.argv[1:] if argv is None else argv
     try:
-        arguments = _parser().parse_args(argv)
+        arguments = _parser(argv).parse_args(argv)
         status: int = arguments.run(arguments)
-        # Now, so that a reader who has gone is noticed here and not at the end of the process.
+        # Flushed now, so that a closed pipe is noticed here and not when the interpreter exits.
         sys.stdout.flush()
-    except CannotJudge as fault:
-        return _tell(*fault.lines)
+    except NoAnswer as error:
+        return _fail(*error.lines)
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        return _leave_quietly()
+        # What is still buffered goes nowhere; otherwise the interpreter fails on it when it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return NO_ANSWER
     except (MeshidError, OSError) as error:
-        return _tell(*str(error).splitlines())
+        return _fail(*str(error).splitlines())
     # Python's own status for an exception is 1, which here means "no".
     except Exception as error:  # noqa: BLE001
-        return _tell(f"internal error, please report it: {type(error).__name__}: {quote(str(error))}")
+        return _fail(f"internal error, please report it: {type(error).__name__}: {quote(str(error))}")
     return status
 
 
 class _Version(argparse.Action):
-    """Tells the version of the installed package, which is asked for only now."""
+    """Prints the version of the installed package, which is looked up only now."""
 
     @override
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
@@ -69,26 +116,18 @@ class _Version(argparse.Action):
         parser.exit()
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     parser = Parser(
         prog="meshid",
         description="Who is at the other end of a mutual-TLS connection, and may they be there?",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
-    add_commands(
-        parser, {"demo": demo, "verify": verify, "policy": POLICY, "settings": settings, "status": status}
-    )
+    add_commands(parser, _COMMANDS, [word for word in argv if not word.startswith("-")])
     return parser
 
 
-def _tell(*lines: str) -> int:
+def _fail(*lines: str) -> int:
     for line in lines:
         print(f"meshid: {clean(line)}", file=sys.stderr)
-    return CANNOT_JUDGE
-
-
-def _leave_quietly() -> int:
-    """Nobody reads the output any more, and the interpreter must not stumble over that at its end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return CANNOT_JUDGE
+    return NO_ANSWER

@@ -1,4 +1,4 @@
-"""Files to values, each fault with the name of its file."""
+"""Files as values; each error names its file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import BinaryIO
 import attrs
 
 from meshid.certificates.reading import pem_blocks
-from meshid.cli.messages import STDIN, CannotJudge, named, naming
+from meshid.cli.messages import STDIN, NoAnswer, errors_named, file_name
 from meshid.errors import InvalidInput, InvalidPolicy, Problem
 from meshid.names.spiffe_id import TrustDomain
 from meshid.policy import Policy
@@ -23,24 +23,24 @@ from meshid.trust.bundles import TrustBundle
 from meshid.trust.revocations import Revocations
 
 MAX_FILE_BYTES = 64 * 1024 * 1024
-"""As large as a policy may be; a revocation list with 100 000 entries has 4 MB."""
+"""The limit for a policy, too; a revocation list with 100 000 entries has 4 MB."""
 
-# A sequence of more than 127 bytes, as each certificate is (X.690 section 8.1.3.5); no text begins so.
+# A sequence of more than 127 bytes, as every certificate is (X.690 section 8.1.3.5); no PEM begins so.
 _DER_SEQUENCES = (b"\x30\x81", b"\x30\x82", b"\x30\x83")
 
 
 def read_chain(path: str) -> tuple[bytes, ...]:
     """Return the certificates of a PEM file as DER, leaf first; or the one of a DER file.
 
-    What is in the certificates is not looked at: that is the verifier's to judge.
+    The certificates are not parsed: judging them is the verifier's task.
 
     Raises:
-        CannotJudge: If the file holds anything else.
+        NoAnswer: If the file holds anything else.
     """
     data = read_some(path)
     if data.startswith(_DER_SEQUENCES):
         return (data,)
-    with naming(path):
+    with errors_named(path):
         return _pem_chain(data)
 
 
@@ -48,11 +48,11 @@ def read_bundle(trust_domain: TrustDomain, path: str, profile: str) -> TrustBund
     """Read a trust bundle, PEM or SPIFFE JSON.
 
     Raises:
-        CannotJudge: If it cannot be used.
+        NoAnswer: If it cannot be used.
     """
     data = read_some(path)
     read = TrustBundle.from_spiffe_json if is_json(data) else TrustBundle.from_pem
-    with naming(path):
+    with errors_named(path):
         return read(trust_domain, data, profile=profile)
 
 
@@ -60,27 +60,27 @@ def read_policy(path: str, environment: str) -> Policy:
     """Read a policy, TOML or JSON.
 
     Raises:
-        CannotJudge: With a line for each mistake in it.
+        NoAnswer: With a line for each error in it.
     """
     file = read_policy_file(path)
-    with naming(path):
+    with errors_named(path):
         return file.policy(environment)
 
 
 def read_policies(path: str, environments: Sequence[str] | None = None) -> list[Policy]:
-    """Read a policy for each of some environments; for all that the file has, if None are given.
+    """Read a policy for each environment; for all in the file, if *environments* is None.
 
     Raises:
-        CannotJudge: With a line for each mistake in it.
+        NoAnswer: With a line for each error in it.
     """
     file = read_policy_file(path)
-    with naming(path):
+    with errors_named(path):
         return file.policies(environments)
 
 
 @attrs.frozen
 class PolicyFile:
-    """What is in a policy file, not looked at yet.
+    """The text of a policy file, not parsed yet.
 
     Attributes:
         text: The text, TOML or JSON.
@@ -98,10 +98,10 @@ class PolicyFile:
         return load(self.text, environment)
 
     def policies(self, environments: Sequence[str] | None) -> list[Policy]:
-        """Load it for each of some environments; for all that it has, if None are given.
+        """Load it for each environment; for all in the file, if *environments* is None.
 
         Raises:
-            InvalidPolicy: With everything that is wrong in it, for whichever of them.
+            InvalidPolicy: With everything that is wrong in it, for any of them.
         """
         loaded, problems = [], list[Problem]()
         for environment in environments or self._environments():
@@ -116,7 +116,7 @@ class PolicyFile:
     def _environments(self) -> list[str]:
         document = any_document(self.text)
         tables = document.get("environments") if isinstance(document, dict) else None
-        # Where there is none, the loader says so, whichever is chosen.
+        # If there is none, the loader says so, whatever the name.
         return list(tables) if isinstance(tables, dict) and tables else [""]
 
 
@@ -124,10 +124,10 @@ def read_policy_file(path: str) -> PolicyFile:
     """Read a policy file, but do not load it yet.
 
     Raises:
-        CannotJudge: If it cannot be read.
+        NoAnswer: If it cannot be read.
     """
     data = _bounded(path)
-    with naming(path):
+    with errors_named(path):
         return PolicyFile(_utf8(data))
 
 
@@ -135,13 +135,13 @@ def read_revocations(crls: list[str], deny: list[str]) -> Revocations:
     """Read revocation lists, PEM or DER, and the entries of a deny list.
 
     Raises:
-        CannotJudge: If a list cannot be used.
-        InvalidRevocations: If an entry is none.
+        NoAnswer: If a list cannot be used.
+        InvalidRevocations: If an entry is not valid.
     """
     lists = [read_some(path) for path in crls]
     for path, data in zip(crls, lists, strict=True):
-        # Each alone first: of all together, only a number would tell which one is wrong.
-        with naming(path):
+        # Each alone first: for all together, the error would only have the number of the list.
+        with errors_named(path):
             Revocations(crls=[data])
     return Revocations(crls=lists, deny=deny)
 
@@ -150,18 +150,18 @@ def read_some(path: str) -> bytes:
     """Read a file that is not empty.
 
     Raises:
-        CannotJudge: If it cannot be read, is empty or is too large.
+        NoAnswer: If it cannot be read, is empty or is too large.
     """
     data = _bounded(path)
     if not data.strip():
-        msg = f"{named(path)} is empty"
-        raise CannotJudge(msg)
+        msg = f"{file_name(path)} is empty"
+        raise NoAnswer(msg)
     return data
 
 
 @contextmanager
 def opened(path: str) -> Iterator[BinaryIO]:
-    """Open a file to read; standard input, if that is meant.
+    """Open a file to read, or standard input for ``-``.
 
     Raises:
         OSError: If it cannot be opened.
@@ -177,34 +177,34 @@ def write_whole(path: str, text: str, *, inputs: Collection[str]) -> None:
     """Write a file whole or not at all, and never over one of the *inputs*.
 
     Raises:
-        CannotJudge: If it cannot be written.
+        NoAnswer: If it cannot be written.
     """
     output = Path(path)
     # A device such as /dev/stdout must not be replaced by a file.
     if output.is_symlink() or (output.exists() and not output.is_file()):
-        msg = f"{quote(path)} is no plain file; without the option, the output is printed"
-        raise CannotJudge(msg)
+        msg = f"{quote(path)} is not a regular file; leave out --output to print"
+        raise NoAnswer(msg)
     if output.resolve() in {Path(each).resolve() for each in inputs}:
-        msg = f"{quote(path)} is what is read; write somewhere else"
-        raise CannotJudge(msg)
+        msg = f"{quote(path)} is an input file; write to another file"
+        raise NoAnswer(msg)
     beside = output.with_name(f".{output.name}.{os.getpid()}")
     try:
         beside.write_text(text, "utf-8")
         beside.replace(output)
     except OSError as error:
         msg = f"{quote(path)} cannot be written: {error.strerror}"
-        raise CannotJudge(msg) from error
+        raise NoAnswer(msg) from error
     finally:
         with suppress(OSError):
             beside.unlink()
 
 
 def _bounded(path: str) -> bytes:
-    with naming(path), opened(path) as file:
+    with errors_named(path), opened(path) as file:
         data = file.read(MAX_FILE_BYTES + 1)
     if len(data) > MAX_FILE_BYTES:
-        msg = f"{named(path)} is larger than {MAX_FILE_BYTES} bytes: is it the right file?"
-        raise CannotJudge(msg)
+        msg = f"{file_name(path)} is larger than {MAX_FILE_BYTES} bytes: is it the right file?"
+        raise NoAnswer(msg)
     return data
 
 
@@ -239,7 +239,7 @@ def _der(number: int, label: str, block: bytes) -> bytes:
 
 
 def _each_once(problems: list[Problem]) -> tuple[Problem, ...]:
-    """Return them without repetitions, those of one place together."""
+    """Return each problem once, those of one place together."""
     places: dict[str, int] = {}
     for problem in problems:
         places.setdefault(problem.where, len(places))

@@ -1,4 +1,4 @@
-"""Why there is no verdict, in lines for a person."""
+"""Why there is no answer, in lines for a person."""
 
 from __future__ import annotations
 
@@ -9,38 +9,37 @@ from meshid.errors import InvalidInput, MeshidError
 from meshid.support.quoting import quote
 
 STDIN = "-"
-"""In place of a file: standard input."""
+"""In place of a file name: standard input."""
 
 
-class CannotJudge(MeshidError):
-    """There is no verdict, and it is no fault of the chain.
+class NoAnswer(MeshidError):
+    """The question cannot be answered; this says nothing about the chain or the policy.
 
     Attributes:
-        lines: What is wrong, where, and what would be right; a line each.
+        lines: What is wrong, where, and what to write instead; a line each.
     """
 
     def __init__(self, *lines: str) -> None:
-        """Keep the *lines*."""
         super().__init__(*lines)
         self.lines = lines
 
 
 @contextmanager
-def naming(path: str) -> Iterator[None]:
-    """Add the name of the file to whatever is wrong with it.
+def errors_named(path: str) -> Iterator[None]:
+    """Put the name of a file before each error in it.
 
     Raises:
-        CannotJudge: In place of an `OSError` or an `InvalidInput`.
+        NoAnswer: In place of an `OSError` or an `InvalidInput`.
     """
     try:
         yield
     except OSError as error:
-        msg = f"{named(path)} cannot be read: {error.strerror}"
-        raise CannotJudge(msg) from error
+        msg = f"{file_name(path)} cannot be read: {error.strerror}"
+        raise NoAnswer(msg) from error
     except InvalidInput as error:
-        raise CannotJudge(*(f"{named(path)}: {line}" for line in str(error).splitlines())) from error
+        raise NoAnswer(*(f"{file_name(path)}: {line}" for line in str(error).splitlines())) from error
 
 
-def named(path: str) -> str:
-    """Return the name of a file as a message shows it."""
+def file_name(path: str) -> str:
+    """Return the name of a file for a message."""
     return "standard input" if path == STDIN else quote(path)

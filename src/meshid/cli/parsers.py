@@ -1,27 +1,29 @@
-"""What is typed, to what is done: a tree of commands, and errors of one line."""
+"""The command line as a tree of commands, with errors of one line."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
-from typing import NoReturn, Protocol
+import importlib
+from collections.abc import Mapping, Sequence
+from typing import NoReturn
 
 import attrs
 from typing_extensions import override
 
-from meshid.cli.messages import CannotJudge
+from meshid.cli.messages import NoAnswer
 
 
-class Command(Protocol):
-    """One command: a module."""
+@attrs.frozen
+class Command:
+    """One command.
 
-    ABOUT: str
+    Attributes:
+        about: What it does.
+        module: The name of its module, with the functions `add_arguments` and `run`.
+    """
 
-    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Declare the arguments."""
-
-    def run(self, arguments: argparse.Namespace) -> int:
-        """Do what is asked, and return the exit status."""
+    about: str
+    module: str
 
 
 @attrs.frozen
@@ -38,22 +40,33 @@ class Group:
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line, and are not its own to print."""
+    """A parser that raises its errors, as one line, and does not print them."""
 
     @override
     def error(self, message: str) -> NoReturn:
         msg = f"{message}; see: {self.prog} --help"
-        raise CannotJudge(msg)
+        raise NoAnswer(msg)
 
 
-def add_commands(parser: argparse.ArgumentParser, commands: Mapping[str, Command | Group]) -> None:
-    """Add *commands* below *parser*; that which is typed is the argument `run`."""
+def add_commands(
+    parser: argparse.ArgumentParser, commands: Mapping[str, Command | Group], words: Sequence[str]
+) -> None:
+    """Add *commands* below *parser*; the parsed arguments have the function to call as `run`.
+
+    Args:
+        parser: The parser.
+        commands: The commands by their names.
+        words: What was typed, without the options. Only the module of the command that these
+            name is imported: a `meshid verify` in a shell loop must not load the demo.
+    """
     below = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, command in commands.items():
-        about = command.about if isinstance(command, Group) else command.ABOUT
-        each = below.add_parser(name, help=about, description=about, allow_abbrev=False)
+        each = below.add_parser(name, help=command.about, description=command.about, allow_abbrev=False)
+        if [name] != words[:1]:
+            continue
         if isinstance(command, Group):
-            add_commands(each, command.commands)
+            add_commands(each, command.commands, words[1:])
         else:
-            command.add_arguments(each)
-            each.set_defaults(run=command.run)
+            module = importlib.import_module(command.module)
+            module.add_arguments(each)
+            each.set_defaults(run=module.run)

@@ -1,4 +1,4 @@
-"""`meshid settings`: what is set for this process, and where."""
+"""`meshid settings`: each setting, its value and its origin."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from argparse import ArgumentParser, Namespace
 from meshid.cli.terminal import Colour, clean, paint_for_stdout
 from meshid.settings.settings import Settings
 
-ABOUT = "tell every setting, its value and where it comes from"
-
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the arguments."""
@@ -17,7 +15,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> int:
-    """Read the settings as a service here would, and tell them.
+    """Read the settings as a service started here would, and print them.
 
     Raises:
         InvalidSettings: If something is wrong with them.

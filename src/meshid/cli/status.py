@@ -1,4 +1,4 @@
-"""`meshid status`: how a running process does, from its state file."""
+"""`meshid status`: the health of a running process, from its state file."""
 
 from __future__ import annotations
 
@@ -10,16 +10,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from meshid.cli.messages import CannotJudge, naming
+from meshid.cli.messages import NoAnswer, errors_named
 from meshid.cli.terminal import Colour, Paint, clean, paint_for_stdout
 from meshid.health.state_file import HEARTBEAT_SECONDS
 from meshid.settings.keys import BY_NAME
 from meshid.support.quoting import plural
 
-ABOUT = "tell how a running process does, from its state file"
-
 _MISSED = 3
-"""Signs of life that may be late before the process is taken for gone."""
+"""Heartbeats that may be missed before the process counts as gone."""
 
 _VARIABLE = BY_NAME["state_file"].variable
 
@@ -36,15 +34,15 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> int:
-    """Read the state file and tell what is in it; 1 if the process is not ready, or gone.
+    """Read the state file and print what is in it; return 1 if the process is not ready, or gone.
 
     Raises:
-        CannotJudge: If the file cannot be read, or is none of a mesh.
+        NoAnswer: If the file cannot be read, or is not a state file.
     """
     path = arguments.file or os.environ.get(_VARIABLE)
     if not path:
-        msg = f"no state file: name it, or set {_VARIABLE}"
-        raise CannotJudge(msg)
+        msg = f"no state file: add its path, or set {_VARIABLE}"
+        raise NoAnswer(msg)
     status = _read(path)
     age = (datetime.now(UTC) - datetime.fromisoformat(status["time"])).total_seconds()
     is_well = status["ready"] and age < _MISSED * HEARTBEAT_SECONDS
@@ -56,7 +54,7 @@ def run(arguments: Namespace) -> int:
 
 
 def _read(path: str) -> dict[str, Any]:
-    with naming(path):
+    with errors_named(path):
         data = Path(path).read_bytes()
     try:
         status = json.loads(data)
@@ -65,10 +63,10 @@ def _read(path: str) -> dict[str, Any]:
             list(_lines(status, 0.0, lambda text, _: text))
             return dict(status)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        msg = f"{path!r} is no state file: {type(error).__name__}"
-        raise CannotJudge(msg) from error
-    msg = f"{path!r} is of version {status['version']!r}; this meshid reads version 1"
-    raise CannotJudge(msg)
+        msg = f"{path!r} is not a state file: {type(error).__name__}"
+        raise NoAnswer(msg) from error
+    msg = f"{path!r} has version {status['version']!r}; this meshid reads version 1"
+    raise NoAnswer(msg)
 
 
 def _lines(status: dict[str, Any], age: float, paint: Paint) -> Iterator[str]:
@@ -76,7 +74,7 @@ def _lines(status: dict[str, Any], age: float, paint: Paint) -> Iterator[str]:
     ready = "ready" if status["ready"] else "NOT ready"
     yield paint(ready, Colour.GOOD if status["ready"] and not is_late else Colour.BAD)
     if is_late:
-        yield paint(f"  the process has said nothing for {age:.0f} s: gone, or stuck", Colour.BAD)
+        yield paint(f"  no heartbeat for {age:.0f} s: the process is gone, or stuck", Colour.BAD)
     for alarm in status["alarms"]:
         yield paint(clean(f"  {alarm['level']}: {alarm['about']}: {alarm['text']}"), Colour.STAR)
     for name, text in _rows(status):
@@ -98,6 +96,6 @@ def _rows(status: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "trust", f"{domain}: {count} {noun}, until {bundle['not_after']}"
     if policy:
         yield "policy", f"environment {policy['environment']}, {policy['hash']}"
-    taken_back = status["revocations"]
-    yield "revocations", f"{plural(taken_back['lists'], 'list')}, {plural(taken_back['denials'], 'denial')}"
+    revoked = status["revocations"]
+    yield "revocations", f"{plural(revoked['lists'], 'list')}, {plural(revoked['denials'], 'denial')}"
     yield "connections", f"{status['open_connections']} open"

@@ -1,4 +1,4 @@
-"""What a terminal shows: colours where they are wanted, and never what somebody else put in."""
+"""What a terminal shows: colours where they are wanted, and no control characters of others."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class Colour(StrEnum):
 
 
 def paint_for_stdout() -> Paint:
-    """Return how standard output is painted: a terminal only, unless ``NO_COLOR`` is set (no-color.org)."""
+    """Return colours for a terminal, unless ``NO_COLOR`` is set (no-color.org); plain text otherwise."""
     return _colour if sys.stdout.isatty() and not os.environ.get("NO_COLOR") else _plain
 
 
 def clean(text: str) -> str:
-    """Return *text* with each character that does not print as its escape, so that a line stays one line."""
+    """Return *text* with each unprintable character escaped, so that one line stays one line."""
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 

@@ -1,6 +1,6 @@
-"""A verdict as facts: one flat mapping, which is the JSON, and from which the lines are made.
+"""A verdict as one flat mapping: it is the JSON, and the lines for a person are made from it.
 
-Facts stand in the order in which a person wants them, and what does not apply is left out.
+What a person wants to know first comes first, and what does not apply is left out.
 """
 
 from __future__ import annotations
@@ -10,86 +10,24 @@ from typing import TypeAlias
 
 from meshid.cli.terminal import Colour, Paint, clean
 from meshid.decisions import Decision
-from meshid.policy import Explanation, Policy
-from meshid.reasons import Reason
+from meshid.policy import Explanation
 from meshid.verification.verifier import Peer
 
-Facts: TypeAlias = dict[str, str | int | list[str]]
+Verdict: TypeAlias = dict[str, str | int | list[str]]
 
 _COLOURS = {"refused": Colour.BAD, "admitted": Colour.GOOD, "verified": Colour.GOOD}
 
 
-def facts_of_refused_chain(decision: Decision) -> Facts:
-    """Return the facts of a chain without a peer."""
-    claimed: Facts = {"claimed_name": decision.name or "none that can be read"}
-    return _decision_facts(decision) | claimed
+def refused_chain(decision: Decision) -> Verdict:
+    """Return the verdict on a chain that was not verified."""
+    claimed: Verdict = {"claimed_name": decision.name or "none that can be read"}
+    return decision.as_dict() | claimed
 
 
-def facts_of_verified_peer(peer: Peer) -> Facts:
-    """Return the facts of a peer about whom no policy was asked."""
-    return {"verdict": "verified"} | _peer_facts(peer)
-
-
-def facts_of_decision(peer: Peer, policy: Policy, explanation: Explanation) -> Facts:
-    """Return the facts of a peer about whom a policy was asked."""
-    return _decision_facts(explanation.decision) | _policy_facts(policy, explanation) | _peer_facts(peer)
-
-
-def facts_of_explanation(policy: Policy, explanation: Explanation) -> Facts:
-    """Return the facts of a name about which a policy was asked; nothing was verified."""
-    name: Facts = {"spiffe_id": explanation.decision.name or ""}
-    return _decision_facts(explanation.decision) | name | _policy_facts(policy, explanation)
-
-
-def lines_of(facts: Facts, paint: Paint) -> Iterator[str]:
-    """Return the facts as lines for a person; whatever a stranger wrote is escaped."""
-    rest = {name.replace("_", " "): fact for name, fact in facts.items()}
-    verdict = str(rest.pop("verdict"))
-    reason = rest.pop("reason", "")
-    yield paint(f"{verdict}: {reason}" if reason else verdict, _COLOURS[verdict])
-    width = max(map(len, rest))
-    for name, fact in rest.items():
-        for number, each in enumerate(fact if isinstance(fact, list) else [fact]):
-            label = "" if number else name
-            yield f"  {paint(label.ljust(width), Colour.QUIET)}  {clean(str(each))}"
-
-
-def _decision_facts(decision: Decision) -> Facts:
-    reason = decision.reason
-    return _without_empty(
-        {
-            "verdict": "admitted" if decision.allowed else "refused",
-            "reason": str(reason),
-            "rule": decision.rule or "",
-            "target": decision.target or "",
-            "request": decision.request or "",
-            "observed": list(decision.observed),
-            "detail": decision.detail,
-            # What is as it should be needs no explanation.
-            **({} if reason is Reason.ALLOWED else _meaning(reason)),
-        }
-    )
-
-
-def _meaning(reason: Reason) -> Facts:
-    return {"meaning": reason.meaning, "clause": reason.clause, "what_to_do": reason.remedy}
-
-
-def _policy_facts(policy: Policy, explanation: Explanation) -> Facts:
-    near = [str(look) for look in explanation.nearest]
-    return _without_empty(
-        {
-            "matching_rules": [str(look) for look in explanation.rules if look.matches],
-            # The nearest one of all may be the detail of the decision already.
-            "near_misses": [look for look in near if look != explanation.decision.detail],
-            "environment": policy.environment.name,
-            "policy_hash": policy.hash,
-        }
-    )
-
-
-def _peer_facts(peer: Peer) -> Facts:
+def verified_peer(peer: Peer) -> Verdict:
+    """Return the verdict on a peer if no policy was asked."""
     return {
+        "verdict": "verified",
         "spiffe_id": str(peer.spiffe_id),
         "trust_domain": str(peer.trust_domain),
         "profile": str(peer.profile),
@@ -102,5 +40,22 @@ def _peer_facts(peer: Peer) -> Facts:
     }
 
 
-def _without_empty(facts: Facts) -> Facts:
-    return {name: fact for name, fact in facts.items() if fact}
+def judged_peer(peer: Peer, explanation: Explanation) -> Verdict:
+    """Return the verdict on a peer if a policy was asked."""
+    judged: Verdict = {**explanation.as_dict()}
+    return {name: value for name, value in judged.items() if name != "spiffe_id"} | {
+        name: value for name, value in verified_peer(peer).items() if name != "verdict"
+    }
+
+
+def lines_of(verdict: Verdict, paint: Paint) -> Iterator[str]:
+    """Return the verdict as lines for a person; what a peer wrote is escaped."""
+    rest = {name.replace("_", " "): value for name, value in verdict.items()}
+    answer = str(rest.pop("verdict"))
+    reason = rest.pop("reason", "")
+    yield paint(f"{answer}: {reason}" if reason else answer, _COLOURS[answer])
+    width = max(map(len, rest))
+    for name, value in rest.items():
+        for number, each in enumerate(value if isinstance(value, list) else [value]):
+            label = "" if number else name
+            yield f"  {paint(label.ljust(width), Colour.QUIET)}  {clean(str(each))}"

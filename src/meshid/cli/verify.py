@@ -1,4 +1,4 @@
-"""`meshid verify`: what a server with these bundles and this policy would say of a chain."""
+"""`meshid verify`: the decision that a server with these bundles and this policy would make about a chain."""
 
 from __future__ import annotations
 
@@ -8,26 +8,15 @@ import sys
 
 from meshid.certificates.leaf import Profile, Role
 from meshid.cli.files import read_bundle, read_chain, read_policy, read_revocations
-from meshid.cli.messages import CannotJudge
+from meshid.cli.messages import NoAnswer
 from meshid.cli.terminal import clean, paint_for_stdout
-from meshid.cli.verdict import (
-    Facts,
-    facts_of_decision,
-    facts_of_refused_chain,
-    facts_of_verified_peer,
-    lines_of,
-)
+from meshid.cli.verdict import Verdict, judged_peer, lines_of, refused_chain, verified_peer
 from meshid.errors import InvalidSpiffeId, PeerRejected
 from meshid.names.spiffe_id import TrustDomain
 from meshid.policy import Policy
 from meshid.support.quoting import quote
 from meshid.trust.bundles import BundleSet, TrustBundle
 from meshid.verification.verifier import ChainVerifier
-
-ABOUT = "verify a chain under trust bundles, and ask a policy about the peer"
-
-_ADMITTED = 0
-_REFUSED = 1
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,15 +45,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="ENTRY",
         action="append",
         default=[],
-        help="a SPIFFE ID, a pattern of them, or the SHA-256 of a certificate, that is refused",
+        help="refuse this: a SPIFFE ID, a pattern of them, or the SHA-256 of a certificate",
     )
     add("--role", choices=list(map(str, Role)), default="client", help="what the peer is; client by default")
-    add("--json", action="store_true", help="print the same facts as one JSON object")
+    add("--json", action="store_true", help="print the same as one JSON object")
     _add_policy_arguments(parser)
 
 
 def _add_policy_arguments(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("policy", "without one, the chain is verified and nothing is decided")
+    group = parser.add_argument_group("policy", "without one, the chain is only verified")
     group.add_argument("--policy", metavar="FILE", help="a policy file, TOML or JSON")
     group.add_argument("--environment", metavar="NAME", help="the environment to load it for")
     group.add_argument("--target", metavar="NAME", help="what the peer wants to reach")
@@ -72,56 +61,56 @@ def _add_policy_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Read the files, judge the chain, tell the verdict, and return the exit status.
+    """Read the files, judge the chain, print the verdict, and return the exit status.
 
     Raises:
-        CannotJudge: If the arguments do not fit together, or a file cannot be used.
-        InvalidInput: If the bundles do not go together, or a deny entry is none.
+        NoAnswer: If the arguments do not go together, or a file cannot be used.
+        InvalidInput: If the bundles do not go together, or a deny entry is not valid.
     """
     _check_together(arguments)
     chain = read_chain(arguments.chain)
     verifier = ChainVerifier(_bundles(arguments), revocations=read_revocations(arguments.crl, arguments.deny))
     policy = read_policy(arguments.policy, arguments.environment) if arguments.policy else None
-    facts = _judge(chain, verifier, policy, arguments)
+    verdict = _judge(chain, verifier, policy, arguments)
     if arguments.json:
-        print(json.dumps(facts, indent=2))
+        print(json.dumps(verdict, indent=2))
     else:
-        print(*lines_of(facts, paint_for_stdout()), sep="\n")
-    return _REFUSED if facts["verdict"] == "refused" else _ADMITTED
+        print(*lines_of(verdict, paint_for_stdout()), sep="\n")
+    return 1 if verdict["verdict"] == "refused" else 0
 
 
 def _judge(
     chain: tuple[bytes, ...], verifier: ChainVerifier, policy: Policy | None, asked: argparse.Namespace
-) -> Facts:
+) -> Verdict:
     try:
         peer = verifier.verify(chain, role=asked.role)
     except PeerRejected as rejection:
-        return facts_of_refused_chain(rejection.decision)
+        return refused_chain(rejection.decision)
     if policy is None:
-        return facts_of_verified_peer(peer)
-    return facts_of_decision(peer, policy, policy.explain(peer, asked.target, asked.request))
+        return verified_peer(peer)
+    return judged_peer(peer, policy.explain(peer, asked.target, asked.request))
 
 
 def _check_together(arguments: argparse.Namespace) -> None:
     asks = {"--environment": arguments.environment, "--target": arguments.target}
     if arguments.policy is None:
         if given := [option for option, value in {**asks, "--request": arguments.request}.items() if value]:
-            msg = f"{' and '.join(given)}: for a policy only, and none is given; add --policy FILE"
-            raise CannotJudge(msg)
+            msg = f"{' and '.join(given)}: only for a policy, and there is none; add --policy FILE"
+            raise NoAnswer(msg)
         return
     if missing := [option for option, value in asks.items() if not value]:
         msg = f"a policy is for one environment and asked about one target; add {' and '.join(missing)}"
-        raise CannotJudge(msg)
+        raise NoAnswer(msg)
     if arguments.role != Role.CLIENT:
         msg = "a policy decides about peers that are clients; leave out --policy or --role server"
-        raise CannotJudge(msg)
+        raise NoAnswer(msg)
 
 
 def _bundles(arguments: argparse.Namespace) -> BundleSet:
     profiles = dict(arguments.profile)
     if unused := profiles.keys() - {trust_domain for trust_domain, _ in arguments.bundle}:
         msg = f"--profile names {', '.join(sorted(map(str, unused)))}, for which there is no --bundle"
-        raise CannotJudge(msg)
+        raise NoAnswer(msg)
     bundles = []
     for trust_domain, path in arguments.bundle:
         bundle = read_bundle(trust_domain, path, profiles.get(trust_domain, Profile.SPIFFE))

@@ -16,8 +16,6 @@ from meshid.cli.demo.table import Table
 from meshid.cli.terminal import Colour, paint_for_stdout
 from meshid.reasons import Reason
 
-ABOUT = "run a demo server against good and bad peers, and show each decision with its reason"
-
 # The reason alone leaves something open: which rule was near, and who signed.
 _WITH_DETAIL = {Reason.NO_RULE, Reason.FOREIGN_AUTHORITY}
 _NO_HANDLER = logging.NullHandler()

@@ -143,10 +143,11 @@ async def _ask_with_openssl(port: int, credentials: Issued | None) -> bytes:
             line = await stdout.readline()
             stdin.close()
             words = (await stderr.read()).decode("ascii", "replace")
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
             await process.wait()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
     if not line and "alert" in words:
         raise ssl.SSLError(words)
     return line

@@ -1,4 +1,4 @@
-"""Who may reach a target: the rules about it, and whom each one means."""
+"""Who may reach a target: the rules about it, and the peers that each one means."""
 
 from __future__ import annotations
 
@@ -38,21 +38,21 @@ class Access:
 
     @property
     def possible(self) -> bool:
-        """Whether any rule lets somebody in, if no deny rule keeps them out."""
+        """Whether any rule admits a peer, where no deny rule matches."""
         return self.policy.observe or any(rule.could_allow for rule in self.rules)
 
-    def facts(self) -> dict[str, object]:
-        """Return it for machines."""
-        facts = {
+    def as_dict(self) -> dict[str, object]:
+        """Return it as plain data."""
+        values = {
             "possible": self.possible,
             "target": self.target,
             "request": str(self.request) if self.request else None,
             "environment": self.policy.environment.name,
             "observe": self.policy.observe,
             "policy_hash": self.policy.hash,
-            "rules": [self._rule_facts(rule) for rule in self.rules],
+            "rules": [self._rule_as_dict(rule) for rule in self.rules],
         }
-        return {name: fact for name, fact in facts.items() if fact is not None}
+        return {name: value for name, value in values.items() if value is not None}
 
     def lines(self, paint: Paint) -> Iterator[str]:
         """Yield it as lines for a person."""
@@ -68,7 +68,7 @@ class Access:
             yield from self._rule_lines(rule, paint)
         yield f"  policy {self.policy.hash}"
 
-    def _rule_facts(self, rule: Rule) -> dict[str, object]:
+    def _rule_as_dict(self, rule: Rule) -> dict[str, object]:
         return {
             "rule": rule.id,
             "effect": str(rule.effect),
@@ -97,7 +97,7 @@ class Access:
 
 
 def did_you_mean(policy: Policy, target: str) -> str:
-    """Return the question whether a target is meant that is near to *target* and in the policy, if any."""
+    """Return "; did you mean ...?" with a similar target of the policy; nothing if there is none."""
     known = dict.fromkeys(str(each) for rule in policy.rules if rule.could_allow for each in rule.targets)
     near = Suggestions().to(target, known)
     return f"; did you mean {quote(near)}?" if near else ""

@@ -1,4 +1,4 @@
-"""`meshid policy check`: whether a file is right, or every mistake in it."""
+"""`meshid policy check`: ok, or every error in a policy file."""
 
 from __future__ import annotations
 
@@ -7,13 +7,11 @@ from collections.abc import Iterator
 
 from meshid.cli.files import read_policy_file
 from meshid.cli.policy.options import add_environments, add_file, add_json
-from meshid.cli.policy.output import NO, YES, painted, tell
+from meshid.cli.policy.output import NO, YES, answer, painted
 from meshid.cli.terminal import Colour, Paint, clean, paint_for_stdout
 from meshid.errors import InvalidPolicy
 from meshid.policy import Policy
 from meshid.support.quoting import plural
-
-ABOUT = "tell every mistake in a policy file, or that there is none"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -24,27 +22,27 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> int:
-    """Load the file, and tell what is in it or what is wrong with it.
+    """Load the file, and print what is in it or what is wrong with it.
 
     Raises:
-        CannotJudge: If it cannot be read.
+        NoAnswer: If it cannot be read.
     """
     paint = paint_for_stdout()
     file = read_policy_file(arguments.file)
     try:
         policies = file.policies(arguments.environments)
     except InvalidPolicy as error:
-        tell(arguments, _facts([], error), _mistakes(error, paint))
+        answer(arguments, _as_dict([], error), _error_lines(error, paint))
         return NO
-    tell(arguments, _facts(policies), _lines(policies, paint))
+    answer(arguments, _as_dict(policies), _lines(policies, paint))
     return YES
 
 
-def _facts(policies: list[Policy], error: InvalidPolicy | None = None) -> dict[str, object]:
-    mistakes = error.problems if error else ()
+def _as_dict(policies: list[Policy], error: InvalidPolicy | None = None) -> dict[str, object]:
+    problems = error.problems if error else ()
     return {
-        "right": not mistakes,
-        "mistakes": [{"where": each.where, "what": each.what} for each in mistakes],
+        "right": not problems,
+        "mistakes": [{"where": each.where, "what": each.what} for each in problems],
         "environments": [_environment(each) for each in policies],
     }
 
@@ -60,13 +58,13 @@ def _environment(policy: Policy) -> dict[str, object]:
     }
 
 
-def _mistakes(error: InvalidPolicy, paint: Paint) -> Iterator[str]:
+def _error_lines(error: InvalidPolicy, paint: Paint) -> Iterator[str]:
     lines = "\n  ".join(str(error).splitlines())
-    return painted(f"wrong: {plural(len(error.problems), 'mistake')}\n  {lines}", Colour.BAD, paint)
+    return painted(f"{plural(len(error.problems), 'error')}\n  {lines}", Colour.BAD, paint)
 
 
 def _lines(policies: list[Policy], paint: Paint) -> Iterator[str]:
-    yield paint("right", Colour.GOOD)
+    yield paint("ok", Colour.GOOD)
     for policy in policies:
         yield clean(f"  {policy.environment.name}: {_words(policy)}")
 

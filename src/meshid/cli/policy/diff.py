@@ -1,4 +1,4 @@
-"""`meshid policy diff`: what changes for whom between two policies, or two environments of one."""
+"""`meshid policy diff`: what changes for which peers between two policies, or two environments of one."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 
 from meshid.cli.files import read_policy_file
-from meshid.cli.messages import CannotJudge, naming
+from meshid.cli.messages import NoAnswer, errors_named
 from meshid.cli.policy.options import add_environment, add_file, add_json
-from meshid.cli.policy.output import NO, YES, tell
+from meshid.cli.policy.output import NO, YES, answer
 from meshid.cli.terminal import Colour, Paint, clean, paint_for_stdout
 from meshid.policy import PolicyDiff
-
-ABOUT = "tell what changes for whom between two policy files, or between two environments of one"
 
 _COLOURS = {"  +": Colour.GOOD, "  -": Colour.BAD}
 
@@ -29,27 +27,27 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> int:
-    """Compare, and tell the difference.
+    """Compare, and print the difference.
 
     Raises:
-        CannotJudge: If a policy cannot be loaded, or there is but one.
-        PolicyTooComplex: If the rules are too entangled to tell.
+        NoAnswer: If a policy cannot be loaded, or there is only one.
+        PolicyTooComplex: If the rules are too entangled to compare.
     """
     diff = _diff(arguments)
-    tell(arguments, diff.as_dict(), _lines(diff, paint_for_stdout()))
+    answer(arguments, diff.as_dict(), _lines(diff, paint_for_stdout()))
     return YES if diff.is_empty else NO
 
 
 def _diff(arguments: Namespace) -> PolicyDiff:
     if arguments.new is None and arguments.other is None:
-        msg = "a difference is between two; add another file, or another environment with --and"
-        raise CannotJudge(msg)
-    # Standard input can be read but once.
+        msg = "there is only one policy to compare; add another file, or another environment with --and"
+        raise NoAnswer(msg)
+    # Standard input can be read only once.
     old = read_policy_file(arguments.old)
     new = old if arguments.new is None else read_policy_file(arguments.new)
-    with naming(arguments.old):
+    with errors_named(arguments.old):
         before = old.policy(arguments.environment)
-    with naming(arguments.new or arguments.old):
+    with errors_named(arguments.new or arguments.old):
         after = new.policy(arguments.other or arguments.environment)
     return before.diff(after)
 

@@ -7,14 +7,11 @@ from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from meshid.cli.files import read_policy
 from meshid.cli.policy.access import Access
 from meshid.cli.policy.options import add_environment, add_file, add_json
-from meshid.cli.policy.output import NO, YES, painted, tell
+from meshid.cli.policy.output import NO, YES, answer, painted
 from meshid.cli.terminal import Colour, paint_for_stdout
-from meshid.cli.verdict import facts_of_explanation
 from meshid.errors import InvalidSpiffeId
 from meshid.names.spiffe_id import SpiffeId
 from meshid.policy import Policy, Request
-
-ABOUT = "tell why a peer may reach a target or may not; without a peer, which rules are about the target"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -26,7 +23,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--peer",
         metavar="SPIFFE_ID",
         type=_spiffe_id,
-        help="who; left out, the rules about the target are told",
+        help="the peer; without it, the rules about the target are shown",
     )
     add("--target", metavar="NAME", required=True, help="what the peer wants to reach")
     add("--request", metavar="'METHOD /PATH'", help="the request; without it, a handshake")
@@ -34,10 +31,10 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> int:
-    """Ask the policy, and tell its answer.
+    """Ask the policy, and print its answer.
 
     Raises:
-        CannotJudge: If the policy cannot be loaded.
+        NoAnswer: If the policy cannot be loaded.
         InvalidRequest: If there is a request but no peer, and every policy would refuse it.
     """
     policy = read_policy(arguments.file, arguments.environment)
@@ -48,15 +45,14 @@ def _explanation(policy: Policy, arguments: Namespace) -> int:
     explanation = policy.explain(arguments.peer, arguments.target, arguments.request)
     allowed = explanation.decision.allowed
     colour = Colour.GOOD if allowed else Colour.BAD
-    facts = facts_of_explanation(policy, explanation)
-    tell(arguments, facts, painted(str(explanation), colour, paint_for_stdout()))
+    answer(arguments, explanation.as_dict(), painted(str(explanation), colour, paint_for_stdout()))
     return YES if allowed else NO
 
 
 def _access(policy: Policy, arguments: Namespace) -> int:
     request = None if arguments.request is None else Request.parse(arguments.request)
     access = Access(policy, arguments.target, request)
-    tell(arguments, access.facts(), access.lines(paint_for_stdout()))
+    answer(arguments, access.as_dict(), access.lines(paint_for_stdout()))
     return YES if access.possible else NO
 
 
@@ -64,5 +60,5 @@ def _spiffe_id(text: str) -> SpiffeId:
     try:
         return SpiffeId.parse(text)
     except InvalidSpiffeId as error:
-        msg = f"{error}; a peer is named in whole, such as spiffe://prod.example.org/ns/checkout/sa/api"
+        msg = f"{error}; write the whole SPIFFE ID of the peer, such as spiffe://prod.example.org/ns/checkout/sa/api"
         raise ArgumentTypeError(msg) from error

@@ -1,4 +1,4 @@
-"""`meshid policy import istio`: a policy file from the ones of Istio."""
+"""`meshid policy import istio`: a policy file made from those of Istio."""
 
 from __future__ import annotations
 
@@ -8,20 +8,18 @@ import tomllib
 from argparse import ArgumentParser, Namespace
 
 from meshid.cli.files import read_some
-from meshid.cli.messages import CannotJudge
+from meshid.cli.messages import NoAnswer
 from meshid.cli.policy.options import add_output
-from meshid.cli.policy.output import YES, put
+from meshid.cli.policy.output import YES, write
 from meshid.cli.terminal import clean
 from meshid.errors import InvalidInput
 from meshid.istio import Imported, import_istio
-
-ABOUT = "make a policy file of Istio's AuthorizationPolicy, faithfully or not at all"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the arguments."""
     add = parser.add_argument
-    add("files", metavar="FILE", nargs="+", help="YAML, as kubectl gives it; - is standard input")
+    add("files", metavar="FILE", nargs="+", help="YAML, as kubectl prints it; - is standard input")
     add("--environment", metavar="NAME", required=True, help="the environment that the policy is for")
     add(
         "--trust-domain",
@@ -32,17 +30,17 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="the mesh's trust domain; may be repeated, for its aliases",
     )
     add_output(parser)
-    add("--json", action="store_true", help="make the policy file JSON, and not TOML")
+    add("--json", action="store_true", help="write JSON instead of TOML")
 
 
 def run(arguments: Namespace) -> int:
-    """Import, write the policy file, and say on standard error what a person should know of it.
+    """Import, write the policy file, and print notes for a person on standard error.
 
     Raises:
-        CannotJudge: If a file cannot be read, or says what no policy file can say.
+        NoAnswer: If a file cannot be read, or cannot be expressed as a policy file.
     """
     imported = _imported(arguments)
-    put(_text(imported, as_json=arguments.json), arguments.output, inputs=arguments.files)
+    write(_text(imported, as_json=arguments.json), arguments.output, inputs=arguments.files)
     for note in imported.notes:
         print(clean(f"meshid: note: {note}"), file=sys.stderr)
     return YES
@@ -53,7 +51,7 @@ def _imported(arguments: Namespace) -> Imported:
     try:
         return import_istio(sources, environment=arguments.environment, trust_domains=arguments.trust_domains)
     except InvalidInput as error:
-        raise CannotJudge(*str(error).splitlines()) from error
+        raise NoAnswer(*str(error).splitlines()) from error
 
 
 def _text(imported: Imported, *, as_json: bool) -> str:

@@ -1,18 +1,17 @@
-"""`meshid policy lint`: what is in a policy and is probably not meant."""
+"""`meshid policy lint`: what in a policy is probably a mistake."""
 
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from meshid.cli.files import read_policies
 from meshid.cli.policy.options import add_environments, add_file, add_json
-from meshid.cli.policy.output import NO, YES, tell
+from meshid.cli.policy.output import NO, YES, answer
 from meshid.cli.terminal import Colour, Paint, clean, paint_for_stdout
 from meshid.policy import Finding, FindingKind, Policy
+from meshid.policy.analysis.finding import by_environment
 from meshid.support.quoting import plural
-
-ABOUT = "tell what is in a policy and is probably not meant"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -31,48 +30,27 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> int:
-    """Look at the policy of each environment, and tell the findings.
+    """Look at the policy of each environment, and print the findings.
 
     Raises:
-        CannotJudge: If the policy cannot be loaded.
-        PolicyTooComplex: If its rules are too entangled to tell.
+        NoAnswer: If the policy cannot be loaded.
+        PolicyTooComplex: If its rules are too entangled to analyse.
     """
     policies = read_policies(arguments.file, arguments.environments)
-    found = _found(policies, [FindingKind(kind) for kind in arguments.ignore])
-    tell(arguments, _facts(policies, found), _lines(policies, found, paint_for_stdout()))
+    ignore = [FindingKind(kind) for kind in arguments.ignore]
+    found = by_environment((each.environment.name, each.lint(ignore=ignore)) for each in policies)
+    answer(arguments, _as_dict(policies, found), _lines(policies, found, paint_for_stdout()))
     return NO if any(not each.kind.is_warning for each in found) else YES
 
 
-_Found = dict[Finding, list[str]]
-
-
-def _found(policies: list[Policy], ignore: list[FindingKind]) -> _Found:
-    """Return each finding once, with the environments that it is found in."""
-    found: _Found = {}
-    for policy in policies:
-        for finding in policy.lint(ignore=ignore):
-            found.setdefault(finding, []).append(policy.environment.name)
-    return found
-
-
-def _facts(policies: list[Policy], found: _Found) -> dict[str, object]:
+def _as_dict(policies: list[Policy], found: Mapping[Finding, list[str]]) -> dict[str, object]:
     return {
         "environments": [policy.environment.name for policy in policies],
-        "findings": [
-            {
-                "kind": str(each.kind),
-                "warning": each.kind.is_warning,
-                "where": each.where,
-                "rule": each.rule,
-                "what": each.what,
-                "environments": environments,
-            }
-            for each, environments in found.items()
-        ],
+        "findings": [each.as_dict() | {"environments": environments} for each, environments in found.items()],
     }
 
 
-def _lines(policies: list[Policy], found: _Found, paint: Paint) -> Iterator[str]:
+def _lines(policies: list[Policy], found: Mapping[Finding, list[str]], paint: Paint) -> Iterator[str]:
     warnings = sum(each.kind.is_warning for each in found)
     others = len(found) - warnings
     counts = [plural(others, "finding")] * bool(others) + [plural(warnings, "warning")] * bool(warnings)

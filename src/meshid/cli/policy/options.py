@@ -11,28 +11,28 @@ def add_file(parser: ArgumentParser, name: str = "file") -> None:
 
 
 def add_environment(parser: ArgumentParser) -> None:
-    """Add the one environment that is asked about."""
+    """Add the environment to load the policy for."""
     parser.add_argument("--environment", metavar="NAME", required=True, help="the environment to load it for")
 
 
 def add_environments(parser: ArgumentParser) -> None:
-    """Add the environments that are asked about."""
+    """Add the environments to load the policy for."""
     parser.add_argument(
         "--environment",
         metavar="NAME",
         action="append",
         dest="environments",
-        help="the environment to load it for; may be repeated; all of the file by default",
+        help="the environment to load it for; may be repeated; default: all in the file",
     )
 
 
 def add_output(parser: ArgumentParser) -> None:
     """Add the file that is written."""
     parser.add_argument(
-        "-o", "--output", metavar="OUT", help="write this file, whole or not at all; the default is to print"
+        "-o", "--output", metavar="OUT", help="write this file, whole or not at all; default: print"
     )
 
 
 def add_json(parser: ArgumentParser) -> None:
-    """Add the form for machines."""
+    """Add the output as JSON."""
     parser.add_argument("--json", action="store_true", help="print the same as JSON")

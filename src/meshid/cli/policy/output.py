@@ -1,4 +1,4 @@
-"""How each command ends, and how it says what it found."""
+"""How each command ends, and how it prints its answer."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ YES = 0
 NO = 1
 
 
-def tell(arguments: Namespace, facts: object, lines: Iterable[str]) -> None:
-    """Print the facts as JSON if that is asked for, otherwise the lines."""
+def answer(arguments: Namespace, document: object, lines: Iterable[str]) -> None:
+    """Print the answer as JSON if that was asked for, otherwise as lines."""
     if arguments.json:
-        print(json.dumps(facts, indent=2))
+        print(json.dumps(document, indent=2))
     else:
         print(*lines, sep="\n")
 
 
-def put(text: str, output: str | None, *, inputs: Collection[str]) -> None:
-    """Write a *text* to the file that is asked for, otherwise to standard output.
+def write(text: str, output: str | None, *, inputs: Collection[str]) -> None:
+    """Write a *text* to the output file if there is one, otherwise to standard output.
 
     Raises:
-        CannotJudge: If the file cannot be written, or is one of the *inputs*.
+        NoAnswer: If the file cannot be written, or is one of the *inputs*.
     """
     if output is None:
         print(text, end="")

@@ -1,4 +1,4 @@
-"""How far a long command has come, for whoever sits at a terminal."""
+"""The progress of a long command, shown on a terminal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _WIDTH = 30
 
 
 def with_progress(lines: Iterable[bytes], file: BinaryIO) -> Iterator[bytes]:
-    """Yield the *lines* of *file*, and show on standard error how many have been; on a terminal only."""
+    """Yield the *lines* of *file*, and count them on standard error; on a terminal only."""
     return _shown(lines, _size_of(file)) if sys.stderr.isatty() else iter(lines)
 
 

@@ -1,4 +1,4 @@
-"""`meshid policy prove`: that no peer of a pattern reaches a target, or who does."""
+"""`meshid policy prove`: that no peer of a pattern reaches a target, or one that does."""
 
 from __future__ import annotations
 
@@ -10,15 +10,13 @@ from typing import TypeVar
 from meshid.cli.files import read_policy
 from meshid.cli.policy.access import did_you_mean
 from meshid.cli.policy.options import add_environment, add_file, add_json
-from meshid.cli.policy.output import NO, YES, painted, tell
+from meshid.cli.policy.output import NO, YES, answer, painted
 from meshid.cli.terminal import Colour, clean, paint_for_stdout
 from meshid.errors import InvalidInput
 from meshid.names.pattern import Pattern
 from meshid.policy import Policy
 from meshid.policy.file.strings import source, target
 from meshid.support.quoting import quote
-
-ABOUT = "prove that no peer of a pattern reaches a target, or tell one that does"
 
 _Value = TypeVar("_Value")
 
@@ -36,25 +34,27 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> int:
-    """Look for a counterexample, and tell it or that there is none.
+    """Look for a counterexample, and print it, or that the claim holds.
 
     Raises:
-        CannotJudge: If the policy cannot be loaded.
-        PolicyTooComplex: If its rules are too entangled to tell.
+        NoAnswer: If the policy cannot be loaded.
+        PolicyTooComplex: If its rules are too entangled to decide.
     """
     policy = read_policy(arguments.file, arguments.environment)
     proof = policy.prove(arguments.never, arguments.reach)
     _warn_of_unknown(policy, arguments.reach)
     colour = Colour.GOOD if proof.holds else Colour.BAD
-    tell(arguments, proof.as_dict(), painted(str(proof), colour, paint_for_stdout()))
+    answer(arguments, proof.as_dict(), painted(str(proof), colour, paint_for_stdout()))
     return YES if proof.holds else NO
 
 
 def _warn_of_unknown(policy: Policy, reach: Pattern) -> None:
-    """Say so if a proof holds whatever the peers, as one of a mistyped target does."""
+    """Warn if the proof holds for all peers, as it does for a mistyped target."""
     if not any(rule.could_allow and any(map(reach.intersects, rule.targets)) for rule in policy.rules):
         hint = did_you_mean(policy, str(reach))
-        msg = f"meshid: warning: no allow rule is about {quote(str(reach))}, so it holds for anybody{hint}"
+        msg = (
+            f"meshid: warning: no allow rule is about {quote(str(reach))}, so this holds for every peer{hint}"
+        )
         print(clean(msg), file=sys.stderr)
 
 

@@ -9,16 +9,13 @@ from meshid.audit.replay.log import lines_of
 from meshid.audit.replay.replay import replay
 from meshid.audit.replay.result import Flip, Replayed, Skipped
 from meshid.cli.files import opened, read_policy
-from meshid.cli.messages import CannotJudge, named, naming
+from meshid.cli.messages import NoAnswer, errors_named, file_name
 from meshid.cli.policy.options import add_environment, add_json
-from meshid.cli.policy.output import NO, YES, tell
+from meshid.cli.policy.output import NO, YES, answer
 from meshid.cli.policy.progress import with_progress
 from meshid.cli.terminal import Colour, Paint, clean, paint_for_stdout
 from meshid.decisions import Decision
-from meshid.policy import Policy
 from meshid.support.quoting import plural, quote
-
-ABOUT = "tell which decisions of an audit log would flip under another policy"
 
 _SHOWN_FLIPS = 50
 
@@ -33,73 +30,29 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> int:
-    """Replay the log, and tell what would flip.
+    """Replay the log, and print what would flip.
 
     Raises:
-        CannotJudge: If the policy cannot be loaded, or nothing in the log can be replayed.
+        NoAnswer: If the policy cannot be loaded, or nothing in the log can be replayed.
     """
     policy = read_policy(arguments.policy, arguments.environment)
-    with naming(arguments.log), opened(arguments.log) as file:
+    with errors_named(arguments.log), opened(arguments.log) as file:
         replayed = replay(with_progress(lines_of(file), file), policy)
     if not replayed.replayed:
-        raise CannotJudge(*_nothing(arguments.log, replayed))
-    tell(arguments, _facts(replayed, policy), _lines(replayed, policy, paint_for_stdout()))
+        raise NoAnswer(*_nothing(arguments.log, replayed))
+    answer(arguments, replayed.as_dict(), _lines(replayed, paint_for_stdout()))
     return NO if replayed.flipped else YES
 
 
 def _nothing(log: str, replayed: Replayed) -> Iterator[str]:
     if not replayed.lines:
-        yield f"{named(log)} is empty"
+        yield f"{file_name(log)} is empty"
         return
-    yield f"{named(log)}: none of its {plural(replayed.lines, 'line')} can be replayed"
-    yield from (f"{named(log)}: {line}" for line in map(_skipped_words, replayed.skipped))
+    yield f"{file_name(log)}: none of its {plural(replayed.lines, 'line')} can be replayed"
+    yield from (f"{file_name(log)}: {line}" for line in map(_skipped_words, replayed.skipped))
 
 
-def _facts(replayed: Replayed, policy: Policy) -> dict[str, object]:
-    return {
-        "lines": replayed.lines,
-        "replayed": replayed.replayed,
-        "flipped": replayed.flipped,
-        "flips": [_flip_facts(flip) for flip in replayed.flips],
-        "unlisted": replayed.unlisted,
-        "skipped": [_skipped_facts(skipped) for skipped in replayed.skipped],
-        "environment": policy.environment.name,
-        "policy_hash": policy.hash,
-    }
-
-
-def _flip_facts(flip: Flip) -> dict[str, object]:
-    return {
-        "spiffe_id": flip.was.name,
-        "target": flip.was.target,
-        "was": _verdict_facts(flip.was),
-        "now": _verdict_facts(flip.now),
-        "count": flip.count,
-        "first": flip.first.isoformat(sep=" "),
-        "last": flip.last.isoformat(sep=" "),
-        "requests": [{"request": each.request, "count": each.count} for each in flip.requests],
-    }
-
-
-def _verdict_facts(decision: Decision) -> dict[str, object]:
-    return {
-        "verdict": "admitted" if decision.allowed else "refused",
-        "reason": str(decision.reason),
-        "rule": decision.rule,
-        "detail": decision.detail,
-    }
-
-
-def _skipped_facts(skipped: Skipped) -> dict[str, object]:
-    return {
-        "cause": str(skipped.cause),
-        "meaning": skipped.cause.meaning,
-        "count": skipped.count,
-        "examples": [{"line": each.line, "what": each.what} for each in skipped.examples],
-    }
-
-
-def _lines(replayed: Replayed, policy: Policy, paint: Paint) -> Iterator[str]:
+def _lines(replayed: Replayed, paint: Paint) -> Iterator[str]:
     of = f"of {plural(replayed.replayed, 'decision')} would flip"
     if replayed.flipped:
         yield paint(f"{replayed.flipped} {of}", Colour.BAD)
@@ -108,13 +61,13 @@ def _lines(replayed: Replayed, policy: Policy, paint: Paint) -> Iterator[str]:
     for flip in replayed.flips[:_SHOWN_FLIPS]:
         yield from _flip_lines(flip, paint)
     if (more := len(replayed.flips) - _SHOWN_FLIPS) > 0:
-        yield f"  ... and {more} more kinds of flips; --json has them"
+        yield f"  ... and {more} more kinds of flips; --json shows them"
     if replayed.unlisted:
-        yield f"  {replayed.unlisted} more would flip, and are only counted: there are too many kinds"
+        yield f"  {replayed.unlisted} more would flip; they are only counted, as there are too many kinds"
     if skipped := sum(each.count for each in replayed.skipped):
         yield f"  not replayed: {plural(skipped, 'line')}"
         yield from (clean(f"    {_skipped_words(each)}") for each in replayed.skipped)
-    yield f"  policy {policy.hash}"
+    yield f"  policy {replayed.policy_hash}"
 
 
 def _flip_lines(flip: Flip, paint: Paint) -> Iterator[str]:
@@ -145,6 +98,6 @@ def _verdict_words(decision: Decision) -> str:
 
 
 def _skipped_words(skipped: Skipped) -> str:
-    told = [f"{each.line}{f' ({each.what})' if each.what else ''}" for each in skipped.examples]
-    more = ", ..." if skipped.count > len(told) else ""
-    return f"{plural(skipped.count, 'line')}: {skipped.cause.meaning} At line {', '.join(told)}{more}"
+    lines = [f"{each.line}{f' ({each.what})' if each.what else ''}" for each in skipped.examples]
+    more = ", ..." if skipped.count > len(lines) else ""
+    return f"{plural(skipped.count, 'line')}: {skipped.cause.meaning} At line {', '.join(lines)}{more}"

@@ -8,12 +8,10 @@ from collections.abc import Callable
 
 from meshid.cli.files import read_policies
 from meshid.cli.policy.options import add_environments, add_file, add_output
-from meshid.cli.policy.output import YES, put
+from meshid.cli.policy.output import YES, write
 from meshid.policy.report.html import as_html
 from meshid.policy.report.matrix import Report
 from meshid.policy.report.text import as_json, as_mermaid, as_table
-
-ABOUT = "tell who can reach what, as a page to read and to print, a table, a diagram or JSON"
 
 _FORMATS: dict[str, Callable[[Report], str]] = {
     "html": as_html,
@@ -30,19 +28,21 @@ def add_arguments(parser: ArgumentParser) -> None:
     add_output(parser)
     form = parser.add_mutually_exclusive_group()
     form.add_argument(
-        "--format", choices=list(_FORMATS), help="the default is html for a file, table for the terminal"
+        "--format", choices=list(_FORMATS), help="default: html for a file, table for the terminal"
     )
-    form.add_argument("--json", action="store_const", const="json", dest="format", help="the format json")
+    form.add_argument(
+        "--json", action="store_const", const="json", dest="format", help="the same as --format json"
+    )
 
 
 def run(arguments: Namespace) -> int:
     """Write the report.
 
     Raises:
-        CannotJudge: If the policy cannot be loaded, or the file cannot be written.
-        PolicyTooComplex: If its rules are too entangled to tell.
+        NoAnswer: If the policy cannot be loaded, or the file cannot be written.
+        PolicyTooComplex: If its rules are too entangled to analyse.
     """
     report = Report.of(read_policies(arguments.file, arguments.environments))
     form = arguments.format or ("html" if arguments.output else "table")
-    put(_FORMATS[form](report), arguments.output, inputs=[arguments.file])
+    write(_FORMATS[form](report), arguments.output, inputs=[arguments.file])
     return YES

@@ -8,12 +8,12 @@ from argparse import ArgumentParser, Namespace
 from meshid.cli.policy.output import YES
 from meshid.policy.file.schema import schema
 
-ABOUT = "print the JSON Schema of a policy file, for an editor"
-
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("--json", action="store_true", help="as everywhere; there is no other form")
+    parser.add_argument(
+        "--json", action="store_true", help="accepted as for the other commands; the schema is always JSON"
+    )
 
 
 def run(_: Namespace) -> int:
