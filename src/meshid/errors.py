@@ -104,17 +104,29 @@ class _ManyProblems(InvalidInput):
 
 
 class InvalidPolicy(_ManyProblems):
-    """A policy cannot be loaded; the problems are in the order of the file."""
+    """A policy cannot be loaded; the problems are in the order of the file.
+
+    Attributes:
+        problems: Everything that is wrong.
+        file: The file, if the policy was read from one.
+    """
 
 
 class InvalidSettings(_ManyProblems):
-    """Settings cannot be used."""
+    """Settings cannot be used.
+
+    Attributes:
+        problems: Everything that is wrong.
+        file: The file, if the settings were read from one.
+    """
 
 
 class InvalidIstioPolicy(_ManyProblems):
     """A file is not an Istio policy, or says what a policy file cannot say exactly.
 
-    Each problem has its file, document and field.
+    Attributes:
+        problems: Everything that is wrong; each names its file, document and field.
+        file: None: several files are read at once.
     """
 
 
@@ -153,6 +165,9 @@ class PeerRejected(MeshidError, ssl.SSLCertVerificationError):
         reason: The cause.
         detail: The facts of this case in one sentence, bounded and escaped.
         decision: The whole decision.
+        library: ``"meshid"``; this and the next two are what every `ssl.SSLCertVerificationError` has.
+        verify_code: OpenSSL's code for a refusal by the application, 50.
+        verify_message: The same text for every cause.
     """
 
     # OpenSSL's mnemonic lives under this name in `ssl.SSLError`; ours is a `str`, too.

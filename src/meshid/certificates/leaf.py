@@ -45,8 +45,11 @@ class Profile(StrEnum):
     """How the authorities of a trust domain write a workload's name into a leaf."""
 
     SPIFFE = "spiffe"
+    """One URI SAN, a SPIFFE ID: the X.509-SVID standard."""
     LINKERD = "linkerd"
+    """One DNS SAN, as Linkerd names service accounts."""
     DNS = "dns"
+    """One DNS SAN, a host name."""
 
 
 class Role(StrEnum):

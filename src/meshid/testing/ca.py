@@ -147,6 +147,12 @@ class CA:
     Args:
         trust_domain: The trust domain that it speaks for.
         shape: What is different about its own certificate.
+
+    Attributes:
+        trust_domain: The trust domain that it speaks for.
+        certificate: Its own certificate.
+        key: Its private key.
+        intermediates: The certificates between what it issues and the root, itself first; none for a root.
     """
 
     def __init__(self, trust_domain: TrustDomain | str, **shape: Unpack[Shape]) -> None:
@@ -158,7 +164,11 @@ class CA:
         self.intermediates: tuple[x509.Certificate, ...] = ()
 
     def intermediate(self, **shape: Unpack[Shape]) -> CA:
-        """Return an authority below this one; what it issues carries the chain up to here."""
+        """Return an authority below this one; what it issues carries the chain up to here.
+
+        Args:
+            shape: What is different about its certificate.
+        """
         below = CA.__new__(CA)
         below.trust_domain = self.trust_domain
         own = _authority_shape(shape, _subject(f"intermediate {secrets.token_hex(4)}", self.trust_domain))
@@ -188,7 +198,11 @@ class CA:
         return Issued(certificate, leaf["key"], self.intermediates)
 
     def bundle(self, *, profile: str = "spiffe") -> TrustBundle:
-        """Return the trust bundle with this authority alone."""
+        """Return the trust bundle with this authority alone.
+
+        Args:
+            profile: How it writes names: ``spiffe``, ``linkerd`` or ``dns``.
+        """
         return TrustBundle.from_pem(self.trust_domain, self.pem, profile=profile)
 
     @property
@@ -203,7 +217,14 @@ class CA:
         next_update: datetime | None = None,
         extra: Sequence[tuple[x509.ExtensionType, bool]] = (),
     ) -> bytes:
-        """Return a PEM certificate revocation list of this authority; current for a day by default."""
+        """Return a PEM certificate revocation list of this authority; current for a day by default.
+
+        Args:
+            revoked: Whose certificates are revoked.
+            last_update: Since when it is current; five minutes ago by default (aware).
+            next_update: Until when it is current; in a day by default (aware).
+            extra: More extensions, each with whether it is critical.
+        """
         now = datetime.now(UTC)
         builder = (
             x509.CertificateRevocationListBuilder()

@@ -61,6 +61,11 @@ class TrustBundle:
     def from_pem(cls, trust_domain: TrustDomain | str, pem: bytes, *, profile: str = "spiffe") -> Self:
         """Read the authorities from PEM certificates (RFC 7468 section 5).
 
+        Args:
+            trust_domain: The trust domain that they speak for.
+            pem: The certificates, at most `MAX_BUNDLE_BYTES`.
+            profile: How these authorities write names: ``spiffe``, ``linkerd`` or ``dns``.
+
         Raises:
             InvalidBundle: If *pem* holds anything else, is cut off, or if none of its
                 certificates can serve as an authority; those that can never verify a
@@ -84,6 +89,11 @@ class TrustBundle:
         ``kty`` or ``use``, a missing ``x5c``, an authority that can never verify a leaf.
         Of several ``x5c`` values only the first counts. Entries for JWT-SVIDs are
         somebody else's and are passed over.
+
+        Args:
+            trust_domain: The trust domain that the authorities speak for.
+            data: The document, at most `MAX_BUNDLE_BYTES`.
+            profile: As for `from_pem`.
 
         Raises:
             InvalidBundle: If *data* is not a JSON object with an array ``keys`` of objects.

@@ -99,6 +99,9 @@ class Denial:
     def of(cls, entry: Denial | SpiffeId | str) -> Denial:
         """Return the entry that a text means: a SPIFFE ID or pattern, or the SHA-256 of a certificate.
 
+        Args:
+            entry: The text; a `Denial` is returned as it is.
+
         Raises:
             InvalidRevocations: If it is neither.
         """

@@ -63,6 +63,9 @@ class CachedVerifier:
     Args:
         verifier: Does the work, and owns the state of trust and the clock.
         capacity: Peers remembered for each trust domain and role.
+
+    Attributes:
+        verifier: The verifier that does the work.
     """
 
     def __init__(self, verifier: ChainVerifier, *, capacity: int = DEFAULT_CAPACITY) -> None:
@@ -78,6 +81,10 @@ class CachedVerifier:
     def verify(self, chain: Sequence[bytes], *, role: str = "client") -> Peer:
         """Return the peer, as `ChainVerifier.verify` does, from memory where that is sound.
 
+        Args:
+            chain: As for `ChainVerifier.verify`.
+            role: As for `ChainVerifier.verify`.
+
         Raises:
             PeerRejected: As `ChainVerifier.verify` does.
         """
@@ -85,7 +92,12 @@ class CachedVerifier:
         return peer or self._verify(chain, role)
 
     def recall(self, leaf_der: bytes, *, role: str = "client") -> Peer | None:
-        """Return the peer with that leaf, if its verdict is remembered and in force."""
+        """Return the peer with that leaf, if its verdict is remembered and in force; None otherwise.
+
+        Args:
+            leaf_der: The leaf as DER.
+            role: What the peer is in the handshake: ``client`` or ``server``.
+        """
         now = self._clock()
         for cache in self._caches.get(role, {}).values():
             verdict = cache.get(leaf_der)

@@ -94,6 +94,11 @@ class ChainVerifier:
         bundles: The bundles of all trust domains that are trusted.
         revocations: What was taken back.
         clock: Returns the POSIX time in seconds.
+
+    Attributes:
+        bundles: As above.
+        revocations: As above; empty if there are none.
+        clock: As above.
     """
 
     def __init__(

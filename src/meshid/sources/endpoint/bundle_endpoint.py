@@ -38,6 +38,11 @@ class BundleEndpoint:
     A bundle that takes the place of a newer one is refused by its ``spiffe_sequence``, as far
     back as this process remembers. Once a document had a sequence, each new bundle needs one.
 
+    Args:
+        trust_domain: The trust domain whose bundle is served.
+        url: Where: ``https://host[:port]/path``.
+        server: Who serves there; `https_web` and `https_spiffe` make it.
+
     Attributes:
         name: What it is and where.
         is_required: False: without a partner, a mesh goes on.

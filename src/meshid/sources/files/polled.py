@@ -21,10 +21,12 @@ class PolledFiles(ABC):
     """Files that are one source."""
 
     is_stream = False
+    """Files are read again and again."""
 
     def __init__(self, name: str) -> None:
         """Call the source *name*."""
         self.name = name
+        """What is read, and where."""
         self._last: tuple[object, State] | None = None
 
     @property
