@@ -15,7 +15,7 @@ BIN     := $(VENV)/bin
 PIP     := $(BIN)/python -m pip --quiet --disable-pip-version-check
 SHIPPED := pyproject.toml README.md LICENSE $(shell find src -not -path '*__pycache__*')
 PAGES   := $(wildcard *.md) $(shell find docs -type f -not -path '*__pycache__*')
-CHECKED := src tests $(wildcard benchmarks)
+CHECKED := src tests docs/conf.py $(wildcard benchmarks)
 
 # The tests import the installed wheel; a path in the environment would put the source tree before it.
 unexport PYTHONPATH
@@ -68,6 +68,7 @@ cover: $(VENV)/.dev $(VENV)/.installed
 # It begins with the README, whose links are those of the root of the repository.
 build/docs/index.html: $(VENV)/.docs $(VENV)/.installed $(PAGES)
 	@echo "-- sphinx-build"
+	@rm -rf $(@D)
 	@$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --conf-dir docs . $(@D)
 	@cp $(@D)/README.html $@
 

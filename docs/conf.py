@@ -1,10 +1,13 @@
-"""How `make docs` builds the site: the pages as they are in the repository, and a reference from the docstrings.
+"""How `make docs` builds the site: the pages as they are, and a reference made from the docstrings.
 
 The source directory is the root of the repository, so that a relative link on a page means
-the same on a forge and in the site. Nothing is fetched: no intersphinx, no fonts or scripts from elsewhere.
+the same on a forge and in the site. Nothing is fetched: no intersphinx, no fonts or scripts
+from elsewhere.
 """
 
 from __future__ import annotations
+
+import re
 
 from docutils import nodes
 from sphinx.addnodes import pending_xref
@@ -13,23 +16,12 @@ from sphinx.environment import BuildEnvironment
 
 # In the order of previous and next.
 PAGES = {
-    "Use it": [
-        "docs/guide",
-        "docs/living-trust",
-        "docs/kubernetes",
-        "docs/policy",
-        "docs/cli",
-        "docs/testing",
-        "docs/istio",
-    ],
-    "Look it up": ["docs/verification", "docs/reasons", "docs/performance", "docs/reference"],
-    "The project": ["CONTRIBUTING", "SECURITY", "CHANGELOG"],
+    "Use it": ["guide", "living-trust", "kubernetes", "policy", "cli", "testing", "istio"],
+    "Look it up": ["verification", "reasons", "performance", "reference"],
+    "The project": ["/CONTRIBUTING", "/SECURITY", "/CHANGELOG"],
 }
-REFERENCE = [
-    *("mesh", "decisions", "names", "trust", "verification", "policy", "operation", "errors"),
-    *("sources", "http", "metrics", "testing", "istio"),
-]
-PUBLIC = ("meshid", *(f"meshid.{module}" for module in REFERENCE[8:]))
+MODULES = ["sources", "http", "metrics", "testing", "istio"]
+REFERENCE = ["mesh", "decisions", "names", "trust", "verification", "policy", "operation", "errors", *MODULES]
 
 project = "meshid"
 project_copyright = "The meshid authors"
@@ -45,7 +37,8 @@ default_role = "py:obj"
 autodoc_default_options = {
     "members": True,
     # From our own bases, and not from these.
-    "inherited-members": "BaseException,Enum,Formatter,Mapping,OSError,Protocol,SSLContext,_SSLContext,dict,str",
+    "inherited-members": "BaseException, Enum, Formatter, Mapping, OSError, Protocol, SSLContext,"
+    "_SSLContext, dict, str",
 }
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
@@ -59,11 +52,19 @@ html_extra_path = ["policy-1.schema.json"]
 
 
 def add_table_of_contents(_app: Sphinx, page: str, source: list[str]) -> None:
-    """Give the README and the reference what a forge would show as a strange block of code."""
-    for caption, pages in PAGES.items() if page == root_doc else ():
-        source[0] += f"\n```{{toctree}}\n:hidden:\n:caption: {caption}\n\n" + "\n".join(pages) + "\n```\n"
+    """Add what a forge would show as a block of code."""
+    if page == root_doc:
+        for caption, pages in PAGES.items():
+            source[0] += toctree(
+                [f"/docs/{it}" if it[0] != "/" else it for it in pages], f":caption: {caption}"
+            )
     if page == "docs/reference":
-        source[0] += "\n```{toctree}\n:hidden:\n\n" + "\n".join(f"reference/{it}" for it in REFERENCE) + "\n```\n"
+        source[0] += toctree([f"reference/{it}" for it in REFERENCE])
+
+
+def toctree(pages: list[str], *options: str) -> str:
+    """Return a table of contents for the sidebar, not for the page."""
+    return "\n".join(["", "```{toctree}", ":hidden:", *options, "", *pages, "```", ""])
 
 
 def name_public_bases(_app: Sphinx, _name: str, _kind: type, _options: object, bases: list[type]) -> None:
@@ -71,6 +72,13 @@ def name_public_bases(_app: Sphinx, _name: str, _kind: type, _options: object, b
     while private := [base for base in bases if base.__name__.startswith("_")]:
         at = bases.index(private[0])
         bases[at : at + 1] = private[0].__bases__
+
+
+def shorten_types(
+    _app: Sphinx, _kind: str, _name: str, _thing: object, _options: object, doc: list[str]
+) -> None:
+    """Say `SpiffeId` of a field's type, and not where it is defined."""
+    doc[:] = [re.sub(r"(?:\w+\.)+\w+", r"~\g<0>", line) if ":type:" in line else line for line in doc]
 
 
 def find_in_other_modules(
@@ -82,7 +90,7 @@ def find_in_other_modules(
     python, name = env.domains.python_domain, node["reftarget"]
     found = (
         python.resolve_xref(env, node["refdoc"], app.builder, "obj", f"{module}.{name}", node, content)
-        for module in PUBLIC
+        for module in ("meshid", *(f"meshid.{it}" for it in MODULES))
     )
     return next(filter(None, found), None)
 
@@ -90,5 +98,6 @@ def find_in_other_modules(
 def setup(app: Sphinx) -> None:
     """Connect what is above."""
     app.connect("source-read", add_table_of_contents)
+    app.connect("autodoc-process-docstring", shorten_types, priority=600)  # after Napoleon
     app.connect("autodoc-process-bases", name_public_bases)
     app.connect("missing-reference", find_in_other_modules)
