@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import pydoc
 import re
 import subprocess
 import sys
@@ -20,6 +21,8 @@ from types import ModuleType
 
 import pytest
 from sphinx.util.inventory import InventoryFile
+
+import meshid
 
 ROOT = Path(__file__).parents[2]
 MODULES = ("meshid", *(f"meshid.{name}" for name in ("http", "istio", "metrics", "sources", "testing")))
@@ -130,6 +133,15 @@ def test_every_public_class_and_function_has_a_docstring() -> None:
 
 def test_every_argument_is_documented() -> None:
     assert [argument for module in PUBLIC for argument in undocumented_arguments(module)] == []
+
+
+def test_help_names_no_private_class_and_tells_no_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PASSWORD", "hunter2")
+    text = pydoc.plain(pydoc.render_doc(meshid.Mesh))
+    assert not re.search(r"\b_[A-Z]", text)
+    assert not [
+        path for module in PUBLIC for path, thing in things(module) if "hunter2" in pydoc.render_doc(thing)
+    ]
 
 
 def test_a_page_loads_nothing_from_elsewhere(site: Path) -> None:

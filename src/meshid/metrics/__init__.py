@@ -1,4 +1,6 @@
-"""Counters and gauges of a mesh, for Prometheus and OpenTelemetry (extras of the same names)::
+"""Counters and gauges of a mesh, for Prometheus and OpenTelemetry (extras of the same names).
+
+::
 
     meshid.metrics.to_prometheus(mesh)        # in prometheus_client's registry
     meshid.metrics.to_opentelemetry(mesh)     # with the meter of the process

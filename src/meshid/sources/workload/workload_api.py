@@ -65,9 +65,9 @@ class WorkloadApi:
     is_required = True
     is_stream = True
 
-    def __init__(self, address: str | None = None, *, environ: Mapping[str, str] = os.environ) -> None:
+    def __init__(self, address: str | None = None, *, environ: Mapping[str, str] | None = None) -> None:
         """Keep the address; nothing is opened yet."""
-        address = address or environ.get(ADDRESS_VARIABLE)
+        address = address or (os.environ if environ is None else environ).get(ADDRESS_VARIABLE)
         if not address:
             msg = f"no Workload API: give its address, or set {ADDRESS_VARIABLE}"
             raise InvalidInput(msg)
