@@ -13,9 +13,9 @@ RECENT  := $(shell $(PYTHON) -c 'import sys; print(sys.version_info >= (3, 11) o
 VENV    := .venv-$(VERSION)
 BIN     := $(VENV)/bin
 PIP     := $(BIN)/python -m pip --quiet --disable-pip-version-check
-SHIPPED := pyproject.toml README.md LICENSE $(shell find src -not -path '*__pycache__*')
+SHIPPED := pyproject.toml README.md LICENSE hatch_build.py $(shell find src -not -path '*__pycache__*')
 PAGES   := $(wildcard *.md) $(shell find docs -type f -not -path '*__pycache__*')
-CHECKED := src tests docs/conf.py $(wildcard benchmarks)
+CHECKED := src tests docs/conf.py hatch_build.py $(wildcard benchmarks)
 
 # The tests import the installed wheel; a path in the environment would put the source tree before it.
 unexport PYTHONPATH
