@@ -1,6 +1,7 @@
 # make demo    see it work: real handshakes, each verdict with its reason
 # make test    all checks, on one Python
 # make bench   the figures
+# make docs    the pages and the reference as a site, in build/docs
 # make clean   remove what the others made
 #
 # PYTHON=python3.12 chooses the Python; each version has its own environment, .venv-3.12.
@@ -12,14 +13,15 @@ RECENT  := $(shell $(PYTHON) -c 'import sys; print(sys.version_info >= (3, 11) o
 VENV    := .venv-$(VERSION)
 BIN     := $(VENV)/bin
 PIP     := $(BIN)/python -m pip --quiet --disable-pip-version-check
-SHIPPED := pyproject.toml README.md LICENSE $(shell find src -not -path '*__pycache__*')
-CHECKED := src tests $(wildcard benchmarks)
+SHIPPED := pyproject.toml README.md LICENSE hatch_build.py $(shell find src -not -path '*__pycache__*')
+PAGES   := $(wildcard *.md) $(shell find docs -type f -not -path '*__pycache__*')
+CHECKED := src tests docs/conf.py hatch_build.py $(wildcard benchmarks)
 
 # The tests import the installed wheel; a path in the environment would put the source tree before it.
 unexport PYTHONPATH
 # Two steps must not install into one environment at once.
 .NOTPARALLEL:
-.PHONY: demo test bench clean ruff format types layers cover
+.PHONY: demo test bench docs clean ruff format types layers cover
 
 demo: $(VENV)/.installed
 	@$(BIN)/meshid demo
@@ -28,6 +30,9 @@ test: ruff format types layers cover
 
 bench: $(VENV)/.installed $(VENV)/.bench
 	@set -e; for script in benchmarks/bench_*.py; do echo "-- $$script"; $(BIN)/python "$$script"; done
+
+docs: build/docs/index.html
+	@echo "$(CURDIR)/$<"
 
 clean:
 	@rm -rf .venv-* .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
@@ -58,6 +63,15 @@ cover: $(VENV)/.dev $(VENV)/.installed
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 
+# -- The site -----------------------------------------------------------------
+
+# It begins with the README, whose links are those of the root of the repository.
+build/docs/index.html: $(VENV)/.docs $(VENV)/.installed $(PAGES)
+	@echo "-- sphinx-build"
+	@rm -rf $(@D)
+	@$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --conf-dir docs . $(@D)
+	@cp $(@D)/README.html $@
+
 # -- The environment ----------------------------------------------------------
 
 $(VENV)/.made:
@@ -72,7 +86,7 @@ $(VENV)/.installed: $(VENV)/.made $(SHIPPED)
 	@$(PIP) install .
 	@touch $@
 
-$(VENV)/.dev $(VENV)/.bench: $(VENV)/.made pyproject.toml
+$(VENV)/.dev $(VENV)/.bench $(VENV)/.docs: $(VENV)/.made pyproject.toml
 	@echo "-- installing the tools"
 	@$(PIP) install --upgrade 'pip>=25.1' # the first that reads dependency groups
 	@$(PIP) install --group $(subst .,,$(notdir $@))

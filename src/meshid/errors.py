@@ -176,6 +176,9 @@ class PeerRejected(MeshidError, ssl.SSLCertVerificationError):
         reason: The cause.
         detail: The facts of this case in one sentence, bounded and escaped.
         decision: The whole decision.
+        library: ``"meshid"``; this and the next two are what every `ssl.SSLCertVerificationError` has.
+        verify_code: OpenSSL's code for a refusal by the application, 50.
+        verify_message: The same text for every cause.
     """
 
     # OpenSSL's mnemonic has this name in `ssl.SSLError`; ours is a `str`, too.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import ssl
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -166,7 +165,7 @@ class Mesh:
     @classmethod
     def from_env(
         cls,
-        environ: Mapping[str, str] = os.environ,
+        environ: Mapping[str, str] | None = None,
         *,
         audit: Sink | None = None,
         on_revoked: OnRevoked | None = None,
@@ -174,7 +173,7 @@ class Mesh:
         """Return a mesh that follows what ``MESHID_*`` variables name; see `Settings.from_env`.
 
         Args:
-            environ: The variables.
+            environ: The variables; `os.environ` if None.
             audit: As for `Mesh`.
             on_revoked: As for `Mesh`.
 

@@ -34,6 +34,7 @@ class Reason(StrEnum):
         member.meaning = meaning
         member.clause = clause
         member.remedy = remedy
+        member.__doc__ = f"{meaning} ({clause})"
         return member
 
     # -- The peer is admitted -------------------------------------------------

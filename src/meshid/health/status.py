@@ -32,7 +32,12 @@ class SourceStatus:
     failures: int = 0
 
     def after(self, outcome: object, now: float) -> SourceStatus:
-        """Return how it does after another read: a text says what was wrong."""
+        """Return how it does after another read.
+
+        Args:
+            outcome: What was read; a `str` says what was wrong.
+            now: The POSIX time in seconds.
+        """
         if isinstance(outcome, str):
             return attrs.evolve(self, fault=outcome, reads=self.reads + 1, failures=self.failures + 1)
         return attrs.evolve(self, fault=None, reads=self.reads + 1, read_at=now)

@@ -1,5 +1,7 @@
 """Counters and gauges of a mesh, for Prometheus and OpenTelemetry (extras of the same names).
 
+::
+
     meshid.metrics.to_prometheus(mesh)        # in prometheus_client's registry
     meshid.metrics.to_opentelemetry(mesh)     # with the meter of the process
 

@@ -93,6 +93,10 @@ class Policy:
     def load(cls, path: str | Path, environment: str) -> Self:
         """Read a policy file for one environment: JSON if it begins with ``{``, or else TOML.
 
+        Args:
+            path: The file.
+            environment: The environment that it is loaded for.
+
         Raises:
             InvalidPolicy: If it cannot be read, or with everything that is wrong in it.
         """
@@ -104,6 +108,10 @@ class Policy:
     def from_toml(cls, text: str | bytes, environment: str) -> Self:
         """Read a policy from TOML, for one environment.
 
+        Args:
+            text: The policy.
+            environment: The environment that it is loaded for.
+
         Raises:
             InvalidPolicy: With everything that is wrong in it.
         """
@@ -114,6 +122,10 @@ class Policy:
     @classmethod
     def from_json(cls, text: str | bytes, environment: str) -> Self:
         """Read a policy from JSON, for one environment.
+
+        Args:
+            text: The policy.
+            environment: The environment that it is loaded for.
 
         Raises:
             InvalidPolicy: With everything that is wrong in it.
@@ -150,7 +162,13 @@ class Policy:
         return self._decide_request(prospects.candidates, spiffe_id, target, request)
 
     def explain(self, peer: Named | SpiffeId, target: str, request: RequestLike = None) -> Explanation:
-        """Decide as `decide` does, and say of every rule why it matches or does not."""
+        """Decide as `decide` does, and say of every rule why it matches or does not.
+
+        Args:
+            peer: As for `decide`.
+            target: As for `decide`.
+            request: As for `decide`.
+        """
         spiffe_id = peer if isinstance(peer, SpiffeId) else peer.spiffe_id
         decision = self.decide(spiffe_id, target, request)
         try:

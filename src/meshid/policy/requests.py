@@ -28,7 +28,7 @@ _ENCODED_SLASH = re.compile(r"%2f", re.IGNORECASE)
 
 
 class Follows(enum.Enum):
-    """The type of `REQUEST_FOLLOWS`."""
+    """In place of a request, at the handshake: a promise to call `Mesh.check` for each request."""
 
     REQUEST_FOLLOWS = "request follows"
 
@@ -81,6 +81,9 @@ class Request:
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read ``METHOD /path``.
+
+        Args:
+            text: The method and the path, with one space between them.
 
         Raises:
             InvalidRequest: As the class does.

@@ -60,7 +60,7 @@ class Settings:
     _found: Mapping[str, Found] = attrs.field(factory=dict, eq=False, repr=False)
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str] = os.environ, **arguments: object) -> Self:
+    def from_env(cls, environ: Mapping[str, str] | None = None, **arguments: object) -> Self:
         """Read all settings: arguments first, then variables, the directory, the file, and defaults.
 
         A variable that is empty is not set. Relative paths begin at the working directory;
@@ -69,7 +69,7 @@ class Settings:
         Args:
             environ: The variables: ``MESHID_SERVICE``, or ``MESHID_SERVICE_FILE`` for a file
                 with the value in it; ``MESHID_CONFIG_DIR`` names a directory with a file for
-                each key, ``MESHID_CONFIG`` a TOML file.
+                each key, ``MESHID_CONFIG`` a TOML file. `os.environ` if None.
             arguments: Values that come before all others.
 
         Raises:
@@ -83,7 +83,7 @@ class Settings:
             msg = f"there is no setting {', '.join(sorted(unknown))}"
             raise TypeError(msg)
         problems: list[Problem] = []
-        found = find_all(environ, arguments, problems)
+        found = find_all(os.environ if environ is None else environ, arguments, problems)
         read = values.Values(found, problems).read
         settings = cls(
             environment=read("environment", values.text, None),

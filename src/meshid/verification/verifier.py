@@ -95,6 +95,11 @@ class ChainVerifier:
         bundles: The bundles of all trust domains that are trusted.
         revocations: The revocation lists and the deny list; none by default.
         clock: Returns the POSIX time in seconds.
+
+    Attributes:
+        bundles: As above.
+        revocations: As above; empty if there are none.
+        clock: As above.
     """
 
     def __init__(

@@ -12,12 +12,19 @@ class FindingKind(StrEnum):
     """What is wrong with a policy that can be loaded."""
 
     NEVER_MATCHES = "never_matches"
+    """No peer can have such a name."""
     SWALLOWED = "swallowed"
+    """Deny rules leave nothing of an allow rule."""
     POINTLESS = "pointless"
+    """Other rules or entries already say the same."""
     WIDE = "wide"
+    """An allow rule for everybody, for a whole federated trust domain, or to every target."""
     UNUSED_FEDERATION = "unused_federation"
+    """No rule names a federated trust domain."""
     LOOKALIKE = "lookalike"
+    """A name is one slip away from another; a guess."""
     NO_WHY = "no_why"
+    """A rule does not say what it is for; a warning."""
 
     @property
     def is_warning(self) -> bool:

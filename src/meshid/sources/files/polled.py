@@ -29,9 +29,11 @@ class PolledFiles(ABC):
     """
 
     is_stream = False
+    """Files are read again and again."""
 
     def __init__(self, name: str) -> None:
         self.name = name
+        """What is read, and where."""
         self._last: tuple[object, State] | None = None
 
     @property

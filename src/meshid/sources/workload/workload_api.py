@@ -65,8 +65,8 @@ class WorkloadApi:
     is_required = True
     is_stream = True
 
-    def __init__(self, address: str | None = None, *, environ: Mapping[str, str] = os.environ) -> None:
-        address = address or environ.get(ADDRESS_VARIABLE)
+    def __init__(self, address: str | None = None, *, environ: Mapping[str, str] | None = None) -> None:
+        address = address or (os.environ if environ is None else environ).get(ADDRESS_VARIABLE)
         if not address:
             msg = f"the Workload API has no address: pass one, or set {ADDRESS_VARIABLE}"
             raise InvalidInput(msg)
