@@ -16,7 +16,7 @@ from sphinx.environment import BuildEnvironment
 
 # In the order of previous and next.
 PAGES = {
-    "Use it": ["guide", "living-trust", "kubernetes", "policy", "cli", "testing", "istio"],
+    "Use it": ["guide", "reloading", "kubernetes", "policy", "cli", "testing", "istio"],
     "Look it up": ["verification", "reasons", "performance", "reference"],
     "The project": ["/CONTRIBUTING", "/SECURITY", "/CHANGELOG"],
 }

@@ -67,7 +67,7 @@ def rules_from(domains: int, length: int) -> bytes:
     ).encode()
 
 
-TOO_LARGE = "the limit for TOML; where JSON is accepted, it may have 64 MiB"
+TOO_LARGE = "the limit for TOML; JSON, where accepted, may have 64 MiB"
 TOO_MANY = "values: is it the right file?"
 
 HEAVY: list[tuple[str, str, Callable[[], bytes], str]] = [
