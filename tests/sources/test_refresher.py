@@ -133,7 +133,7 @@ class TestParts:
         other = FakeSource("other", State(**{part: getattr(own.now, part)}))
         with pytest.raises(SourceUnavailable) as caught:
             Mesh.from_sources([own, other], timeout=0.1)
-        wrong = f"own and other: {what} comes from own and from other: leave one of them out"
+        wrong = f"own and other: {what} comes from own and from other: remove one of them"
         assert str(caught.value) == wrong
 
     def test_a_list_that_goes_back_is_refused(self, own: FakeSource, prod_ca: CA, clock: Clock) -> None:

@@ -219,7 +219,7 @@ def test_all_of_a_read_has_one_deadline(case: str, monkeypatch: pytest.MonkeyPat
     with (
         threaded_server(SLOW[case]) as service,
         bounded(SHORT * 4),
-        pytest.raises(SourceUnavailable, match=re.escape("it did not answer in time; 0.4 s are")),
+        pytest.raises(SourceUnavailable, match=re.escape("it did not answer in time; the limit is 0.4 s")),
     ):
         reading(service.port).read()
 

@@ -84,7 +84,7 @@ class TestMessages:
         [
             (
                 {"name": "spiffe://prod.example.org"},
-                "own certificate: it is that of spiffe://prod.example.org/ns/pay",
+                "own certificate: its SPIFFE ID is spiffe://prod.example.org/ns/pay",
             ),
             ({"name": "payments"}, "'payments' does not begin with 'spiffe://'"),
             ({"key": b"junk"}, "own certificate: the private key cannot be read: '"),
@@ -126,7 +126,10 @@ class TestMessages:
 
     @pytest.mark.parametrize(
         ("data", "expected"),
-        [(b"", "the answer has no X509-SVID"), (b"\xff\xff", "the answer cannot be decoded: DecodeError")],
+        [
+            (b"", "the response has no X509-SVID"),
+            (b"\xff\xff", "the response cannot be decoded: DecodeError"),
+        ],
     )
     def test_bytes_that_are_not_an_answer(
         self, agent: Agent, source: WorkloadApi, data: bytes, expected: str
