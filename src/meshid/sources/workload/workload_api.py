@@ -118,6 +118,7 @@ class WorkloadApi:
         self._hang_up()
 
     def _next(self) -> bytes:
+        # https://github.com/grpc/grpc/blob/master/doc/fork_support.md
         if self._is_forked():
             self._failures += 1
             fault = "gRPC does not survive a fork: make the mesh in the worker process, or spawn it"
