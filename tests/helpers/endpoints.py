@@ -6,6 +6,7 @@ import contextlib
 import json
 import socket
 import ssl
+import time
 from collections.abc import Callable, Iterator
 
 from meshid.names.spiffe_id import TrustDomain
@@ -19,6 +20,8 @@ PARTNER = TrustDomain("partner.example")
 URL = "https://partner.example/bundle.json"
 ENDPOINT = "/spire/server"
 NAME = f"spiffe://partner.example{ENDPOINT}"
+SHORT = 0.4
+"""Seconds that a read may take here."""
 
 Answer = Callable[[ssl.SSLSocket], None]
 """Answers one request, which was read."""
@@ -120,3 +123,10 @@ def spiffe(endpoint: Endpoint, authority: CA, path: str = "/bundle.json") -> Bun
 def bundle_read(source: Source) -> TrustBundle:
     (bundle,) = source.read().bundles
     return bundle
+
+
+@contextlib.contextmanager
+def bounded(seconds: float) -> Iterator[None]:
+    begun = time.monotonic()
+    yield
+    assert time.monotonic() - begun < seconds

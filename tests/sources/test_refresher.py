@@ -17,7 +17,7 @@ import pytest
 
 from meshid import BundleSet, Denial, Mesh, Reason, Revocations
 from meshid.admission.admission import Admission
-from meshid.sources import SourceUnavailable, State
+from meshid.sources import SourceUnavailable, State, refresher
 from meshid.sources.refresher import Refresher, restart_all
 from meshid.testing import CA
 from tests.helpers.fake_sources import FakeSource, FakeStream
@@ -133,7 +133,7 @@ class TestParts:
         other = FakeSource("other", State(**{part: getattr(own.now, part)}))
         with pytest.raises(SourceUnavailable) as caught:
             Mesh.from_sources([own, other], timeout=0.1)
-        wrong = f"own and other: {what} comes from own and from other: leave one of them out"
+        wrong = f"own and other: {what} comes from own and from other: remove one of them"
         assert str(caught.value) == wrong
 
     def test_a_list_that_goes_back_is_refused(self, own: FakeSource, prod_ca: CA, clock: Clock) -> None:
@@ -213,6 +213,10 @@ class TestRefreshing:
 
         assert eventually(is_gone)
         assert eventually(lambda: not any(thread.is_alive() for thread in threads))
+
+    def test_a_thread_ends_if_its_mesh_is_gone_before_it_is_stopped(self) -> None:
+        # The garbage collector runs between the two only by chance.
+        refresher._keep_ticking(lambda: None, threading.Event())  # noqa: SLF001
 
     def test_it_can_be_closed_from_a_thread_of_its_own(
         self, own: FakeSource, monkeypatch: pytest.MonkeyPatch

@@ -91,4 +91,4 @@ def _only(what: str, states: States, part: Callable[[State], _T | None]) -> _T |
 
 
 def _ambiguous(what: str, one: Source, other: Source) -> AmbiguousSources:
-    return AmbiguousSources(f"{what} comes from {one.name} and from {other.name}: leave one of them out")
+    return AmbiguousSources(f"{what} comes from {one.name} and from {other.name}: remove one of them")

@@ -259,7 +259,7 @@ def _one_line(error: Exception) -> str:
     return f"{type(error).__name__}: {quote(str(error))}"
 
 
-def _keep_reading(owner: weakref.ref[Refresher], reader: _Reader, stopping: threading.Event) -> None:
+def _keep_reading(owner: Callable[[], Refresher | None], reader: _Reader, stopping: threading.Event) -> None:
     while not stopping.is_set():
         outcome = reader.read()
         refresher = owner()
@@ -271,7 +271,7 @@ def _keep_reading(owner: weakref.ref[Refresher], reader: _Reader, stopping: thre
         stopping.wait(reader.source.pause())
 
 
-def _keep_ticking(owner: weakref.ref[Refresher], stopping: threading.Event) -> None:
+def _keep_ticking(owner: Callable[[], Refresher | None], stopping: threading.Event) -> None:
     while not stopping.wait(TICK_SECONDS):
         refresher = owner()
         if refresher is None:

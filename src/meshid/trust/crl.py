@@ -43,7 +43,7 @@ class RevocationList:
     )
 
     def is_from(self, issuer: x509.Certificate) -> bool:
-        """Tell whether *issuer* signed this list and may do so (RFC 5280 section 6.3.3 (f), (g))."""
+        """Return whether *issuer* signed this list and may do so (RFC 5280 section 6.3.3 (f), (g))."""
         if self.crl.issuer != issuer.subject:
             return False
         signed = self._signers.get(issuer)
@@ -57,7 +57,7 @@ class RevocationList:
         return [issuer for issuer, signed in self._signers.items() if signed]
 
     def is_older_than(self, other: RevocationList) -> bool:
-        """Tell whether *other* is a later list of the same issuer (RFC 5280 section 5.2.3)."""
+        """Return whether *other* is a later list of the same issuer (RFC 5280 section 5.2.3)."""
         if self.crl.issuer != other.crl.issuer or self.key_id != other.key_id:
             return False
         if self.number is not None and other.number is not None:

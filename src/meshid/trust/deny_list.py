@@ -87,7 +87,7 @@ class Denial:
 
     def __attrs_post_init__(self) -> None:
         if (self.issuer is None) is not (self.serial is None):
-            msg = "deny list: an issuer and a serial number go together"
+            msg = "deny list: an issuer and a serial number go together; write both"
             raise InvalidRevocations(msg)
         named = [each for each in (self.peer, self.certificate, self.key, self.issuer) if each is not None]
         if len(named) != 1:

@@ -117,7 +117,8 @@ class Revocations:
                 if each.is_older_than(known):
                     issuer = quote(each.crl.issuer.rfc4514_string())
                     msg = (
-                        f"the revocation list of {issuer} is {_age(each)}, and one {_age(known)} is in force"
+                        f"the revocation list of {issuer} is {_age(each)}, older than the one in force,"
+                        f" {_age(known)}"
                     )
                     raise InvalidRevocations(msg)
 

@@ -133,7 +133,10 @@ class TestWhatCannotBeUsed:
             (b"{", "it is not JSON: "),
             (b"[" * 100_000, "it is not JSON: "),
             (b'{"trust_domains": {}, "trust_domains": {}}', "it is not JSON: "),
-            (b"[]", 'it must be a JSON object with an object "trust_domains", a bundle for each name'),
+            (
+                b"[]",
+                'it must be a JSON object with an object "trust_domains" that has a bundle for each name',
+            ),
             (b'{"trust_domains": []}', 'it must be a JSON object with an object "trust_domains"'),
             (b'{"trust_domains": {"prod.example.org": []}}', "bundle of prod.example.org: "),
             (b'{"trust_domains": {"Prod": {"keys": []}}}', "trust domain 'Prod' may hold only a-z"),

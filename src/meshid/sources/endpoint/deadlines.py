@@ -66,7 +66,7 @@ class Deadline:
         if any(key.fileobj is self._stopped for key, _ in ready):
             raise Stopped
         if not ready:
-            msg = f"it did not answer in time; {self._seconds:g} s are the limit for everything together"
+            msg = f"it did not answer in time; the limit is {self._seconds:g} s for the whole read"
             raise TimeoutError(errno.ETIMEDOUT, msg)
 
     def wait_for(self, work: Callable[[], _R]) -> _R:

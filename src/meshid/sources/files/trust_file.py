@@ -84,7 +84,7 @@ def _bundle_map(data: bytes) -> dict[str, object]:
         raise InvalidBundle(str(error)) from error
     bundles = document.get("trust_domains") if isinstance(document, dict) else None
     if not isinstance(bundles, dict):
-        msg = 'it must be a JSON object with an object "trust_domains", a bundle for each name'
+        msg = 'it must be a JSON object with an object "trust_domains" that has a bundle for each name'
         raise InvalidBundle(msg)
     return bundles
 

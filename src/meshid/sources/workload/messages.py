@@ -44,7 +44,7 @@ def state_of(message: Response) -> State:
         InvalidInput: If anything else cannot be read.
     """
     if not message.svids:
-        msg = "the answer has no X509-SVID"
+        msg = "the response has no X509-SVID"
         raise InvalidCredentials(msg)
     svid = message.svids[0]
     name = SpiffeId.parse(svid.spiffe_id)
@@ -66,7 +66,7 @@ def _credentials(svid: Svid, name: SpiffeId) -> X509Svid:
         raise InvalidCredentials(msg) from error
     credentials = X509Svid.from_der(chain, svid.x509_svid_key)
     if credentials.claim.spiffe_id != name:
-        msg = f"own certificate: it is that of {credentials.claim.spiffe_id}, and the answer says {name}"
+        msg = f"own certificate: its SPIFFE ID is {credentials.claim.spiffe_id}, but the response says {name}"
         raise InvalidCredentials(msg)
     return credentials
 

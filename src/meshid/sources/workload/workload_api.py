@@ -100,7 +100,7 @@ class WorkloadApi:
             raise self._fault("; ".join(str(error).splitlines())) from error
         # The decoder's own exception is in a module that depends on how protobuf was built.
         except Exception as error:
-            fault = f"the answer cannot be decoded: {type(error).__name__}"
+            fault = f"the response cannot be decoded: {type(error).__name__}"
             raise self._fault(fault) from error
         self._failures = 0
         return state
@@ -118,6 +118,7 @@ class WorkloadApi:
         self._hang_up()
 
     def _next(self) -> bytes:
+        # https://github.com/grpc/grpc/blob/master/doc/fork_support.md
         if self._is_forked():
             self._failures += 1
             fault = "gRPC does not survive a fork: make the mesh in the worker process, or spawn it"
