@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable
+from typing import ClassVar
 
 import attrs
 
@@ -33,7 +34,7 @@ from meshid.decisions import Decision
 from meshid.reasons import Reason
 
 MAX_SHOWN_PROBLEMS = 50
-"""Problems that the text of one error lists; `problems` always has all of them."""
+"""Problems that the text of an error lists, except for Istio policies; `problems` always has all of them."""
 
 _X509_V_ERR_APPLICATION_VERIFICATION = 50
 
@@ -95,14 +96,16 @@ class _ManyProblems(InvalidInput):
         file: The file, if the input was read from one.
     """
 
+    _most_shown: ClassVar[int | None] = MAX_SHOWN_PROBLEMS
+
     def __init__(self, problems: tuple[Problem, ...], file: str | None = None) -> None:
         super().__init__(problems, file)
         self.problems = problems
         self.file = file
 
     def __str__(self) -> str:
-        """List the problems, one a line, at most `MAX_SHOWN_PROBLEMS`."""
-        lines = [str(problem) for problem in self.problems[:MAX_SHOWN_PROBLEMS]]
+        """List the problems, one a line."""
+        lines = [str(problem) for problem in self.problems[: self._most_shown]]
         if hidden := len(self.problems) - len(lines):
             lines.append(f"... and {hidden} more")
         return "\n".join(f"{self.file}: {line}" if self.file else line for line in lines)
@@ -133,6 +136,9 @@ class InvalidIstioPolicy(_ManyProblems):
         problems: Everything that is wrong; each names its file, document and field.
         file: None: several files are read at once.
     """
+
+    # Whoever imports a mesh needs the whole list, and the command line has only this text.
+    _most_shown = None
 
 
 class PolicyTooComplex(InvalidInput):

@@ -1,4 +1,4 @@
-"""What an authority can never verify is said when it is loaded, and nothing else is.
+"""Why an authority could never verify a peer is said when it is loaded, and nothing else is.
 
 Each fault is shown twice: `authority_fault` says it, and the X.509 backend, given that
 anchor all the same, indeed never verifies a leaf under it. The neighbours of each fault
@@ -233,7 +233,7 @@ def each(anchors: list[Anchor]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("anchor", anchors, ids=lambda anchor: anchor.name)
 
 
-# Each look at such a serial number makes the backend warn.
+# Each access to such a serial number makes the backend warn.
 lenient = pytest.mark.filterwarnings("ignore:Parsed a serial number")
 
 

@@ -92,6 +92,12 @@ def test_a_certificate_that_cannot_be_read_is_named(chain: tuple[bytes, ...], wh
     assert refusal.detail.startswith(f"{where} is not a certificate that can be read")
 
 
+def test_pem_in_place_of_der_is_refused_with_what_to_do() -> None:
+    refusal = refusal_of(LEAF.chain_pem)
+    assert refusal.reason is Reason.MALFORMED
+    assert refusal.detail == "the leaf is PEM text, not DER: convert it with ssl.PEM_cert_to_DER_cert()"
+
+
 class TestLimits:
     def test_the_number_of_certificates(self) -> None:
         most = (LEAF.chain[0], *[LEAF.chain[1]] * MAX_INTERMEDIATES)

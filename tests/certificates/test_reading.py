@@ -262,7 +262,7 @@ def test_a_fingerprint_is_sha256_in_lower_case_hex(data: bytes) -> None:
 
 
 def unused_bit(certificate: x509.Certificate) -> bytes:
-    """Return *certificate* with the last bit of its signature, a zero, called unused."""
+    """Return *certificate* with the last bit of its signature, a zero, declared unused."""
     tbs, algorithm, _ = children(to_der(certificate))
     assert not certificate.signature[-1] & 1
     return der(SEQUENCE, tbs, algorithm, der(BIT_STRING, b"\1", certificate.signature))

@@ -1,4 +1,4 @@
-"""The wildcard grammar, held against two references that work in other ways.
+"""The wildcard grammar, compared with two references that work in other ways.
 
 `naive_match` reads a pattern as its definition says, by trying everything. `Automaton` reads
 it as a regular language, character by character, and decides by the subset construction.
@@ -23,7 +23,7 @@ from meshid.names.pattern import MAX_PATTERN_LENGTH, MAX_WILDCARDS, Pattern
 from meshid.support.quoting import quote
 
 FRESH = "~"
-"""A character that stands in no pattern of these tests."""
+"""A character that no pattern of these tests contains."""
 
 thoroughly = settings(max_examples=300, deadline=None)
 
@@ -179,7 +179,7 @@ def values_of(draw: st.DrawFn, pattern: Pattern) -> str:
 
 @st.composite
 def widened(draw: st.DrawFn, pattern: Pattern) -> Pattern:
-    """Return a pattern that says no more than *pattern* of any segment."""
+    """Return a pattern that is as wide as *pattern*, or wider, in each segment."""
     segments = []
     for segment in pattern.segments:
         cut = draw(st.integers(0, len(segment)))

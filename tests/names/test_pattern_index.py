@@ -41,7 +41,8 @@ def test_it_intersects_what_each_pattern_intersects(patterns: list[Pattern], oth
 
 def test_what_is_added_after_a_look_up_is_found_by_the_next() -> None:
     index = index_of([Pattern.parse("/a")])
-    assert list(index.intersecting(Pattern.parse("/*"))) == [[0]]
+    for _ in range(2):
+        assert list(index.intersecting(Pattern.parse("/*"))) == [[0]]
     index.setdefault(Pattern.parse("/b"), list[int]).append(1)
     index.setdefault(Pattern.parse("/b*"), list[int]).append(2)
     assert sorted(index.intersecting(Pattern.parse("/*"))) == [[0], [1], [2]]

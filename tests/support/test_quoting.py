@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshid.support.quoting import MAX_QUOTED, quote, quote_all
+from meshid.support.quoting import MAX_QUOTED, escaped, plural, quote, quote_all
 
 
 @given(st.text(max_size=2 * MAX_QUOTED))
@@ -65,3 +65,22 @@ def test_a_long_string_is_cut_and_says_how_long_it_was(text: str, shown: str) ->
 )
 def test_a_list_is_cut_and_says_how_many_are_left(texts: list[str], shown: str) -> None:
     assert quote_all(texts, limit=2) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        pytest.param("a\nb", r"a\nb", id="short"),
+        pytest.param("a" * MAX_QUOTED, "a" * MAX_QUOTED, id="as long as the limit"),
+        pytest.param(
+            "a" * (MAX_QUOTED + 1), f"'{'a' * MAX_QUOTED}'... ({MAX_QUOTED + 1} characters)", id="cut"
+        ),
+    ],
+)
+def test_a_field_of_its_own_needs_no_quotes_unless_it_is_cut(text: str, shown: str) -> None:
+    assert escaped(text) == shown
+
+
+@pytest.mark.parametrize(("count", "shown"), [(0, "0 rules"), (1, "1 rule"), (2, "2 rules")])
+def test_a_count_agrees_with_its_noun(count: int, shown: str) -> None:
+    assert plural(count, "rule") == shown

@@ -184,7 +184,7 @@ def test_a_verdict_lives_no_longer_than_half_an_hour(
     leaf = world.prod.issue(PATH, not_after=clock.now + 12 * HOUR)
     assert MAX_AGE == 1800
     assert remembered_for(cache, leaf.chain, clock, AGE) == (True, False)
-    # It is then found anew, not refused.
+    # Then it is verified again, not refused.
     assert cache.verify(leaf.chain).spiffe_id.path == PATH
 
 
@@ -250,7 +250,7 @@ def test_a_clock_that_steps_back_before_the_leaf_is_a_refusal(
 
 
 class TickingClock:
-    """A clock that goes on by a second each time that it is read."""
+    """A clock that advances by a second each time that it is read."""
 
     def __init__(self, start: float) -> None:
         self.now = start

@@ -156,7 +156,7 @@ class PatternIndex(Generic[_V]):
                     waiting.append(step)
 
     def _literals_as_tree(self) -> _Node[_V]:
-        # Not kept up to date: only an analysis needs it, and it would double the cost of loading a policy.
+        # Built on demand: only an analysis needs it, and it would double the cost of loading a policy.
         if self._literal_tree is None:
             self._literal_tree = _Node()
             for text, value in self._literals.items():

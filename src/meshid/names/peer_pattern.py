@@ -27,8 +27,8 @@ class PeerPattern:
     """A set of peers: a trust domain, and a pattern of the path in it.
 
     Attributes:
-        trust_domain: The trust domain, exactly. None means "one's own", which whoever asks
-            says in `domains` and `matches`.
+        trust_domain: The trust domain, exactly; None means the own trust domains of the
+            service that asks.
         path: The pattern of the path.
     """
 
@@ -63,11 +63,20 @@ class PeerPattern:
         return cls(trust_domain, _path(slash + path, text))
 
     def domains(self, own: tuple[TrustDomain, ...]) -> tuple[TrustDomain, ...]:
-        """Return the trust domains that are meant, for a service whose *own* trust domains are these."""
+        """Return the trust domains that are meant.
+
+        Args:
+            own: The trust domains of the service that asks: what a pattern without one means.
+        """
         return own if self.trust_domain is None else (self.trust_domain,)
 
     def matches(self, spiffe_id: SpiffeId, own: tuple[TrustDomain, ...]) -> bool:
-        """Return whether *spiffe_id* is meant, for a service whose *own* trust domains are these."""
+        """Return whether *spiffe_id* is meant, exactly and case-sensitively.
+
+        Args:
+            spiffe_id: The name of a peer.
+            own: The trust domains of the service that asks: what a pattern without one means.
+        """
         return spiffe_id.trust_domain in self.domains(own) and self.path.matches(spiffe_id.path)
 
     def __str__(self) -> str:
