@@ -220,10 +220,10 @@ class TestPolicy:
         asked = ask(*ROOTS, *POLICY_FOR_PROD, "refunds", "chain.pem")
         assert (asked.status, asked.verdict) == (1, "refused: no_rule")
         assert asked.told["detail"].startswith(
-            'allow rule "checkout-reads-refunds" matches but for the request'
+            'allow rule "checkout-reads-refunds" would match, except for the request'
         )
         assert asked.told["near misses"].startswith(
-            'allow rule "checkout-charges-cards" matches but for the target'
+            'allow rule "checkout-charges-cards" would match, except for the target'
         )
 
     def test_a_request_is_judged_if_there_is_one(self, ask: Ask) -> None:

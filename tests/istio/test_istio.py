@@ -1,4 +1,4 @@
-"""Istio's policies mean the same after the import, or are refused with the field that has no equal."""
+"""Istio's policies mean the same after the import, or are refused with the field that has no equivalent."""
 
 from __future__ import annotations
 
@@ -233,13 +233,13 @@ to = ["shop/**"]
 """
     )
     assert result.notes == (
-        "'mesh.yaml': skipped 'Service', which is no AuthorizationPolicy",
+        "'mesh.yaml': skipped 'Service', which is not an AuthorizationPolicy",
         "'mesh.yaml': shop/none: has no rules, so it allows nothing",
         (
-            "targets are called namespace/app: give each service its name so,"
+            "targets are called namespace/app: name each service like that,"
             " as in Mesh(service='shop/payments')"
         ),
-        "Istio lets everybody reach a workload that no ALLOW policy selects; here, nobody is",
+        "Istio lets everybody reach a workload that no ALLOW policy selects; here, nobody may",
     )
 
 
@@ -252,7 +252,7 @@ def test_long_lists_get_a_line_each() -> None:
 
 # -- Refused -------------------------------------------------------------------
 
-NO_EQUAL = "has no exact equal in a policy file; say it in another way, or by hand"
+NO_EQUAL = "has no exact equivalent in a policy file; write the rule in another way, or by hand"
 
 
 def from_source(**source: object) -> dict[str, Any]:
@@ -332,7 +332,7 @@ def test_a_suffix_may_begin_inside_the_name_of_the_trust_domain() -> None:
         pytest.param(document(rules=["x"]), "spec.rules[0]: must be a mapping", id="a rule"),
         pytest.param(
             document(rules=[{"from": []}]),
-            "spec.rules[0].from: must be a list with something in it",
+            "spec.rules[0].from: must be a list that is not empty",
             id="from",
         ),
         pytest.param(
@@ -340,7 +340,7 @@ def test_a_suffix_may_begin_inside_the_name_of_the_trust_domain() -> None:
             "spec.rules[0].from[0]: must be a mapping with 'source', and nothing else",
             id="a source",
         ),
-        pytest.param(from_source(), "spec.rules[0].from[0].source: names nobody", id="an empty source"),
+        pytest.param(from_source(), "spec.rules[0].from[0].source: names no peer", id="an empty source"),
         pytest.param(
             to_operation(), "spec.rules[0].to[0].operation: names no request", id="an empty operation"
         ),
@@ -357,13 +357,13 @@ def test_a_suffix_may_begin_inside_the_name_of_the_trust_domain() -> None:
         pytest.param(
             from_source(principals=["cluster*"]),
             "spec.rules[0].from[0].source.principals[0]: 'cluster*' must be TRUST-DOMAIN/PATH;"
-            " a wildcard in the trust domain has no equal",
+            " a wildcard in the trust domain has no equivalent",
             id="a prefix that ends in the trust domain",
         ),
         pytest.param(
             from_source(principals=["a.b/*/sa/x"]),
-            "spec.rules[0].from[0].source.principals[0]: 'a.b/*/sa/x' has a '*' in its middle,"
-            " where Istio reads it as a letter: nothing matches it",
+            "spec.rules[0].from[0].source.principals[0]: 'a.b/*/sa/x' has a '*' in the middle,"
+            " where Istio takes it literally: nothing matches it",
             id="a star in the middle",
         ),
         pytest.param(
@@ -379,7 +379,7 @@ def test_a_suffix_may_begin_inside_the_name_of_the_trust_domain() -> None:
         ),
         pytest.param(
             to_operation(paths=["/v1/{*}"]),
-            "spec.rules[0].to[0].operation.paths[0]: '/v1/{*}' is a template, which has no exact equal;"
+            "spec.rules[0].to[0].operation.paths[0]: '/v1/{*}' is a template, which has no exact equivalent;"
             " write the paths out",
             id="a template",
         ),
@@ -436,10 +436,10 @@ def test_a_wrong_trust_domain_is_told() -> None:
         ),
         pytest.param(b"a: *x", "line 1: anchors and aliases are not read; write it out", id="alias"),
         pytest.param(b"a: !!python/object:os.system x", "line 1: tags are not read; remove", id="tag"),
-        pytest.param(b"a: 1\na: 2", "line 2: the key 'a' comes twice", id="a key twice"),
+        pytest.param(b"a: 1\na: 2", "line 2: the key 'a' occurs twice", id="a key twice"),
         pytest.param(b"1: 2", "line 1: a key must be a string; put it in quotes", id="a number as key"),
         pytest.param(b"[a]: 2", "line 1: a key must be a string; put it in quotes", id="a list as key"),
-        pytest.param(b"[" * 100, "line 1: it is nested more than 32 deep", id="deep"),
+        pytest.param(b"[" * 100, "line 1: it is nested more than 32 levels deep", id="deep"),
         pytest.param(b"a: [", "line 1: ", id="open"),
         pytest.param(b"\xff\xfe", "it is not UTF-8, at byte 0", id="encoding"),
         pytest.param(b"a: \x01", "'unacceptable character #x0001", id="control"),

@@ -51,8 +51,8 @@ def nearest(peer: str, target: str = "payments", request: RequestLike = None) ->
             "dev.example.org/ns/checkout/sa/api",
             "payments",
             None,
-            'allow rule "checkout-charges-cards" matches but for the trust domain:'
-            " peer is dev.example.org, rule is prod.example.org"
+            'allow rule "checkout-charges-cards" would match, except for the trust domain:'
+            " the peer is in dev.example.org, the rule wants prod.example.org"
             " (environment 'prod' neither has nor federates with dev.example.org)",
             id="trust domain",
         ),
@@ -60,32 +60,32 @@ def nearest(peer: str, target: str = "payments", request: RequestLike = None) ->
             "prod.example.org/ns/checkout/sa/apis",
             "payments",
             None,
-            'allow rule "checkout-charges-cards" matches but for the peer:'
-            " it is '/ns/checkout/sa/apis', the rule is from '/ns/checkout/sa/api'",
+            'allow rule "checkout-charges-cards" would match, except for the peer:'
+            " it is '/ns/checkout/sa/apis', the rule wants '/ns/checkout/sa/api'",
             id="path",
         ),
         pytest.param(
             "prod.example.org/ns/checkout/sa/api",
             "payment",
             None,
-            'allow rule "checkout-charges-cards" matches but for the target:'
-            " it is 'payment', the rule is to 'payments'",
+            'allow rule "checkout-charges-cards" would match, except for the target:'
+            " it is 'payment', the rule wants 'payments'",
             id="target",
         ),
         pytest.param(
             "prod.example.org/ns/support/x",
             "payments",
             None,
-            'allow rule "support-reads" matches but for the request:'
-            " there is none to judge, the rule is for 'GET /v1/charges/*'",
+            'allow rule "support-reads" would match, except for the request:'
+            " there is none, the rule wants 'GET /v1/charges/*'",
             id="no request",
         ),
         pytest.param(
             "prod.example.org/ns/support/x",
             "payments",
             "POST /v1/charges/1",
-            'allow rule "support-reads" matches but for the request:'
-            " it is 'POST /v1/charges/1', the rule is for 'GET /v1/charges/*'",
+            'allow rule "support-reads" would match, except for the request:'
+            " it is 'POST /v1/charges/1', the rule wants 'GET /v1/charges/*'",
             id="other request",
         ),
         pytest.param(
@@ -99,28 +99,28 @@ def nearest(peer: str, target: str = "payments", request: RequestLike = None) ->
             "dev.example.org/ns/support/x",
             "orders",
             REQUEST_FOLLOWS,
-            'allow rule "support-reads" matches but for the trust domain:'
-            " peer is dev.example.org, rule is prod.example.org"
+            'allow rule "support-reads" would match, except for the trust domain:'
+            " the peer is in dev.example.org, the rule wants prod.example.org"
             " (environment 'prod' neither has nor federates with dev.example.org),"
-            " and for the target: it is 'orders', the rule is to 'payments'",
+            " and for the target: it is 'orders', the rule wants 'payments'",
             id="two things",
         ),
         pytest.param(
             "partner.example/ns/checkout/sa/api",
             "payments",
             None,
-            'allow rule "checkout-charges-cards" matches but for the trust domain:'
-            " peer is partner.example, rule is prod.example.org",
+            'allow rule "checkout-charges-cards" would match, except for the trust domain:'
+            " the peer is in partner.example, the rule wants prod.example.org",
             id="a federated trust domain",
         ),
         pytest.param(
             "dev.example.org/ns/nobody/x",
             "payments",
             REQUEST_FOLLOWS,
-            'allow rule "checkout-charges-cards" matches but for the trust domain:'
-            " peer is dev.example.org, rule is prod.example.org"
+            'allow rule "checkout-charges-cards" would match, except for the trust domain:'
+            " the peer is in dev.example.org, the rule wants prod.example.org"
             " (environment 'prod' neither has nor federates with dev.example.org),"
-            " and for the peer: it is '/ns/nobody/x', the rule is from '/ns/checkout/sa/api'",
+            " and for the peer: it is '/ns/nobody/x', the rule wants '/ns/checkout/sa/api'",
             id="trust domain and path",
         ),
         pytest.param(
@@ -149,17 +149,17 @@ def test_an_explanation_reads_from_top_to_bottom() -> None:
         "refused: spiffe://dev.example.org/ns/checkout/sa/api at 'payments'",
         "  No allow rule matches.",
         (
-            '  near: allow rule "checkout-charges-cards" matches but for the trust domain:'
-            " peer is dev.example.org, rule is prod.example.org"
+            '  near: allow rule "checkout-charges-cards" would match, except for the trust domain:'
+            " the peer is in dev.example.org, the rule wants prod.example.org"
             " (environment 'prod' neither has nor federates with dev.example.org)"
         ),
         (
-            '  near: allow rule "support-reads" matches but for the trust domain:'
-            " peer is dev.example.org, rule is prod.example.org"
+            '  near: allow rule "support-reads" would match, except for the trust domain:'
+            " the peer is in dev.example.org, the rule wants prod.example.org"
             " (environment 'prod' neither has nor federates with dev.example.org),"
             " and for the peer: it is '/ns/checkout/sa/api',"
-            " the rule is from '/ns/support/**', and for the request: there is none to judge,"
-            " the rule is for 'GET /v1/charges/*'"
+            " the rule wants '/ns/support/**', and for the request: there is none,"
+            " the rule wants 'GET /v1/charges/*'"
         ),
         f"  policy {POLICY.hash}",
     ]
@@ -181,7 +181,7 @@ def test_an_observing_rule_says_so() -> None:
     peer = SpiffeId.parse("spiffe://prod.example.org/ns/watched/x")
     lines = str(POLICY.explain(peer, "payments")).splitlines()
     assert "  observed: allow: watched" in lines
-    assert '  allow rule "watched" observes and matches' in lines
+    assert '  allow rule "watched" (observe only) matches' in lines
 
 
 @pytest.mark.parametrize(
@@ -191,9 +191,12 @@ def test_an_observing_rule_says_so() -> None:
         ("DELETE /x", 'deny rule "no-ci" matches'),
         (
             "GET /x",
-            "deny rule \"no-ci\" matches but for the request: it is 'GET /x', the rule is for 'DELETE /**'",
+            (
+                'deny rule "no-ci" would match, except for the request:'
+                " it is 'GET /x', the rule wants 'DELETE /**'"
+            ),
         ),
-        (REQUEST_FOLLOWS, "deny rule \"no-ci\" matches if a request is 'DELETE /**'"),
+        (REQUEST_FOLLOWS, "deny rule \"no-ci\" matches if the request is 'DELETE /**'"),
     ],
 )
 def test_a_deny_rule_with_conditions_is_looked_at_as_it_is_judged(
@@ -207,7 +210,7 @@ def test_a_deny_rule_with_conditions_is_looked_at_as_it_is_judged(
 def test_a_rule_that_waits_for_a_request_is_shown_and_nothing_is_near() -> None:
     peer = SpiffeId.parse("spiffe://prod.example.org/ns/support/x")
     explanation = POLICY.explain(peer, "payments", REQUEST_FOLLOWS)
-    assert "  allow rule \"support-reads\" matches if a request is 'GET /v1/charges/*'" in str(explanation)
+    assert "  allow rule \"support-reads\" matches if the request is 'GET /v1/charges/*'" in str(explanation)
     assert explanation.nearest == ()
 
 
@@ -330,4 +333,4 @@ class TestAsPlainData:
         peer = SpiffeId.parse("spiffe://prod.example.org/ns/watched/x")
         facts = POLICY.explain(peer, "payments").as_dict()
         assert facts["observed"] == ["allow: watched"]
-        assert facts["matching_rules"] == ['allow rule "watched" observes and matches']
+        assert facts["matching_rules"] == ['allow rule "watched" (observe only) matches']

@@ -1,8 +1,8 @@
-"""YAML to plain values, strictly: what is not said plainly is refused.
+"""YAML to plain values, strictly.
 
-Only ``true``, ``false``, ``null`` and plain decimal numbers are more than text, so that
-``no``, ``22:22`` and ``012`` stay what they look like. Keys are strings and come once;
-anchors, aliases and tags, with which few bytes become many or something else, are refused.
+Only ``true``, ``false``, ``null`` and plain decimal numbers are not strings, so ``no``, ``22:22``
+and ``012`` stay what they look like. Keys are strings, each once. Anchors, aliases and tags,
+by which a few bytes become many or something else, are refused.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ except ImportError:  # pragma: no cover - the tests are run with the extra
     yaml = None  # type: ignore[assignment]
 
 MAX_BYTES = 4 * 1024 * 1024
-"""A thousand policies have 1 MB."""
+"""A thousand policies take 1 MB."""
 
 MAX_DEPTH = 32
 
@@ -35,7 +35,7 @@ def documents(data: bytes) -> Iterator[object]:
     """Yield the documents of a YAML file.
 
     Raises:
-        InvalidInput: If it is none, or not a plain one; with the line.
+        InvalidInput: If it is not YAML, or not plain; with the line.
         MissingExtra: Without the extra ``yaml``.
     """
     if yaml is None:  # pragma: no cover - the tests are run with the extra
@@ -67,13 +67,13 @@ def _check_events(text: str) -> None:
             raise InvalidInput(msg)
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > MAX_DEPTH:
-            msg = f"line {line}: it is nested more than {MAX_DEPTH} deep"
+            msg = f"line {line}: it is nested more than {MAX_DEPTH} levels deep"
             raise InvalidInput(msg)
 
 
 def _loader() -> type[yaml.SafeLoader]:
     class Strict(yaml.SafeLoader):
-        """Resolves few plain scalars, and takes each key once."""
+        """Resolves few plain scalars, and accepts each key once."""
 
         yaml_implicit_resolvers: dict[str, list[Any]] = {}  # noqa: RUF012 - as PyYAML has it
 
@@ -85,7 +85,7 @@ def _loader() -> type[yaml.SafeLoader]:
                     msg = f"line {line}: a key must be a string; put it in quotes"
                     raise InvalidInput(msg)
                 if key.value in seen:
-                    msg = f"line {line}: the key {quote(key.value)} comes twice"
+                    msg = f"line {line}: the key {quote(key.value)} occurs twice; keep one of them"
                     raise InvalidInput(msg)
                 seen.add(key.value)
             return super().construct_mapping(node, deep)

@@ -1,13 +1,13 @@
-"""Istio's `AuthorizationPolicy` to a policy file: faithful, or refused with the field that has no equal.
+"""Istio's `AuthorizationPolicy` to a policy file: exactly, or refused with the field that has no equivalent.
 
 The rules of this room:
 
 - A target is ``namespace/app``: the namespace of the policy and the label ``app`` of its
-  selector; without a selector ``namespace/**``, and ``**`` in the mesh's root namespace.
+  selector. Without a selector it is ``namespace/**``, or ``**`` in the mesh's root namespace.
 - ``cluster.local`` and the environment's trust domains are its own; every other trust
   domain that a principal names is one that it federates with.
-- AUDIT decides nothing and records: an allow rule that observes.
-- A field that is not known here is refused, not skipped: it would have narrowed a rule.
+- AUDIT only records, so it becomes an allow rule that observes.
+- An unknown field is refused, not skipped: it would have narrowed the rule.
 """
 
 from __future__ import annotations
@@ -42,21 +42,21 @@ _NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?", re.ASCII)
 _DOMAIN = re.compile(r"[a-z0-9._-]{1,255}", re.ASCII)
 _SOURCE_FIELDS = ("principals", "namespaces", "serviceAccounts")
 _OPERATION_FIELDS = ("methods", "paths")
-_NO_EQUAL = "has no exact equal in a policy file; say it in another way, or by hand"
+_NO_EQUAL = "has no exact equivalent in a policy file; write the rule in another way, or by hand"
 
 NOTES = (
-    "targets are called namespace/app: give each service its name so, as in Mesh(service='shop/payments')",
-    "Istio lets everybody reach a workload that no ALLOW policy selects; here, nobody is",
+    "targets are called namespace/app: name each service like that, as in Mesh(service='shop/payments')",
+    "Istio lets everybody reach a workload that no ALLOW policy selects; here, nobody may",
 )
 
 
 @attrs.frozen
 class Imported:
-    """What came of an import.
+    """The result of an import.
 
     Attributes:
-        toml: The policy file.
-        notes: What a person should know who puts it in force.
+        toml: The text of the policy file, in TOML.
+        notes: What to know before using it, one sentence each.
     """
 
     toml: str
@@ -69,13 +69,17 @@ def import_istio(
     """Import every `AuthorizationPolicy` in YAML files.
 
     Args:
-        sources: Names and contents of the files.
-        environment: The name of the environment that the file is for.
-        trust_domains: Its trust domains, the mesh's own first.
+        sources: The name and the content of each file; names are only for messages.
+        environment: The name of the environment that the policy file is for.
+        trust_domains: The trust domains of that environment, the mesh's own first.
+
+    Returns:
+        The policy file, and notes about it.
 
     Raises:
-        InvalidIstioPolicy: With every field that has no exact equal, and whatever is wrong.
-        InvalidPolicy: If what comes of it is no policy file: because it is too large, say.
+        InvalidIstioPolicy: With every field that has no exact equivalent, and every error.
+        InvalidPolicy: If the result cannot be loaded, for example because it is too large.
+        MissingExtra: Without the extra ``yaml``.
     """
     reader = _Reader(trust_domains)
     policies = list(reader.policies(sources))
@@ -103,7 +107,7 @@ class _Policy:
 
 
 class _Reader:
-    """Reads documents and collects what is wrong with them."""
+    """Reads documents and collects their problems."""
 
     def __init__(self, own: Sequence[str]) -> None:
         self.own = own
@@ -138,7 +142,7 @@ class _Reader:
             return None
         if not isinstance(document, dict) or document.get("kind") != KIND:
             kind = document.get("kind") if isinstance(document, dict) else document
-            self.notes.append(f"{quote(file)}: skipped {quote(str(kind)[:64])}, which is no {KIND}")
+            self.notes.append(f"{quote(file)}: skipped {quote(str(kind)[:64])}, which is not an {KIND}")
             return None
         metadata = document.get("metadata")
         metadata = metadata if isinstance(metadata, dict) else {}
@@ -148,7 +152,8 @@ class _Reader:
             self._fail(f"{where}: apiVersion", f"must be one of: {', '.join(_VERSIONS)}")
         if not (_is_name(name) and _is_name(namespace)):
             self._fail(
-                f"{where}: metadata", "must have a name and a namespace, which decides what is selected"
+                f"{where}: metadata",
+                "must have a name, and a namespace, which decides what is selected",
             )
             return None
         spec = document.get("spec")
@@ -158,7 +163,7 @@ class _Reader:
         return _Policy(file, namespace, name, spec or {})
 
     def learn_domains(self, policies: Iterable[_Policy]) -> None:
-        """Find the trust domains that principals name; "any" means these, too."""
+        """Find the trust domains that principals name; ``*`` means the peers of these, too."""
         found: dict[str, None] = {}
         for policy in policies:
             for principal in _principals(policy.spec):
@@ -236,7 +241,7 @@ class _Reader:
         conditions = self._union(policy, at, rule, "to", self._operation)
         if len(self.problems) > before:
             return None
-        # Without a list, everybody is meant, or every request.
+        # Without a list, every peer is meant, or every request.
         everybody = sources_of_principal("*", self.federated, self.own)
         return everybody if sources is None else sources, conditions or []
 
@@ -248,12 +253,12 @@ class _Reader:
         key: str,
         read: Callable[[_Policy, str, dict[str, Any]], list[str]],
     ) -> list[str] | None:
-        """Return what a list adds up to; None if it is missing, which means everything."""
+        """Return the union of the entries of a list; None if it is missing, which means everything."""
         if rule.get(key) is None:
             return None
         entries, inner = rule[key], _INNER[key]
         if not isinstance(entries, list) or not entries:
-            self._fail(f"{policy.where}: {at}.{key}", "must be a list with something in it")
+            self._fail(f"{policy.where}: {at}.{key}", "must be a list that is not empty")
             return None
         found: dict[str, None] = {}
         for number, entry in enumerate(entries):
@@ -270,7 +275,7 @@ class _Reader:
         self._known(policy.where, at, fields, _SOURCE_FIELDS)
         given = [name for name in _SOURCE_FIELDS if name in fields]
         if not fields:
-            self._fail(f"{policy.where}: {at}", "names nobody")
+            self._fail(f"{policy.where}: {at}", "names no peer")
         if len(given) > 1:
             self._fail(f"{policy.where}: {at}", f"{' and '.join(given)} together {_NO_EQUAL}")
         readers: dict[str, Callable[[str], list[str]]] = {
@@ -318,7 +323,7 @@ def _is_name(value: object) -> TypeGuard[str]:
 
 
 def _principals(spec: dict[str, Any]) -> Iterator[str]:
-    """Find the principals, in whatever else is wrong."""
+    """Find the principals, even in a document that is otherwise wrong."""
     waiting: list[Any] = [spec]
     while waiting:
         each = waiting.pop(0)

@@ -1,7 +1,7 @@
 """Istio's matches of strings, as patterns.
 
-Istio knows four: exact, ``prefix*``, ``*suffix`` and ``*`` for anything. Its ``*`` runs
-across "/", ours does not; each form is worked out so that it matches exactly the same
+Istio has four: exact, ``prefix*``, ``*suffix`` and ``*`` for anything. Its ``*`` runs
+across "/" and ours does not, so each form becomes patterns that match exactly the same
 SPIFFE IDs or paths, or is refused.
 """
 
@@ -20,7 +20,7 @@ def sources_of_principal(text: str, domains: Sequence[str], own: Sequence[str]) 
     """Return the patterns of peers that a principal means; *domains* are all but our own.
 
     Raises:
-        InvalidInput: If it cannot be said exactly.
+        InvalidInput: If it has no exact equivalent.
     """
     if text == "*":
         return _everywhere("/**", domains)
@@ -28,7 +28,7 @@ def sources_of_principal(text: str, domains: Sequence[str], own: Sequence[str]) 
         return _with_suffix(text[1:], domains, own)
     domain, slash, path = text.removesuffix("*").partition("/")
     if not slash or not domain or (not path and not text.endswith("*")):
-        msg = f"{quote(text)} must be TRUST-DOMAIN/PATH; a wildcard in the trust domain has no equal"
+        msg = f"{quote(text)} must be TRUST-DOMAIN/PATH; a wildcard in the trust domain has no equivalent"
         raise InvalidInput(msg)
     _refuse_star(text, domain + path)
     pattern = "/" + path if not text.endswith("*") else _prefix("/" + path)
@@ -39,7 +39,7 @@ def sources_of_namespace(text: str, domains: Sequence[str]) -> list[str]:
     """Return the patterns of peers in the namespaces that *text* means, in any trust domain.
 
     Raises:
-        InvalidInput: If it cannot be said exactly.
+        InvalidInput: If it has no exact equivalent.
     """
     _refuse_star(text, text.removeprefix("*") if text.startswith("*") else text.removesuffix("*"))
     if not text or "/" in text:
@@ -52,7 +52,7 @@ def sources_of_account(text: str, namespace: str, domains: Sequence[str]) -> lis
     """Return the patterns of peers of a service account: ``namespace/name``, or a name in *namespace*.
 
     Raises:
-        InvalidInput: If it is none.
+        InvalidInput: If *text* is neither.
     """
     where, slash, name = text.rpartition("/")
     if not name or "*" in text or "/" in where or (slash and not where):
@@ -65,12 +65,12 @@ def path_pattern(text: str) -> str:
     """Return the pattern of the paths that *text* means.
 
     Raises:
-        InvalidInput: If it cannot be said exactly.
+        InvalidInput: If it has no exact equivalent.
     """
     if text == "*":
         return "/**"
     if "{" in text:
-        msg = f"{quote(text)} is a template, which has no exact equal; write the paths out"
+        msg = f"{quote(text)} is a template, which has no exact equivalent; write the paths out"
         raise InvalidInput(msg)
     if text.startswith("*"):
         suffix = text[1:]
@@ -106,5 +106,5 @@ def _everywhere(path: str, domains: Sequence[str]) -> list[str]:
 
 def _refuse_star(text: str, rest: str) -> None:
     if "*" in rest:
-        msg = f"{quote(text)} has a '*' in its middle, where Istio reads it as a letter: nothing matches it"
+        msg = f"{quote(text)} has a '*' in the middle, where Istio takes it literally: nothing matches it"
         raise InvalidInput(msg)

@@ -1,4 +1,4 @@
-"""A policy file in TOML, made for people."""
+"""A policy file in TOML, laid out for people."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Why: what every rule says of a peer, and which would have let it in but for one thing.
+"""Why: what every rule says of a peer, and which allow rules nearly let it in.
 
-Which rule is nearest depends on the peer and the target alone, so that it can be
-remembered with them; the request counts only in the words.
+Which rule is the nearest depends on the peer and the target alone, so that it can be
+remembered with them; the request only adds to the words.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from meshid.policy.requests import REQUEST_FOLLOWS, Request, RequestLike
 from meshid.policy.rules import Effect, Environment, Rule
 from meshid.support.quoting import quote, quote_all
 
-MAX_NEAREST = 3
-"""Near misses that an explanation shows; the first is the one that a decision tells."""
+MAX_NEAR_MISSES = 3
+"""Near misses that an explanation shows; the first is also the detail of the decision."""
 
-# How far off a rule is that misses by these: a name is nearer in another trust domain than by another
-# path. Each weighs more than the lighter ones together.
+# How far off a rule is that misses by these: the same path in another trust domain is nearer than
+# another path. Each weighs more than the lighter ones together.
 _WEIGHTS = {"trust domain": 1, "target": 2, "peer": 4}
 _NOT_NEAR = _WEIGHTS["peer"] + _WEIGHTS["target"]
 _FEW = 3
@@ -31,15 +31,14 @@ class Miss:
     """One thing that keeps a rule from matching.
 
     Attributes:
-        by: What it misses by: ``trust domain``, ``peer``, ``target`` or ``request``.
-        words: What was found and what the rule wants.
+        by: What does not match: ``trust domain``, ``peer``, ``target`` or ``request``.
+        words: What was found, and what the rule wants.
     """
 
     by: str
     words: str
 
     def __str__(self) -> str:
-        """Return both."""
         return f"the {self.by}: {self.words}"
 
 
@@ -49,8 +48,8 @@ class RuleLook:
 
     Attributes:
         rule: The rule.
-        misses: Why it does not match; empty if nothing keeps it from matching.
-        awaits: Whether a request is still to come that the rule has conditions on.
+        misses: What keeps it from matching; may be empty.
+        awaits: Whether it depends on a request that is still to come.
     """
 
     rule: Rule
@@ -59,25 +58,23 @@ class RuleLook:
 
     @property
     def matches(self) -> bool:
-        """Whether the rule matches, and does not wait for a request."""
+        """Whether the rule matches already, without waiting for a request."""
         return not self.misses and not self.awaits
 
     def __str__(self) -> str:
-        """Return a sentence."""
-        verb = "observes and matches" if self.rule.observe else "matches"
-        said = f'{self.rule.effect} rule "{self.rule.id}" {verb}'
+        rule = f'{self.rule.effect} rule "{self.rule.id}"{" (observe only)" if self.rule.observe else ""}'
         if self.misses:
-            return f"{said} but for {', and for '.join(map(str, self.misses))}"
-        return f"{said} if a request is {_shown(self.rule.http)}" if self.awaits else said
+            return f"{rule} would match, except for {', and for '.join(map(str, self.misses))}"
+        return f"{rule} matches{f' if the request is {_shown(self.rule.http)}' if self.awaits else ''}"
 
 
 @attrs.frozen
 class Explanation:
-    """A decision, and what every rule had to say.
+    """A decision, and what every rule says of it.
 
     Attributes:
         decision: The decision.
-        rules: A look at every rule, sorted by id; none if the request was unsafe.
+        rules: A look at every rule, sorted by id; empty if the request was unsafe.
         environment: The environment of the policy.
     """
 
@@ -87,18 +84,17 @@ class Explanation:
 
     @property
     def nearest(self) -> tuple[RuleLook, ...]:
-        """The allow rules that miss by least, the nearest first; none if the peer is let in.
+        """The allow rules that nearly match, the nearest first; empty if the peer is let in.
 
-        None either if a deny rule matches: then it is the cause. Of an observing policy,
-        what it would have decided counts.
+        It is empty, too, if a deny rule matches: then that is the cause. For an observing
+        policy, what it would have decided counts.
         """
         if any(_has_a_say(look) for look in self.rules):
             return ()
         near = [(_distance(look), look.rule.id, look) for look in self.rules if look.rule.could_allow]
-        return tuple(look for distance, _, look in sorted(near)[:MAX_NEAREST] if distance < _NOT_NEAR)
+        return tuple(look for distance, _, look in sorted(near)[:MAX_NEAR_MISSES] if distance < _NOT_NEAR)
 
     def __str__(self) -> str:
-        """Return the explanation as lines for a person."""
         decision = self.decision
         verdict = "allowed" if decision.allowed else "refused"
         request = f" for {quote(decision.request)}" if decision.request else ""
@@ -133,7 +129,7 @@ def look_at_all(
     request: RequestLike,
     environment: Environment,
 ) -> tuple[RuleLook, ...]:
-    """Look at every rule."""
+    """Return what every rule says of a peer at a target."""
     return tuple(_look(rule, spiffe_id, target, request, environment) for rule in rules)
 
 
@@ -144,7 +140,7 @@ def near_miss(
     request: RequestLike,
     environment: Environment,
 ) -> str:
-    """Return in words what keeps the nearest rule from matching, or that there is none."""
+    """Return in words what keeps the nearest rule from matching, or that no rule comes near."""
     if nearest is not None:
         return str(_look(nearest, spiffe_id, target, request, environment))
     foreign = _foreign(spiffe_id.trust_domain, environment)
@@ -174,10 +170,10 @@ def _look(
 
 
 def _missed(rule: Rule, spiffe_id: SpiffeId, target: str, environment: Environment) -> Iterator[str]:
-    """Tell what a rule misses by, the request aside."""
+    """Yield what does not match, apart from the request."""
     own = environment.trust_domains
     if not any(each.matches(spiffe_id, own) for each in rule.sources):
-        # Of several patterns, the one counts that is nearest.
+        # If the rule has several patterns, the nearest one counts.
         by_path = any(each.path.matches(spiffe_id.path) for each in rule.sources)
         if by_path or not any(spiffe_id.trust_domain in each.domains(own) for each in rule.sources):
             yield "trust domain"
@@ -189,15 +185,15 @@ def _missed(rule: Rule, spiffe_id: SpiffeId, target: str, environment: Environme
 
 def _words(by: str, rule: Rule, spiffe_id: SpiffeId, target: str, environment: Environment) -> str:
     if by == "target":
-        return f"it is {quote(target)}, the rule is to {_shown(rule.targets)}"
+        return f"it is {quote(target)}, the rule wants {_shown(rule.targets)}"
     if by == "peer":
-        return f"it is {quote(spiffe_id.path)}, the rule is from {_shown(rule.sources)}"
+        return f"it is {quote(spiffe_id.path)}, the rule wants {_shown(rule.sources)}"
     own = environment.trust_domains
     by_path = [each for each in rule.sources if each.path.matches(spiffe_id.path)]
     wanted = sorted({str(each.domains(own)[0]) for each in by_path or rule.sources})
     few = " or ".join(wanted[:_FEW]) + (f" or {len(wanted) - _FEW} more" if len(wanted) > _FEW else "")
     foreign = _foreign(spiffe_id.trust_domain, environment)
-    return f"peer is {spiffe_id.trust_domain}, rule is {few}{foreign}"
+    return f"the peer is in {spiffe_id.trust_domain}, the rule wants {few}{foreign}"
 
 
 def _foreign(domain: TrustDomain, environment: Environment) -> str:
@@ -212,11 +208,11 @@ def _request_missed(rule: Rule, request: RequestLike) -> str | None:
     if isinstance(request, Request):
         if rule.is_for(request):
             return None
-        return f"it is {quote(str(request))}, the rule is for {_shown(rule.http)}"
+        return f"it is {quote(str(request))}, the rule wants {_shown(rule.http)}"
     # At a handshake without requests to come, a deny rule for some of them denies all.
     if rule.effect is Effect.DENY:
         return None
-    return f"there is none to judge, the rule is for {_shown(rule.http)}"
+    return f"there is none, the rule wants {_shown(rule.http)}"
 
 
 def _shown(patterns: Iterable[object]) -> str:

@@ -1,8 +1,8 @@
-"""The rules, compiled: which are about a peer and a target, and which misses by least.
+"""The rules, compiled: which are about a peer and a target, and which is the nearest miss.
 
-What a question costs depends on the rules that it finds, not on how many there are: rules
-are found by the path of the peer, under it by its trust domain, under that by the target;
-and, for want of those, by the target alone.
+What a look-up costs depends on the rules that it finds, not on how many there are: rules
+are indexed by the path of the peer, then by its trust domain, then by the target; and, to
+find a near miss, by the target alone.
 """
 
 from __future__ import annotations
@@ -16,25 +16,24 @@ from meshid.policy.rules import ANY_METHOD, Rule
 from meshid.support.sieve import Sieve
 
 _REMEMBERED = 1024
-"""Different answers that are remembered; peers with the same rules share one."""
+"""Sets of rules that are remembered; peers with the same rules share one."""
 
 _MANY = 256
-"""Pairs of a source and a target up to which a rule is filed under each; else it costs too much memory."""
+"""Pairs of a source and a target up to which a rule is indexed under each; more take too much memory."""
 
 
 class Candidates:
-    """The rules about a peer and a target, sorted by id; the request is still to be asked about."""
+    """The rules about a peer and a target, sorted by id, whatever the request."""
 
     __slots__ = ("_by_path", "_for_all", "rules")
 
     def __init__(self, rules: tuple[Rule, ...]) -> None:
-        """Keep the *rules*."""
         self.rules = rules
         self._for_all = [rule for rule in rules if not rule.http]
         self._by_path: PatternIndex[list[tuple[str, Rule]]] | None = None
 
     def matching(self, request: Request) -> list[Rule]:
-        """Return the rules that are for this request as well, sorted by id."""
+        """Return those of the rules that are about this request, too, sorted by id."""
         if self._by_path is None:
             self._by_path = _filed_by_path(self.rules)
         found = {
@@ -55,7 +54,7 @@ def _filed_by_path(rules: Iterable[Rule]) -> PatternIndex[list[tuple[str, Rule]]
 
 
 class _Targets:
-    """What rules say of the peers of one pattern; rules are told by their number."""
+    """The rules about the peers of one pattern, as indices into the sorted rules."""
 
     __slots__ = ("by_target", "first", "wide")
 
@@ -84,7 +83,6 @@ class Matcher:
     """
 
     def __init__(self, rules: tuple[Rule, ...], own: Collection[TrustDomain]) -> None:
-        """File each rule under each of its patterns."""
         self._rules = rules
         self._own = frozenset(own)
         self._by_path: PatternIndex[_ByDomain] = PatternIndex()
@@ -109,11 +107,11 @@ class Matcher:
             self._candidates.put(found, candidates)
         return candidates
 
-    def nearest(self, spiffe_id: SpiffeId, target: str) -> Rule | None:
-        """Return the allow rule that misses by least, if one comes near.
+    def near_miss(self, spiffe_id: SpiffeId, target: str) -> Rule | None:
+        """Return the allow rule that comes nearest to matching; None if none comes near.
 
-        The trust domain weighs least: a name is nearer in another one than by another path.
-        The target comes next. Of rules that miss by the same, the first by id is meant.
+        A wrong trust domain counts least, then a wrong target, then a wrong path. Among rules that
+        are equally near, the first by id is returned.
         """
         keys = self._keys(spiffe_id.trust_domain)
         paths = self._by_path.matching(spiffe_id.path)
@@ -128,9 +126,9 @@ class Matcher:
             (each[key] for each in at_target for key in keys if key in each),
             (number for each in at_target for number in each.values()),
         ):
-            nearest = min((number for number in numbers if number is not None), default=None)
-            if nearest is not None:
-                return self._rules[nearest]
+            first = min((number for number in numbers if number is not None), default=None)
+            if first is not None:
+                return self._rules[first]
         return None
 
     def _allowing(self, targets: _Targets, target: str) -> Iterable[int]:

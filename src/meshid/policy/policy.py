@@ -1,4 +1,4 @@
-"""The policy: asked who may reach what.
+"""The policy: who may reach what.
 
 The rules of this room:
 
@@ -6,7 +6,7 @@ The rules of this room:
 - At the handshake there is no request. An allow rule with http conditions then matches
   nothing, and a deny rule with them matches whatever its `from` and `to` match; unless
   the caller promises to ask about each request: then both are left undecided.
-- What a peer is told at a target is worked out once and remembered; a policy never changes.
+- What holds for a peer at a target is worked out once and remembered: a policy never changes.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ REMEMBERED = 8192
 
 
 class Named(Protocol):
-    """Anything with a verified name; a `Peer`."""
+    """Anything with a verified name, such as a `Peer`."""
 
     @property
     def spiffe_id(self) -> SpiffeId:
@@ -45,7 +45,7 @@ class Named(Protocol):
 
 
 class _Verdict(NamedTuple):
-    """A decision, but for whom and what it is about."""
+    """A decision, without the peer, the target and the request."""
 
     reason: Reason
     rule: Rule | None = None
@@ -54,7 +54,7 @@ class _Verdict(NamedTuple):
 
 
 class _Prospects:
-    """What one peer can be told at one target; what does not hang on a request is worked out once."""
+    """The rules for one peer at one target, and the decisions that depend on no request, made once."""
 
     __slots__ = ("candidates", "request_follows", "without_request")
 
@@ -248,13 +248,13 @@ class Policy:
         observed = sorted([str(each) for each in matching if each.observe])
         detail = ""
         if reason is Reason.NO_RULE:
-            nearest = self._matcher.nearest(spiffe_id, target)
-            detail = near_miss(nearest, spiffe_id, target, request, self.environment)
+            rule_missed = self._matcher.near_miss(spiffe_id, target)
+            detail = near_miss(rule_missed, spiffe_id, target, request, self.environment)
         shown = str(request) if isinstance(request, Request) else None
         return self._decision(_Verdict(reason, rule, tuple(observed), detail), spiffe_id, target, shown)
 
     def _decision(self, verdict: _Verdict, spiffe_id: SpiffeId, target: str, request: str | None) -> Decision:
-        """Add whom and what it is about; if the policy only observes, let everybody in."""
+        """Add the peer, the target and the request; if the policy only observes, let everybody in."""
         reason, rule, observed, detail = verdict
         if self.observe:
             observed = (str(rule or reason), *observed)
@@ -284,11 +284,11 @@ def _before_requests(rules: Iterable[Rule]) -> list[Rule]:
 
 
 def _judge(matching: list[Rule], request: RequestLike) -> tuple[Reason, Rule | None]:
-    """Judge by the rules that match, sorted by id, so that the same one is named each time."""
+    """Decide by the matching rules; they are sorted by id, so that the same one is named each time."""
     for rule in matching:
         if rule.effect is Effect.DENY:
             return Reason.DENIED, rule
-    # With requests to come, a rule for all of them says more than one for some.
+    # With requests to come, only a rule for all of them decides now.
     certain = [rule for rule in matching if not rule.http] if request is REQUEST_FOLLOWS else matching
     if certain:
         return Reason.ALLOWED, certain[0]

@@ -1,4 +1,4 @@
-"""A request, as the policy judges it: the path that is judged is the path that is served.
+"""A request as the policy judges it: the path that is judged is the path that is served.
 
 A path is decoded once, and whatever two servers could read differently is refused, not
 repaired: dot segments, empty segments, backslashes, parameters, double encodings.
@@ -18,7 +18,7 @@ from meshid.errors import InvalidRequest
 from meshid.support.quoting import quote
 
 MAX_PATH_LENGTH = 8192
-"""RFC 9112 section 3 recommends to support request lines of 8000 octets."""
+"""RFC 9112 section 3 recommends supporting request lines of at least 8000 octets."""
 
 METHOD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}", re.ASCII)
 """A token (RFC 9110 section 9.1); no registered method is half as long."""
@@ -45,7 +45,7 @@ def _checked_method(method: str) -> str:
 
 
 def without_query(target: str) -> str:
-    """Cut the query off: it is not judged, and may hold what no log should."""
+    """Cut the query off: it is not judged, and may hold secrets, which belong in no log."""
     return target.partition("?")[0]
 
 

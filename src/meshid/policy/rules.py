@@ -17,7 +17,7 @@ ANY_METHOD = "*"
 
 
 class Effect(StrEnum):
-    """What a rule does to whom it matches."""
+    """What a rule does to the peers that it matches."""
 
     ALLOW = "allow"
     DENY = "deny"
@@ -25,12 +25,12 @@ class Effect(StrEnum):
 
 @attrs.frozen
 class Environment:
-    """The environment that a policy was loaded for.
+    """The environment that a policy is loaded for.
 
     Attributes:
         name: Its name in the file.
-        trust_domains: Its own; the first is the one, the others its aliases while it migrates.
-        federates_with: The trust domains of others that its rules may name.
+        trust_domains: Its own trust domains: the current one first, then aliases for a migration.
+        federates_with: Trust domains of others, which rules may name.
     """
 
     name: str
@@ -40,17 +40,21 @@ class Environment:
 
 @attrs.frozen
 class HttpCondition:
-    """One ``METHOD path`` of a rule; the method is ``*`` for any."""
+    """One condition ``METHOD path`` of a rule.
+
+    Attributes:
+        method: The method; ``*`` for any.
+        path: The pattern of the path.
+    """
 
     method: str
     path: Pattern
 
     def matches(self, request: Request) -> bool:
-        """Tell whether *request* is meant."""
+        """Tell whether *request* meets the condition."""
         return self.method in {ANY_METHOD, request.method} and self.path.matches(request.path)
 
     def __str__(self) -> str:
-        """Return the condition as it is written."""
         return f"{self.method} {self.path}"
 
 
@@ -61,12 +65,12 @@ class Rule:
     Attributes:
         id: Its name, unique in the policy.
         effect: Allow or deny.
-        why: What it is for, for people.
-        sources: The peers that it is about (``from``).
-        targets: What they want to reach (``to``).
-        http: The requests that it is about; all, if there is none.
+        why: What it is for; for people, decides nothing.
+        sources: Patterns of the peers that it is about (``from``).
+        targets: Patterns of what they want to reach (``to``).
+        http: The requests that it is about; empty for all.
         observe: Whether it decides nothing and only records what it would have decided.
-        place: Where it stands in its file, such as ``allow[3]``; for people, like ``why``.
+        place: Where it is in its file, such as ``allow[3]``; for people, decides nothing.
     """
 
     id: str
@@ -80,7 +84,7 @@ class Rule:
 
     @property
     def could_allow(self) -> bool:
-        """Whether it lets somebody in."""
+        """Whether it can let a peer in."""
         return self.effect is Effect.ALLOW and not self.observe
 
     def is_for(self, request: Request) -> bool:
@@ -88,7 +92,6 @@ class Rule:
         return not self.http or any(each.matches(request) for each in self.http)
 
     def __str__(self) -> str:
-        """Return what it would do, and its id."""
         return f"{self.effect}: {self.id}"
 
 
@@ -112,8 +115,8 @@ class RuleSet:
         That is JSON without white space and with sorted keys: the environment with its
         trust domains (the first one first, the others sorted), whether the policy
         observes, and for each rule, sorted by id, its effect, its patterns (each list
-        sorted, without repetitions) and whether it observes. What a rule is for, in
-        ``why``, decides nothing and does not count.
+        sorted, without repetitions) and whether it observes. ``why`` decides nothing and
+        does not count.
         """
         first, *aliases = map(str, self.environment.trust_domains)
         form = {

@@ -233,8 +233,9 @@ class TestExplain:
         )
         assert told.status == 1
         assert (
-            "matches but for the trust domain: peer is prod.example.org, rule is dev.example.org" in told.out
-        )
+            "would match, except for the trust domain:"
+            " the peer is in prod.example.org, the rule wants dev.example.org"
+        ) in told.out
 
     def test_a_request(self, ask: Ask) -> None:
         question = ["explain", "policy.toml", *PROD, "--target", "payments"]
@@ -333,8 +334,8 @@ class TestLint:
         assert told.status == 1
         assert told.lines == [
             "1 finding, 1 warning",
-            '  allow[2] (rule "loose"): nobody says what it is for; write why = "..." [no_why]',
-            '  allow[2].to[0] (rule "loose"): it allows every target; name those that are meant [wide]',
+            '  allow[2] (rule "loose"): the rule has no `why`; say what it is for [no_why]',
+            '  allow[2].to[0] (rule "loose"): it allows every target; name the ones you mean [wide]',
         ]
         assert ask("lint", "loose.toml", "--ignore", "wide").status == 0
         assert ask("lint", "loose.toml", "--ignore", "wide", "--ignore", "no_why").out == "nothing found\n"
@@ -361,7 +362,7 @@ class TestLint:
                     "warning": True,
                     "where": "allow[1]",
                     "rule": "partner-reads-charges",
-                    "what": 'nobody says what it is for; write why = "..."',
+                    "what": "the rule has no `why`; say what it is for",
                     "environments": ["prod", "dev"],
                 }
             ],
@@ -393,7 +394,7 @@ class TestDiff:
         told = ask("diff", "policy.toml", *PROD, "--and", "dev")
         assert (told.status, told.lines[0]) == (
             0,
-            "nothing changes from 'prod' to 'dev', own peers as own peers",
+            "nothing changes from 'prod' to 'dev', each with its own peers",
         )
 
     def test_two_environments_of_two_files_one_of_them_standard_input(
@@ -503,7 +504,7 @@ class TestReplay:
             "",
         )
         assert told.lines[3].startswith(
-            '    now    no_rule: allow rule "checkout-charges-cards" matches but for'
+            '    now    no_rule: allow rule "checkout-charges-cards" would match, except for'
         )
 
     def test_the_other_way_round(self, ask: Ask) -> None:
@@ -539,7 +540,7 @@ class TestReplay:
         assert told.status == 1
         [flip] = json.loads(told.out)["flips"]
         detail = flip["now"].pop("detail")
-        assert "matches but for the target" in detail
+        assert "would match, except for the target" in detail
         assert flip == {
             "spiffe_id": CHECKOUT,
             "target": "payments",
@@ -672,7 +673,9 @@ class TestImport:
         Path("istio.yaml").write_text(f"{ISTIO}---\napiVersion: v1\nkind: Service\n")
         told = ask(*self.IMPORT)
         assert told.status == 0
-        assert "meshid: note: 'istio.yaml': skipped 'Service', which is no AuthorizationPolicy\n" in told.err
+        assert (
+            "meshid: note: 'istio.yaml': skipped 'Service', which is not an AuthorizationPolicy\n" in told.err
+        )
 
     def test_what_has_no_equal_is_refused(self, ask: Ask) -> None:
         Path("istio.yaml").write_text(ISTIO.replace("principals", "notPrincipals"))

@@ -51,7 +51,7 @@ LONG = "/" + "/".join(["x" * 31] * 63 + ["x" * 12])
         pytest.param([rule("allow", "a", '"/ns/a"')], [], id="nothing"),
         pytest.param(
             [rule("allow", "a", f'"{LONG}"')],
-            ['never_matches: allow[1] (rule "a"): it can never match: no SPIFFE ID is so long'],
+            ['never_matches: allow[1] (rule "a"): it can never match: no SPIFFE ID is that long'],
             id="never",
         ),
         pytest.param(
@@ -75,17 +75,17 @@ LONG = "/" + "/".join(["x" * 31] * 63 + ["x" * 12])
         ),
         pytest.param(
             [rule("allow", "a", '"/ns/a"'), rule("allow", "b", '"/ns/*"')],
-            [('pointless: allow[1] (rule "a"): it is pointless, and could go: allow rule "b" covers it')],
+            [('pointless: allow[1] (rule "a"): it is pointless, and can go: allow rule "b" covers it')],
             id="pointless",
         ),
         pytest.param(
             [rule("allow", "a", '"/ns/a"'), rule("allow", "b", '"/ns/a"')],
-            [('pointless: allow[2] (rule "b"): it is pointless, and could go: allow rule "a" covers it')],
+            [('pointless: allow[2] (rule "b"): it is pointless, and can go: allow rule "a" covers it')],
             id="twice: the later could go",
         ),
         pytest.param(
             [rule("deny", "a", '"/ns/a"'), rule("deny", "b", '"/ns/*"', '"pay*"')],
-            [('pointless: deny[0] (rule "a"): it is pointless, and could go: deny rule "b" covers it')],
+            [('pointless: deny[0] (rule "a"): it is pointless, and can go: deny rule "b" covers it')],
             id="a deny",
         ),
         pytest.param(
@@ -96,7 +96,7 @@ LONG = "/" + "/".join(["x" * 31] * 63 + ["x" * 12])
             [
                 (
                     'pointless: allow[1].from[1] (rule "a"): '
-                    "'/ns/a' is pointless, and could go: allow rule \"a\" covers it"
+                    "'/ns/a' is pointless, and can go: allow rule \"a\" covers it"
                 )
             ],
             id="an entry",
@@ -106,7 +106,7 @@ LONG = "/" + "/".join(["x" * 31] * 63 + ["x" * 12])
             [
                 (
                     'pointless: allow[1].to[1] (rule "a"): '
-                    "'pay' is pointless, and could go: allow rule \"a\" covers it"
+                    "'pay' is pointless, and can go: allow rule \"a\" covers it"
                 )
             ],
             id="an entry twice",
@@ -115,7 +115,7 @@ LONG = "/" + "/".join(["x" * 31] * 63 + ["x" * 12])
             [rule("allow", "a", '"/ns/a"', more='http = ["GET /v1/a", "* /v1/*"]')],
             [
                 (
-                    "pointless: allow[1].http[0] (rule \"a\"): 'GET /v1/a' is pointless, and could go:"
+                    "pointless: allow[1].http[0] (rule \"a\"): 'GET /v1/a' is pointless, and can go:"
                     ' allow rule "a" covers it'
                 )
             ],
@@ -131,7 +131,7 @@ LONG = "/" + "/".join(["x" * 31] * 63 + ["x" * 12])
             [
                 (
                     'wide: allow[1].from[0] (rule "a"): it allows every workload of this environment;'
-                    " name those that are meant"
+                    " name the ones you mean"
                 )
             ],
             id="everybody",
@@ -141,11 +141,11 @@ LONG = "/" + "/".join(["x" * 31] * 63 + ["x" * 12])
             [
                 (
                     'wide: allow[1].from[0] (rule "a"): it allows every workload of partner.example,'
-                    " whoever they are; name those that are meant"
+                    " whatever its name; name the ones you mean"
                 ),
-                'wide: allow[1].to[0] (rule "a"): it allows every target; name those that are meant',
+                'wide: allow[1].to[0] (rule "a"): it allows every target; name the ones you mean',
                 (
-                    'pointless: allow[0] (rule "partner"): it is pointless, and could go:'
+                    'pointless: allow[0] (rule "partner"): it is pointless, and can go:'
                     ' allow rule "a" covers it'
                 ),
             ],
@@ -192,8 +192,8 @@ LONG = "/" + "/".join(["x" * 31] * 63 + ["x" * 12])
             [rule("allow", "a", '"/ns/checkout"'), rule("allow", "b", '"/nscheckout"', '"ship"')],
             [
                 (
-                    "lookalike: allow[2].from[0] (rule \"b\"): '/nscheckout' is '/ns/checkout' but for a '/':"
-                    " is one of them a typo?"
+                    "lookalike: allow[2].from[0] (rule \"b\"): '/nscheckout' differs from"
+                    " '/ns/checkout' only by a '/': is one of them a typo?"
                 )
             ],
             id="a missing slash",
@@ -202,7 +202,7 @@ LONG = "/" + "/".join(["x" * 31] * 63 + ["x" * 12])
             [rule("allow", "a", '"/sa/agent"'), rule("allow", "b", '"/sa/agent*"', '"ship"')],
             [
                 (
-                    "lookalike: allow[2].from[0] (rule \"b\"): '/sa/agent*' takes in '/sa/agentish'"
+                    "lookalike: allow[2].from[0] (rule \"b\"): '/sa/agent*' matches '/sa/agentish'"
                     " as well as '/sa/agent': write '/sa/agent', or '/sa/agent/**'"
                 )
             ],
@@ -212,8 +212,8 @@ LONG = "/" + "/".join(["x" * 31] * 63 + ["x" * 12])
             [rule("allow", "a", '"/sa/agent"'), rule("allow", "b", '"/sa/agentish"', '"ship"')],
             [
                 (
-                    "lookalike: allow[2].from[0] (rule \"b\"): '/sa/agentish' only begins like '/sa/agent',"
-                    " and is another name: is it meant?"
+                    "lookalike: allow[2].from[0] (rule \"b\"): '/sa/agentish' begins like '/sa/agent',"
+                    " but is another name: is it meant?"
                 )
             ],
             id="agent and agentish",
@@ -226,7 +226,7 @@ LONG = "/" + "/".join(["x" * 31] * 63 + ["x" * 12])
             ],
             [
                 (
-                    "pointless: allow[2].from[0] (rule \"b\"): '/sa/agent-admin' is pointless, and could go:"
+                    "pointless: allow[2].from[0] (rule \"b\"): '/sa/agent-admin' is pointless, and can go:"
                     ' allow rule "b" covers it'
                 )
             ],
@@ -251,7 +251,7 @@ def test_a_rule_without_why_is_a_warning_that_can_be_switched_off() -> None:
     policy = Policy.from_toml(HEAD + PARTNER.replace('why = "Partners."', ""), environment="prod")
     (finding,) = policy.lint()
     assert finding == Finding(
-        FindingKind.NO_WHY, "allow[0]", "partner", 'nobody says what it is for; write why = "..."'
+        FindingKind.NO_WHY, "allow[0]", "partner", "the rule has no `why`; say what it is for"
     )
     assert finding.kind.is_warning
     assert policy.lint(ignore=[FindingKind.NO_WHY]) == []

@@ -115,7 +115,7 @@ class TestDiff:
             "changes in 'prod'",
             (
                 '  + may reach:        /ns/checkout/** -> payments (rule "checkout",'
-                " except what stays as it was by allow: checkout)"
+                " except what stays as it was because of allow: checkout)"
             ),
             "      such as spiffe://old.example.org/ns/checkout at 'payments'",
             (
@@ -176,7 +176,7 @@ class TestDiff:
         prod, dev = policy(CHECKOUT, NO_CI, READS), policy(CHECKOUT, NO_CI, READS, environment="dev")
         diff = prod.diff(dev)
         assert diff.is_empty
-        assert str(diff).splitlines()[0] == "nothing changes from 'prod' to 'dev', own peers as own peers"
+        assert str(diff).splitlines()[0] == "nothing changes from 'prod' to 'dev', each with its own peers"
         only_prod = policy(CHECKOUT, READS)
         (loss,) = only_prod.diff(policy(READS, environment="dev")).losses
         assert loss.rule == "checkout"

@@ -217,7 +217,7 @@ WRONG = [
     prod(
         "any trust domain",
         'trust_domains = ["*.example.org"]',
-        {"trust_domains[0]": "it has no wildcards, name each"},
+        {"trust_domains[0]": "a trust domain has no wildcards; name each one"},
     ),
     prod(
         "a trust domain that looks Latin",
@@ -232,7 +232,7 @@ WRONG = [
     prod(
         "federation with itself",
         'trust_domains = ["a", "b"]\nfederates_with = ["c", "b"]',
-        {"federates_with[1]": "b is this environment's own already; leave it out here"},
+        {"federates_with[1]": "b is already this environment's own; leave it out here"},
     ),
     prod(
         "federation with nobody",
@@ -247,7 +247,7 @@ WRONG = [
     Wrong(
         "a trust domain of two environments",
         'version = 1\n[environments]\nprod.trust_domains = ["a"]\ndev.trust_domains = ["b", "a"]',
-        {"environments.dev.trust_domains[1]": "a belongs to environment 'prod' already; each environment"},
+        {"environments.dev.trust_domains[1]": "a already belongs to environment 'prod'; each environment"},
     ),
     Wrong(
         "a mistake in another environment",
@@ -322,8 +322,8 @@ WRONG = [
             ]
         ),
         {
-            "allow[1].id": "'r' is the id of allow[0] already; give this rule another",
-            "deny[0].id": "'r' is the id of allow[0] already; give this rule another",
+            "allow[1].id": "'r' is already the id of allow[0]; give this rule another one",
+            "deny[0].id": "'r' is already the id of allow[0]; give this rule another one",
         },
     ),
     rule(
@@ -424,7 +424,7 @@ WRONG = [
     ),
     rule(
         "from the trust domain of another environment",
-        {"from[0]": "it is the own one of environment 'dev': write '/a' for the peers of"},
+        {"from[0]": "it belongs to environment 'dev': write '/a' for the peers of"},
         source='["spiffe://dev.example.org/a"]',
     ),
     rule(
@@ -531,23 +531,29 @@ WRONG = [
     rule("a method that is none", {"http[0]": "must be one method, or '*' for any"}, http='["G(T /a"]'),
     rule(
         "an encoded path",
-        {"http[0]": "no path that is judged has '%'; write the path decoded"},
+        {"http[0]": "no judged path has '%'; write the path decoded"},
         http='["GET /a%20b"]',
     ),
     rule(
-        "a query", {"http[0]": "no path that is judged has '?'; leave the query out"}, http='["GET /a?b=c"]'
+        "a query",
+        {"http[0]": "no judged path has '?'; leave the query out"},
+        http='["GET /a?b=c"]',
     ),
     rule(
         "a parameter",
-        {"http[0]": "no path that is judged has ';'; leave the parameters out"},
+        {"http[0]": "no judged path has ';'; leave the parameters out"},
         http='["GET /a;b"]',
     ),
     rule(
         "a fragment",
-        {"http[0]": "no path that is judged has '#'; leave the fragment out"},
+        {"http[0]": "no judged path has '#'; leave the fragment out"},
         http='["GET /a#b"]',
     ),
-    rule("a backslash", {"http[0]": "no path that is judged has '\\\\'; write '/'"}, http="['GET /a\\b']"),
+    rule(
+        "a backslash",
+        {"http[0]": "no judged path has '\\\\'; write '/'"},
+        http="['GET /a\\b']",
+    ),
     rule("a dot segment in a path", {"http[0]": "'..'; write the path without it"}, http='["GET /a/../b"]'),
     rule(
         "an empty segment in a path",
@@ -599,7 +605,7 @@ WRONG = [
             "allow[1].form": "did you mean 'from'?",
             "allow[1].from": "is missing",
             "allow[1].to[0]": "write 't'",
-            "deny[0].id": "'b' is the id of allow[1] already",
+            "deny[0].id": "'b' is already the id of allow[1]",
             "deny[0].from": "is empty; write",
             "deny[0].to": "is empty; write",
             "observe": "must be true or false",

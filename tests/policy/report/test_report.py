@@ -239,7 +239,7 @@ class TestPage:
         text = Reader(as_html(report(wide))).text
         assert "no why (1)" in text
         assert "allow[0] , rule wide" not in text
-        assert "allow[0], rule wide : nobody says what it is for" in text
+        assert "allow[0], rule wide : the rule has no `why`; say what it is for" in text
         unused = HEAD.replace('federates_with = ["partner.example"]\n', "", 1)
         mixed = [Policy.from_toml(head + CHECKOUT, name) for head, name in ((unused, "prod"), (HEAD, "dev"))]
         text = Reader(as_html(Report.of(mixed))).text
@@ -248,7 +248,7 @@ class TestPage:
         assert "(dev only)" in as_table(Report.of(mixed))
 
     def test_nothing_found_is_told_as_well(self) -> None:
-        assert "Findings (0) Nothing was found that looks wrong." in Reader(as_html(report(ALL))).text
+        assert "Findings (0) Nothing looks wrong." in Reader(as_html(report(ALL))).text
         assert as_table(report(ALL)).endswith("\n0 findings\n")
 
     def test_many_findings_of_one_kind_are_folded(self) -> None:
@@ -345,7 +345,7 @@ class TestOtherForms:
                         "warning": True,
                         "where": "allow[1]",
                         "rule": "b",
-                        "what": 'nobody says what it is for; write why = "..."',
+                        "what": "the rule has no `why`; say what it is for",
                     }
                 ],
             }

@@ -1,6 +1,6 @@
 """The answers of the analysis: what changes between two policies, and whether a proof holds.
 
-Apart from the machinery that finds them, so that naming their types does not load it.
+They are apart from what computes them, so that `import meshid` need not load that.
 """
 
 from __future__ import annotations
@@ -31,7 +31,6 @@ class Access:
     request: str | None = None
 
     def __str__(self) -> str:
-        """Return it as a phrase."""
         request = f" with {self.request!r}" if self.request else ""
         return f"{self.spiffe_id} at {self.target!r}{request}"
 
@@ -42,16 +41,17 @@ class Access:
 
 @attrs.frozen
 class Change:
-    """What one rule lets some peers reach on one side of a comparison and nothing does on the other.
+    """What a rule lets some peers reach on one side of a comparison, and no rule does on the other.
 
     Attributes:
         rule: The id of the allow rule.
         peers: The pattern of the peers.
         targets: The pattern of the targets.
         requests: The condition on the requests, as ``"METHOD /path"``; None if there is none.
-        within: Of those, only what this deny rule refuses on the other side; None for all.
-        unless: What does not change, as ``"effect: rule-id"``: what was reached before as well,
-            and what is denied still.
+        within: The deny rule of the other side, as ``"effect: rule-id"``, if only what it
+            refuses changes; None if all of it does.
+        unless: The rules by which parts of it do not change, as ``"effect: rule-id"``: those
+            parts were reached before as well, or are still denied.
         example: The shortest access that changes.
     """
 
@@ -64,11 +64,10 @@ class Change:
     example: Access
 
     def __str__(self) -> str:
-        """Return it as a line and its example."""
         request = f" for {self.requests}" if self.requests else ""
         within = f", where {self.within} refuses it on the other side" if self.within else ""
         few = ", ".join(self.unless[:_FEW]) + (" ..." if len(self.unless) > _FEW else "")
-        unless = f", except what stays as it was by {few}" if self.unless else ""
+        unless = f", except what stays as it was because of {few}" if self.unless else ""
         where = f"{self.peers} -> {self.targets}{request}"
         return f'{where} (rule "{self.rule}"{within}{unless})\n      such as {self.example}'
 
@@ -86,8 +85,8 @@ class PolicyDiff:
     """What changes from one policy to another.
 
     Attributes:
-        gains: What is reached after, and was not before.
-        losses: What was reached before, and is not after.
+        gains: What can be reached after, and could not before.
+        losses: What could be reached before, and cannot after.
         observes: Whether each of the two policies, before and after, only observes: such a
             policy lets every verified peer in, whatever its rules say; the rules are compared.
         environments: The names of their environments.
@@ -102,14 +101,13 @@ class PolicyDiff:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing changes for anybody."""
+        """Whether nothing changes for any peer."""
         return not (self.gains or self.losses) and self.observes[0] == self.observes[1]
 
     def __str__(self) -> str:
-        """Return it for a person."""
         before, after = self.environments
         scope = (
-            f"in {before!r}" if before == after else f"from {before!r} to {after!r}, own peers as own peers"
+            f"in {before!r}" if before == after else f"from {before!r} to {after!r}, each with its own peers"
         )
         lines = [f"{'nothing changes' if self.is_empty else 'changes'} {scope}"]
         if self.observes[1] and not self.observes[0]:
@@ -135,7 +133,7 @@ class PolicyDiff:
 
 @attrs.frozen
 class Counterexample:
-    """A peer that reaches what it should not.
+    """A peer that reaches what it never should.
 
     Attributes:
         access: The peer, the target and the request.
@@ -146,7 +144,6 @@ class Counterexample:
     decision: Decision
 
     def __str__(self) -> str:
-        """Return a sentence."""
         rule = f' by rule "{self.decision.rule}"' if self.decision.rule else ""
         return f"{self.access} is {self.decision.reason}{rule}"
 
@@ -160,7 +157,7 @@ class Proof:
         reach: The targets.
         environment: The environment of the policy.
         policy_hash: SHA-256 of the policy, in hex.
-        counterexample: The shortest one; None if there is none at all.
+        counterexample: The shortest counterexample; None if the proof holds.
     """
 
     never: PeerPattern
@@ -175,11 +172,9 @@ class Proof:
         return self.counterexample is None
 
     def __bool__(self) -> bool:
-        """Tell whether it holds."""
         return self.holds
 
     def __str__(self) -> str:
-        """Return it in words."""
         verdict = "holds" if self.counterexample is None else "does not hold"
         lines = [f"{verdict} in {self.environment.name!r}: {self.never} never reaches {self.reach}"]
         lines += [f"  {self.counterexample}"] if self.counterexample else []

@@ -2,12 +2,12 @@
 
 The rules of this room:
 
-- A word is what can really come: "/" and segments, none of them empty, "." or "..". Only
-  the path of a request may end in "/".
+- A word is a text that can really occur: "/" and segments, none of them empty, "." or "..".
+  Only the path of a request may end in "/".
 - The answer is exact. Each pattern is an automaton over characters; they run side by side,
-  breadth first, and what was reached once is not gone into again. All characters that no
-  automaton waits for just then do the same, so that one of them stands for all.
-- There is an end to it: beyond `MAX_STATES`, there is no answer but `PolicyTooComplex`.
+  breadth first, and no state is visited twice. All characters that no automaton waits for
+  at a state do the same, so that one of them stands for all.
+- The search is bounded: beyond `MAX_STATES`, the answer is `PolicyTooComplex`.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from meshid.errors import PolicyTooComplex
 from meshid.names.pattern import Pattern
 
 MAX_STATES = 100_000
-"""States that one search goes through; most need fewer than a hundred."""
+"""States that one search visits; most need fewer than a hundred."""
 
 _LETTERS = string.ascii_lowercase + string.digits + string.ascii_uppercase + "-_"
 
 
 class Words(Enum):
-    """Which words there are, and of which letters: those of a finite alphabet, or any."""
+    """The kinds of words, with their letters: those of a finite alphabet, or any."""
 
     PEER_PATHS = "paths of SPIFFE IDs"
     TARGETS = "targets"
     REQUEST_PATHS = "paths of requests"
 
     def unused(self, used: set[str]) -> str | None:
-        """Return a letter that is not used; "." only for want of another, for it is not free everywhere."""
+        """Return a letter that is not used; "." only if no other is left: it is not allowed everywhere."""
         more = "." if self is Words.PEER_PATHS else map(chr, range(0x3B1, 0x10000))
         return next(
             (letter for letters in (_LETTERS, more) for letter in letters if letter not in used), None
@@ -45,10 +45,10 @@ class Words(Enum):
 
 @lru_cache(maxsize=65536)
 def shortest(words: Words, inside: tuple[Pattern, ...], outside: tuple[Pattern, ...] = ()) -> str | None:
-    """Return the shortest word that all of *inside* match and none of *outside* does; None if there is none.
+    """Return the shortest word that all of *inside* and none of *outside* match; None if no word does.
 
     Raises:
-        PolicyTooComplex: If it takes more than `MAX_STATES` states to tell.
+        PolicyTooComplex: If it takes more than `MAX_STATES` states to find out.
     """
     if any(each.contains(one) for each in outside for one in inside):
         return None
@@ -83,9 +83,7 @@ def _search(words: Words, inside: list[_Automaton], outside: list[_Automaton]) -
                 before[reached] = (state, letter)
                 waiting.append(reached)
         if len(before) > MAX_STATES:
-            msg = (
-                f"its patterns are too entangled: after {MAX_STATES} states there is no answer; simplify them"
-            )
+            msg = f"its patterns are too entangled: no answer after {MAX_STATES} states; simplify them"
             raise PolicyTooComplex(msg)
     return None
 
@@ -150,7 +148,12 @@ def _is_word(words: Words, text: str) -> bool:
 
 @attrs.frozen
 class _Token:
-    """What may come at one place: a letter, or any number of letters."""
+    """What may come at one place: a letter, or any number of letters.
+
+    Attributes:
+        letter: The letter; empty for any number of any letters.
+        is_deep: Whether these may have a "/" among them.
+    """
 
     letter: str = ""
     is_deep: bool = False

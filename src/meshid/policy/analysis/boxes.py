@@ -1,4 +1,8 @@
-"""Rules as boxes: what a rule is about, one pattern of each kind at a time."""
+"""Rules as boxes: a rule with lists of patterns, taken apart into boxes with one pattern of each kind.
+
+A box is the product of a set of peers, a set of targets and a set of requests, as a box in space
+is the product of three intervals; what two rules have in common is then found box by box.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,7 @@ from meshid.policy.rules import ANY_METHOD, Effect, Rule
 ANYTHING = Pattern.parse("/**")
 
 HANDSHAKE = ""
-"""In place of a method: there is no request."""
+"""In place of a method: a handshake, without a request."""
 
 Patterns: TypeAlias = tuple[Pattern, Pattern, Pattern]
 """Of the path of a peer, of a target, of the path of a request."""
@@ -24,14 +28,14 @@ Patterns: TypeAlias = tuple[Pattern, Pattern, Pattern]
 
 @attrs.frozen
 class Box:
-    """All peers of one pattern, at all targets of one, with all requests of one condition.
+    """All peers of one pattern, at all targets of one pattern, with all requests of one condition.
 
     Attributes:
-        rule: The rule that says something of them.
+        rule: The rule that the box is part of.
         peers: The pattern of the peers.
         patterns: The three patterns.
-        method: The method of the requests; None if the rule asks for none.
-        at: Which entries of the rule's lists it is made of: of ``from``, ``to`` and ``http``.
+        method: The method of the requests; None if the rule has no conditions.
+        at: The indices of its patterns in the lists ``from``, ``to`` and ``http`` of the rule.
     """
 
     rule: Rule
@@ -60,18 +64,18 @@ class Box:
         return self.method in {ANY_METHOD, method}
 
     def seen_with(self, method: str) -> Patterns:
-        """Return the patterns; without a request, its path does not count."""
+        """Return the patterns that count for this method; at a handshake, no path of a request does."""
         path, target, request = self.patterns
         return (path, target, ANYTHING) if method == HANDSHAKE else (path, target, request)
 
     @property
     def key(self) -> tuple[object, ...]:
-        """What makes two boxes hold the same."""
+        """Equal for two boxes of the same effect that hold the same."""
         return (self.rule.effect, self.peers.trust_domain, self.patterns, self.method)
 
 
 def boxes_of(rule: Rule) -> Iterator[Box]:
-    """Take a rule apart."""
+    """Take a rule apart into its boxes."""
     conditions: list[tuple[str | None, Pattern]] = [(each.method, each.path) for each in rule.http]
     conditions = conditions or [(None, ANYTHING)]
     for i, source in enumerate(rule.sources):
@@ -81,10 +85,13 @@ def boxes_of(rule: Rule) -> Iterator[Box]:
 
 
 class BoxIndex:
-    """Boxes, found by what they have in common with a pattern of peers and one of targets."""
+    """Finds the boxes that intersect a pattern of peers and one of targets.
+
+    Args:
+        boxes: The boxes.
+    """
 
     def __init__(self, boxes: Iterable[Box]) -> None:
-        """File the *boxes*."""
         self._by_path: PatternIndex[PatternIndex[list[Box]]] = PatternIndex()
         for box in boxes:
             path, target, _ = box.patterns

@@ -1,7 +1,7 @@
 """What changes for whom between two policies, exactly.
 
-Two policies for one environment are compared name by name. Of two environments, each one's
-own peers are compared with the other's own, for their names differ by intent.
+Two policies for one environment are compared name by name. For two environments, the own
+peers of one are compared with the own peers of the other: their names differ by intent.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def compare(before: RuleSet, after: RuleSet) -> PolicyDiff:
     """Compare what the rules of two policies allow.
 
     Raises:
-        PolicyTooComplex: If the rules are too entangled to tell.
+        PolicyTooComplex: If the rules are too entangled for an exact answer.
     """
     old, new = _Side(before), _Side(after)
     return PolicyDiff(

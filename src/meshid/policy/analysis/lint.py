@@ -1,7 +1,7 @@
-"""Lint: what is in a policy and is probably not meant.
+"""Lint: what is in a policy and probably not meant.
 
 Whether a rule is pointless or swallowed is decided over all names, targets and requests.
-What looks like a typo is a guess, and said as one.
+What looks like a typo is a guess, and its message says so.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _FEW = 3
 
 
 def lint(rules: RuleSet, ignore: Collection[FindingKind] = ()) -> list[Finding]:
-    """Return the findings, but for those of the kinds to *ignore*, in the order of the file.
+    """Return the findings in the order of the file, without the kinds to *ignore*.
 
     Raises:
-        PolicyTooComplex: If the rules are too entangled to tell.
+        PolicyTooComplex: If the rules are too entangled for an exact answer.
     """
     found = [
         *_unused_federations(rules),
@@ -46,7 +46,7 @@ def _place(rule: Rule) -> tuple[str, int]:
 
 
 class _Coverage:
-    """Which boxes of rules other boxes cover; what was found to do nothing covers nothing any more."""
+    """Finds boxes that other boxes cover; what is found to do nothing covers nothing itself from then on."""
 
     def __init__(self, rules: RuleSet) -> None:
         self._own = rules.environment.trust_domains
@@ -61,7 +61,7 @@ class _Coverage:
         self._gone: set[tuple[str, tuple[int, int, int]]] = set()
 
     def findings(self) -> Iterator[Finding]:
-        # The later of two that say the same is the one that could go.
+        # Of two rules that say the same, the later one is reported.
         for rule in sorted(self._rules, key=_place, reverse=True):
             yield from self._of_rule(rule)
 
@@ -69,7 +69,7 @@ class _Coverage:
         boxes = self._boxes[rule.id]
         if self._covered_by(boxes, []) is not None:
             yield self._drop(
-                boxes, FindingKind.NEVER_MATCHES, rule.place, "it can never match: no SPIFFE ID is so long"
+                boxes, FindingKind.NEVER_MATCHES, rule.place, "it can never match: no SPIFFE ID is that long"
             )
             return
         denied = self._covered_by(boxes, [Effect.DENY]) if rule.effect is Effect.ALLOW else None
@@ -79,7 +79,7 @@ class _Coverage:
             return
         others = self._covered_by(boxes, _same_or_deny(rule))
         if others is not None:
-            words = f"it is pointless, and could go: {_by(others, 'cover')} it"
+            words = f"it is pointless, and can go: {_by(others, 'cover')} it"
             yield self._drop(boxes, FindingKind.POINTLESS, rule.place, words)
             return
         yield from self._of_entries(rule, boxes)
@@ -91,7 +91,7 @@ class _Coverage:
                 others = self._covered_by(of_entry, _same_or_deny(rule))
                 if of_entry and others is not None:
                     where = f"{rule.place}.{_LISTS[kind]}[{number}]"
-                    words = f"{str(entries[number])!r} is pointless, and could go: {_by(others, 'cover')} it"
+                    words = f"{str(entries[number])!r} is pointless, and can go: {_by(others, 'cover')} it"
                     yield self._drop(of_entry, FindingKind.POINTLESS, where, words)
 
     def _drop(self, boxes: list[Box], kind: FindingKind, where: str, words: str) -> Finding:
@@ -155,14 +155,14 @@ def _wide(rule: Rule, rules: RuleSet) -> Iterator[Finding]:
             )
     for number, target in enumerate(rule.targets):
         if target.contains(ANYTHING):
-            words = "it allows every target; name those that are meant"
+            words = "it allows every target; name the ones you mean"
             yield Finding(FindingKind.WIDE, f"{rule.place}.to[{number}]", rule.id, words)
 
 
 def _everybody(domain: TrustDomain | None, rules: RuleSet) -> str:
     if domain in rules.environment.federates_with:
-        return f"every workload of {domain}, whoever they are; name those that are meant"
-    return "every workload of this environment; name those that are meant"
+        return f"every workload of {domain}, whatever its name; name the ones you mean"
+    return "every workload of this environment; name the ones you mean"
 
 
 def _unused_federations(rules: RuleSet) -> Iterator[Finding]:
@@ -176,5 +176,5 @@ def _unused_federations(rules: RuleSet) -> Iterator[Finding]:
 
 def _without_why(rule: Rule) -> Iterator[Finding]:
     if not rule.why:
-        words = 'nobody says what it is for; write why = "..."'
+        words = "the rule has no `why`; say what it is for"
         yield Finding(FindingKind.NO_WHY, rule.place, rule.id, words)

@@ -1,7 +1,7 @@
 """A proof that no peer of one pattern reaches any target of another, or the shortest counterexample.
 
-What counts is what `decide` allows at a handshake and for each request. A connection that
-is let through because its requests will be judged is judged by them.
+What counts is what `decide` allows, at a handshake or for a request. A connection that is
+let through to await its requests reaches nothing by itself.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _METHODS = ("GET", "PUT", "POST", "HEAD", "PATCH", "DELETE")
 
 
 def find_access(rules: RuleSet, peers: PeerPattern, targets: Pattern) -> Access | None:
-    """Return the shortest access that the rules allow a peer of *peers* to one of *targets*; None if none.
+    """Return the shortest access to one of *targets* that the rules allow a peer of *peers*, if any.
 
     Raises:
-        PolicyTooComplex: If the rules are too entangled to tell.
+        PolicyTooComplex: If the rules are too entangled for an exact answer.
     """
     asked = (peers.path, targets, ANYTHING)
     own = rules.environment.trust_domains
@@ -49,7 +49,7 @@ def cells(
 ) -> Iterator[tuple[TrustDomain, str]]:
     """Yield each trust domain and method of a box in which the others may differ.
 
-    Of the methods that none of them names, one stands for all.
+    One method stands for all that no box names.
     """
     named = sorted({each.method for each in (box, *others)} - {None, ANY_METHOD}, key=str)
     other = next(method for method in (*_METHODS, "X" * 32) if method not in named)

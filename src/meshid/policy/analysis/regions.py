@@ -1,11 +1,11 @@
-"""What is in some boxes and in none of others: the shortest point of it, exactly.
+"""Regions: what lies in all of some boxes and in none of some others. The shortest point, exactly.
 
-A region is told, for each of the three kinds of words, by the patterns that must match and
-those that must not, so that its shortest point is the shortest word of each kind. If that
-point lies in a box that must be left out, the region is cut along the box into parts that
-have nothing in common, and the part with the shortest point is looked at next. The first
-point that lies in none of those boxes is therefore the shortest of all; if there are no
-parts left, there is no such point, and that is the proof.
+A region is described, for each of the three kinds of words, by the patterns that must match and
+those that must not, so its shortest point is the shortest word of each kind. If that point
+lies in a box that must be left out, the region is cut along the box into disjoint parts, and
+the part with the shortest point is looked at next. So the first point that lies in none of
+these boxes is the shortest of all; if no parts are left, there is no such point, and that is
+the proof.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ from meshid.policy.analysis.automata import Words, shortest
 from meshid.policy.analysis.boxes import HANDSHAKE, Patterns
 
 MAX_PARTS = 100_000
-"""Parts that one question is cut into; most need one or two."""
+"""Parts that one search makes; most need one or two."""
 
 _KINDS = (Words.PEER_PATHS, Words.TARGETS, Words.REQUEST_PATHS)
 _SCHEME_LENGTH = len("spiffe://")
 
 _Part: TypeAlias = tuple[tuple[Pattern, ...], ...]
-"""Patterns of each kind."""
+"""The patterns of each of the three kinds."""
 
 
 @attrs.frozen
 class Region:
-    """Peers of one trust domain with requests of one method, at a handshake if it has none.
+    """Peers of one trust domain, at targets, with requests of one method or at a handshake.
 
     Attributes:
         domain: The trust domain.
         method: The method; `HANDSHAKE` for none.
-        inside: What all of must match.
-        outside: What must not match, three patterns at a time.
+        inside: The boxes that all of it lies in.
+        outside: The boxes that none of it lies in.
     """
 
     domain: TrustDomain
@@ -51,7 +51,7 @@ class Region:
 
     @property
     def is_plainly_empty(self) -> bool:
-        """Whether one box that is left out holds all of one that is in."""
+        """Whether an outside box holds all of an inside box."""
         return any(
             all(out.contains(one) for out, one in zip(box, each, strict=True))
             for box in self.outside
@@ -61,7 +61,7 @@ class Region:
 
 @attrs.frozen(order=True)
 class _Candidate:
-    """A part of a region, and its shortest point; the shorter comes first, then the older."""
+    """A part of a region and its shortest point; shorter points come first, then older parts."""
 
     length: int
     age: int
@@ -75,7 +75,7 @@ def shortest_access(regions: Iterable[Region]) -> Access | None:
     """Return the shortest point of all the regions together; None if they are empty.
 
     Raises:
-        PolicyTooComplex: If it takes more than `MAX_PARTS` parts to tell.
+        PolicyTooComplex: If it takes more than `MAX_PARTS` parts to find out.
     """
     waiting: list[_Candidate] = []
     age = 0
@@ -97,7 +97,7 @@ def shortest_access(regions: Iterable[Region]) -> Access | None:
         for inside, outside in _cut(candidate, box):
             put(candidate.region, inside, outside)
         if age > MAX_PARTS:
-            msg = f"its rules are too entangled: after {MAX_PARTS} parts there is no answer; simplify them"
+            msg = f"its rules are too entangled: no answer after {MAX_PARTS} parts; simplify them"
             raise PolicyTooComplex(msg)
     return None
 
@@ -108,7 +108,7 @@ def _shortest_point(region: Region, inside: _Part, outside: _Part) -> tuple[str,
     )
     if path is None or target is None or request is None:
         return None
-    # The shortest name is too long: so are all others.
+    # If the shortest name is too long, so are all others.
     if _SCHEME_LENGTH + len(region.domain.name) + len(path) > MAX_ID_BYTES:
         return None
     return path, target, request
@@ -132,7 +132,7 @@ def _hit(candidate: _Candidate) -> Patterns | None:
 
 
 def _cut(candidate: _Candidate, box: Patterns) -> Iterator[tuple[_Part, _Part]]:
-    """Cut a part along a box, the box left out: along each kind, what is in the box by the kinds before."""
+    """Cut a part along a box and leave the box out: each piece is inside by the kinds before its own."""
     inside, outside = candidate.inside, candidate.outside
     for kind, pattern in enumerate(box):
         yield inside, _with(outside, kind, pattern)

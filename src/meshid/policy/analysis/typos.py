@@ -1,8 +1,8 @@
 """Patterns that look like a typo of another one: a guess, for a person to judge.
 
-Names are told apart by what a hand slips on: one letter too many, too few, another one or
-two that changed places; a "/" that is missing; a `*` after a word that is a whole name
-elsewhere, so that `agent*` takes in `agentish`; and a name that only begins like another.
+It looks for the slips that hands make: one letter too many, too few or wrong, or two that
+changed places; a missing "/"; a `*` after a word that is a whole name elsewhere, so that
+`agent*` matches `agentish` as well; and a name that only begins like another one.
 Digits are not slips: `api-1` and `api-2` are two names.
 """
 
@@ -17,7 +17,7 @@ from meshid.policy.analysis.finding import Finding, FindingKind
 from meshid.policy.rules import Rule
 
 _SHORT = 4
-"""A word needs that many letters: `api` and `app` are two names."""
+"""The fewest letters of a word that can have a typo: `api` and `app` are two names."""
 
 
 @attrs.frozen
@@ -62,15 +62,15 @@ def _among(entries: list[_Entry]) -> Iterator[Finding]:
         if finding := _glued(entry, common):
             yield finding
         elif others := sorted(each for each in unslashed[text.replace("/", "")] if _more(each, text, common)):
-            yield entry.alike(f"{text!r} is {others[0]!r} but for a '/': is one of them a typo?")
+            yield entry.alike(f"{text!r} differs from {others[0]!r} only by a '/': is one of them a typo?")
         elif others := slips.of(text):
             yield entry.alike(f"{text!r} looks like {others[0]!r}: is one of them a typo?")
         elif other := _begun(text, common):
-            yield entry.alike(f"{text!r} only begins like {other!r}, and is another name: is it meant?")
+            yield entry.alike(f"{text!r} begins like {other!r}, but is another name: is it meant?")
 
 
 def _more(text: str, than: str, common: Counter[str]) -> bool:
-    """Tell which of two is the right one: the commoner, or else the one with more segments, or the first."""
+    """Tell whether *text* is the right one of two: the commoner, or else the one with more segments."""
 
     def rank(each: str) -> tuple[int, int, str]:
         return -common[each], -each.count("/"), each
@@ -83,7 +83,7 @@ def _glued(entry: _Entry, common: Counter[str]) -> Finding | None:
     if word == entry.text or word.endswith(("/", "-", ".", "_", "*")) or word not in common:
         return None
     words = (
-        f"{entry.text!r} takes in {word + 'ish'!r} as well as {word!r}: write {word!r}, or {word + '/**'!r}"
+        f"{entry.text!r} matches {word + 'ish'!r} as well as {word!r}: write {word!r}, or {word + '/**'!r}"
     )
     return entry.alike(words)
 
@@ -102,7 +102,7 @@ def _begun(text: str, common: Counter[str]) -> str | None:
 
 
 class _Slips:
-    """Texts by each way of leaving one letter out: two that are one slip apart share one."""
+    """Texts, indexed by every way to leave one letter out: two that are one slip apart share an entry."""
 
     def __init__(self, common: Counter[str]) -> None:
         self._common = common

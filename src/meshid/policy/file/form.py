@@ -1,8 +1,8 @@
 """The form of a policy file, as data.
 
-The loader reads by it and the JSON Schema is made from it, so that what an editor
-flags and what is refused are one. What a text means (whether its trust domain is known,
-say) is not its form, and only the loader knows.
+The loader reads by it and the JSON Schema is made from it, so an editor flags what the
+loader refuses. What a text means (whether its trust domain is known, for example) is not
+its form, and only the loader knows.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from meshid.names.peer_pattern import PEER
 from meshid.names.spiffe_id import MAX_TRUST_DOMAIN_BYTES
 from meshid.policy.rules import Effect
 
-# JSON can escape halves of characters; no file and no terminal can take them.
+# JSON can escape lone surrogates, which cannot be written to a file or a terminal.
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -30,7 +30,7 @@ class Number:
 
 @attrs.frozen
 class Flag:
-    """True or false; false if the key is left out."""
+    """True or false; false without the key."""
 
 
 @attrs.frozen(kw_only=True)
@@ -39,10 +39,10 @@ class Text:
 
     Attributes:
         wanted: What would be right, in words.
-        longest: Its most characters.
-        form: What the whole of it matches; None if anything will do. It must mean the
-            same in ECMA-262, which JSON Schema quotes.
-        examples: What an editor offers.
+        longest: The most characters it may have.
+        form: What the whole text matches; None for any text. It must mean the same in
+            ECMA-262, which JSON Schema refers to.
+        examples: What an editor suggests.
     """
 
     wanted: str
@@ -66,7 +66,7 @@ class Texts:
 
 @attrs.frozen
 class NamedTables:
-    """Tables by their names, at least one."""
+    """Tables by name, at least one."""
 
     each: Table
 
@@ -88,9 +88,9 @@ class Key(Generic[_Holds_co]):
 
     Attributes:
         name: The key.
-        holds: What its value is.
-        meaning: What it is for, for whoever writes a file.
-        missing: What to write where it must not be left out; None where it may be.
+        holds: The form of its value.
+        meaning: What it is for, for the author of a file.
+        missing: What to write if it is missing; None if it is optional.
     """
 
     name: str
@@ -101,15 +101,15 @@ class Key(Generic[_Holds_co]):
 
 @attrs.frozen(kw_only=True)
 class Table:
-    """A table; it has no other keys.
+    """A table; other keys are errors.
 
     Attributes:
-        name: What it is called in the schema.
+        name: Its name in the schema.
         meaning: What it is.
-        home: Where in a file its keys stand.
+        home: Where in a file its keys belong.
         keys: Its keys.
-        names: Their names.
-        needed: The names of those that must not be left out.
+        names: The names of its keys.
+        needed: The names of the keys that are required.
     """
 
     name: str
@@ -132,7 +132,7 @@ class Table:
 # -- What the strings are -----------------------------------------------------
 
 CONDITION_FORM = re.compile(r"(?:\*|[A-Z0-9_.-]{1,32}) /[^%?#;\\]*")
-"""No method in use has other characters (RFC 9110 section 16.1.1), and no path that is judged has those."""
+"""No registered method has other characters (RFC 9110 section 16.1.1), and no judged path has these."""
 
 _TRUST_DOMAIN = Text(
     wanted="a trust domain",
@@ -164,14 +164,14 @@ _CONDITION = Text(
 TRUST_DOMAINS = Key(
     name="trust_domains",
     holds=Texts(_TRUST_DOMAIN),
-    meaning="The environment's own trust domains. The first is the one; the others are its aliases while "
-    "it migrates. A trust domain belongs to one environment only.",
+    meaning="The environment's own trust domains. The first is the current one, the others are "
+    "aliases for a migration. A trust domain belongs to one environment only.",
     missing='a list of strings, such as ["prod.example.org"]',
 )
 FEDERATES_WITH = Key(
     name="federates_with",
     holds=Texts(_TRUST_DOMAIN),
-    meaning="Trust domains of others, whose peers rules may name.",
+    meaning="Trust domains of others; rules may name their peers.",
 )
 ENVIRONMENT = Table(
     name="environment",
@@ -198,7 +198,7 @@ WHY = Key(
         longest=1024,
         examples=("Checkout charges cards. Owner: team-payments.",),
     ),
-    meaning="What the rule is for; shown to people, decides nothing.",
+    meaning="What the rule is for; for people, decides nothing.",
 )
 FROM = Key(
     name="from",
@@ -236,13 +236,13 @@ RULE = Table(
 VERSION = Key(
     name="version",
     holds=Number(1),
-    meaning="The version of this form; there is only 1.",
+    meaning="The version of the format; there is only 1.",
     missing="version = 1",
 )
 ENVIRONMENTS = Key(
     name="environments",
     holds=NamedTables(ENVIRONMENT),
-    meaning="The environments, by their names: [environments.prod].",
+    meaning="The environments, by name: [environments.prod].",
     missing="tables [environments.NAME], each with trust_domains",
 )
 RULES = {

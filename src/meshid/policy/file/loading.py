@@ -1,9 +1,9 @@
-"""A document to rules: every mistake in it at once, each with its place and what would be right.
+"""A document to rules: every error in it at once, each with its place and what would be right.
 
 Nothing is coerced and nothing is ignored: an unknown key, a string where a list belongs
-or a pattern that could never match is an error, for each would make the policy mean
-something else than its author reads. No mistake is told as two: what hangs on a part
-that is wrong is not judged.
+or a pattern that could never match is an error, because it would make the policy mean
+something else than it says. One mistake is one error: what depends on a part that is
+wrong is not checked.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from meshid.support.documents import file_document, json_document, toml_document
 from meshid.support.quoting import quote, quote_all
 
 MAX_PROBLEMS = 1000
-"""Problems that are collected; nobody reads on after that."""
+"""Problems that are collected; nobody reads more."""
 
 _HUGE = 10**30
 _SHOWN_TEXT = 64
@@ -67,19 +67,19 @@ def read_json(text: str | bytes, environment: str) -> RuleSet:
 
 
 class _TooManyProblemsError(Exception):
-    """Collected enough."""
+    """There are `MAX_PROBLEMS`."""
 
 
 class _Reader:
-    """Reads one document and collects what is wrong with it."""
+    """Reads one document and collects its problems."""
 
     def __init__(self, environment: str) -> None:
         self.chosen = environment
         self.problems: list[Problem] = []
         self.places: dict[str, str] = {}
         self.owners: dict[TrustDomain, str] = {}
-        self.nearest = Suggestions()
-        # Many rules repeat each other's strings, and then share what these mean.
+        self.suggestions = Suggestions()
+        # Many rules repeat the same strings; they share the parsed values.
         self.source = cache(source)
         self.target = cache(target)
         self.condition = cache(condition)
@@ -105,7 +105,7 @@ class _Reader:
         self._version(top)
         environment = self._environments(top)
         if environment:
-            self.source = cache(Known(environment, self.owners, self.nearest).source)
+            self.source = cache(Known(environment, self.owners, self.suggestions).source)
         rules = [rule for effect, key in form.RULES.items() for rule in self._rules(top, key, effect)]
         observe = self._flag(top, "", form.OBSERVE_ALL)
         if environment is None:
@@ -129,14 +129,14 @@ class _Reader:
             return None
         read = {name: self._environment(name, table) for name, table in tables.items()}
         if self.chosen not in read:
-            near = self.nearest.to(self.chosen, read)
+            near = self.suggestions.to(self.chosen, read)
             hint = f"did you mean {quote(near)}? " if near else ""
             known = quote_all(list(read), limit=_SHOWN_ENVIRONMENTS)
             self._fail(where, f"there is no environment {quote(self.chosen)}; {hint}there are: {known}")
         return read.get(self.chosen)
 
     def _environment(self, name: str, value: object) -> Environment | None:
-        """Read one environment; None if anything in it is wrong, for then no rule can be held against it."""
+        """Read one environment; None if anything in it is wrong: no rule can be checked against it then."""
         where, before = _below(form.ENVIRONMENTS.name, name), len(self.problems)
         table = self._table(value, where, form.ENVIRONMENT)
         if table is None:
@@ -152,7 +152,7 @@ class _Reader:
     def _own_domain(self, text: str, environment: str) -> TrustDomain:
         domain = trust_domain(text)
         if (owner := self.owners.setdefault(domain, environment)) != environment:
-            msg = f"{domain} belongs to environment {quote(owner)} already; each environment needs its own"
+            msg = f"{domain} already belongs to environment {quote(owner)}; each environment needs its own"
             raise InvalidSpiffeId(msg)
         return domain
 
@@ -184,7 +184,7 @@ class _Reader:
     def _id(self, table: _Fields, where: str) -> str:
         value = self._text(table, where, form.ID)
         if value and (first := self.places.setdefault(value, where)) != where:
-            what = f"{quote(value)} is the id of {first} already; give this rule another"
+            what = f"{quote(value)} is already the id of {first}; give this rule another one"
             self._fail(_below(where, form.ID.name), what)
         return value
 
@@ -202,7 +202,7 @@ class _Reader:
     def _known_key(self, name: str, table: Table) -> str:
         if home := next((other.home for other in form.TABLES if name in other.names), None):
             return f"it belongs {home}"
-        if near := self.nearest.to(name, table.names):
+        if near := self.suggestions.to(name, table.names):
             return f"did you mean {near!r}?"
         return f"known: {', '.join(table.names)}"
 
@@ -269,7 +269,7 @@ def _no_list(value: object, key: Key[Texts]) -> str:
 
 
 def _hint(value: object, right: Text) -> str:
-    """Tell what would be right, if only some characters are wrong."""
+    """Return what to write if only some characters are wrong."""
     if right.form is None or not isinstance(value, str):
         return ""
     meant = re.sub(r"[^a-z0-9._-]+", "-", value[: right.longest].strip().lower()).strip("-._")
@@ -305,6 +305,6 @@ def _strange_number(value: float) -> str:
 def _other_domain(text: str, own: Mapping[TrustDomain, None]) -> TrustDomain:
     domain = trust_domain(text)
     if domain in own:
-        msg = f"{domain} is this environment's own already; leave it out here"
+        msg = f"{domain} is already this environment's own; leave it out here"
         raise InvalidSpiffeId(msg)
     return domain

@@ -1,7 +1,7 @@
-"""The JSON Schema of a policy file, for editors and for those who generate policies.
+"""The JSON Schema of a policy file, for editors and for programs that write policies.
 
-Draft 07, because that is what the TOML plugins of the editors read (taplo, and so Even
-Better TOML). The file beside this module is the same, for who wants to copy it.
+Draft 07, because that is what TOML plugins of editors read (taplo, and so Even Better
+TOML). `docs/policy-1.schema.json` is the same as a file.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ Schema: TypeAlias = dict[str, object]
 def schema() -> Schema:
     """Return the schema of version 1, in JSON Schema draft 07.
 
-    It knows the form of a file: what breaks it is refused by the loader, and what the
-    loader accepts, it accepts. Whether a trust domain is known, an id unique or a
-    pattern sound, only the loader knows.
+    It describes the form of a file: the loader refuses what breaks it, and it accepts
+    what the loader accepts. Only the loader knows whether a trust domain is known, an id
+    is unique or a pattern can match.
     """
     tables = [key.holds.each for key in FILE.keys if isinstance(key.holds, NamedTables | ListedTables)]
     return {

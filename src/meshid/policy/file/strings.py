@@ -30,7 +30,7 @@ def trust_domain(text: str) -> TrustDomain:
     """Read a trust domain.
 
     Raises:
-        InvalidSpiffeId: If it is none.
+        InvalidSpiffeId: If *text* is not a trust domain.
     """
     try:
         return TrustDomain.parse(text)
@@ -42,7 +42,7 @@ def trust_domain(text: str) -> TrustDomain:
 
 def _trust_domain_hint(text: str, name: str) -> str:
     if "*" in text:
-        return "it has no wildcards, name each"
+        return "a trust domain has no wildcards; name each one"
     try:
         return f"write {quote(TrustDomain(name).name)}"
     except InvalidSpiffeId:
@@ -53,7 +53,7 @@ def source(text: str) -> PeerPattern:
     """Read a pattern of peers.
 
     Raises:
-        InvalidPattern: If it is none, or could never match.
+        InvalidPattern: If it is not valid, or could never match.
     """
     # Alone, it can only mean every path.
     return PeerPattern.parse("/**" if text == "**" else text)
@@ -66,12 +66,12 @@ class Known:
     Attributes:
         environment: The environment that is loaded.
         owners: The environment that each trust domain of the file belongs to.
-        nearest: Looks for what was meant.
+        suggestions: Finds what was probably meant.
     """
 
     environment: Environment
     owners: Mapping[TrustDomain, str]
-    nearest: Suggestions
+    suggestions: Suggestions
     _names: dict[str, None] = attrs.field(init=False)
 
     @_names.default
@@ -83,7 +83,7 @@ class Known:
         """Read a pattern of peers.
 
         Raises:
-            InvalidPattern: If it is none, could never match, or names an unknown trust domain.
+            InvalidPattern: If it is not valid, could never match, or names an unknown trust domain.
         """
         pattern = source(text)
         domain = pattern.trust_domain
@@ -95,8 +95,8 @@ class Known:
     def _hint(self, domain: TrustDomain, path: Pattern) -> str:
         if owner := self.owners.get(domain):
             own = f"write {quote(path.text)} for the peers of whichever environment is loaded"
-            return f"it is the own one of environment {quote(owner)}: {own}"
-        if near := self.nearest.to(domain.name, self._names):
+            return f"it belongs to environment {quote(owner)}: {own}"
+        if near := self.suggestions.to(domain.name, self._names):
             return f"did you mean {near}?"
         more = f" and {len(self._names) - _SHOWN_DOMAINS} more" if len(self._names) > _SHOWN_DOMAINS else ""
         return f"it knows: {', '.join(islice(self._names, _SHOWN_DOMAINS))}{more}"
@@ -106,7 +106,7 @@ def target(text: str) -> Pattern:
     """Read a pattern of targets.
 
     Raises:
-        InvalidPattern: If it is none, or could never match.
+        InvalidPattern: If it is not valid, or could never match.
     """
     if not text or "://" in text:
         msg = f"{quote(text)} must be the name of a service, a port or an endpoint, such as 'payments'"
@@ -134,7 +134,7 @@ def condition(text: str) -> HttpCondition:
     """Read a condition on requests.
 
     Raises:
-        InvalidPattern: If it is none, or could never match.
+        InvalidPattern: If it is not valid, or could never match.
     """
     if not CONDITION_FORM.fullmatch(text):
         raise InvalidPattern(_no_condition(text))
@@ -145,7 +145,7 @@ def condition(text: str) -> HttpCondition:
 def _no_condition(text: str) -> str:
     shown = quote(text)
     if unjudged := next((each for each in _UNJUDGED if each in text), None):
-        return f"{shown}: no path that is judged has {unjudged!r}; {_UNJUDGED[unjudged]}"
+        return f"{shown}: no judged path has {unjudged!r}; {_UNJUDGED[unjudged]}"
     if meant := _meant_conditions(text):
         return f"{shown} must be one method in upper case, a space and a path: write {quote_all(meant)}"
     return f"{shown} must be one method, or '*' for any, a space and a path, such as 'GET /v1/**'"

@@ -1,1 +1,1 @@
-"""The report: who can reach what, for people who do not write policies."""
+"""The report: who can reach what, for people who do not read policy files."""

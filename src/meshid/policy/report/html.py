@@ -1,4 +1,4 @@
-"""The report as one page that needs nothing else: no network, and no script to be read."""
+"""The report as one HTML page that needs nothing else: no network, and a script only for the search."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MAX_GRID = (24, 10)
 """Peers and targets up to which the whole matrix is shown as one grid; beyond, a table for each target."""
 
 _MANY_FINDINGS = 20
-"""Findings of one kind that are only counted until somebody asks."""
+"""Findings of one kind that are shown at once; more are folded."""
 
 
 def as_html(report: Report) -> str:
@@ -60,7 +60,7 @@ def _head(report: Report) -> Iterator[str]:
     for matrix in report.matrices:
         policy, environment = matrix.policy, matrix.policy.environment
         own = ", ".join(map(str, environment.trust_domains))
-        others = ", ".join(map(str, environment.federates_with)) or "nobody"
+        others = ", ".join(map(str, environment.federates_with)) or "none"
         yield f'<tr><th scope="row">{escape(environment.name)}</th><td>{escape(own)}</td>'
         yield f"<td>{escape(others)}</td><td>{len(policy.rules)}</td>"
         yield f'<td><code class="hash">{policy.hash}</code></td></tr>'
@@ -69,14 +69,14 @@ def _head(report: Report) -> Iterator[str]:
         if matrix.policy.observe:
             name = escape(matrix.policy.environment.name)
             yield f'<p class="loud"><strong>In {name} the policy only observes.</strong> Every verified peer'
-            yield " is let in, whatever stands below.</p>"
+            yield " is let in, whatever the tables below say.</p>"
 
 
 def _findings(report: Report) -> Iterator[str]:
     found = report.findings
     yield f"<h2>Findings ({len(found)})</h2>"
     if not found:
-        yield "<p>Nothing was found that looks wrong.</p>"
+        yield "<p>Nothing looks wrong.</p>"
         return
     kinds: dict[str, list[str]] = {}
     for finding, names in found.items():
@@ -95,7 +95,7 @@ def _legend() -> Iterator[str]:
     yield "<h2>Peers and targets</h2>"
     yield "<p>A path such as <code>/ns/checkout/sa/api</code> means the workload of that name in the"
     yield "environment's own trust domain. <code>*</code> stands for any text within one step of a path,"
-    yield "<code>**</code> for any number of steps. Whoever is not listed is refused.</p><dl>"
+    yield "<code>**</code> for any number of steps. A peer that is not listed is refused.</p><dl>"
     for verdict in Verdict:
         yield f"<dt>{_badge(verdict)}</dt><dd>{escape(verdict.meaning)}</dd>"
     yield "</dl>"
@@ -155,7 +155,7 @@ def _by_target(report: Report) -> Iterator[str]:
 def _section(
     target: str, peers: list[str], columns: dict[tuple[tuple[str, Cell], ...], list[str]]
 ) -> Iterator[str]:
-    """Tell who reaches a target; environments that are alike share a column."""
+    """Show who reaches a target; environments that agree share a column."""
     yield f'<section><h3>Who reaches <code>{escape(target)}</code></h3><div class="wide"><table>'
     yield f'<caption class="hidden">Peers of {escape(target)}</caption>'
     yield _heads("Peers", *(escape(", ".join(names)) for names in columns.values()))
@@ -176,7 +176,7 @@ def _rules(report: Report) -> Iterator[str]:
     yield _heads("Rule", "Why", "From", "To", "Requests")
     for rule in report.rules:
         yield f'<tr><th scope="row">{_effect(rule)}<br>{escape(rule.id)}</th>'
-        yield f"<td>{escape(rule.why) or '<em>nobody said</em>'}</td>"
+        yield f"<td>{escape(rule.why) or '<em>no reason given</em>'}</td>"
         for values in (rule.sources, rule.targets, rule.http):
             texts = "<br>".join(f"<code>{escape(str(each))}</code>" for each in values)
             yield f"<td>{texts or 'all'}</td>"

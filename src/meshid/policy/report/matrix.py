@@ -1,7 +1,7 @@
-"""What is told: peers against targets, and for each pair the verdict and the rules behind it.
+"""The content of the report: peers against targets, with the verdict and its rules for each pair.
 
-The rows are the patterns of peers that rules name, the columns those of targets. A cell
-speaks of *all* peers of its row at *all* targets of its column, exactly.
+Rows are the patterns of peers in the rules, columns the patterns of targets. A cell is
+about *all* peers of its row at *all* targets of its column, exactly.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from meshid.policy.policy import Policy
 from meshid.policy.rules import Effect, Rule
 
 MAX_PEERS = 1000
-"""Rows of a matrix; nobody reads on after that."""
+"""Rows of a matrix; nobody reads more."""
 
 
 class Verdict(StrEnum):
@@ -54,7 +54,7 @@ class Cell:
     """One verdict.
 
     Attributes:
-        verdict: What is true of all of them.
+        verdict: What is true of all its peers and targets.
         rules: The ids of the rules behind it; denies first, then allows.
         is_named: Whether one of them names all of these peers and all of these targets.
             Otherwise they are about parts, which have cells of their own.
@@ -72,10 +72,10 @@ class Matrix:
     Attributes:
         policy: The policy, loaded for it.
         findings: What lint says of it.
-        cells: By the pattern of the peers and that of the targets; where there is none, nobody gets in.
+        cells: By the pattern of the peers and that of the targets; without a cell, all are refused.
         peers: The patterns of peers, sorted.
         targets: The patterns of targets, sorted.
-        left_out: How many patterns of peers are too many to be shown.
+        left_out: How many patterns of peers are not shown, because there are too many.
     """
 
     policy: Policy
@@ -87,10 +87,10 @@ class Matrix:
 
     @classmethod
     def of(cls, policy: Policy) -> Self:
-        """Work out the matrix of a policy.
+        """Make the matrix of a policy.
 
         Raises:
-            PolicyTooComplex: If the rules are too entangled to tell.
+            PolicyTooComplex: If the rules are too entangled for an exact answer.
         """
         judge = _Judge(policy)
         sources = {str(source): source for rule in policy.rules for source in rule.sources}
@@ -131,7 +131,7 @@ class Report:
         """Make a report of one file, loaded for each environment.
 
         Raises:
-            PolicyTooComplex: If the rules are too entangled to tell.
+            PolicyTooComplex: If the rules are too entangled for an exact answer.
         """
         rules = {rule.id: rule for policy in policies for rule in policy.rules}
         return cls(tuple(map(Matrix.of, policies)), tuple(rules[each] for each in sorted(rules)))
@@ -169,7 +169,7 @@ class _Asked:
 
 
 class _Judge:
-    """Judges the cells of one policy; what only observes decides nothing."""
+    """Finds the verdicts of one policy; observing rules decide nothing."""
 
     def __init__(self, policy: Policy) -> None:
         self._own = policy.environment.trust_domains
@@ -234,7 +234,7 @@ class _Judge:
         return shortest_access(regions) is not None
 
     def _let_everybody_in(self, asked: _Asked, allows: list[Box]) -> bool:
-        """Tell whether nobody is outside of all the boxes, whatever their requests."""
+        """Tell whether the boxes hold all that is asked about, with any request."""
         outside = (
             Region(
                 domain,
