@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import attrs
-
-from meshid.settings.parsing import Found
 
 PREFIX = "MESHID_"
 FILE = "_FILE"
@@ -23,13 +19,13 @@ class Key:
     Attributes:
         name: Its name in a TOML file, in a directory, and in `Settings`.
         about: What it is for.
-        parse: Parses a value.
+        parser: The name of the function in `meshid.settings.parsing` that parses a value.
         default: The value if it is not set; None or empty if there is none.
     """
 
     name: str
     about: str
-    parse: Callable[[Found], object]
+    parser: str
     default: object
 
     @property

@@ -1,69 +1,70 @@
 """`Settings`: everything that an operator has set, read once, each value with its origin.
 
 A key is declared once, as a field of `Settings`: its type, its parser and its meaning. `KEYS`,
-the class's docstring and what `meshid settings` prints are made from that.
+the class's docstring and what `meshid settings` prints are made from that. The parser is a name,
+so that a program that reads no settings does not load the parsers and the sources.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 import attrs
 
 from meshid.errors import InvalidInput, InvalidSettings, Problem
-from meshid.settings import parsing
 from meshid.settings.keys import Key
-from meshid.settings.lookup import Lookup
-from meshid.settings.parsing import Found
 from meshid.settings.trust_setting import Trust
-from meshid.sources import BundleMapFile, CredentialFiles, PolicyFile, RevocationFiles, Source, WorkloadApi
 from meshid.support.quoting import escaped
+
+if TYPE_CHECKING:
+    from meshid.settings.parsing import Found
+    from meshid.sources import Source
 
 _T = TypeVar("_T")
 
 
 @overload
-def _key(parse: Callable[[Found], _T], about: str) -> _T | None: ...
+def _key(parser: str, about: str) -> None: ...
 @overload
-def _key(parse: Callable[[Found], _T], about: str, default: _T) -> _T: ...
-def _key(parse: Callable[[Found], object], about: str, default: object = None) -> object:
+def _key(parser: str, about: str, default: _T) -> _T: ...
+def _key(parser: str, about: str, default: object = None) -> object:
     """Declare a field of `Settings` that is the key of the same name."""
-    return attrs.field(default=default, metadata={"parse": parse, "about": about})
+    return attrs.field(default=default, metadata={"parser": parser, "about": about})
 
 
 @attrs.frozen(kw_only=True)
 class Settings:
     """Everything that an operator has set; `from_env` reads it."""
 
-    environment: str | None = _key(parsing.text, "the environment of the policy that is in force here")
-    service: str | None = _key(parsing.text, "the name of this service: what peers reach")
-    port: int | None = _key(parsing.port, "the port to listen on, for your server to read; 0 is a free one")
-    credentials: Path | None = _key(parsing.path, "our certificate: a directory, or a PEM file")
+    environment: str | None = _key("text", "the environment of the policy that is in force here")
+    service: str | None = _key("text", "the name of this service: what peers reach")
+    port: int | None = _key("port", "the port to listen on, for your server to read; 0 is a free one")
+    credentials: Path | None = _key("path", "our certificate: a directory, or a PEM file")
     key: Path | None = _key(
-        parsing.path, "the private key, if the certificate is a PEM file and the key is in another one"
+        "path", "the private key, if the certificate is a PEM file and the key is in another one"
     )
-    layout: str = _key(parsing.layout, "the names of the files in the directory of `credentials`", "auto")
+    layout: str = _key("layout", "the names of the files in the directory of `credentials`", "auto")
     workload_api: str | None = _key(
-        parsing.workload_api,
+        "workload_api",
         "our certificate and the trust bundles, from a SPIFFE Workload API: `unix:///path` or"
         " `tcp://IP-ADDRESS:PORT` (extra `spire`); the one of `SPIFFE_ENDPOINT_SOCKET` if neither"
         " this nor `credentials` is set",
     )
     trust: tuple[Trust, ...] = _key(
-        parsing.trusts, "trust bundles, each as `TRUST_DOMAIN=PATH` or `TRUST_DOMAIN=https://HOST/PATH`", ()
+        "trusts", "trust bundles, each as `TRUST_DOMAIN=PATH` or `TRUST_DOMAIN=https://HOST/PATH`", ()
     )
-    bundle_map: Path | None = _key(parsing.path, "trust bundles: a SPIFFE bundle map, as a file")
-    policy: Path | None = _key(parsing.path, "the policy: a file that says who may reach what")
-    crls: tuple[Path, ...] = _key(parsing.paths, "revocation lists: files, or directories of them", ())
-    deny: Path | None = _key(parsing.path, "the deny list, as a file")
+    bundle_map: Path | None = _key("path", "trust bundles: a SPIFFE bundle map, as a file")
+    policy: Path | None = _key("path", "the policy: a file that says who may reach what")
+    crls: tuple[Path, ...] = _key("paths", "revocation lists: files, or directories of them", ())
+    deny: Path | None = _key("path", "the deny list, as a file")
     crl_grace: float = _key(
-        parsing.seconds, "how many seconds an overdue revocation list still counts; `inf` for ever", 0.0
+        "seconds", "how many seconds an overdue revocation list still counts; `inf` for ever", 0
     )
     state_file: Path | None = _key(
-        parsing.path, "the file to write the health of this process to, for `meshid status`"
+        "path", "the file to write the health of this process to, for `meshid status`"
     )
     origins: Mapping[str, str] = attrs.field(factory=dict, eq=False, repr=False)
     _found: Mapping[str, Found] = attrs.field(factory=dict, eq=False, repr=False)
@@ -85,17 +86,19 @@ class Settings:
             InvalidSettings: With everything that is wrong, each with its place.
             TypeError: If an argument is not a key.
         """
+        from meshid.settings import parsing
+        from meshid.settings.lookup import Lookup
+
         if unknown := arguments.keys() - {key.name for key in KEYS}:
             msg = f"there is no setting {', '.join(sorted(unknown))}"
             raise TypeError(msg)
         problems: list[Problem] = []
-        lookup = Lookup(KEYS, problems)
-        found = lookup.find_all(os.environ if environ is None else environ, arguments)
+        found = Lookup(KEYS, problems).find_all(os.environ if environ is None else environ, arguments)
         values: dict[str, Any] = {}
         for key in KEYS:
             if key.name in found:
                 try:
-                    values[key.name] = key.parse(found[key.name])
+                    values[key.name] = getattr(parsing, key.parser)(found[key.name])
                 except InvalidInput as error:
                     problems.append(Problem(f"{key.name}, from {found[key.name].origin}", str(error)))
         problems += _missing(found)
@@ -121,22 +124,23 @@ class Settings:
                 yield key.name, "", "not set"
             else:
                 values = found.value if isinstance(found.value, (list, tuple)) else [found.value]
-                texts = (f"{each:g}" if isinstance(each, float) else str(each) for each in values)
-                yield key.name, escaped(", ".join(texts)), found.origin
+                yield key.name, escaped(", ".join(map(str, values))), found.origin
 
     def _sources(self) -> Iterator[Source]:
+        from meshid import sources
+
         if self.credentials is not None:
-            yield CredentialFiles(self.credentials, self.key, layout=self.layout)
+            yield sources.CredentialFiles(self.credentials, self.key, layout=self.layout)
         if self.workload_api is not None:
-            yield WorkloadApi(self.workload_api)
+            yield sources.WorkloadApi(self.workload_api)
         for trust in self.trust:
             yield trust.source()
         if self.bundle_map is not None:
-            yield BundleMapFile(self.bundle_map)
+            yield sources.BundleMapFile(self.bundle_map)
         if self.policy is not None and self.environment is not None:
-            yield PolicyFile(self.policy, self.environment)
+            yield sources.PolicyFile(self.policy, self.environment)
         if self.crls or self.deny is not None:
-            yield RevocationFiles(self.crls, self.deny, grace=self.crl_grace)
+            yield sources.RevocationFiles(self.crls, self.deny, grace=self.crl_grace)
 
 
 KEYS = tuple(
