@@ -37,11 +37,11 @@ class TestOwnCertificate:
         [
             (0, None, ""),
             (19.9, None, ""),
-            (20.1, AlarmLevel.WARNING, "expires at {end} and has not been renewed"),
-            (26.9, AlarmLevel.WARNING, "expires at {end} and has not been renewed"),
-            (27.1, AlarmLevel.ERROR, "expires at {end} and has not been renewed"),
-            (30.1, AlarmLevel.ERROR, "expired at {end}, so peers refuse us"),
-            (-0.1, AlarmLevel.ERROR, "is valid only from {begin}: is the clock right?"),
+            (20.1, AlarmLevel.WARNING, "ends at {end} and has not been renewed"),
+            (26.9, AlarmLevel.WARNING, "ends at {end} and has not been renewed"),
+            (27.1, AlarmLevel.ERROR, "ends at {end} and has not been renewed"),
+            (30.1, AlarmLevel.ERROR, "ended at {end}, so peers refuse us"),
+            (-0.1, AlarmLevel.ERROR, "begins at {begin}: is the clock right?"),
         ],
     )
     def test_the_less_time_is_left_the_louder(
@@ -67,9 +67,9 @@ class TestBundles:
         assert said(mesh) == []
         clock.now = end - 10 * DAY
         about = "bundle of prod.example.org: its last authority "
-        assert said(mesh) == [("warning", f"{about}expires at {end}")]
+        assert said(mesh) == [("warning", f"{about}ends at {end}")]
         clock.now = end + HOUR
-        text = f"{about}expired at {end}, so no peer of this trust domain is admitted"
+        text = f"{about}ended at {end}, so no peer of this trust domain is admitted"
         assert said(mesh) == [("error", text)]
         assert mesh.health().ready
 

@@ -246,7 +246,7 @@ def test_a_clock_that_jumps_refuses_while_it_is_wrong_and_no_longer(
         context = stranger(mounted.ca.issue(PATH))
         with asyncio_server(mesh.server_context()) as service:
             right = clock.now
-            for wrong, said in ((right + 400 * DAY, "expired at"), (right - 400 * DAY, "is valid only from")):
+            for wrong, said in ((right + 400 * DAY, "ended at"), (right - 400 * DAY, "begins at")):
                 clock.now = wrong
                 assert knock(service.port, context).answer == b""
                 assert not mesh.health().ready

@@ -96,14 +96,12 @@ def _about_credentials(own: X509Svid, now: datetime) -> Iterator[Alarm]:
     since, until = leaf.not_valid_before_utc, leaf.not_valid_after_utc
     left = _share_left(since, until, now)
     if now < since:
-        yield Alarm(
-            level=AlarmLevel.ERROR, about=about, text=f"is valid only from {since}: is the clock right?"
-        )
+        yield Alarm(level=AlarmLevel.ERROR, about=about, text=f"begins at {since}: is the clock right?")
     elif left < 0:
-        yield Alarm(level=AlarmLevel.ERROR, about=about, text=f"expired at {until}, so peers refuse us")
+        yield Alarm(level=AlarmLevel.ERROR, about=about, text=f"ended at {until}, so peers refuse us")
     elif left < _SOON:
         level = AlarmLevel.ERROR if left < _NOW else AlarmLevel.WARNING
-        yield Alarm(level=level, about=about, text=f"expires at {until} and has not been renewed")
+        yield Alarm(level=level, about=about, text=f"ends at {until} and has not been renewed")
 
 
 def _about_bundle(bundle: TrustBundle, now: datetime) -> Iterator[Alarm]:
@@ -113,10 +111,10 @@ def _about_bundle(bundle: TrustBundle, now: datetime) -> Iterator[Alarm]:
     about, until = f"bundle of {bundle.trust_domain}", last.not_valid_after_utc
     left = _share_left(last.not_valid_before_utc, until, now)
     if left < 0:
-        text = f"its last authority expired at {until}, so no peer of this trust domain is admitted"
+        text = f"its last authority ended at {until}, so no peer of this trust domain is admitted"
         yield Alarm(level=AlarmLevel.ERROR, about=about, text=text)
     elif left < _NOW:
-        text = f"its last authority expires at {until}"
+        text = f"its last authority ends at {until}"
         yield Alarm(level=AlarmLevel.WARNING, about=about, text=text)
 
 
