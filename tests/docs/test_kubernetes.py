@@ -17,7 +17,8 @@ import kubernetes_validate  # type: ignore[import-untyped]  # it has no types
 import pytest
 import yaml
 
-from meshid.settings.keys import BY_NAME, BY_VARIABLE, CONFIG_DIR
+from meshid.settings.keys import CONFIG_DIR
+from meshid.settings.settings import KEYS
 from meshid.testing import CA, Issued
 from tests.helpers.mounted import eventually
 from tests.helpers.tls_peers import HELLO, HOST, TIMEOUT, knock
@@ -130,10 +131,10 @@ class TestFiles:
         assert POD["enableServiceLinks"] is False
 
     def test_every_name_is_one_of_meshids(self) -> None:
-        assert VARIABLES.keys() <= {*BY_VARIABLE, CONFIG_DIR}
+        assert VARIABLES.keys() <= {*(key.variable for key in KEYS), CONFIG_DIR}
         for environment in ENVIRONMENTS:
             settings = the("ConfigMap", EXAMPLE / environment / f"{environment}.yaml")["data"]
-            assert settings.keys() <= BY_NAME.keys()
+            assert settings.keys() <= {key.name for key in KEYS}
             assert settings["environment"] == environment
 
     def test_the_image_and_the_deployment_know_no_environment_and_no_port(self) -> None:

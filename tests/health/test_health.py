@@ -37,9 +37,9 @@ class TestOwnCertificate:
         [
             (0, None, ""),
             (19.9, None, ""),
-            (20.1, AlarmLevel.WARNING, "ends at {end}, and nobody has renewed it"),
-            (26.9, AlarmLevel.WARNING, "ends at {end}, and nobody has renewed it"),
-            (27.1, AlarmLevel.ERROR, "ends at {end}, and nobody has renewed it"),
+            (20.1, AlarmLevel.WARNING, "ends at {end} and has not been renewed"),
+            (26.9, AlarmLevel.WARNING, "ends at {end} and has not been renewed"),
+            (27.1, AlarmLevel.ERROR, "ends at {end} and has not been renewed"),
             (30.1, AlarmLevel.ERROR, "ended at {end}, so peers refuse us"),
             (-0.1, AlarmLevel.ERROR, "begins at {begin}: is the clock right?"),
         ],
@@ -69,11 +69,11 @@ class TestBundles:
         about = "bundle of prod.example.org: its last authority "
         assert said(mesh) == [("warning", f"{about}ends at {end}")]
         clock.now = end + HOUR
-        text = f"{about}ended at {end}, so nobody of this trust domain is admitted"
+        text = f"{about}ended at {end}, so no peer of this trust domain is admitted"
         assert said(mesh) == [("error", text)]
         assert mesh.health().ready
 
-    def test_an_empty_bundle_ends_never(self, clock: Clock) -> None:
+    def test_an_empty_bundle_never_expires(self, clock: Clock) -> None:
         empty = TrustBundle.from_spiffe_json("prod.example.org", b'{"keys": []}')
         assert said(Mesh(bundles=BundleSet([empty]), clock=clock)) == []
 
@@ -82,7 +82,7 @@ class TestRevocationLists:
     @pytest.mark.parametrize(
         ("grace", "level", "text"),
         [
-            (0, "error", "whoever it is about is refused"),
+            (0, "error", "peers that it covers are refused"),
             (7200, "warning", "it counts for 7200 s after that"),
             (math.inf, "warning", "it counts for inf s after that"),
         ],
@@ -93,7 +93,7 @@ class TestRevocationLists:
         assert said(mesh) == []
         clock.now += timedelta(hours=1, seconds=1)
         issuer = "revocation list of 'CN=root,O=prod.example.org'"
-        assert said(mesh) == [(level, f"{issuer}: was due at {due}: {text}")]
+        assert said(mesh) == [(level, f"{issuer}: its next update was due at {due}; {text}")]
 
 
 def test_it_is_plain_values_for_a_probe(ca: CA) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +16,7 @@ from meshid import InvalidSettings, Mesh, Settings, SpiffeId, TrustDomain
 from meshid.__main__ import main
 from meshid.certificates.leaf import Profile
 from meshid.errors import InvalidInput
-from meshid.settings.keys import KEYS
+from meshid.settings.settings import KEYS
 from meshid.settings.trust_setting import Trust
 from meshid.sources import (
     BundleEndpoint,
@@ -89,7 +91,7 @@ class TestValues:
     @pytest.mark.parametrize("text", ["-1", "nan", "an hour"])
     def test_what_are_no_seconds(self, text: str) -> None:
         (problem,) = problems({"MESHID_TRUST": TRUST, "MESHID_CRL_GRACE": text})
-        said = f"{text!r} is no number of seconds, 0 or more; inf is for ever"
+        said = f"{text!r} is not a number of seconds: write 0 or more, or inf for ever"
         assert problem == f"crl_grace, from variable MESHID_CRL_GRACE: {said}"
 
     @pytest.mark.parametrize("text", ["0", "80", "65535"])
@@ -100,7 +102,7 @@ class TestValues:
     def test_what_are_no_ports(self, text: str) -> None:
         (problem,) = problems({"MESHID_TRUST": TRUST, "MESHID_PORT": text})
         assert problem.startswith("port, from variable MESHID_PORT: ")
-        assert problem.endswith(" is no port: a number from 0 to 65535, 0 for a free one")
+        assert problem.endswith(" is not a port: write a number from 0 to 65535, 0 for a free one")
 
     def test_a_layout_that_is_unknown(self) -> None:
         (problem,) = problems({"MESHID_TRUST": TRUST, "MESHID_LAYOUT": "isto"})
@@ -181,12 +183,12 @@ class TestTrust:
             ("prod.example.org=http://x/", "'prod.example.org=http://x/' must be TRUST_DOMAIN=PATH or"),
             ("Prod=/ca.crt", "trust domain 'Prod' may hold only"),
             ("p=/ca.crt;profile=istio", "profile 'istio' is unknown; write one of: spiffe, linkerd, dns"),
-            ("p=/ca.crt;roots=/x", "'roots=/x' is no option here; there are: profile="),
+            ("p=/ca.crt;roots=/x", "'roots=/x' is not an option here; write one of: profile="),
             (
                 "p=https://x/;profile=dns",
-                "'profile=dns' is no option here; there are: bundle=, endpoint=, roots=",
+                "'profile=dns' is not an option here; write one of: bundle=, endpoint=, roots=",
             ),
-            ("p=/ca.crt;profile", "'profile' is no option here; there are: profile="),
+            ("p=/ca.crt;profile", "'profile' is not an option here; write one of: profile="),
             (
                 "p=https://x/;endpoint=spiffe://p/x",
                 "'p=https://x/;endpoint=spiffe://p/x': endpoint= and bundle= go",
@@ -211,8 +213,8 @@ class TestTrust:
     def test_two_of_one_trust_domain(self) -> None:
         (problem,) = problems({"MESHID_TRUST": f"{TRUST}\n{TRUST}"})
         assert problem == (
-            "trust, from variable MESHID_TRUST: prod.example.org is there twice;"
-            " one bundle speaks for a trust domain"
+            "trust, from variable MESHID_TRUST: prod.example.org appears twice;"
+            " write one bundle for each trust domain"
         )
 
     def test_endpoints_are_sources(self, tmp_path: Path, prod_ca: CA) -> None:
@@ -282,13 +284,13 @@ class TestLayers:
 class TestWhatIsWrong:
     def test_nothing_is_set(self) -> None:
         assert problems({}) == [
-            "trust: is not set: nobody is trusted; set MESHID_TRUST=prod.example.org=/etc/tls/ca.crt"
+            "trust: is not set: no peer can be verified; set MESHID_TRUST=prod.example.org=/etc/tls/ca.crt"
         ]
 
     def test_what_needs_something_else(self) -> None:
         assert problems({"MESHID_TRUST": TRUST, "MESHID_POLICY": "p", "MESHID_KEY": "k"}) == [
             "environment: is not set: a policy is loaded for one environment; set MESHID_ENVIRONMENT",
-            "credentials: is not set: a key is of no use without its certificate; set MESHID_CREDENTIALS",
+            "credentials: is not set: a key needs its certificate; set MESHID_CREDENTIALS",
         ]
 
     def test_a_wrong_value_is_not_a_missing_one(self) -> None:
@@ -298,7 +300,7 @@ class TestWhatIsWrong:
     def test_a_variable_that_is_unknown(self) -> None:
         assert problems({"MESHID_TRUST": TRUST, "MESHID_SERVCE": "x", "MESHID_ZZZ_FILE": "y"}) == [
             "MESHID_SERVCE: is unknown; did you mean 'MESHID_SERVICE'?",
-            "MESHID_ZZZ_FILE: is unknown; there are: "
+            "MESHID_ZZZ_FILE: is unknown; write one of: "
             + ", ".join([*(key.variable for key in KEYS), "MESHID_CONFIG", "MESHID_CONFIG_DIR"]),
         ]
 
@@ -357,11 +359,11 @@ class TestWhatIsWrong:
             "'/config/deny' (MESHID_CONFIG_DIR): is not UTF-8",
             "'/config/polcy': is unknown; did you mean 'policy'?",
             f"{file} 'servcie': is unknown; did you mean 'service'?",
-            f"port, from {file}: 'x' is no port: a number from 0 to 65535, 0 for a free one",
-            f"key, from {file}: must be a string, and is int",
-            f"trust, from {file}: must be a list of strings, and is str",
-            f"crl_grace, from {file}: 'True' is no number of seconds, 0 or more; inf is for ever",
-            "credentials: is not set: a key is of no use without its certificate; set MESHID_CREDENTIALS",
+            f"port, from {file}: 'x' is not a port: write a number from 0 to 65535, 0 for a free one",
+            f"key, from {file}: must be a string, not int",
+            f"trust, from {file}: must be a list of strings, not str",
+            f"crl_grace, from {file}: 'True' is not a number of seconds: write 0 or more, or inf for ever",
+            "credentials: is not set: a key needs its certificate; set MESHID_CREDENTIALS",
         ]
 
     @pytest.mark.parametrize(
@@ -387,7 +389,7 @@ class TestWhatIsWrong:
 
     def test_an_item_of_a_list_that_is_no_text(self) -> None:
         (problem,) = problems({}, trust=[TRUST, 1])
-        assert problem == "trust, from argument: must be a string, and is int"
+        assert problem == "trust, from argument: must be a string, not int"
 
     @given(st.dictionaries(st.sampled_from([key.variable for key in KEYS]), st.text(), max_size=4))
     def test_whatever_is_in_the_variables_they_are_read_or_refused(self, environ: dict[str, str]) -> None:
@@ -442,6 +444,15 @@ class TestMesh:
         settings = Settings.from_env({}, trust=[TRUST, "dev.example.org=/x"])
         shown = {name: value for name, value, _ in settings.items()}
         assert shown["trust"] == f"{TRUST}, dev.example.org=/x"
+
+
+def test_the_fields_are_the_keys_and_help_says_what_each_is_for() -> None:
+    fields = [field.name for field in attrs.fields(Settings) if not field.name.startswith("_")]
+    assert fields == [*(key.name for key in KEYS), "origins"]
+    about = Settings.__doc__
+    assert about is not None
+    assert "    port: The port to listen on, for your server to read; 0 is a free one.\n" in about
+    assert re.findall(r"^    (\w+): ", about, re.MULTILINE) == fields
 
 
 def test_the_page_says_what_each_key_is_for() -> None:

@@ -13,13 +13,12 @@ from typing import Any
 from meshid.cli.messages import NoAnswer, errors_named
 from meshid.cli.terminal import Colour, Paint, clean, paint_for_stdout
 from meshid.health.state_file import HEARTBEAT_SECONDS
-from meshid.settings.keys import BY_NAME
 from meshid.support.quoting import plural
 
 _MISSED = 3
 """Heartbeats that may be missed before the process counts as gone."""
 
-_VARIABLE = BY_NAME["state_file"].variable
+_VARIABLE = "MESHID_STATE_FILE"
 
 
 def add_arguments(parser: ArgumentParser) -> None:

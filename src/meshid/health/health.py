@@ -1,4 +1,4 @@
-"""Whether a mesh can serve, and what a person should look at before it cannot."""
+"""Whether a mesh can serve, and the alarms that a person should look at before it cannot."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from meshid.trust.credentials import X509Svid
 from meshid.trust.crl import RevocationList
 
 _SOON = 1 / 3
-"""A certificate of ours with less of its time left should have been renewed: SPIRE, Istio and
-cert-manager do so after a half or two thirds of it. Other things live for years, or are
-renewed in their last hours."""
+"""The share of its lifetime that our own certificate may have left before it is overdue for renewal:
+SPIRE, Istio and cert-manager renew after a half or two thirds of it. An authority lives for years
+and may be renewed late, so only the last tenth counts for it."""
 
 _NOW = 1 / 10
 
 
 class AlarmLevel(StrEnum):
-    """How much of a hurry there is."""
+    """How urgent an alarm is."""
 
     WARNING = "warning"
-    """All works, and will not for ever."""
+    """Everything works, but will not for ever."""
     ERROR = "error"
     """Something does not work, or soon will not."""
 
@@ -36,8 +36,8 @@ class Alarm:
     """One thing to look at.
 
     Attributes:
-        level: How much of a hurry there is.
-        about: What it is about; there is at most one alarm about it.
+        level: How urgent it is.
+        about: What it is about, such as ``own certificate``; there is at most one alarm about it.
         text: What is wrong, for people.
     """
 
@@ -46,17 +46,16 @@ class Alarm:
     text: str
 
     def __str__(self) -> str:
-        """Return it as one line."""
         return f"{self.about}: {self.text}"
 
 
 @attrs.frozen(kw_only=True)
 class Health:
-    """How a mesh does at one instant.
+    """The health of a mesh at one instant; true if it can serve.
 
     Attributes:
-        ready: Whether it can serve: its own certificate, if it has one, is in date.
-        generation: The snapshot in force.
+        ready: Whether it can serve: its own certificate, if it has one, is valid now.
+        generation: The number of the snapshot in force.
         alarms: What to look at.
     """
 
@@ -65,7 +64,6 @@ class Health:
     alarms: tuple[Alarm, ...]
 
     def __bool__(self) -> bool:
-        """Whether it can serve."""
         return self.ready
 
     def as_dict(self) -> dict[str, object]:
@@ -75,7 +73,7 @@ class Health:
 
 
 def health_of(snapshot: Snapshot, now: datetime, *more: Alarm) -> Health:
-    """Return how a mesh does at the instant *now*, with alarms of others."""
+    """Return the health of a mesh at the instant *now*, with *more* alarms that others have found."""
     own = snapshot.credentials
     return Health(
         ready=own is None or own.leaf.not_valid_before_utc <= now <= own.leaf.not_valid_after_utc,
@@ -104,7 +102,7 @@ def _about_credentials(own: X509Svid, now: datetime) -> Iterator[Alarm]:
         yield Alarm(level=AlarmLevel.ERROR, about=about, text=f"ended at {until}, so peers refuse us")
     elif left < _SOON:
         level = AlarmLevel.ERROR if left < _NOW else AlarmLevel.WARNING
-        yield Alarm(level=level, about=about, text=f"ends at {until}, and nobody has renewed it")
+        yield Alarm(level=level, about=about, text=f"ends at {until} and has not been renewed")
 
 
 def _about_bundle(bundle: TrustBundle, now: datetime) -> Iterator[Alarm]:
@@ -114,7 +112,7 @@ def _about_bundle(bundle: TrustBundle, now: datetime) -> Iterator[Alarm]:
     about, until = f"bundle of {bundle.trust_domain}", last.not_valid_after_utc
     left = _share_left(last.not_valid_before_utc, until, now)
     if left < 0:
-        text = f"its last authority ended at {until}, so nobody of this trust domain is admitted"
+        text = f"its last authority ended at {until}, so no peer of this trust domain is admitted"
         yield Alarm(level=AlarmLevel.ERROR, about=about, text=text)
     elif left < _NOW:
         text = f"its last authority ends at {until}"
@@ -127,9 +125,9 @@ def _about_list(each: RevocationList, grace: float, now: datetime) -> Iterator[A
         return
     about = f"revocation list of {quote(each.crl.issuer.rfc4514_string())}"
     refused = (now - due).total_seconds() > grace
-    text = "whoever it is about is refused" if refused else f"it counts for {grace:g} s after that"
+    text = "peers that it covers are refused" if refused else f"it counts for {grace:g} s after that"
     level = AlarmLevel.ERROR if refused else AlarmLevel.WARNING
-    yield Alarm(level=level, about=about, text=f"was due at {due}: {text}")
+    yield Alarm(level=level, about=about, text=f"its next update was due at {due}; {text}")
 
 
 def _share_left(since: datetime, until: datetime, now: datetime) -> float:

@@ -1,4 +1,4 @@
-"""What a mesh has loaded, how old it is and until when it holds: for a person, a file or a probe."""
+"""What a mesh has loaded, how old it is and until when it is valid: for a person, a file or a probe."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from meshid.health.health import Health
 
 @attrs.frozen(kw_only=True)
 class SourceStatus:
-    """How one source does.
+    """The state of one source.
 
     Attributes:
-        name: What it is and where.
-        read_at: When it was last read without a fault, POSIX seconds; None if never.
+        name: Its kind and its place, such as ``policy '/etc/policy.toml'``.
+        read_at: The POSIX time in seconds at which it was last read without an error; None if never.
         fault: What is wrong with it now; None if nothing is.
-        reads: How many times it was read.
-        failures: How many of them failed.
+        reads: How many times it was read, failures included.
+        failures: How many of those reads failed.
     """
 
     name: str
@@ -46,12 +46,16 @@ class SourceStatus:
 def status_of(
     admission: Admission, health: Health, sources: Iterable[SourceStatus], now: float
 ) -> dict[str, object]:
-    """Return everything as plain values; nothing in it is a secret.
+    """Return the state of a mesh as plain values; nothing in it is a secret.
+
+    Its members: ``version`` of this form (1), ``time``, ``pid``, ``service``, ``spiffe_id``; ``ready``,
+    ``generation`` and ``alarms`` as in `Health`; ``certificate``, ``bundles`` by trust domain, ``policy``
+    and ``revocations``; ``open_connections``; and ``sources``. Times are ISO 8601, in UTC.
 
     Args:
-        admission: The mesh.
-        health: How it does.
-        sources: How its sources do.
+        admission: The admission of the mesh.
+        health: Its health.
+        sources: The state of each source.
         now: The POSIX time in seconds.
     """
     snapshot = admission.snapshot

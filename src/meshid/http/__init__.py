@@ -1,4 +1,4 @@
-"""What meshid serves and reads over HTTP."""
+"""HTTP: the trust bundle as an ASGI application."""
 
 from meshid.http.bundle import bundle_app
 

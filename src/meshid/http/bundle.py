@@ -1,9 +1,11 @@
-"""The bundle of our own trust domain for others to fetch: a SPIFFE bundle endpoint as an ASGI application.
+"""A SPIFFE bundle endpoint as an ASGI application: it serves our trust bundle to other trust domains.
+
+::
 
     app = bundle_app(mesh)        # for uvicorn, hypercorn or a mount in any framework
 
-It is for strangers, so it is served over TLS that asks for no client certificate (SPIFFE
-Federation sections 5.2.1.3 and 5.2.2.3): a web certificate, or an X509-SVID of ours.
+Serve it over TLS that asks for no client certificate (SPIFFE Federation sections 5.2.1.3 and
+5.2.2.3), with a web certificate or an X.509-SVID of ours: who fetches it does not trust us yet.
 """
 
 from __future__ import annotations
@@ -39,25 +41,24 @@ def bundle_app(
 ) -> App:
     """Return an ASGI application that serves a trust bundle as a SPIFFE bundle document.
 
-    It answers GET and HEAD, at whatever path it is mounted, with the bundle in force at that
-    instant; with status 404 while there is none. The document has authorities for X509-SVIDs
-    only.
+    It answers GET and HEAD, on any path, with the bundle in force at that instant; with status
+    404 while there is none. The document has authorities for X.509-SVIDs only.
 
     Its ``spiffe_sequence`` is the POSIX time in seconds at which this process first served
-    these authorities, and at least one more than before them; so it grows with each change,
-    and across restarts as long as the clock does. Processes that serve the same bundle do not
-    agree on it.
+    these authorities, and at least one more than the sequence before them; so it grows with each
+    change, and across restarts as long as the clock does. Processes that serve the same bundle
+    may give it different sequences.
 
     Args:
-        mesh: Whose bundle it is.
-        trust_domain: The trust domain; our own if None.
-        refresh_hint: After how many seconds others are to ask again.
+        mesh: The mesh that has the bundle.
+        trust_domain: The trust domain of the bundle; the mesh's own if None.
+        refresh_hint: After how many seconds a client should fetch the bundle again; at least 1.
         clock: Returns the POSIX time in seconds.
 
     Raises:
         ValueError: If *trust_domain* is None and the mesh has no name of its own, or if
             *refresh_hint* is not positive.
-        InvalidSpiffeId: If *trust_domain* is none.
+        InvalidSpiffeId: If *trust_domain* is not a valid trust domain.
     """
     if refresh_hint < 1:
         msg = f"refresh_hint is {refresh_hint}; it must be at least one second"
@@ -69,13 +70,13 @@ def _domain(mesh: Mesh, trust_domain: TrustDomain | str | None) -> TrustDomain:
     if trust_domain is not None:
         return TrustDomain.parse(str(trust_domain))
     if mesh.snapshot.name is None:
-        msg = "no trust domain: name it here, or give the Mesh credentials"
+        msg = "no trust domain: pass trust_domain, or give the Mesh credentials"
         raise ValueError(msg)
     return mesh.snapshot.name.trust_domain
 
 
 class _Documents:
-    """Numbers each bundle that is served."""
+    """The document of the bundle; each new bundle gets a new sequence number."""
 
     def __init__(self, refresh_hint: int, clock: Callable[[], float]) -> None:
         self._refresh_hint = refresh_hint
@@ -108,8 +109,8 @@ class _BundleApp:
         elif scope["type"] == "http":
             await self._answer(scope["method"], send)
         else:
-            # As ASGI 3.0 wants it for what an application does not know.
-            msg = f"a bundle is served over http only, and not over {scope['type']}"
+            # As ASGI 3.0 prescribes for a scope that the application does not know.
+            msg = f"a bundle is served over http only, not over {scope['type']}"
             raise ValueError(msg)
 
     async def _answer(self, method: str, send: Send) -> None:

@@ -5,8 +5,8 @@
     meshid.metrics.to_prometheus(mesh)        # in prometheus_client's registry
     meshid.metrics.to_opentelemetry(mesh)     # with the meter of the process
 
-Both read the mesh when they are asked, and cost nothing in between. No figure is about one peer:
-names are the stranger's choice, and there is no end of them.
+Both read the mesh when metrics are collected, and cost nothing in between. No metric has a label for a
+single peer: peers choose their names, so there could be any number of time series.
 """
 
 from meshid.metrics.opentelemetry import to_opentelemetry

@@ -1,4 +1,4 @@
-"""What is counted and measured, under its name in OpenTelemetry."""
+"""The metrics, under their names in OpenTelemetry."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Figure:
     Attributes:
         name: Its name, with dots.
         about: What it is.
-        samples: Returns its values now, each with its labels.
-        is_counter: Whether it only grows.
-        is_time: Whether it is a point of time, in POSIX seconds.
+        samples: Returns its current values, each with its labels.
+        is_counter: Whether it is a counter.
+        is_time: Whether it is a time, in POSIX seconds.
     """
 
     name: str
@@ -98,14 +98,29 @@ def _last_reloads(mesh: Mesh) -> Iterator[Sample]:
 
 FIGURES = (
     Figure("meshid.peer.decisions", "Decisions about peers.", _decisions, is_counter=True),
-    Figure("meshid.verify.cache.hits", "Peers whose verdict this trust remembered.", _hits),
-    Figure("meshid.verify.cache.misses", "Peers whose verdict this trust did not remember.", _misses),
-    Figure("meshid.connections", "Connections that are open.", _connections),
-    Figure("meshid.generation", "The snapshot in force.", _generation),
-    Figure("meshid.credential.not_after", "When our own certificate ends.", _credential_end, is_time=True),
-    Figure("meshid.trust_anchor.not_after", "When the last authority ends.", _authority_ends, is_time=True),
-    Figure("meshid.crl.next_update", "When a revocation list is due.", _list_ends, is_time=True),
+    Figure("meshid.verify.cache.hits", "Verifications answered from the cache of the trust in force.", _hits),
+    Figure("meshid.verify.cache.misses", "Verifications not answered from that cache.", _misses),
+    Figure("meshid.connections", "Open connections.", _connections),
+    Figure("meshid.generation", "The number of the snapshot in force.", _generation),
+    Figure("meshid.credential.not_after", "When our own certificate expires.", _credential_end, is_time=True),
+    Figure(
+        "meshid.trust_anchor.not_after",
+        "When the last authority of a trust domain expires.",
+        _authority_ends,
+        is_time=True,
+    ),
+    Figure(
+        "meshid.crl.next_update",
+        "When the next update of a revocation list is due.",
+        _list_ends,
+        is_time=True,
+    ),
     Figure("meshid.policy.info", "The policy in force.", _policy),
-    Figure("meshid.reload", "Readings of a source.", _reloads, is_counter=True),
-    Figure("meshid.last_successful_reload", "When a source was last read.", _last_reloads, is_time=True),
+    Figure("meshid.reload", "Reads of a source.", _reloads, is_counter=True),
+    Figure(
+        "meshid.last_successful_reload",
+        "When a source was last read without an error.",
+        _last_reloads,
+        is_time=True,
+    ),
 )

@@ -1,4 +1,4 @@
-"""The figures for the API of OpenTelemetry (extra ``opentelemetry``)."""
+"""The metrics for OpenTelemetry (extra ``opentelemetry``)."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 def to_opentelemetry(mesh: Mesh, meter: Meter | None = None) -> None:
-    """Let OpenTelemetry observe the figures of a mesh.
+    """Register the metrics of a mesh with OpenTelemetry.
 
     Args:
         mesh: The mesh.
-        meter: With which meter; that of the process if None.
+        meter: The meter that observes them; one of the process's meter provider if None.
 
     Raises:
-        MissingExtra: Without the extra ``opentelemetry``.
+        MissingExtra: If the extra ``opentelemetry`` is not installed.
     """
     try:
         from opentelemetry.metrics import get_meter  # noqa: PLC0415 - the extra

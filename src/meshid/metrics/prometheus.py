@@ -1,4 +1,4 @@
-"""The figures for `prometheus_client` (extra ``prometheus``)."""
+"""The metrics for `prometheus_client` (extra ``prometheus``)."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ if TYPE_CHECKING:
 
 
 def to_prometheus(mesh: Mesh, registry: CollectorRegistry | None = None) -> None:
-    """Let Prometheus collect the figures of a mesh.
+    """Register the metrics of a mesh with `prometheus_client`.
 
     Args:
         mesh: The mesh.
-        registry: Where to; the registry of the process if None.
+        registry: The registry that collects them; the default registry of the process if None.
 
     Raises:
-        MissingExtra: Without the extra ``prometheus``.
+        MissingExtra: If the extra ``prometheus`` is not installed.
+        ValueError: If the default registry already has the metrics of a mesh.
     """
     try:
         from prometheus_client import REGISTRY  # noqa: PLC0415 - the extra

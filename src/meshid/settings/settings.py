@@ -1,61 +1,71 @@
-"""`Settings`: everything that an operator has set, read once, each value with its origin."""
+"""`Settings`: everything that an operator has set, read once, each value with its origin.
+
+A key is declared once, as a field of `Settings`: its type, its parser and its meaning. `KEYS`,
+the class's docstring and what `meshid settings` prints are made from that. The parser is a name,
+so that a program that reads no settings does not load the parsers and the sources.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 import attrs
 
-from meshid.errors import InvalidSettings, Problem
-from meshid.settings.keys import BY_NAME, KEYS
+from meshid.errors import InvalidInput, InvalidSettings, Problem
+from meshid.settings.keys import Key
 from meshid.settings.trust_setting import Trust
 from meshid.support.quoting import escaped
 
 if TYPE_CHECKING:
-    from meshid.settings.lookup import Found
+    from meshid.settings.parsing import Found
     from meshid.sources import Source
+
+_T = TypeVar("_T")
+
+
+@overload
+def _key(parser: str, about: str) -> None: ...
+@overload
+def _key(parser: str, about: str, default: _T) -> _T: ...
+def _key(parser: str, about: str, default: object = None) -> object:
+    """Declare a field of `Settings` that is the key of the same name."""
+    return attrs.field(default=default, metadata={"parser": parser, "about": about})
 
 
 @attrs.frozen(kw_only=True)
 class Settings:
-    """Everything that an operator has set.
+    """Everything that an operator has set; `from_env` reads it."""
 
-    Attributes:
-        environment: The environment of the policy that is in force here.
-        service: The name of this service: what peers reach.
-        port: The port to listen on, for your server to read; 0 is a free one.
-        credentials: Our certificate: a directory, or a PEM file.
-        key: The private key, if it is in a file of its own.
-        layout: The names of the files in the directory.
-        workload_api: The address of a SPIFFE Workload API; that of ``SPIFFE_ENDPOINT_SOCKET``
-            if neither this nor *credentials* is set.
-        trust: Whom we trust.
-        bundle_map: A SPIFFE bundle map.
-        policy: A policy.
-        crls: Revocation lists: files, or directories of them.
-        deny: The deny list.
-        crl_grace: How many seconds an overdue revocation list still counts.
-        state_file: Where to tell how this process does, for `meshid status`.
-        origins: Where each value that is set comes from.
-    """
-
-    environment: str | None = None
-    service: str | None = None
-    port: int | None = None
-    credentials: Path | None = None
-    key: Path | None = None
-    layout: str = "auto"
-    workload_api: str | None = None
-    trust: tuple[Trust, ...] = ()
-    bundle_map: Path | None = None
-    policy: Path | None = None
-    crls: tuple[Path, ...] = ()
-    deny: Path | None = None
-    crl_grace: float = 0.0
-    state_file: Path | None = None
+    environment: str | None = _key("text", "the environment of the policy that is in force here")
+    service: str | None = _key("text", "the name of this service: what peers reach")
+    port: int | None = _key("port", "the port to listen on, for your server to read; 0 is a free one")
+    credentials: Path | None = _key("path", "our certificate: a directory, or a PEM file")
+    key: Path | None = _key(
+        "path", "the private key, if the certificate is a PEM file and the key is in another one"
+    )
+    layout: str = _key("layout", "the names of the files in the directory of `credentials`", "auto")
+    workload_api: str | None = _key(
+        "workload_api",
+        "our certificate and the trust bundles, from a SPIFFE Workload API: `unix:///path` or"
+        " `tcp://IP-ADDRESS:PORT` (extra `spire`); the one of `SPIFFE_ENDPOINT_SOCKET` if neither"
+        " this nor `credentials` is set",
+    )
+    trust: tuple[Trust, ...] = _key(
+        "trusts", "trust bundles, each as `TRUST_DOMAIN=PATH` or `TRUST_DOMAIN=https://HOST/PATH`", ()
+    )
+    bundle_map: Path | None = _key("path", "trust bundles: a SPIFFE bundle map, as a file")
+    policy: Path | None = _key("path", "the policy: a file that says who may reach what")
+    crls: tuple[Path, ...] = _key("paths", "revocation lists: files, or directories of them", ())
+    deny: Path | None = _key("path", "the deny list, as a file")
+    crl_grace: float = _key(
+        "seconds", "how many seconds an overdue revocation list still counts; `inf` for ever", 0
+    )
+    state_file: Path | None = _key(
+        "path", "the file to write the health of this process to, for `meshid status`"
+    )
     origins: Mapping[str, str] = attrs.field(factory=dict, eq=False, repr=False)
     _found: Mapping[str, Found] = attrs.field(factory=dict, eq=False, repr=False)
 
@@ -74,60 +84,47 @@ class Settings:
 
         Raises:
             InvalidSettings: With everything that is wrong, each with its place.
-            TypeError: If there is no such key as an argument.
+            TypeError: If an argument is not a key.
         """
-        from meshid.settings import parsing as values
-        from meshid.settings.lookup import find_all
+        from meshid.settings import parsing
+        from meshid.settings.lookup import Lookup
 
-        if unknown := arguments.keys() - BY_NAME.keys():
+        if unknown := arguments.keys() - {key.name for key in KEYS}:
             msg = f"there is no setting {', '.join(sorted(unknown))}"
             raise TypeError(msg)
         problems: list[Problem] = []
-        found = find_all(os.environ if environ is None else environ, arguments, problems)
-        read = values.Values(found, problems).read
-        settings = cls(
-            environment=read("environment", values.text, None),
-            service=read("service", values.text, None),
-            port=read("port", values.port, None),
-            credentials=read("credentials", values.path, None),
-            key=read("key", values.path, None),
-            layout=read("layout", values.layout, "auto"),
-            workload_api=read("workload_api", values.workload_api, None),
-            trust=read("trust", values.trusts, ()),
-            bundle_map=read("bundle_map", values.path, None),
-            policy=read("policy", values.path, None),
-            crls=read("crls", values.paths, ()),
-            deny=read("deny", values.path, None),
-            crl_grace=read("crl_grace", values.seconds, 0.0),
-            state_file=read("state_file", values.path, None),
-            origins={name: each.origin for name, each in found.items()},
-            found=found,
-        )
-        problems += settings._missing(found)
+        found = Lookup(KEYS, problems).find_all(os.environ if environ is None else environ, arguments)
+        values: dict[str, Any] = {}
+        for key in KEYS:
+            if key.name in found:
+                try:
+                    values[key.name] = getattr(parsing, key.parser)(found[key.name])
+                except InvalidInput as error:
+                    problems.append(Problem(f"{key.name}, from {found[key.name].origin}", str(error)))
+        problems += _missing(found)
         if problems:
             raise InvalidSettings(tuple(problems))
-        return settings
+        return cls(**values, origins={name: each.origin for name, each in found.items()}, found=found)
 
     def sources(self) -> list[Source]:
         """Return the sources that are set, for `Mesh.from_sources`.
 
         Raises:
-            InvalidInput: If the URL of a bundle endpoint or the address of a Workload API is none.
-            SourceUnavailable: If a file that is read once cannot be.
-            MissingExtra: If there is a Workload API, and the extra ``spire`` is not there.
+            InvalidInput: If the URL of a bundle endpoint or the address of a Workload API is not valid.
+            SourceUnavailable: If a file that is read only once cannot be read.
+            MissingExtra: If there is a Workload API, and the extra ``spire`` is not installed.
         """
         return list(self._sources())
 
     def items(self) -> Iterator[tuple[str, str, str]]:
-        """Yield the name of each key, its value and its origin, as people read them; never a secret."""
+        """Yield the name of each key, its value and its origin, for people; a value is never a secret."""
         for key in KEYS:
             found = self._found.get(key.name)
             if found is None:
                 yield key.name, "", "not set"
             else:
-                value = found.value
-                items = map(str, value) if isinstance(value, (list, tuple)) else [str(value)]
-                yield key.name, escaped(", ".join(items)), found.origin
+                values = found.value if isinstance(found.value, (list, tuple)) else [found.value]
+                yield key.name, escaped(", ".join(map(str, values))), found.origin
 
     def _sources(self) -> Iterator[Source]:
         from meshid import sources
@@ -145,15 +142,32 @@ class Settings:
         if self.crls or self.deny is not None:
             yield sources.RevocationFiles(self.crls, self.deny, grace=self.crl_grace)
 
-    def _missing(self, found: Mapping[str, Found]) -> Iterator[Problem]:
-        """Yield what is needed and is not there; a value that is there and wrong has been told of."""
-        if "policy" in found and "environment" not in found:
-            yield _missing("environment", "a policy is loaded for one environment")
-        if "key" in found and "credentials" not in found:
-            yield _missing("credentials", "a key is of no use without its certificate")
-        if not {"trust", "bundle_map", "workload_api"} & found.keys():
-            yield _missing("trust", "nobody is trusted", "=prod.example.org=/etc/tls/ca.crt")
+
+KEYS = tuple(
+    Key(name=field.name, default=field.default, **field.metadata)
+    for field in attrs.fields(Settings)
+    if field.metadata
+)
+
+Settings.__doc__ = "\n".join(
+    [
+        f"{Settings.__doc__}\n\nAttributes:",
+        *(f"    {key.name}: {key.about[0].upper()}{key.about[1:]}." for key in KEYS),
+        "    origins: Where each value that is set comes from, by the name of its key.",
+    ]
+)
 
 
-def _missing(name: str, why: str, example: str = "") -> Problem:
-    return Problem(name, f"is not set: {why}; set {BY_NAME[name].variable}{example}")
+def _missing(found: Mapping[str, Found]) -> Iterator[Problem]:
+    """Yield what is needed and not set; a value that is set and wrong is another problem."""
+    if "policy" in found and "environment" not in found:
+        yield _not_set("environment", "a policy is loaded for one environment")
+    if "key" in found and "credentials" not in found:
+        yield _not_set("credentials", "a key needs its certificate")
+    if not {"trust", "bundle_map", "workload_api"} & found.keys():
+        yield _not_set("trust", "no peer can be verified", "=prod.example.org=/etc/tls/ca.crt")
+
+
+def _not_set(name: str, why: str, example: str = "") -> Problem:
+    (variable,) = (key.variable for key in KEYS if key.name == name)
+    return Problem(name, f"is not set: {why}; set {variable}{example}")

@@ -1,4 +1,4 @@
-"""Whom we trust, in one text: ``partner.example=https://partner.example/bundle;roots=/etc/roots.pem``."""
+"""Where a trust bundle is: ``partner.example=https://partner.example/bundle;roots=/etc/roots.pem``."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class Trust:
         profile: How its authorities write names; ``spiffe`` for an endpoint.
         endpoint: The SPIFFE ID of the endpoint's server (`https_spiffe`); None if it has
             a web certificate (`https_web`).
-        bundle: The file of the bundle by which that server is judged the first time.
-        roots: The file of the authorities for a web certificate; the system's if None.
+        bundle: The file of the bundle that verifies that server the first time.
+        roots: The file of the authorities for a web certificate; those of the system if None.
     """
 
     trust_domain: TrustDomain
@@ -43,7 +43,7 @@ class Trust:
 
     @classmethod
     def parse(cls, text: str, base: Path = Path()) -> Self:
-        """Read ``TRUST_DOMAIN=LOCATION``, with options behind semicolons.
+        """Parse ``TRUST_DOMAIN=LOCATION``, with options after semicolons.
 
         Args:
             text: ``prod.example.org=/etc/tls/ca.crt``, ``cluster.local=ca.pem;profile=linkerd``,
@@ -52,7 +52,7 @@ class Trust:
             base: Where relative paths begin.
 
         Raises:
-            InvalidInput: If it is none of these.
+            InvalidInput: If it is not in one of these forms.
         """
         what, *rest = text.split(";")
         name, _, location = what.partition("=")
@@ -62,9 +62,7 @@ class Trust:
             msg = f"{quote(text)} must be {_FORM}"
             raise InvalidInput(msg)
         if ("endpoint" in options) is not ("bundle" in options):
-            msg = (
-                f"{quote(text)}: endpoint= and bundle= go together: a server, and by what it is judged first"
-            )
+            msg = f"{quote(text)}: endpoint= and bundle= go together: a server, and the bundle to verify it"
             raise InvalidInput(msg)
         return cls(
             trust_domain=TrustDomain.parse(name),
@@ -79,8 +77,8 @@ class Trust:
         """Return the source of the bundle.
 
         Raises:
-            InvalidInput: If the URL is none of a bundle endpoint.
-            SourceUnavailable: If a file that is read once cannot be.
+            InvalidInput: If the URL cannot be that of a bundle endpoint.
+            SourceUnavailable: If a file that is read only once cannot be read.
         """
         from meshid.sources import BundleEndpoint, TrustFile
 
@@ -101,7 +99,7 @@ def _options(texts: list[str], known: frozenset[str]) -> dict[str, str]:
         name, _, value = text.partition("=")
         if name not in known or not value:
             options_here = ", ".join(f"{each}=" for each in sorted(known))
-            msg = f"{quote(text)} is no option here; there are: {options_here}"
+            msg = f"{quote(text)} is not an option here; write one of: {options_here}"
             raise InvalidInput(msg)
         options[name] = value
     return options

@@ -168,9 +168,7 @@ def _json(text: str) -> object:
         raise _invalid(msg) from error
 
 
-_TOML = _Form(
-    _toml, MAX_TOML_MIB, f", the limit for TOML; where JSON is accepted, it may have {MAX_JSON_MIB}"
-)
+_TOML = _Form(_toml, MAX_TOML_MIB, f", the limit for TOML; JSON, where accepted, may have {MAX_JSON_MIB} MiB")
 _JSON = _Form(_json, MAX_JSON_MIB, ": is it the right file?")
 
 

@@ -137,7 +137,7 @@ class TestAsItMust:
         played = play()
         assert (played.status, played.wrong) == (0, [])
         assert {row["client"] for row in played.rows} == {"asyncio", "blocking"}
-        assert "There is no openssl command here: the blocking client stands in for it.\n" in played.out
+        assert "There is no openssl command here: the blocking client takes its place.\n" in played.out
 
 
 def anybody() -> Peer:

@@ -56,7 +56,7 @@ def _introduce(table: Table, port: int) -> None:
         table.say(f"    {line}".rstrip(), Colour.QUIET)
     if not has_openssl():
         table.say()
-        table.say("There is no openssl command here: the blocking client stands in for it.")
+        table.say("There is no openssl command here: the blocking client takes its place.")
 
 
 def _sum_up(table: Table, seconds: float) -> None:
