@@ -40,6 +40,7 @@ autodoc_default_options = {
     "inherited-members": "BaseException, Enum, Formatter, Mapping, OSError, Protocol, SSLContext,"
     "_SSLContext, dict, str",
 }
+add_module_names = False
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
 autodoc_typehints_format = "short"

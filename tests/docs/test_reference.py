@@ -15,10 +15,12 @@ import re
 import subprocess
 import sys
 import textwrap
+import typing
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
 
+import attrs
 import pytest
 from sphinx.util.inventory import InventoryFile
 
@@ -69,6 +71,27 @@ def public_names(module: ModuleType) -> Iterator[str]:
         thing = getattr(module, name)
         if inspect.isclass(thing):
             yield from (f"{module.__name__}.{name}.{member}" for member in members(thing))
+
+
+def reached(kinds: set[type], package: str) -> set[type]:
+    """Return the classes with those that a user gets from their fields."""
+    found = {
+        each
+        for kind in kinds
+        if attrs.has(kind)
+        for name, hint in typing.get_type_hints(kind).items()
+        if not name.startswith("_")
+        for each in classes_in(hint)
+        if is_ours(each, package)
+    }
+    return kinds if found <= kinds else reached(kinds | found, package)
+
+
+def classes_in(hint: object) -> Iterator[type]:
+    if inspect.isclass(hint):
+        yield hint
+    for argument in typing.get_args(hint):
+        yield from classes_in(argument)
 
 
 def things(module: ModuleType) -> Iterator[tuple[str, object]]:
@@ -125,6 +148,14 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_public_name_is_in_the_reference(site: Path) -> None:
     public = {name for module in PUBLIC for name in public_names(module)}
     assert sorted(public - documented(site)) == []
+
+
+def test_what_a_user_gets_from_a_field_is_in_the_reference(site: Path) -> None:
+    public = {thing for module in PUBLIC for _, thing in things(module) if inspect.isclass(thing)}
+    unnamed = reached(public, "meshid") - public
+    names = {f"{kind.__module__}.{kind.__name__}.{member}" for kind in unnamed for member in members(kind)}
+    assert len(names) > len(unnamed) > 0
+    assert sorted(names - documented(site)) == []
 
 
 def test_every_public_class_and_function_has_a_docstring() -> None:
@@ -193,10 +224,12 @@ class Thing:
 
     Attributes:
         size: In metres.
+        colours: On each side.
     """
 
     size: float
     weight: float
+    colours: tuple[Colour, ...] = ()
 
     def move(self) -> None:
         """Move it."""
@@ -231,4 +264,5 @@ def test_what_is_not_documented_is_seen(tmp_path: Path, monkeypatch: pytest.Monk
         "planted.Thing.lift",
         "planted.Thing.weight",
     }
+    assert reached({planted.Thing}, "planted") == {planted.Thing, planted.Colour}
     assert sorted(undocumented_arguments(planted)) == ["planted.Thing(weight)", "planted.paint(coats)"]

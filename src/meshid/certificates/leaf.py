@@ -56,7 +56,9 @@ class Role(StrEnum):
     """What the peer is in the handshake; it decides the extended key usage."""
 
     CLIENT = "client"
+    """The peer called us."""
     SERVER = "server"
+    """We called the peer."""
 
 
 PURPOSE = {

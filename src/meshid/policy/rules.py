@@ -20,7 +20,9 @@ class Effect(StrEnum):
     """What a rule does to whom it matches."""
 
     ALLOW = "allow"
+    """It lets them in, where no deny rule matches."""
     DENY = "deny"
+    """It keeps them out."""
 
 
 @attrs.frozen
@@ -40,7 +42,12 @@ class Environment:
 
 @attrs.frozen
 class HttpCondition:
-    """One ``METHOD path`` of a rule; the method is ``*`` for any."""
+    """One ``METHOD path`` of a rule.
+
+    Attributes:
+        method: The method; ``*`` for any.
+        path: The pattern that the path must match.
+    """
 
     method: str
     path: Pattern
