@@ -56,9 +56,9 @@ class Role(StrEnum):
     """What the peer is in the handshake; it decides the extended key usage."""
 
     CLIENT = "client"
-    """The peer called us."""
+    """The peer opened the connection."""
     SERVER = "server"
-    """We called the peer."""
+    """The peer accepted the connection."""
 
 
 PURPOSE = {
