@@ -7,8 +7,14 @@ from elsewhere.
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import re
+import sys
+import typing
+from collections.abc import Iterator, Mapping
 
+import attrs
 from docutils import nodes
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
@@ -21,7 +27,19 @@ PAGES = {
     "The project": ["/CONTRIBUTING", "/SECURITY", "/CHANGELOG"],
 }
 MODULES = ["sources", "http", "metrics", "testing", "istio"]
-REFERENCE = ["mesh", "decisions", "names", "trust", "verification", "policy", "operation", "errors", *MODULES]
+PUBLIC = [importlib.import_module(name) for name in ("meshid", *(f"meshid.{it}" for it in MODULES))]
+REFERENCE = [
+    "mesh",
+    "decisions",
+    "names",
+    "trust",
+    "verification",
+    "policy",
+    "operation",
+    "errors",
+    *MODULES,
+    "fields",
+]
 
 project = "meshid"
 project_copyright = "The meshid authors"
@@ -40,6 +58,7 @@ autodoc_default_options = {
     "inherited-members": "BaseException, Enum, Formatter, Mapping, OSError, Protocol, SSLContext,"
     "_SSLContext, dict, str",
 }
+add_module_names = False
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
 autodoc_typehints_format = "short"
@@ -60,6 +79,34 @@ def add_table_of_contents(_app: Sphinx, page: str, source: list[str]) -> None:
             )
     if page == "docs/reference":
         source[0] += toctree([f"reference/{it}" for it in REFERENCE])
+    if page == "docs/reference/fields":
+        named = {it for module in PUBLIC for it in vars(module).values() if inspect.isclass(it)}
+        for kind in sorted(with_types_of_fields(named) - named, key=lambda it: it.__name__):
+            source[0] += f"\n.. autoclass:: {kind.__module__}.{kind.__name__}\n"
+
+
+def with_types_of_fields(kinds: set[type]) -> set[type]:
+    """Return the classes of a package with those of it that their fields have."""
+    packages = {kind.__module__.partition(".")[0] for kind in kinds}
+    found = {
+        each
+        for kind in kinds
+        if attrs.has(kind)
+        for field in attrs.fields(kind)
+        if not field.name.startswith("_")
+        for each in classes_in(field.type, vars(sys.modules[kind.__module__]))
+        if each.__module__.partition(".")[0] in packages
+    }
+    return kinds if found <= kinds else with_types_of_fields(kinds | found)
+
+
+def classes_in(annotation: object, names: Mapping[str, object]) -> Iterator[type]:
+    """Yield the classes in an annotation; a string may have names that only a type checker knows."""
+    if inspect.isclass(annotation):
+        yield annotation
+    words = re.findall(r"\w+", annotation) if isinstance(annotation, str) else ()
+    for part in (*(names.get(word) for word in words), *typing.get_args(annotation)):
+        yield from classes_in(part, names)
 
 
 def toctree(pages: list[str], *options: str) -> str:
@@ -89,8 +136,10 @@ def find_in_other_modules(
         return None
     python, name = env.domains.python_domain, node["reftarget"]
     found = (
-        python.resolve_xref(env, node["refdoc"], app.builder, "obj", f"{module}.{name}", node, content)
-        for module in ("meshid", *(f"meshid.{it}" for it in MODULES))
+        python.resolve_xref(
+            env, node["refdoc"], app.builder, "obj", f"{module.__name__}.{name}", node, content
+        )
+        for module in PUBLIC
     )
     return next(filter(None, found), None)
 

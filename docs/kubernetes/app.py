@@ -1,4 +1,4 @@
-"""The service `payments`: one image for every environment, for all that differs is told from outside."""
+"""The service `payments`: one image for every environment; everything that differs is a setting."""
 
 import asyncio
 
@@ -6,7 +6,7 @@ from meshid import Mesh, Settings, peer_of
 
 
 async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Say hello to each line of a peer that may be here; no other comes so far."""
+    """Say hello to each line of an admitted peer; no other peer gets here."""
     async for _ in reader:
         writer.write(f"hello {peer_of(writer).spiffe_id}\n".encode())
         await writer.drain()

@@ -1,9 +1,9 @@
-"""The README and the pages under docs/ run as they are written.
+"""The README, the pages beside it and those under docs/ run as they are written.
 
 The blocks of a page are taken in order, in one empty directory:
 
     ```python              runs, in one namespace for the whole page
-    ```python no-run       is only compiled: it would serve for ever
+    ```python no-run       is only compiled: it would never end
     ```LANGUAGE file=NAME  is written to that file, and not run
     ```console             lines that begin with "$ " are run; what follows is their output.
                            A line "..." stands for any lines; a command ends in status 0,
@@ -26,7 +26,7 @@ import attrs
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("**/*.md"))]
 SHOWN = {"http", "ini", "json", "mermaid", "nginx", "sh", "text", "toml", "yaml"}
 
 _FENCE = re.compile(r"^```(?P<info>[^\n`]*)\n(?P<body>.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -105,6 +105,13 @@ def test_a_page_runs_as_it_is_written(page: Path, tmp_path: Path, monkeypatch: p
             run_console(block)
         else:
             assert block.language in SHOWN, f"{page.name}:{block.line}: unknown language {block.language!r}"
+
+
+def test_the_paths_in_contributing_are_there() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    paths = set(re.findall(r"\b(?:src|tests|docs|\.ci)/[\w/.]*\w", text))
+    assert len(paths) > 5
+    assert [path for path in sorted(paths) if not (ROOT / path).exists()] == []
 
 
 @pytest.mark.parametrize(

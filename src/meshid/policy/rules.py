@@ -20,7 +20,9 @@ class Effect(StrEnum):
     """What a rule does to the peers that it matches."""
 
     ALLOW = "allow"
+    """It lets them in, where no deny rule matches."""
     DENY = "deny"
+    """It keeps them out."""
 
 
 @attrs.frozen
