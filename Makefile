@@ -1,9 +1,9 @@
-# make demo    see it work: real handshakes, each verdict with its reason
+# make demo    see it work: real handshakes, each decision with its reason
 # make test    all checks, on one Python
-# make bench   the figures
-# make clean   remove what the others made
+# make bench   measure what it costs
+# make clean   remove everything the other commands made
 #
-# PYTHON=python3.12 chooses the Python; each version has its own environment, .venv-3.12.
+# PYTHON=python3.12 chooses the Python. Each version has an environment of its own, such as .venv-3.12.
 
 PYTHON ?= python3
 
@@ -15,9 +15,12 @@ PIP     := $(BIN)/python -m pip --quiet --disable-pip-version-check
 SHIPPED := pyproject.toml README.md LICENSE $(shell find src -not -path '*__pycache__*')
 CHECKED := src tests $(wildcard benchmarks)
 
-# The tests import the installed wheel; a path in the environment would put the source tree before it.
+# A process for each core, but no more than four: each one imports and collects all tests again.
+PARALLEL := --numprocesses logical --maxprocesses 4 --dist worksteal
+
+# The tests import the installed wheel; PYTHONPATH could put the source tree in front of it.
 unexport PYTHONPATH
-# Two steps must not install into one environment at once.
+# Two steps must not install into the same environment at once.
 .NOTPARALLEL:
 .PHONY: demo test bench clean ruff format types layers cover
 
@@ -45,6 +48,8 @@ format: $(VENV)/.dev
 types: $(VENV)/.dev $(VENV)/.installed
 	@echo "-- mypy --strict"
 	@$(BIN)/mypy --strict --no-error-summary $(CHECKED)
+	@echo "-- pyright, on what users write"
+	@$(BIN)/pyright --pythonpath $(BIN)/python
 
 layers: $(VENV)/.dev $(VENV)/.installed
 	@echo "-- lint-imports"
@@ -53,7 +58,7 @@ layers: $(VENV)/.dev $(VENV)/.installed
 cover: $(VENV)/.dev $(VENV)/.installed
 	@echo "-- pytest, on the installed wheel"
 	@$(BIN)/coverage erase
-	@$(BIN)/coverage run -m pytest
+	@$(BIN)/coverage run -m pytest $(PARALLEL)
 	@echo "-- coverage"
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
@@ -74,6 +79,6 @@ $(VENV)/.installed: $(VENV)/.made $(SHIPPED)
 
 $(VENV)/.dev $(VENV)/.bench: $(VENV)/.made pyproject.toml
 	@echo "-- installing the tools"
-	@$(PIP) install --upgrade 'pip>=25.1' # the first that reads dependency groups
+	@$(PIP) install --upgrade 'pip>=25.1' # the first release that reads dependency groups
 	@$(PIP) install --group $(subst .,,$(notdir $@))
 	@touch $@
