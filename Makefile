@@ -1,10 +1,10 @@
-# make demo    see it work: real handshakes, each verdict with its reason
+# make demo    see it work: real handshakes, each decision with its reason
 # make test    all checks, on one Python
-# make bench   the figures
+# make bench   measure what it costs
 # make docs    the pages and the reference as a site, in build/docs
-# make clean   remove what the others made
+# make clean   remove everything the other commands made
 #
-# PYTHON=python3.12 chooses the Python; each version has its own environment, .venv-3.12.
+# PYTHON=python3.12 chooses the Python. Each version has an environment of its own, such as .venv-3.12.
 
 PYTHON ?= python3
 
@@ -17,9 +17,12 @@ SHIPPED := pyproject.toml README.md LICENSE hatch_build.py $(shell find src -not
 PAGES   := $(wildcard *.md) $(shell find docs -type f -not -path '*__pycache__*')
 CHECKED := src tests docs/conf.py hatch_build.py $(wildcard benchmarks)
 
-# The tests import the installed wheel; a path in the environment would put the source tree before it.
+# A process for each core, but no more than four: each one imports and collects all tests again.
+PARALLEL := --numprocesses logical --maxprocesses 4 --dist worksteal
+
+# The tests import the installed wheel; PYTHONPATH could put the source tree in front of it.
 unexport PYTHONPATH
-# Two steps must not install into one environment at once.
+# Two steps must not install into the same environment at once.
 .NOTPARALLEL:
 .PHONY: demo test bench docs clean ruff format types layers cover
 
@@ -50,6 +53,8 @@ format: $(VENV)/.dev
 types: $(VENV)/.dev $(VENV)/.installed
 	@echo "-- mypy --strict"
 	@$(BIN)/mypy --strict --no-error-summary $(CHECKED)
+	@echo "-- pyright, on what users write"
+	@$(BIN)/pyright --pythonpath $(BIN)/python
 
 layers: $(VENV)/.dev $(VENV)/.installed
 	@echo "-- lint-imports"
@@ -58,7 +63,7 @@ layers: $(VENV)/.dev $(VENV)/.installed
 cover: $(VENV)/.dev $(VENV)/.installed
 	@echo "-- pytest, on the installed wheel"
 	@$(BIN)/coverage erase
-	@$(BIN)/coverage run -m pytest
+	@$(BIN)/coverage run -m pytest $(PARALLEL)
 	@echo "-- coverage"
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
@@ -88,6 +93,6 @@ $(VENV)/.installed: $(VENV)/.made $(SHIPPED)
 
 $(VENV)/.dev $(VENV)/.bench $(VENV)/.docs: $(VENV)/.made pyproject.toml
 	@echo "-- installing the tools"
-	@$(PIP) install --upgrade 'pip>=25.1' # the first that reads dependency groups
+	@$(PIP) install --upgrade 'pip>=25.1' # the first release that reads dependency groups
 	@$(PIP) install --group $(subst .,,$(notdir $@))
 	@touch $@

@@ -1,4 +1,4 @@
-"""The rooms, and which way imports may point. The contracts stand in pyproject.toml."""
+"""The rooms, and which way imports may point. The contracts are in pyproject.toml."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,24 @@ PACKAGE = Path(meshid.__file__).parent
 MAX_LINES = 400
 MAX_ENTRIES = 26
 
+COMMANDS = {"diff", "explain", "lint", "policy", "prove", "replay", "report", "schema", "settings", "status"}
+"""Modules under cli/ that are called as the words of the command line."""
+
+MEAN_TWO_THINGS = {
+    "documents": "support/ reads TOML and JSON, istio/ reads YAML under stricter rules",
+    "files": "what a command is given as arguments; the sources that follow files",
+    "messages": "of the command line, for people; of the Workload API, in protobuf",
+    "reading": "certificates from bytes; files without tearing",
+    "Access": "a target and its rules, in a table; one peer at one target, in the analysis",
+    "Connection": "what admission asks of any connection; one to a bundle endpoint; one of the demo",
+    "Key": "of a table in a policy file; of the settings",
+    "NoAnswer": "of a command; of a bundle endpoint",
+    "PolicyFile": "the public source; the file that a command is given",
+    "Server": "which server a bundle endpoint has to be; the server of the demo",
+    "Table": "in a policy file; the output of the demo",
+}
+"""Names of modules and classes that still have two meanings. This may only become shorter."""
+
 FLOORS = "A module imports only from the floors below it"
 CORE = "The core is pure: it knows no socket, no loop, no log"
 POLICY = "A policy is modelled, then loaded, then asked"
@@ -26,7 +45,7 @@ TESTING = "The CA for tests and the verifier do not know each other"
 
 
 def check_contracts(root: Path) -> subprocess.CompletedProcess[str]:
-    """Check the package that lies in *root*; without an environment, nothing else comes first."""
+    """Check the package in *root*. The environment is empty, so no other copy is found first."""
     script = Path(sys.executable).with_name("lint-imports")
     return subprocess.run(
         [script, "--config", CONFIG, "--no-cache", "--no-logo"],
@@ -56,33 +75,79 @@ def test_the_contracts_are_kept(copy: Path) -> None:
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
+def broken_contracts(report: str) -> dict[str, str]:
+    """Return what the report says about each broken contract, by the contract's name."""
+    parts = re.split(r"^(.+)\n-+\n", report.partition("Broken contracts\n")[2], flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
 @pytest.mark.parametrize(
-    ("module", "line", "broken"),
+    ("module", "line", "broken", "blamed"),
     [
-        pytest.param("support/quoting", "import meshid.names", FLOORS, id="upwards"),
-        pytest.param("trust/crl", "import meshid.audit.event", FLOORS, id="sideways"),
-        pytest.param("support/quoting", "import meshid", FLOORS, id="upwards through the front page"),
-        pytest.param("certificates/leaf", "import meshid.policy", FLOORS, id="sideways in the middle"),
-        pytest.param("testing/ca", "import meshid.verification.verifier", TESTING, id="the judge in the CA"),
-        pytest.param("verification/verifier", "import meshid.testing", TESTING, id="the CA in the judge"),
-        pytest.param("policy/rules", "import meshid.policy.policy", POLICY, id="upwards in the policy"),
-        pytest.param("stray", "import meshid.reasons", FLOORS, id="a module without a floor"),
-        pytest.param("policy/stray", "import meshid.reasons", POLICY, id="one in the policy"),
-        pytest.param("names/spiffe_id", "import socket", CORE, id="a socket in the core"),
-        pytest.param("verification/verifier", "import ssl", CORE, id="TLS in the core"),
-        pytest.param("certificates/leaf", "import os.path", CORE, id="the operating system in the core"),
-        pytest.param("decisions", "from logging import getLogger", CORE, id="a log in the core"),
-        pytest.param("audit/counters", "import logging", CORE, id="a second log in the audit"),
-        pytest.param("trust/bundles", "from asyncio.events import get_running_loop", CORE, id="a loop in it"),
-        pytest.param("certificates/reading", "from OpenSSL import SSL", CORE, id="pyOpenSSL in the core"),
+        pytest.param("support/quoting", "import meshid.names", FLOORS, "meshid.names", id="upwards"),
+        pytest.param("trust/crl", "import meshid.audit.event", FLOORS, "meshid.audit.event", id="sideways"),
+        pytest.param("support/quoting", "import meshid", FLOORS, "meshid", id="upwards, by way of the top"),
+        pytest.param(
+            "certificates/leaf", "import meshid.policy", FLOORS, "meshid.policy", id="sideways in the middle"
+        ),
+        pytest.param(
+            "testing/ca",
+            "import meshid.verification.verifier",
+            TESTING,
+            "meshid.verification.verifier",
+            id="the verifier in the CA",
+        ),
+        pytest.param(
+            "verification/verifier",
+            "import meshid.testing",
+            TESTING,
+            "meshid.testing",
+            id="the CA in the verifier",
+        ),
+        pytest.param(
+            "policy/rules",
+            "import meshid.policy.policy",
+            POLICY,
+            "meshid.policy.policy",
+            id="upwards in the policy",
+        ),
+        pytest.param("names/spiffe_id", "import socket", CORE, "socket", id="a socket in the core"),
+        pytest.param("verification/verifier", "import ssl", CORE, "ssl", id="TLS in the core"),
+        pytest.param(
+            "certificates/leaf", "import os.path", CORE, "os", id="the operating system in the core"
+        ),
+        pytest.param("decisions", "from logging import getLogger", CORE, "logging", id="a log in the core"),
+        pytest.param("audit/counters", "import logging", CORE, "logging", id="a second log in the audit"),
+        pytest.param(
+            "trust/bundles",
+            "from asyncio.events import get_running_loop",
+            CORE,
+            "asyncio",
+            id="an event loop in the core",
+        ),
+        pytest.param(
+            "certificates/reading", "from OpenSSL import SSL", CORE, "OpenSSL", id="pyOpenSSL in the core"
+        ),
     ],
 )
-def test_a_planted_violation_is_seen(copy: Path, module: str, line: str, broken: str) -> None:
+def test_a_planted_import_is_found_and_blamed(
+    copy: Path, module: str, line: str, broken: str, blamed: str
+) -> None:
     with (copy / "meshid" / f"{module}.py").open("a") as file:
         file.write(f"\n{line}\n")
     checked = check_contracts(copy)
     assert checked.returncode == 1, checked.stderr
-    assert f"{broken} BROKEN" in checked.stdout
+    arrow = f"meshid.{module.replace('/', '.')} -> {blamed} (l."
+    assert arrow in broken_contracts(checked.stdout)[broken]
+
+
+@pytest.mark.parametrize(("module", "broken"), [("stray", FLOORS), ("policy/stray", POLICY)])
+def test_a_planted_module_without_a_floor_is_found(copy: Path, module: str, broken: str) -> None:
+    (copy / "meshid" / f"{module}.py").write_text('"""Without a floor."""')
+    checked = check_contracts(copy)
+    assert checked.returncode == 1, checked.stderr
+    listed = f"not listed as layers:\n\n- meshid.{module.replace('/', '.')}\n"
+    assert listed in broken_contracts(checked.stdout)[broken]
 
 
 def test_admission_and_each_floor_below_it_is_in_the_core() -> None:
@@ -113,3 +178,28 @@ def test_no_module_is_longer_than_a_sitting() -> None:
         for path in PACKAGE.rglob("*.py")
     }
     assert {name: length for name, length in lengths.items() if length > MAX_LINES} == {}
+
+
+def test_no_two_modules_have_one_name() -> None:
+    places: dict[str, list[str]] = defaultdict(list)
+    for path in PACKAGE.rglob("*.py"):
+        place = (path.parent if path.stem == "__init__" else path.with_suffix("")).relative_to(PACKAGE)
+        is_command = place.parts[:1] == ("cli",) and place.name in COMMANDS
+        # A module that is called as its folder, such as admission/admission.py, is what the folder is about.
+        if not is_command and place.name != place.parent.name:
+            places[place.name].append(str(place))
+    assert mean_two_things(places) == {}
+
+
+def test_no_two_classes_have_one_name() -> None:
+    places: dict[str, list[str]] = defaultdict(list)
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            # Nobody reads a private name outside its own module.
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places[node.name].append(str(path.relative_to(PACKAGE)))
+    assert mean_two_things(places) == {}
+
+
+def mean_two_things(places: dict[str, list[str]]) -> dict[str, list[str]]:
+    return {name: where for name, where in places.items() if len(where) > 1 and name not in MEAN_TWO_THINGS}

@@ -206,6 +206,7 @@ def answer(port: int, client: Issued) -> bytes:
     return knock(port, client.client_context()).answer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_the_service_runs(environment: str, tmp_path: Path) -> None:
     authorities = {name: CA(f"{name}.example.org") for name in ENVIRONMENTS}

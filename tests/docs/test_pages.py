@@ -91,6 +91,7 @@ def the_audit_log_as_it_was() -> Iterator[None]:
     logger.setLevel(level)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("the_audit_log_as_it_was")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_a_page_runs_as_it_is_written(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -195,6 +195,7 @@ with Mesh.from_sources(sources_in(Path(sys.argv[1])), service="payments", state_
 """
 
 
+@pytest.mark.slow
 def test_kill_9_at_any_moment_stops_no_next_start(mounted: Mounted, file: Path) -> None:
     """Killed while it starts, while it serves, and while its files are swapped."""
     command = [sys.executable, "-c", KILLED.format(path=sys.path), str(mounted.root), str(file)]

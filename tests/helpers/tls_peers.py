@@ -35,7 +35,7 @@ from meshid.testing import CA, Issued
 
 HOST = "127.0.0.1"
 TIMEOUT = 10.0
-"""Seconds; a handshake takes some milliseconds, and one that hangs is a failure, not a wait."""
+"""Seconds. A handshake takes milliseconds; one that hangs is a failure."""
 
 HELLO = b"hello\n"
 PATH = "/ns/shop/sa/web"
@@ -66,7 +66,7 @@ def policy(toml: str = POLICY) -> Policy:
 
 
 def policy_that(act: Callable[[], None]) -> Policy:
-    """Return the policy above, which does something before each decision."""
+    """Return the policy above, which calls *act* before each decision."""
 
     class Acting(Policy):
         def decide(self, peer: Named | SpiffeId, target: str, request: RequestLike = None) -> Decision:
@@ -77,7 +77,7 @@ def policy_that(act: Callable[[], None]) -> Policy:
 
 
 CLOSED_POLICY = policy('version = 1\n[environments.prod]\ntrust_domains = ["prod.example.org"]')
-"""Lets nobody in."""
+"""Allows nobody."""
 
 
 def credentials(authority: CA) -> X509Svid:
@@ -97,7 +97,7 @@ def admission_of(mesh: Mesh) -> Admission:
 
 
 def mesh_of(authority: CA, **parts: Unpack[Parts]) -> Mesh:
-    """Return a mesh of the service ``payments``, which trusts *authority* unless *parts* say more."""
+    """Return a mesh of the service ``payments`` that trusts *authority*; *parts* replace its parts."""
     own: Parts = {
         "credentials": credentials(authority),
         "bundles": BundleSet([authority.bundle()]),
@@ -109,7 +109,7 @@ def mesh_of(authority: CA, **parts: Unpack[Parts]) -> Mesh:
 
 
 class Heard:
-    """An audit sink whose events are taken one by one, waited for if need be."""
+    """An audit sink; its events are taken one by one, waiting for the next if need be."""
 
     def __init__(self) -> None:
         self._events: queue.SimpleQueue[AuditEvent] = queue.SimpleQueue()
@@ -118,7 +118,7 @@ class Heard:
         self._events.put(event)
 
     def of_handshakes(self) -> list[Reason]:
-        """Return the reasons of the handshakes so far; of what is still open when it is ended, nothing."""
+        """Return the reasons of the handshakes so far, without the reviews of open connections."""
         events = [self._events.get_nowait() for _ in range(self._events.qsize())]
         return [event.decision.reason for event in events if event.call == "admit"]
 
@@ -129,7 +129,7 @@ class Heard:
         return self.next().decision.reason
 
     def is_quiet(self) -> bool:
-        """Tell whether there is nothing more; ask when whatever could speak has ended."""
+        """Return whether there are no more events; ask when everything that could cause one has ended."""
         return self._events.empty()
 
 
@@ -137,7 +137,7 @@ class Heard:
 
 
 class Service:
-    """What a server's application saw: every byte that it got, and what was raised in its place."""
+    """What a server's application saw: every byte that it got, and what was raised instead."""
 
     def __init__(self) -> None:
         self.port = 0
@@ -159,11 +159,11 @@ class Serving(Protocol):
 
 
 Handler = Callable[[Service, socket.socket], None]
-"""Serves one connection, which is plain yet, in a thread of its own."""
+"""Serves one connection, on which no TLS has begun, in a thread of its own."""
 
 
 def wrapping(context: ssl.SSLContext, *, lazily: bool = False) -> Handler:
-    """Return a handler that answers each line with the name of the peer that sent it."""
+    """Return a handler that answers each line with the name of its peer."""
 
     def handle(service: Service, plain: socket.socket) -> None:
         tls = context.wrap_socket(plain, server_side=True, do_handshake_on_connect=not lazily)
@@ -176,7 +176,7 @@ def wrapping(context: ssl.SSLContext, *, lazily: bool = False) -> Handler:
 
 @contextlib.contextmanager
 def threaded_server(handle: Handler) -> Iterator[Service]:
-    """Accept connections until the end of the block, and see each handler end."""
+    """Accept connections until the end of the block, then wait until each handler has ended."""
     service = Service()
     threads: list[threading.Thread] = []
     with socket.create_server((HOST, 0)) as listener:
@@ -231,7 +231,7 @@ def lazy_server(context: ssl.SSLContext) -> contextlib.AbstractContextManager[Se
 
 @contextlib.contextmanager
 def asyncio_server(context: ssl.SSLContext) -> Iterator[Service]:
-    """Serve in a loop of its own, in a thread of its own, until the end of the block."""
+    """Serve in an event loop in a thread of its own, until the end of the block."""
     service = Service()
     started: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
     thread = threading.Thread(target=asyncio.run, args=(_serve(context, service, started),))
@@ -282,9 +282,9 @@ class Visit:
 
     Attributes:
         answer: What the service said.
-        error: What was raised in its place.
-        session: The TLS session, to be offered again.
-        resumed: Whether the server took the session that was offered.
+        error: What was raised instead.
+        session: The TLS session, to offer it again.
+        resumed: Whether the server accepted the session that was offered.
         presented: The server's leaf.
     """
 
@@ -298,7 +298,7 @@ class Visit:
 def knock(
     port: int, context: ssl.SSLContext, *, session: ssl.SSLSession | None = None, hello: bytes = HELLO
 ) -> Visit:
-    """Connect, say *hello*, and read a line; without a hello, only wait for the end."""
+    """Connect, send *hello*, and read the answer; if *hello* is empty, only wait for the end."""
     try:
         plain = socket.create_connection((HOST, port), TIMEOUT)
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -313,7 +313,7 @@ def knock(
             answer = tls.recv(1024)
         except OSError as error:
             failure = error
-        # Tickets come after the handshake, with the first bytes.
+        # Tickets arrive after the handshake, with the first bytes.
         return Visit(answer, failure, tls.session, resumed, presented)
 
 
@@ -321,7 +321,7 @@ def knock(
 def arriving(
     context: ssl.SSLContext, *, session: ssl.SSLSession | None = None, hello: bytes = HELLO
 ) -> Iterator[tuple[socket.socket, Future[Visit]]]:
-    """Give the server's end of one connection, plain yet, and what its client will have seen."""
+    """Yield the server's end of one connection before TLS, and what its client will have seen."""
     with socket.create_server((HOST, 0)) as listener, ThreadPoolExecutor(1) as pool:
         listener.settimeout(TIMEOUT)
         port = listener.getsockname()[1]
@@ -333,7 +333,7 @@ def arriving(
 
 
 def stranger(credentials: Issued | None = None) -> ssl.SSLContext:
-    """Return the context of a client that believes any server."""
+    """Return the context of a client that accepts any server."""
     if credentials is not None:
         return credentials.client_context()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -342,14 +342,14 @@ def stranger(credentials: Issued | None = None) -> ssl.SSLContext:
     return context
 
 
-# -- The other way round: our client, and a server that presents what it likes ----------
+# -- The other way round: our client, and a server with any certificate ----------
 
 
 @contextlib.contextmanager
 def presenting_server(
     presented: Issued, newest: ssl.TLSVersion = ssl.TLSVersion.MAXIMUM_SUPPORTED
 ) -> Iterator[int]:
-    """Serve on the port that is given, greet whoever believes us, and wait until they go."""
+    """Yield the port; greet each client that accepts us, and wait until it closes."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.maximum_version = newest
     presented.load_into(context)
@@ -365,7 +365,7 @@ def presenting_server(
 
 
 def greet_blocking(port: int, context: ssl.SSLContext) -> bytes:
-    """Connect and return the greeting; none if the server was refused."""
+    """Connect and return the greeting; it is empty if the server was refused."""
     plain = socket.create_connection((HOST, port), TIMEOUT)
     try:
         with context.wrap_socket(plain) as tls:
@@ -375,7 +375,7 @@ def greet_blocking(port: int, context: ssl.SSLContext) -> bytes:
 
 
 def greet_asyncio(port: int, context: ssl.SSLContext) -> bytes:
-    """Do as `greet_blocking` does, in a loop."""
+    """Do the same as `greet_blocking`, with asyncio."""
 
     async def greet() -> bytes:
         try:
@@ -386,7 +386,7 @@ def greet_asyncio(port: int, context: ssl.SSLContext) -> bytes:
             return await asyncio.wait_for(reader.readline(), TIMEOUT)
         finally:
             writer.close()
-            # The other end may be gone already.
+            # The other end may have closed already.
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
 
@@ -397,7 +397,7 @@ def greet_asyncio(port: int, context: ssl.SSLContext) -> bytes:
 
 
 class Memory:
-    """Both ends of a connection over memory BIOs, which is how asyncio drives its own end."""
+    """Both ends of a connection over memory BIOs, as asyncio drives its own end."""
 
     def __init__(self, server: ssl.SSLContext, client: ssl.SSLContext, host: str | None = None) -> None:
         self.to_server, self.to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -430,6 +430,6 @@ def records(flight: bytes) -> list[bytes]:
 
 
 def tls12(context: ssl.SSLContext) -> ssl.SSLContext:
-    """Hold a client to TLS 1.2."""
+    """Limit a client to TLS 1.2."""
     context.maximum_version = ssl.TLSVersion.TLSv1_2
     return context

@@ -181,6 +181,7 @@ REQUESTS = [
 ]
 
 
+@pytest.mark.slow
 @settings(max_examples=150)
 @given(POLICIES)
 def test_everybody_gets_the_same_answer_as_from_istio(policies: list[dict[str, Any]]) -> None:
@@ -270,6 +271,30 @@ def test_a_suffix_may_begin_inside_the_name_of_the_trust_domain() -> None:
         "/**/*e.org/ns/shop/sa/api",
         f"spiffe://{OWN}/ns/shop/sa/api",
         "/**/*other/ns/shop/sa/api",
+    ]
+
+
+def test_a_suffix_of_whole_segments_is_one_pattern() -> None:
+    policy = from_source(principals=["*/sa/api"])
+    loaded = Policy.from_toml(imported(policy).toml, "prod")
+    assert list(map(str, loaded.rules[0].sources)) == ["/**/sa/api"]
+
+
+def test_a_suffix_without_a_slash_is_not_about_trust_domains() -> None:
+    policy = from_source(principals=["*api"])
+    loaded = Policy.from_toml(imported(policy).toml, "prod")
+    assert list(map(str, loaded.rules[0].sources)) == ["/**/*api"]
+
+
+def test_each_form_of_a_path_has_its_pattern() -> None:
+    policy = to_operation(methods=["GET"], paths=["*", "/info", "/v1/*", "*/health", "*.css"])
+    loaded = Policy.from_toml(imported(policy).toml, "prod")
+    assert list(map(str, loaded.rules[0].http)) == [
+        "GET /**",
+        "GET /info",
+        "GET /v1/*/**",
+        "GET /**/health",
+        "GET /**/*.css",
     ]
 
 
@@ -486,6 +511,7 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(
     st.fixed_dictionaries(
         {}, optional={"selector": JSON, "action": JSON, "rules": st.one_of(JSON, st.lists(JSON))}

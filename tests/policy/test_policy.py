@@ -367,6 +367,7 @@ def reference(
     return "no_rule", None, observed
 
 
+@pytest.mark.slow
 @given(_RULES)
 def test_decide_agrees_with_a_naive_reading_and_explain_with_decide(rules: list[Any]) -> None:
     document: dict[str, Any] = {

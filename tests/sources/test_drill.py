@@ -73,6 +73,7 @@ def drilled(mounted: Mounted) -> Iterator[tuple[Mesh, Visitor]]:
         yield mesh, visitor
 
 
+@pytest.mark.slow
 def test_a_thousand_swaps_tear_nothing_and_refuse_nobody(
     mounted: Mounted, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,9 +124,15 @@ def write(path: str, content: Callable[[Mounted], bytes | str]) -> Callable[[Mou
     def broken(mounted: Mounted) -> None:
         data = content(mounted)
         target = getattr(mounted, path)
-        target.write_bytes(data if isinstance(data, bytes) else data.encode())
+        put(target, data if isinstance(data, bytes) else data.encode())
 
     return broken
+
+
+def put(path: Path, data: bytes) -> None:
+    """Replace a file at one instant, so that nobody reads half of it."""
+    path.with_suffix(".new").write_bytes(data)
+    path.with_suffix(".new").replace(path)
 
 
 def swap(files: Callable[[Mounted], dict[str, bytes]]) -> Callable[[Mounted], None]:
@@ -185,7 +192,7 @@ BAD_UPDATES: dict[str, tuple[Callable[[Mounted], None], str]] = {
         "/deny.toml': deny[0].peers: is unknown; did you mean 'peer'?",
     ),
     "the directory is gone": (
-        lambda mounted: shutil.rmtree(mounted.secret.path),
+        lambda mounted: shutil.rmtree(mounted.secret.path.rename(mounted.root / "gone")),
         "/tls' cannot be read: No such file",
     ),
     "a file that cannot be read": (unreadable, "/ca.pem' cannot be read: Input/output error"),
@@ -229,12 +236,11 @@ def test_a_bad_update_is_one_alarm_and_changes_nothing(
 
 def repair(mounted: Mounted) -> Issued:
     if not mounted.secret.path.exists():
-        mounted.secret = type(mounted.secret)(mounted.secret.path, pair(mounted.ca.issue(OWN)))
-    whole = mounted.trust.with_suffix(".new")
-    whole.write_bytes(mounted.ca.pem)
-    whole.replace(mounted.trust)
-    mounted.policy.write_text(POLICY)
-    mounted.deny.write_text(NOTHING_DENIED)
+        whole = type(mounted.secret)(mounted.root / "whole", pair(mounted.ca.issue(OWN)))
+        whole.path.rename(mounted.secret.path)
+    put(mounted.trust, mounted.ca.pem)
+    put(mounted.policy, POLICY.encode())
+    put(mounted.deny, NOTHING_DENIED.encode())
     return mounted.renew()
 
 

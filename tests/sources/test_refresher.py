@@ -390,6 +390,7 @@ def work(root: str) -> None:
         assert mesh.health().ready
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", [FORKING, SPAWNING], ids=["fork", "spawn"])
 def test_workers_refresh_for_themselves(script: str, tmp_path: Path) -> None:
     ended = subprocess.run(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 from meshid.support import locks
 from meshid.support.locks import Order, new_lock
 from tests.helpers.processes import UNMEASURED
@@ -61,6 +63,7 @@ sys.exit(wrong)
 """
 
 
+@pytest.mark.slow
 def test_a_child_that_is_forked_under_load_admits_and_publishes() -> None:
     # Python warns when a process with threads forks; servers do it all the same.
     ended = subprocess.run(

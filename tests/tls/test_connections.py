@@ -1,4 +1,4 @@
-"""A handshake is over when the door has admitted the peer, and not before."""
+"""A handshake is over when the mesh has admitted the peer, and not before."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ EACH_CALL = pytest.mark.parametrize("call", [pytest.param(call, id=name) for nam
 def unverified(
     context: ssl.SSLContext, client: Issued | None
 ) -> Iterator[tuple[ssl.SSLSocket, Future[Visit]]]:
-    """Give a server's socket before any handshake, as gunicorn's sync worker gets it."""
+    """Yield a server's socket before any handshake, as gunicorn's sync worker gets it."""
     with (
         arriving(stranger(client)) as (plain, visit),
         context.wrap_socket(plain, server_side=True, do_handshake_on_connect=False) as tls,
@@ -82,9 +82,9 @@ def refusal_of(call: Callable[[], object]) -> PeerRejected:
 
 @EACH_CALL
 class TestTheFirstCall:
-    """It is no matter who runs the handshake, or when."""
+    """It does not matter which call runs the handshake, or when."""
 
-    def test_is_refused_by_the_door(self, call: Call, mesh: Mesh, prod_ca: CA, heard: Heard) -> None:
+    def test_is_refused_by_the_mesh(self, call: Call, mesh: Mesh, prod_ca: CA, heard: Heard) -> None:
         with unverified(mesh.server_context(), prod_ca.issue(UNKNOWN)) as (tls, visit):
             assert refusal_of(lambda: call(tls)).reason is Reason.NO_RULE
             tls.close()
@@ -113,7 +113,7 @@ class TestTheFirstCall:
 
 
 class TestARefusal:
-    """A refusal is final: every later call raises it again, and the audit hears of it once."""
+    """A refusal is final: every later call raises it again, and there is one audit event."""
 
     @pytest.mark.parametrize("how", [None, socket.SHUT_RD, socket.SHUT_WR, socket.SHUT_RDWR])
     def test_is_the_answer_to_every_later_call(
@@ -130,7 +130,7 @@ class TestARefusal:
         assert heard.reason() is Reason.NO_RULE
         assert heard.is_quiet()
 
-    def test_stands_when_the_peer_would_be_admitted_by_now(self, mesh: Mesh, prod_ca: CA) -> None:
+    def test_stands_even_if_the_peer_would_be_admitted_now(self, mesh: Mesh, prod_ca: CA) -> None:
         with unverified(mesh.server_context(), prod_ca.issue(UNKNOWN)) as (tls, _):
             refusal = refusal_of(tls.do_handshake)
             mesh.publish(policy=policy(POLICY.replace("/ns/shop/**", "/**")))
@@ -154,7 +154,7 @@ class TestARefusal:
         assert heard.is_quiet()
 
     def test_can_be_followed_by_the_end_of_tls_and_no_more(self, mesh: Mesh, prod_ca: CA) -> None:
-        """A server says `close_notify` and the client sees a clean end (RFC 8446 section 6.1)."""
+        """A server sends `close_notify` and the client sees a clean end (RFC 8446 section 6.1)."""
         both = Memory(mesh.server_context(), stranger(prod_ca.issue(UNKNOWN)))
         refusal_of(both.shake_hands)
         with pytest.raises(ssl.SSLWantReadError):
@@ -185,7 +185,7 @@ class TestAnAdmittedPeer:
         assert heard.reason() is Reason.ALLOWED
         assert heard.is_quiet()
 
-    def test_is_judged_once(self, mesh: Mesh, prod_ca: CA, heard: Heard) -> None:
+    def test_is_decided_about_once(self, mesh: Mesh, prod_ca: CA, heard: Heard) -> None:
         with unverified(mesh.server_context(), prod_ca.issue(PATH)) as (tls, _):
             for _ in range(3):
                 tls.do_handshake()
@@ -201,7 +201,7 @@ class TestAnAdmittedPeer:
             assert tls.context is context
 
     def test_can_go_on_without_tls(self, mesh: Mesh, prod_ca: CA) -> None:
-        """After `unwrap()` the connection is plain, as `ssl` has it."""
+        """After `unwrap()` the connection is plain, as with any `ssl.SSLSocket`."""
         both = socket.socketpair()
         with both[0], both[1], ThreadPoolExecutor(1) as pool:
             client = pool.submit(_say_goodbye_to_tls, both[1], stranger(prod_ca.issue(PATH)))
@@ -214,7 +214,7 @@ class TestAnAdmittedPeer:
     def test_is_judged_on_a_socket_that_was_wrapped_before_it_connected(
         self, path: str, mesh: Mesh, prod_ca: CA, heard: Heard
     ) -> None:
-        """The first example of the documentation of `ssl` does so."""
+        """The first example in the documentation of `ssl` does this."""
         with (
             presenting_server(prod_ca.issue(path)) as port,
             mesh.client_context([PATH]).wrap_socket(socket.socket()) as tls,
@@ -256,7 +256,7 @@ class TestAnAdmittedPeer:
 
 
 class TestBrokenHandshakes:
-    def test_whoever_does_not_hold_the_key_is_not_admitted(self, prod_ca: CA, heard: Heard) -> None:
+    def test_a_peer_without_the_key_is_not_admitted(self, prod_ca: CA, heard: Heard) -> None:
         """The signature in CertificateVerify proves it (RFC 5246 section 7.4.8, RFC 8446 section 4.4.3)."""
         mesh = mesh_of(prod_ca, audit=heard)
         server = mesh.server_context(minimum_version=ssl.TLSVersion.TLSv1_2)
@@ -269,7 +269,7 @@ class TestBrokenHandshakes:
         assert heard.reason() is Reason.TLS_FAILED
         assert heard.is_quiet()
 
-    def test_whoever_hangs_up_after_the_certificate_is_not_admitted(
+    def test_a_peer_that_hangs_up_after_its_certificate_is_not_admitted(
         self, mesh: Mesh, prod_ca: CA, heard: Heard
     ) -> None:
         both = Memory(mesh.server_context(), stranger(prod_ca.issue(PATH)))
@@ -290,7 +290,7 @@ class TestBrokenHandshakes:
     @pytest.mark.parametrize(
         "knock", [pytest.param(b"GET / HTTP/1.1\r\n\r\n", id="no TLS"), pytest.param(b"", id="hanging up")]
     )
-    def test_whoever_sends_no_certificate_message_was_never_there(
+    def test_a_peer_that_sends_no_certificate_message_leaves_no_event(
         self, knock: bytes, mesh: Mesh, heard: Heard
     ) -> None:
         incoming = ssl.MemoryBIO()
@@ -304,7 +304,7 @@ class TestBrokenHandshakes:
         assert heard.is_quiet()
 
     @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-    def test_an_empty_certificate_message_is_no_certificate(
+    def test_an_empty_certificate_message_means_no_certificate(
         self, version: ssl.TLSVersion, mesh: Mesh, heard: Heard
     ) -> None:
         client = stranger()
@@ -314,7 +314,7 @@ class TestBrokenHandshakes:
         assert heard.next().fingerprint is None
 
     def test_plain_text_before_a_hasty_end_is_not_read(self, mesh: Mesh, heard: Heard) -> None:
-        """What a closed socket got before the handshake is not the peer's (CVE-2023-40217)."""
+        """What a closed socket received before the handshake is not from the peer (CVE-2023-40217)."""
         context = mesh.server_context()
         with _reset() as plain, pytest.raises(ssl.SSLError, match="Closed before TLS handshake"):
             context.wrap_socket(plain, server_side=True)

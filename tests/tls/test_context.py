@@ -1,4 +1,4 @@
-"""A facade that always means the trust of this instant, and that nobody can loosen."""
+"""A facade that always stands for the trust in force now, and that nothing can loosen."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ EACH_CLIENT = pytest.mark.parametrize("greet", GREETERS.values(), ids=GREETERS)
 ANSWER = f"spiffe://prod.example.org{PATH}\n".encode()
 
 Mutation = Callable[[ssl.SSLContext, Path], object]
-"""Does something to a context; the file has the certificate, the key and the root of a stranger."""
+"""Does something to a context; the file has the certificate, key and root of an unknown peer."""
 
 
 def _set(name: str, value: object) -> Mutation:
@@ -103,7 +103,7 @@ class TestNobodyCanLoosenIt:
     ) -> None:
         context = mesh.server_context()
         mutate(context, strange_file)
-        # The next generation is built by what the facade was told, if it ever is.
+        # What the facade was told could take effect only when the next generation is built.
         mesh.publish(credentials=credentials(prod_ca))
         with serve(context) as service:
             for client, reason in (
@@ -219,7 +219,9 @@ class TestGenerations:
                     assert visit.answer == (ANSWER if client in admitted else b"")
                     assert heard.next().decision.allowed is (client in admitted)
 
-    def test_two_authorities_of_one_name_are_told_apart_by_their_key_identifiers(self, mesh: Mesh) -> None:
+    def test_two_authorities_with_one_name_are_distinguished_by_their_key_identifiers(
+        self, mesh: Mesh
+    ) -> None:
         """RFC 5280 sections 4.2.1.1 and 4.2.1.2; without them OpenSSL takes the first of that name."""
         authorities = [identified("prod.example.org") for _ in range(3)]
         bundle = TrustBundle.from_pem("prod.example.org", b"".join(each.pem for each in authorities))
@@ -229,7 +231,7 @@ class TestGenerations:
             both.shake_hands()
             assert peer_of(both.server).chain[-1] == to_der(authority.certificate)
 
-    def test_an_open_connection_goes_on_in_its_own(self, mesh: Mesh, prod_ca: CA) -> None:
+    def test_an_open_connection_keeps_its_own(self, mesh: Mesh, prod_ca: CA) -> None:
         both = Memory(mesh.server_context(), stranger(prod_ca.issue(PATH)))
         both.shake_hands()
         mesh.publish(credentials=credentials(prod_ca))
@@ -255,7 +257,7 @@ class TestGenerations:
 
         def load_slowly(generation: ssl.SSLContext, own: X509Svid) -> None:
             built.append(generation)
-            # Long enough for the others to come while it is being built.
+            # Long enough for the other threads to arrive while it is being built.
             time.sleep(0.05)
             load_credentials(generation, own)
 
@@ -302,13 +304,13 @@ def identified(trust_domain: str) -> CA:
 
 
 def generation_of(context: MeshContext) -> ssl.SSLContext:
-    """Return the context that a connection is made with, before it is handed to the user's."""
+    """Return the context that a connection is made with, before it gets the user's."""
     return context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_side=True).context
 
 
 class TestVersions:
     def test_a_server_never_renegotiates(self, mesh: Mesh) -> None:
-        """OpenSSL 3 refuses a client's wish of its own accord, and OpenSSL 1.1 when told (RFC 5746)."""
+        """OpenSSL 3 refuses a client's request by default, OpenSSL 1.1 only with an option (RFC 5746)."""
         assert generation_of(mesh.server_context()).options & ssl.OP_NO_RENEGOTIATION
 
     @pytest.mark.parametrize("oldest", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])

@@ -1,4 +1,4 @@
-"""The same chain gets the same verdict, for the same reason, whichever way it comes in."""
+"""The same chain gets the same decision, for the same reason, whichever way it comes in."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ to = ["payments"]
 
 
 class Stage:
-    """A mesh that trusts what the cases want trusted, and the servers behind it."""
+    """A mesh that trusts what the cases need, and its servers."""
 
     def __init__(self, world: World, bundles: BundleSet, stack: contextlib.ExitStack) -> None:
         self.heard = Heard()
@@ -58,7 +58,7 @@ class Stage:
 
 
 def _mesh(world: World, bundles: BundleSet, heard: Heard) -> Mesh:
-    # An authority that has faded away can be in force only if it once was in date.
+    # An expired authority can be in force only if it was in date once.
     clock = Clock()
     today, clock.now = clock.now, world.past
     old = BundleSet([world.faded.bundle()])
@@ -70,7 +70,7 @@ def _mesh(world: World, bundles: BundleSet, heard: Heard) -> Mesh:
 
 @attrs.frozen
 class Chain:
-    """One chain of a case, made once for all paths, and where it is judged."""
+    """The chain of one case, made once for all paths, and the stage that decides about it."""
 
     case: Case
     made: Issued | tuple[bytes, ...]
@@ -162,7 +162,7 @@ def through_a_resumed_handshake(kind: str) -> Path:
     def path(chain: Chain) -> Verdict:
         service, client = chain.stage.services[kind], stranger(chain.issued)
         first, session = _knocked(chain, service, client, None)
-        # Who was refused may hold a session all the same, for tickets are sent before the verdict.
+        # A refused client may hold a session all the same: tickets are sent before the decision.
         second, _ = _knocked(chain, service, client, session)
         assert first == second
         return second
@@ -175,7 +175,7 @@ def _knocked(
 ) -> tuple[Verdict, ssl.SSLSession | None]:
     before = len(service.seen)
     admitted = chain.case.reason is Reason.ALLOWED
-    # Who will be refused says nothing, so that no reset can overtake the tickets.
+    # A client that will be refused sends nothing, so that no reset can overtake the tickets.
     visit = knock(service.port, client, session=session, hello=HELLO if admitted else b"")
     verdict = _told(chain)
     assert visit.answer == (f"{chain.case.claims}\n".encode() if admitted else b"")

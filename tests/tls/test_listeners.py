@@ -1,4 +1,4 @@
-"""The listeners that people have: none of them is restarted, and none knows of meshid."""
+"""Common listeners: none is restarted, and none knows about meshid."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ NAME = f"spiffe://prod.example.org{PATH}"
 
 @contextlib.contextmanager
 def running(server: socketserver.BaseServer) -> Iterator[int]:
-    """Serve in a thread until the end of the block; give the port."""
+    """Serve in a thread until the end of the block; yield the port."""
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
@@ -72,7 +72,7 @@ class Greeter(http.server.BaseHTTPRequestHandler):
 
 
 def get(port: int, context: ssl.SSLContext) -> tuple[bytes, bytes | None]:
-    """Return what an HTTP server said, and the leaf that it presented."""
+    """Return an HTTP server's answer and the leaf that it presented."""
     connection = http.client.HTTPSConnection(HOST, port, context=context, timeout=TIMEOUT)
     with contextlib.closing(connection):
         connection.request("GET", "/")
@@ -103,7 +103,7 @@ class TestHttpServer:
                     get(port, stranger(prod_ca.issue(UNKNOWN)))
                 assert get(port, stranger(prod_ca.issue(PATH)))[0] == NAME.encode()
                 assert {heard.reason(), heard.reason()} == {Reason.NO_RULE, Reason.ALLOWED}
-        # Inside `accept()` a refusal is an OSError, which these servers pass over.
+        # Inside `accept()` a refusal is an OSError, which these servers ignore.
         assert [type(failure) for failure in failures] == [PeerRejected] * (2 if lazily else 0)
 
     def test_a_wrapped_listener_presents_new_credentials(self, mesh: Mesh, prod_ca: CA) -> None:

@@ -1,4 +1,4 @@
-"""Our key goes from memory into OpenSSL, and leaves nothing behind."""
+"""Our key goes from memory into OpenSSL and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ KEYS: dict[str, Make] = {
 
 @pytest.fixture(params=["memory", "disk"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
-    """The way that a key takes; all that it could leave on a disk would be in ``tmp_path``."""
+    """The way that the key takes; anything it leaves on a disk is in ``tmp_path``."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     if request.param == "disk":
         monkeypatch.setattr(keys, "_HAS_MEMORY_FILES", False)
@@ -36,13 +36,13 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_pat
 
 
 def open_files() -> list[str]:
-    """Return the numbers of the open files, where a system tells them."""
+    """Return the numbers of the open files, on systems that list them."""
     directory = Path("/proc/self/fd")
     return sorted(path.name for path in directory.iterdir()) if directory.is_dir() else []
 
 
 class Loading:
-    """Looks at each file from which OpenSSL is made to read, at that instant."""
+    """Looks at each file that OpenSSL reads, at the moment it reads it."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.files: list[tuple[Path, bytes, int]] = []
@@ -80,7 +80,7 @@ def test_nothing_stays_behind(mesh: Mesh, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("way")
 def test_a_failure_leaves_nothing_behind_either(prod_ca: CA, tmp_path: Path) -> None:
     own = prod_ca.issue("/ns/pay/sa/payments").svid
-    # Another key, which no check of ours has seen.
+    # Another key, which none of our checks has seen.
     wrong = X509Svid(own.leaf, own.chain, own.claim, KEYS["P-256"]())
     before = open_files()
     with pytest.raises(ssl.SSLError, match="KEY_VALUES_MISMATCH"):
@@ -113,7 +113,7 @@ class TestOnADisk:
         assert directory_mode & 0o777 == 0o700
 
 
-def test_no_key_touches_a_disk_that_need_not(
+def test_the_key_touches_a_disk_only_if_it_must(
     prod_ca: CA, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))

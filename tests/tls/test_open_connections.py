@@ -45,7 +45,7 @@ OTHER = "/ns/shop/sa/other"
 
 @contextlib.contextmanager
 def line(port: int, context: ssl.SSLContext) -> Iterator[ssl.SSLSocket]:
-    """Open a connection that has said hello and was answered, and is idle now."""
+    """Yield a connection that has said hello, has its answer, and is idle now."""
     with socket.create_connection((HOST, port), TIMEOUT) as plain, context.wrap_socket(plain) as tls:
         tls.sendall(HELLO)
         assert tls.recv(1024).startswith(b"spiffe://")
@@ -53,7 +53,7 @@ def line(port: int, context: ssl.SSLContext) -> Iterator[ssl.SSLSocket]:
 
 
 def is_ended(tls: ssl.SSLSocket) -> bool:
-    """Wait for the end, and send nothing."""
+    """Wait for the end without sending anything."""
     try:
         return tls.recv(1024) == b""
     except ConnectionError:
@@ -61,7 +61,7 @@ def is_ended(tls: ssl.SSLSocket) -> bool:
 
 
 @EACH_SERVER
-def test_an_idle_connection_ends_when_its_peer_is_taken_back_and_others_go_on(
+def test_an_idle_connection_ends_when_its_peer_is_denied_and_others_go_on(
     serve: Serving, mesh: Mesh, prod_ca: CA, heard: Heard
 ) -> None:
     bad, good = prod_ca.issue(PATH), prod_ca.issue(OTHER)
@@ -84,8 +84,8 @@ def test_an_idle_connection_ends_when_its_peer_is_taken_back_and_others_go_on(
         assert is_ended(going_on)
 
 
-def test_a_client_ends_its_connection_to_a_server_that_is_taken_back(mesh: Mesh, prod_ca: CA) -> None:
-    """It waits in `recv()` meanwhile, and is woken."""
+def test_a_client_ends_its_connection_to_a_server_that_is_denied(mesh: Mesh, prod_ca: CA) -> None:
+    """It is waiting in `recv()`, and wakes up."""
     reading = threading.Event()
     context = mesh.client_context(expect=["/ns/pay/**"])
 
@@ -133,7 +133,7 @@ def test_an_asyncio_client_as_well(prod_ca: CA) -> None:
         assert asyncio.run(visit(service.port)) is Reason.DENY_LISTED
 
 
-def test_where_the_owner_is_unknown_it_ends_with_the_next_byte(mesh: Mesh, prod_ca: CA) -> None:
+def test_without_a_known_owner_it_ends_with_the_next_byte(mesh: Mesh, prod_ca: CA) -> None:
     both = Memory(mesh.server_context(), stranger(prod_ca.issue(PATH)))
     both.shake_hands()
     both.client.write(HELLO)
@@ -144,7 +144,7 @@ def test_where_the_owner_is_unknown_it_ends_with_the_next_byte(mesh: Mesh, prod_
             call()
 
 
-def test_a_review_ends_it_when_its_time_is_over(mesh: Mesh, prod_ca: CA, clock: Clock) -> None:
+def test_a_review_ends_it_when_its_peer_has_expired(mesh: Mesh, prod_ca: CA, clock: Clock) -> None:
     both = Memory(mesh.server_context(), stranger(prod_ca.issue(PATH)))
     both.shake_hands()
     admission_of(mesh).review()
@@ -158,23 +158,21 @@ def test_a_review_ends_it_when_its_time_is_over(mesh: Mesh, prod_ca: CA, clock: 
 
 
 def test_its_peer_is_the_one_of_the_last_decision() -> None:
-    """`peer_of` tells the path and the dates that hold now, not those of the handshake."""
+    """`peer_of` returns the path and the dates that hold now, not those of the handshake."""
     cross_signed, lasting = CA("prod.example.org"), CA("prod.example.org")
     issuing = cross_signed.intermediate()
     mesh = mesh_of(cross_signed)
     both = Memory(mesh.server_context(), stranger(issuing.issue(PATH)))
     both.shake_hands()
     at_first = peer_of(both.server)
-    # The same authority, from now on an anchor of its own.
+    # The same authority, which is a trust anchor itself from now on.
     mesh.publish(bundles=BundleSet([TrustBundle.from_pem("prod.example.org", issuing.pem + lasting.pem)]))
     now = peer_of(both.server)
     assert (len(at_first.chain), len(now.chain)) == (3, 2)
     assert now.chain == at_first.chain[:2]
 
 
-def test_whoever_wants_to_know_is_told_and_cannot_stop_it(
-    prod_ca: CA, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_on_revoked_is_called_and_cannot_stop_it(prod_ca: CA, caplog: pytest.LogCaptureFixture) -> None:
     told: queue.SimpleQueue[tuple[Peer, Reason, Connection]] = queue.SimpleQueue()
 
     def on_revoked(peer: Peer, rejection: PeerRejected, connection: Connection) -> None:
@@ -247,7 +245,7 @@ class TestOnlyWhatIsOpenIsKnown:
         gc.collect()
         assert len(admission_of(mesh).connections._entries) == 0  # noqa: SLF001 - a dead entry shows nowhere else
 
-    def test_one_that_went_while_it_was_looked_at_is_passed_over(self, mesh: Mesh, prod_ca: CA) -> None:
+    def test_one_that_disappears_during_a_review_is_skipped(self, mesh: Mesh, prod_ca: CA) -> None:
         both = Memory(mesh.server_context(), stranger(prod_ca.issue(PATH)))
         both.shake_hands()
         (live,) = admission_of(mesh).connections.now()
@@ -255,7 +253,7 @@ class TestOnlyWhatIsOpenIsKnown:
         gc.collect()
         admission_of(mesh).review_one(live)
 
-    def test_one_whose_loop_has_ended_is_passed_over(self, mesh: Mesh, prod_ca: CA) -> None:
+    def test_one_whose_loop_has_ended_is_skipped(self, mesh: Mesh, prod_ca: CA) -> None:
         kept: list[ssl.SSLObject] = []
 
         async def visit() -> None:
@@ -278,7 +276,9 @@ class TestOnlyWhatIsOpenIsKnown:
 
 
 @EACH_SERVER
-def test_what_is_known_of_a_connection_is_told(serve: Serving, mesh: Mesh, prod_ca: CA, heard: Heard) -> None:
+def test_the_event_has_what_is_known_about_the_connection(
+    serve: Serving, mesh: Mesh, prod_ca: CA, heard: Heard
+) -> None:
     context = stranger(prod_ca.issue(PATH))
     context.set_alpn_protocols(["h2"])
     with serve(mesh.server_context(alpn=["h2"])) as service, line(service.port, context) as tls:
@@ -293,7 +293,7 @@ def test_what_is_known_of_a_connection_is_told(serve: Serving, mesh: Mesh, prod_
         assert (ended.call, ended.connection.address) == ("review", HOST)
 
 
-def test_of_a_connection_that_has_gone_less_is_known(mesh: Mesh, prod_ca: CA) -> None:
+def test_less_is_known_about_a_connection_that_has_gone(mesh: Mesh, prod_ca: CA) -> None:
     context = mesh.server_context()
     one, other = socket.socketpair()
     with one, context.wrap_socket(other, server_side=True, do_handshake_on_connect=False) as tls:

@@ -1,4 +1,4 @@
-"""What the other end presented: told by OpenSSL, or read from the wire for want of it."""
+"""The chain that the other end presented: from OpenSSL, or read from the wire if OpenSSL does not give it."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _vector(width: int, data: bytes, kind: bytes = b"") -> bytes:
         pytest.param(b"\x0b\0\0\x0b\0\0\0\x07\xff\xff\xffab\0\0", [b"ab\0\0"], id="a length that lies"),
     ],
 )
-def test_a_length_that_lies_ends_the_list(message: bytes, chain: list[bytes]) -> None:
+def test_a_wrong_length_ends_the_list(message: bytes, chain: list[bytes]) -> None:
     assert read_certificate_message(message, tls13=True) == chain
 
 
@@ -95,7 +95,7 @@ def test_any_bytes_are_a_list_of_what_was_in_them(*, message: bytes, tls13: bool
 
 
 class TestChainOf:
-    """OpenSSL tells, after a handshake that succeeded."""
+    """OpenSSL gives the chain, after a handshake that succeeded."""
 
     @pytest.mark.parametrize("version", VERSIONS)
     def test_both_ends_see_what_the_other_sent(self, version: ssl.TLSVersion, prod_ca: CA) -> None:
@@ -119,7 +119,7 @@ class TestChainOf:
 
 
 class TestWithoutThePrivateHook:
-    """Nothing is ever admitted by it: without it, who OpenSSL refuses is refused as before."""
+    """The hook never admits anybody: without it, OpenSSL refuses the same peers."""
 
     @pytest.fixture(autouse=True)
     def unwatched(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,7 +135,7 @@ class TestWithoutThePrivateHook:
             assert service.seen == []
             assert knock(service.port, stranger(prod_ca.issue(PATH))).answer
             assert service.seen == [HELLO]
-        # OpenSSL refuses the first two in its own words, and nobody else hears of it.
+        # OpenSSL refuses the first two in its own words, and there is no event.
         assert [heard.reason(), heard.reason()] == [Reason.NO_RULE, Reason.ALLOWED]
         assert heard.is_quiet()
 

@@ -1,4 +1,4 @@
-"""Who is at the other end, of whatever a framework hands to the application."""
+"""`peer_of` finds the peer in whatever a framework hands to the application."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A session that is offered again is judged again, from what it carries: the leaf."""
+"""A resumed session is decided about again, from what it carries: the leaf."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ EACH_SERVER = pytest.mark.parametrize("serve", SERVERS.values(), ids=SERVERS)
 
 @attrs.frozen
 class Site:
-    """What a change can touch."""
+    """What the changes below can change."""
 
     mesh: Mesh
     clock: Clock
@@ -47,7 +47,7 @@ class Site:
 
 
 class Returning:
-    """A client that offers its session again, in one version of TLS."""
+    """A client that offers its session again, with one version of TLS."""
 
     def __init__(self, client: Issued, version: str) -> None:
         self._context = stranger(client) if version == "TLSv1.3" else tls12(stranger(client))
@@ -66,7 +66,7 @@ def version(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def site(mesh: Mesh, clock: Clock, prod_ca: CA) -> Site:
-    # A ticket carries the leaf alone, so that this peer cannot be judged by its ticket alone.
+    # A ticket carries the leaf alone, which is not enough to decide about this peer.
     issuing = prod_ca.intermediate()
     return Site(mesh, clock, prod_ca, issuing, issuing.issue(PATH))
 
@@ -81,7 +81,7 @@ def service(site: Site, request: pytest.FixtureRequest) -> Iterator[Service]:
 
 @pytest.fixture
 def client(site: Site, service: Service, version: str, heard: Heard) -> Returning:
-    """A client whose session the server takes."""
+    """A client whose session the server accepts."""
     client = Returning(site.client, version)
     for resumed in (False, True):
         visit = client.visit(service)
@@ -170,7 +170,7 @@ def test_a_session_is_worth_what_its_leaf_is_worth_now(  # noqa: PLR0913  # fixt
     assert event.fingerprint == fingerprint(site.client.chain[0])
     assert visit.answer == (ANSWER if reason is Reason.ALLOWED else b"")
     assert service.seen[served:] == ([HELLO] if reason is Reason.ALLOWED else [])
-    # A client of TLS 1.2 learns of the refusal before it learns whether its session was taken.
+    # A TLS 1.2 client sees the refusal before it learns whether its session was accepted.
     if visit.presented is not None:
         assert visit.resumed is resumes
 
@@ -191,7 +191,7 @@ def test_a_refused_session_is_refused_until_the_reason_is_gone(
 
 
 @EACH_SERVER
-def test_without_asking_there_is_no_session(serve: Serving, mesh: Mesh, prod_ca: CA) -> None:
+def test_by_default_there_is_no_session(serve: Serving, mesh: Mesh, prod_ca: CA) -> None:
     client = stranger(prod_ca.issue(PATH))
     with serve(mesh.server_context()) as service:
         first = knock(service.port, client)
@@ -201,10 +201,10 @@ def test_without_asking_there_is_no_session(serve: Serving, mesh: Mesh, prod_ca:
 
 
 @EACH_SERVER
-def test_without_asking_a_session_of_tls_1_2_is_judged_again_all_the_same(
+def test_by_default_a_tls_1_2_session_is_decided_about_again_all_the_same(
     serve: Serving, mesh: Mesh, prod_ca: CA, heard: Heard
 ) -> None:
-    """OpenSSL keeps the sessions of TLS 1.2 by their ids, and Python cannot switch that off."""
+    """OpenSSL keeps TLS 1.2 sessions by their ids, and Python cannot switch that off."""
     context = mesh.server_context(minimum_version=ssl.TLSVersion.TLSv1_2)
     client = Returning(prod_ca.issue(PATH), "TLSv1.2")
     with serve(context) as service:
@@ -216,7 +216,7 @@ def test_without_asking_a_session_of_tls_1_2_is_judged_again_all_the_same(
 
 @pytest.mark.parametrize("version", ["TLSv1.2", "TLSv1.3"])
 def test_our_client_offers_no_session(version: str, mesh: Mesh, prod_ca: CA, heard: Heard) -> None:
-    """Each of our handshakes is a full one, in which the server proves anew who it is."""
+    """Each of our handshakes is a full one, in which the server proves again who it is."""
     context = mesh.client_context([PATH], minimum_version=ssl.TLSVersion.TLSv1_2)
     newest = ssl.TLSVersion.TLSv1_2 if version == "TLSv1.2" else ssl.TLSVersion.MAXIMUM_SUPPORTED
     with presenting_server(prod_ca.issue(PATH), newest=newest) as port:

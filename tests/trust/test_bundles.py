@@ -407,6 +407,7 @@ def test_any_bytes_are_a_pem_bundle_or_invalid(data: st.DataObject) -> None:
     is_bundle_or_invalid(TrustBundle.from_pem, text)
 
 
+@pytest.mark.slow
 @lenient
 @settings(max_examples=600)
 @given(damaged(to_der(ROOT.certificate)))

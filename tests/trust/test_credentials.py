@@ -253,6 +253,7 @@ def test_the_key_can_be_written_encrypted() -> None:
     assert serialization.load_pem_private_key(written, b"secret").public_key() == OWN.key.public_key()
 
 
+@pytest.mark.slow
 @settings(max_examples=600)
 @given(damaged(OWN.key_pem + OWN.chain_pem) | st.binary())
 def test_any_bytes_are_credentials_or_invalid(text: bytes) -> None:

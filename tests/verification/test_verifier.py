@@ -539,6 +539,7 @@ def signed_content(der: bytes) -> bytes:
 LEAF, INTERMEDIATE = WHOLE
 
 
+@pytest.mark.slow
 @settings(max_examples=3000)
 @given(
     st.tuples(damaged(LEAF), st.just(INTERMEDIATE))

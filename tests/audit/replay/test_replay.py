@@ -378,6 +378,7 @@ class TestTruth:
         assert (replayed.replayed, replayed.flipped, replayed.skipped) == (len(lines), 0, ())
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_log() -> None:
     line = asked(EVERYBODY, "GET /v1/x")
 

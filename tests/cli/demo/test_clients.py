@@ -25,13 +25,17 @@ def serving(serve: Callable[[socket.socket], None]) -> Iterator[int]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def accept() -> None:
-            connection, _ = listener.accept()
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return  # the client gave up before it connected
             with connection:
                 serve(connection)
 
         thread = threading.Thread(target=accept)
         thread.start()
         yield listener.getsockname()[1]
+        listener.shutdown(socket.SHUT_RDWR)
         thread.join()
 
 

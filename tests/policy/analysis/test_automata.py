@@ -21,6 +21,7 @@ def length(access: tuple[SpiffeId, str, str | None]) -> int:
     return len(str(peer)) + len(target) + (len(request) - 1 if request else 0)
 
 
+@pytest.mark.slow
 class TestProve:
     @settings(max_examples=150)
     @given(RULES, SOURCES, TARGETS)
@@ -46,6 +47,7 @@ class TestProve:
         assert length((access.spiffe_id, access.target, access.request)) <= shortest
 
 
+@pytest.mark.slow
 class TestDiff:
     @settings(max_examples=60)
     @given(RULES, RULES)
@@ -73,6 +75,7 @@ class TestDiff:
         assert policy_of(rules).diff(policy_of(rules)).is_empty
 
 
+@pytest.mark.slow
 class TestLint:
     @settings(max_examples=150)
     @given(RULES)

@@ -159,6 +159,10 @@ class TestDiff:
         )
         assert gain == loss
 
+    def test_an_allow_that_gives_way_to_a_deny_is_lost_once(self) -> None:
+        (loss,) = policy(CHECKOUT).diff(policy(NO_CI)).losses
+        assert (loss.rule, loss.within) == ("checkout", None)
+
     def test_an_alias_that_comes_gains_what_the_others_have(self) -> None:
         before = FILE.replace(', "old.example.org"', "")
         (gain,) = policy(CHECKOUT, head=before).diff(policy(CHECKOUT)).gains

@@ -173,6 +173,7 @@ HEAVY: list[tuple[str, str, Callable[[], bytes], str]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("suffix", "content", "words"), [row[1:] for row in HEAVY], ids=[row[0] for row in HEAVY]
 )

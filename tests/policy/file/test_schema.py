@@ -186,6 +186,7 @@ JUNK: st.SearchStrategy[object] = st.sampled_from(
 BAD_IDS = ["", "A", "a b", "-a", "a/b", "a" * 65, "\u00e9"]
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(POLICIES)
 def test_what_the_loader_accepts_validates(document: dict[str, Any]) -> None:
@@ -201,6 +202,7 @@ def tables_of(document: dict[str, Any]) -> list[tuple[dict[str, Any], Table]]:
     return [(document, FILE), *environments, *rules]
 
 
+@pytest.mark.slow
 @settings(max_examples=500)
 @given(POLICIES, st.data())
 def test_one_fault_of_form_is_refused_by_both(document: dict[str, Any], data: st.DataObject) -> None:

@@ -59,6 +59,7 @@ def report(rules: str, *environments: str, head: str = HEAD) -> Report:
     return Report.of([Policy.from_toml(head + rules, name) for name in environments or ("prod", "dev")])
 
 
+@pytest.mark.slow
 class TestTruth:
     @settings(max_examples=60)
     @given(RULES)
