@@ -390,7 +390,9 @@ def test_a_suffix_may_begin_inside_the_name_of_the_trust_domain() -> None:
         ),
     ],
 )
-def test_what_has_no_equal_is_refused_with_its_place(policy: dict[str, Any], expected: str | None) -> None:
+def test_what_has_no_equivalent_is_refused_with_its_place(
+    policy: dict[str, Any], expected: str | None
+) -> None:
     if expected is None:
         assert "[[" not in imported(policy).toml
         return
@@ -398,7 +400,7 @@ def test_what_has_no_equal_is_refused_with_its_place(policy: dict[str, Any], exp
     assert problems(policy) == [f"'mesh.yaml': {namespace}/p: {expected}"]
 
 
-def test_all_of_it_is_told_at_once() -> None:
+def test_all_errors_are_reported_at_once() -> None:
     found = problems(
         document(name="a", action="CUSTOM"),
         document(
@@ -423,7 +425,7 @@ def test_all_of_it_is_told_at_once() -> None:
     ]
 
 
-def test_a_wrong_trust_domain_is_told() -> None:
+def test_a_wrong_trust_domain_is_an_error() -> None:
     with pytest.raises(InvalidIstioPolicy, match="--trust-domain"):
         import_istio([], environment="prod", trust_domains=["Prod"])
 
@@ -446,7 +448,7 @@ def test_a_wrong_trust_domain_is_told() -> None:
         pytest.param(b" " * (4 * 1024 * 1024 + 1), "it is larger than 4194304 bytes", id="large"),
     ],
 )
-def test_what_is_no_plain_yaml_is_refused(data: bytes, expected: str) -> None:
+def test_yaml_that_is_not_plain_is_refused(data: bytes, expected: str) -> None:
     with pytest.raises(InvalidIstioPolicy) as caught:
         import_istio([("x.yaml", data)], environment="prod", trust_domains=[OWN])
     assert str(caught.value).startswith(f"'x.yaml': {expected}")
