@@ -30,7 +30,7 @@ class Box:
     """All peers of one pattern, at all targets of one pattern, with all requests of one condition.
 
     Attributes:
-        rule: The rule that says something of them.
+        rule: The rule that the box is part of.
         domain: The trust domain of the peers; None for the environment's own.
         patterns: The three patterns.
         method: The method of the requests; None if the rule has no conditions.
@@ -69,7 +69,7 @@ class Box:
 
     @property
     def key(self) -> tuple[object, ...]:
-        """What makes two boxes hold the same."""
+        """Equal for two boxes of the same effect that hold the same."""
         return (self.rule.effect, self.domain, self.patterns, self.method)
 
 
