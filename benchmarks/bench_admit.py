@@ -33,8 +33,8 @@ def compare(title: str, key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> 
     chain = intermediate.issue("/ns/checkout/sa/api", key=key).chain
     bundles = BundleSet([ca.bundle()])
     mesh = Mesh(bundles=bundles, policy=POLICY, service="payments")
-    heard: list[AuditEvent] = []
-    told = Mesh(bundles=bundles, policy=POLICY, service="payments", audit=heard.append)
+    events: list[AuditEvent] = []
+    audited = Mesh(bundles=bundles, policy=POLICY, service="payments", audit=events.append)
     peer = mesh.admit(chain)
 
     def fresh(call: Callable[[list[bytes]], object]) -> Callable[[], Call]:
@@ -49,7 +49,7 @@ def compare(title: str, key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> 
             "SHA-256 of the leaf": fresh(lambda ders: hashlib.sha256(ders[0]).digest()),
             "CachedVerifier.verify, warm": fresh(mesh.snapshot.verifier.verify),
             "Mesh.admit, warm (bytes to verdict)": fresh(mesh.admit),
-            "Mesh.admit, warm, with an audit event made and kept": fresh(told.admit),
+            "Mesh.admit, warm, with an audit event made and kept": fresh(audited.admit),
             "Mesh.check of an open connection": lambda: lambda: mesh.check(peer),
             "Policy.decide, seen before": lambda: lambda: POLICY.decide(peer, "payments"),
             "ChainVerifier.verify, nothing remembered": fresh(ChainVerifier(bundles).verify),

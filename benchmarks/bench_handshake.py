@@ -29,7 +29,7 @@ def main() -> None:
         own.load_into(context)
         return context
 
-    def strangers() -> Call:
+    def new_peers() -> Call:
         contexts = iter([ca.issue("/ns/checkout/sa/api").client_context() for _ in range(HANDSHAKES)])
         return lambda: handshake(server, next(contexts))
 
@@ -40,7 +40,7 @@ def main() -> None:
             "ssl.SSLContext as it comes, 2 session tickets": lambda: lambda: handshake(two, client),
             "ssl.SSLContext without session tickets": lambda: lambda: handshake(none, client),
             "MeshContext, a peer seen before": lambda: lambda: handshake(server, client),
-            "MeshContext, a new peer each time": strangers,
+            "MeshContext, a new peer each time": new_peers,
         },
         HANDSHAKES,
     )

@@ -95,18 +95,17 @@ class FirstTime(SeenBefore):
     """The same, asked about peers and targets that it does not remember."""
 
     def __init__(self, scene: Scene) -> None:
-        """Have strangers at hand, enough to be remembered instead."""
         super().__init__(scene)
-        self._strangers = (f"/ns/strangers/sa/{number}" for number in count())
+        self._unknown = (f"/ns/unknown/sa/{number}" for number in count())
 
     def question(self, path: str, target: str) -> Call:
         """Ask about a peer whose name was just read."""
         return self._call(self._name(path), target)
 
-    def prepare(self, calls: Iterable[Call]) -> None:  # noqa: ARG002 - none is asked beforehand
-        """Ask about strangers until they are all that is remembered."""
+    def prepare(self, calls: Iterable[Call]) -> None:  # noqa: ARG002 - nothing must be remembered
+        """Ask about unknown peers until only they are remembered."""
         target = self.rules[0].target
-        for path in islice(self._strangers, REMEMBERED):
+        for path in islice(self._unknown, REMEMBERED):
             self._policy.decide(self._name(path), target)
 
 

@@ -52,7 +52,7 @@ class Casbin(Engine):
 
 
 class CasbinOfTarget(Casbin):
-    """pycasbin, which is told to look at the rules of the target only (it calls this a cache)."""
+    """pycasbin, set to look at the rules of the target only (it calls this a cache)."""
 
     def load(self) -> None:
         """Add the rules to a `FastEnforcer`."""

@@ -16,7 +16,7 @@ from typing import NamedTuple
 DOMAIN = "prod.example.org"
 GROUPS = 8
 """Groups of eight questions: three about named peers and one about a robot, which are right;
-two about peers who ask for another target and two about strangers, which are wrong."""
+two about peers that ask for another target and two about unknown peers, which are wrong."""
 
 _ROBOT = 50  # the rule of each hundred that has a wildcard
 _CALLS = 7  # targets that one peer may reach
@@ -70,9 +70,9 @@ def _questions(size: int) -> Iterator[Question]:
         next_call = number - number % _CALLS + _CALLS
         return Question(_source(number), _target(next_call, size), allowed=False)
 
-    def stranger() -> Question:
+    def unknown() -> Question:
         number = next(named)
-        return Question(f"{_source(number)}-stranger", _target(number, size), allowed=False)
+        return Question(f"{_source(number)}-unknown", _target(number, size), allowed=False)
 
     def robot(team: int) -> Question:
         number = chance.choice(robots)
@@ -80,8 +80,8 @@ def _questions(size: int) -> Iterator[Question]:
         return Question(path, _target(number, size), allowed=True)
 
     for team in range(GROUPS):
-        yield from (right(), elsewhere(), robot(team), stranger())
-        yield from (right(), elsewhere(), right(), stranger())
+        yield from (right(), elsewhere(), robot(team), unknown())
+        yield from (right(), elsewhere(), right(), unknown())
 
 
 def document(allow: list[Rule]) -> str:

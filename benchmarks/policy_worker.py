@@ -1,7 +1,7 @@
 """One engine in a process of its own.
 
-So its memory is its own, nobody collects another's garbage, and it can be ended when its
-time is over. The garbage collector stays on, as it does in service.
+So its memory is its own, no engine collects the garbage of another, and it can be stopped when
+its time is over. The garbage collector stays on, as in production.
 """
 
 from __future__ import annotations

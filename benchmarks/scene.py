@@ -1,4 +1,4 @@
-"""What both benchmarks play in: one small policy, and nobody who listens to the audit."""
+"""The scene of the benchmarks of admission and handshakes: one small policy, and no audit log."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ LOADED_WHEN_USED = [
 ONLY_FOR_TESTS = ["hypothesis", "pytest"]
 
 
-def test_the_public_names_are_sorted_and_told_once() -> None:
+def test_the_public_names_are_sorted_and_listed_once() -> None:
     def constants_then_classes_then_functions(name: str) -> tuple[bool, bool, str]:
         return not name.isupper(), not name[0].isupper(), name
 
@@ -55,7 +55,7 @@ def test_the_public_names_are_sorted_and_told_once() -> None:
 
 
 @pytest.mark.parametrize("name", meshid.__all__)
-def test_a_public_name_is_there_and_is_no_module(name: str) -> None:
+def test_a_public_name_is_there_and_is_not_a_module(name: str) -> None:
     assert not isinstance(getattr(meshid, name), ModuleType)
 
 

@@ -1,11 +1,11 @@
-"""meshid: who is at the other end of a mutual-TLS connection, and may they be there?
+"""meshid: who is at the other end of a mutual TLS connection, and may they be there?
 
     bytes -> chain -> claimed name -> bundle of its trust domain -> Peer -> Decision
 
-`Mesh.admit()` is the one door; `Mesh.server_context()` and `Mesh.client_context()` are
-`ssl.SSLContext` objects that ask it in every handshake, and `Mesh.check()` asks it again
-for each call. `Mesh.from_env()` follows what the platform mounts. `meshid.sources`, `meshid.http` and
-`meshid.testing` are imported by name.
+`Mesh.admit()` is the one way in. `Mesh.server_context()` and `Mesh.client_context()` return
+`ssl.SSLContext` objects that call it in every handshake, and `Mesh.check()` decides again for each
+call. `Mesh.from_env()` follows what the platform mounts. Import `meshid.sources`, `meshid.http`,
+`meshid.metrics`, `meshid.istio` and `meshid.testing` by name.
 """
 
 from meshid.admission.snapshot import Snapshot

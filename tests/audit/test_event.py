@@ -90,7 +90,7 @@ def test_other_records_are_json_as_well() -> None:
 @pytest.mark.parametrize(
     "hostile", ["a\nb", "\x1b[2J", "x" * 10_000, '"}{"', "\u2028\u2029", "\ud800", "\u202e", "\0"]
 )
-def test_what_a_stranger_writes_forges_no_line_and_fills_no_disk(hostile: str) -> None:
+def test_what_a_peer_writes_can_neither_forge_a_line_nor_fill_a_disk(hostile: str) -> None:
     told = event(target=hostile, request=hostile)
     for line in (as_json(told), str(told)):
         assert len(line.splitlines()) == 1
@@ -101,7 +101,7 @@ def test_what_a_stranger_writes_forges_no_line_and_fills_no_disk(hostile: str) -
 
 
 @given(st.text(), st.text())
-def test_any_text_can_be_told(target: str, request: str) -> None:
+def test_any_text_can_be_logged(target: str, request: str) -> None:
     told = event(target=target, request=request)
     assert isinstance(json.loads(as_json(told)), dict)
     assert str(told).isascii()
@@ -119,7 +119,7 @@ def test_a_hostile_certificate_forges_no_line(caplog: pytest.LogCaptureFixture) 
 
 class TestTheLogger:
     @pytest.mark.parametrize(("allowed", "level"), [(True, "INFO"), (False, "WARNING")])
-    def test_hears_of_each_decision(
+    def test_it_gets_each_decision(
         self,
         *,
         allowed: bool,
@@ -132,12 +132,12 @@ class TestTheLogger:
         (entry,) = caplog.records
         assert (entry.levelname, entry.getMessage(), entry.meshid) == (level, str(told), told)  # type: ignore[attr-defined]
 
-    def test_hears_only_what_it_listens_to(self, caplog: pytest.LogCaptureFixture) -> None:
+    def test_it_gets_only_its_levels(self, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level(logging.WARNING, "meshid.audit")
         record(None, event(allowed=True), RateLimit())
         assert caplog.records == []
 
-    def test_hears_nothing_that_the_sink_would_not_record(self, caplog: pytest.LogCaptureFixture) -> None:
+    def test_it_gets_nothing_that_the_sink_failed_to_record(self, caplog: pytest.LogCaptureFixture) -> None:
         def sink(_: AuditEvent) -> None:
             raise OSError
 
@@ -147,7 +147,7 @@ class TestTheLogger:
 
 
 class TestTheLeaf:
-    def test_it_is_told_as_far_as_it_can_be_read(self, prod_ca: CA) -> None:
+    def test_it_is_recorded_as_far_as_it_can_be_read(self, prod_ca: CA) -> None:
         leaf = prod_ca.issue(PATH, subject="CN=a\nb").certificate
         told = attrs.evolve(event(), leaf=to_der(leaf)).as_dict()
         about = {name: value for name, value in told.items() if name.startswith("tls.")}
@@ -160,14 +160,14 @@ class TestTheLeaf:
             "tls.client.x509.serial_number": f"{leaf.serial_number:X}",
         }
 
-    def test_without_one_nothing_is_told(self) -> None:
+    def test_without_a_leaf_nothing_is_recorded(self) -> None:
         told = attrs.evolve(event(), leaf=None)
         assert told.fingerprint is None
         assert not any(name.startswith("tls.") for name in told.as_dict())
 
 
 class TestFacts:
-    def test_they_are_told_under_their_names(self) -> None:
+    def test_they_are_recorded_under_their_names(self) -> None:
         facts = ConnectionInfo(
             address="10.0.0.1", port=4711, version="TLSv1.3", cipher="TLS_AES", resumed=False, protocol="h2"
         )
@@ -231,7 +231,7 @@ class TestTheThrottle:
         assert len(throttle._buckets) == MAX_KEYS  # noqa: SLF001
         assert throttle.suppressed("first") == 0
 
-    def test_strangers_who_knock_again_and_again_are_logged_a_few_times(
+    def test_repeated_refusals_are_logged_at_a_limited_rate(
         self, prod_ca: CA, caplog: pytest.LogCaptureFixture
     ) -> None:
         heard = Heard()
@@ -261,14 +261,14 @@ class TestTheThrottle:
         assert caplog.records[-1].meshid.as_dict()["meshid.suppressed"] == 3  # type: ignore[attr-defined]
 
 
-def test_nobody_listening_wants_nothing(caplog: pytest.LogCaptureFixture) -> None:
+def test_without_a_sink_and_a_logger_no_event_is_wanted(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING, "meshid.audit")
     assert not wants(None, allowed=True)
     assert wants(None, allowed=False)
     assert wants(lambda _: None, allowed=True)
 
 
-def test_no_key_is_ever_told(prod_ca: CA) -> None:
+def test_no_key_is_ever_logged(prod_ca: CA) -> None:
     heard = Heard()
     mesh: Mesh = mesh_of(prod_ca, audit=heard)
     mesh.admit(prod_ca.issue(PATH).chain)

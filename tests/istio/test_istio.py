@@ -303,7 +303,9 @@ def test_each_form_of_a_path_has_its_pattern() -> None:
     [
         *(
             pytest.param(
-                from_source(**{field: ["x"]}), f"spec.rules[0].from[0].source.{field}: {NO_EQUAL}", id=field
+                from_source(**{field: ["x"]}),
+                f"spec.rules[0].from[0].source.{field}: {NO_EQUAL}",
+                id=field,
             )
             for field in (
                 "notPrincipals",
@@ -319,7 +321,9 @@ def test_each_form_of_a_path_has_its_pattern() -> None:
         ),
         *(
             pytest.param(
-                to_operation(**{field: ["x"]}), f"spec.rules[0].to[0].operation.{field}: {NO_EQUAL}", id=field
+                to_operation(**{field: ["x"]}),
+                f"spec.rules[0].to[0].operation.{field}: {NO_EQUAL}",
+                id=field,
             )
             for field in ("hosts", "notHosts", "ports", "notPorts", "notMethods", "notPaths")
         ),
@@ -415,7 +419,9 @@ def test_each_form_of_a_path_has_its_pattern() -> None:
         ),
     ],
 )
-def test_what_has_no_equal_is_refused_with_its_place(policy: dict[str, Any], expected: str | None) -> None:
+def test_what_has_no_equivalent_is_refused_with_its_place(
+    policy: dict[str, Any], expected: str | None
+) -> None:
     if expected is None:
         assert "[[" not in imported(policy).toml
         return
@@ -423,7 +429,7 @@ def test_what_has_no_equal_is_refused_with_its_place(policy: dict[str, Any], exp
     assert problems(policy) == [f"'mesh.yaml': {namespace}/p: {expected}"]
 
 
-def test_all_of_it_is_told_at_once() -> None:
+def test_all_errors_are_reported_at_once() -> None:
     found = problems(
         document(name="a", action="CUSTOM"),
         document(
@@ -448,7 +454,7 @@ def test_all_of_it_is_told_at_once() -> None:
     ]
 
 
-def test_a_wrong_trust_domain_is_told() -> None:
+def test_a_wrong_trust_domain_is_an_error() -> None:
     with pytest.raises(InvalidIstioPolicy, match="--trust-domain"):
         import_istio([], environment="prod", trust_domains=["Prod"])
 
@@ -471,7 +477,7 @@ def test_a_wrong_trust_domain_is_told() -> None:
         pytest.param(b" " * (4 * 1024 * 1024 + 1), "it is larger than 4194304 bytes", id="large"),
     ],
 )
-def test_what_is_no_plain_yaml_is_refused(data: bytes, expected: str) -> None:
+def test_yaml_that_is_not_plain_is_refused(data: bytes, expected: str) -> None:
     with pytest.raises(InvalidIstioPolicy) as caught:
         import_istio([("x.yaml", data)], environment="prod", trust_domains=[OWN])
     assert str(caught.value).startswith(f"'x.yaml': {expected}")

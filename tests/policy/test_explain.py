@@ -231,7 +231,7 @@ def test_what_an_observing_policy_would_have_refused_is_explained_as_well() -> N
     assert lines[3] == f"  near: {explanation.decision.detail}"
 
 
-def test_a_stranger_is_told_to_be_near_nothing() -> None:
+def test_nothing_comes_near_an_unknown_peer() -> None:
     peer = SpiffeId.parse("spiffe://prod.example.org/ns/nobody/x")
     assert str(POLICY.explain(peer, "orders")).splitlines()[2] == (
         "  no allow rule comes near spiffe://prod.example.org/ns/nobody/x at 'orders'"

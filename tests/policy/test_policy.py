@@ -158,7 +158,7 @@ def test_an_unsafe_request_is_refused_whatever_the_rules_say(sent: str) -> None:
     assert decision.request.isprintable()
 
 
-def test_the_query_of_an_unsafe_request_is_not_told() -> None:
+def test_the_query_of_an_unsafe_request_is_not_shown() -> None:
     decision = policy().decide(name(f"{PROD}/x"), "payments", "GET /..?token=secret")
     assert decision.request == "'GET /..'"
     assert "secret" not in decision.detail

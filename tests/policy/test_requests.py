@@ -75,7 +75,7 @@ def test_what_two_servers_could_read_differently_is_refused(sent: str, fault: st
         Request("GET", sent)
 
 
-def test_the_query_is_not_told() -> None:
+def test_the_query_is_not_shown() -> None:
     with pytest.raises(InvalidRequest) as caught:
         Request("GET", "/a/..?token=secret")
     assert "secret" not in str(caught.value)
@@ -89,7 +89,7 @@ def test_a_method_is_a_token_in_its_own_case(method: str) -> None:
 @pytest.mark.parametrize(
     "text", ["", "GET", "/x", "GE T /x", "GET\t/x", "G\u00c9T /x", "GET\n /x", "A" * 33 + " /x"]
 )
-def test_what_is_no_request_line_is_refused(text: str) -> None:
+def test_a_text_that_is_not_a_request_line_is_refused(text: str) -> None:
     with pytest.raises(InvalidRequest):
         Request.parse(text)
 

@@ -42,7 +42,7 @@ _NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?", re.ASCII)
 _DOMAIN = re.compile(r"[a-z0-9._-]{1,255}", re.ASCII)
 _SOURCE_FIELDS = ("principals", "namespaces", "serviceAccounts")
 _OPERATION_FIELDS = ("methods", "paths")
-_NO_EQUAL = "has no exact equivalent in a policy file; write the rule in another way, or by hand"
+_NO_EQUIVALENT = "has no exact equivalent in a policy file; write the rule in another way, or by hand"
 
 NOTES = (
     "targets are called namespace/app: name each service like that, as in Mesh(service='shop/payments')",
@@ -179,7 +179,7 @@ class _Reader:
         self._known(policy.where, "spec", spec, ("selector", "action", "rules"))
         action = spec.get("action", "ALLOW")
         if not isinstance(action, str) or action not in _ACTIONS:
-            self._fail(f"{policy.where}: spec.action", f"{quote(str(action))} {_NO_EQUAL}")
+            self._fail(f"{policy.where}: spec.action", f"{quote(str(action))} {_NO_EQUIVALENT}")
             return
         targets = self._targets(policy)
         rules = spec.get("rules") or []
@@ -218,11 +218,11 @@ class _Reader:
         if not isinstance(labels, dict) or len(labels) != 1 or not set(labels) & set(_APP_LABELS):
             self._fail(
                 where,
-                f"must be matchLabels with one label, {' or '.join(_APP_LABELS)}; any other {_NO_EQUAL}",
+                f"must be matchLabels with one label, {' or '.join(_APP_LABELS)}; any other {_NO_EQUIVALENT}",
             )
             return None
         if policy.namespace == ROOT_NAMESPACE:
-            self._fail(where, f"in {ROOT_NAMESPACE} it selects in every namespace, and {_NO_EQUAL}")
+            self._fail(where, f"in {ROOT_NAMESPACE} it selects in every namespace, and {_NO_EQUIVALENT}")
             return None
         (app,) = labels.values()
         name = f"{policy.namespace}/{app}"
@@ -277,7 +277,7 @@ class _Reader:
         if not fields:
             self._fail(f"{policy.where}: {at}", "names no peer")
         if len(given) > 1:
-            self._fail(f"{policy.where}: {at}", f"{' and '.join(given)} together {_NO_EQUAL}")
+            self._fail(f"{policy.where}: {at}", f"{' and '.join(given)} together {_NO_EQUIVALENT}")
         readers: dict[str, Callable[[str], list[str]]] = {
             "principals": lambda text: sources_of_principal(text, self.federated, self.own),
             "namespaces": lambda text: sources_of_namespace(text, self.federated),
@@ -315,7 +315,7 @@ class _Reader:
     def _known(self, where: str, at: str, fields: dict[str, Any], known: tuple[str, ...]) -> None:
         for name in fields:
             if name not in known:
-                self._fail(f"{where}: {at}.{quote(name)[1:-1]}", _NO_EQUAL)
+                self._fail(f"{where}: {at}.{quote(name)[1:-1]}", _NO_EQUIVALENT)
 
 
 def _is_name(value: object) -> TypeGuard[str]:

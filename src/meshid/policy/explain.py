@@ -62,10 +62,13 @@ class RuleLook:
         return not self.misses and not self.awaits
 
     def __str__(self) -> str:
-        rule = f'{self.rule.effect} rule "{self.rule.id}"{" (observe only)" if self.rule.observe else ""}'
+        observes = " (observe only)" if self.rule.observe else ""
+        rule = f'{self.rule.effect} rule "{self.rule.id}"{observes}'
         if self.misses:
             return f"{rule} would match, except for {', and for '.join(map(str, self.misses))}"
-        return f"{rule} matches{f' if the request is {_shown(self.rule.http)}' if self.awaits else ''}"
+        if self.awaits:
+            return f"{rule} matches if the request is {_shown(self.rule.http)}"
+        return f"{rule} matches"
 
 
 @attrs.frozen

@@ -71,8 +71,11 @@ class Policy:
     Attributes:
         environment: The environment that it was loaded for.
         rules: The rules, sorted by id.
-        observe: Whether the whole policy only observes.
+        observe: Whether the whole policy only observes: it then lets every verified peer in.
         hash: SHA-256, in hex, over the canonical form that `RuleSet.hash` describes.
+
+    Args:
+        rules: The rules of a file; `load`, `from_toml` and `from_json` read them.
     """
 
     environment: Environment = attrs.field(eq=False)
@@ -85,7 +88,6 @@ class Policy:
     )
 
     def __init__(self, rules: RuleSet) -> None:
-        """Take the rules of a file, from `load`, `from_toml` or `from_json`."""
         matcher = Matcher(rules.rules, rules.environment.trust_domains)
         self.__attrs_init__(rules.environment, rules.rules, rules.observe, rules.hash(), matcher)
 
@@ -179,23 +181,29 @@ class Policy:
         return Explanation(decision, looks, self.environment)
 
     def lint(self, *, ignore: Collection[FindingKind] = ()) -> list[Finding]:
-        """Return what is in the policy and is probably not meant, but for the kinds to *ignore*.
+        """Return what is in the policy and probably not meant, in the order of the file.
+
+        Args:
+            ignore: The kinds of findings to leave out.
 
         Raises:
-            PolicyTooComplex: If the rules are too entangled to tell.
+            PolicyTooComplex: If the rules are too entangled for an exact answer.
         """
         from meshid.policy.analysis.lint import lint
 
         return lint(self._rule_set, ignore)
 
     def diff(self, other: Policy) -> PolicyDiff:
-        """Tell what changes for whom from this policy to *other*.
+        """Return what changes, and for which peers, from this policy to another.
 
-        Two policies for one environment are compared name by name; of two environments,
-        each one's own peers are compared with the other's own.
+        Two policies for one environment are compared name by name. For two environments, the
+        own peers of one are compared with the own peers of the other.
+
+        Args:
+            other: The policy to compare with.
 
         Raises:
-            PolicyTooComplex: If the rules are too entangled to tell.
+            PolicyTooComplex: If the rules are too entangled for an exact answer.
         """
         from meshid.policy.analysis.diff import compare
 
@@ -205,12 +213,12 @@ class Policy:
         """Prove that no peer of *never* reaches any target of *reach*, or find the shortest counterexample.
 
         Args:
-            never: A pattern of peers; without a trust domain, the environment's own.
-            reach: A pattern of targets.
+            never: A pattern of peers; without a trust domain, the environment's own peers.
+            reach: A pattern of targets; all of them by default.
 
         Raises:
-            InvalidPattern: If one of them is no pattern.
-            PolicyTooComplex: If the rules are too entangled to tell.
+            InvalidPattern: If *never* or *reach* is not a valid pattern.
+            PolicyTooComplex: If the rules are too entangled for an exact answer.
         """
         from meshid.policy.analysis.prove import find_access
 
@@ -228,7 +236,6 @@ class Policy:
         return RuleSet(self.environment, self.rules, self.observe)
 
     def __repr__(self) -> str:
-        """Show the environment and the hash."""
         return f"<Policy {self.hash[:12]} for {self.environment.name}, {len(self.rules)} rules>"
 
     def _decide_request(

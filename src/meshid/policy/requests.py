@@ -71,8 +71,8 @@ class Request:
             and kept normalised: without the query, percent-decoded once.
 
     Raises:
-        InvalidRequest: If the method is none, or if the path cannot be normalised safely
-            (RFC 3986 section 6.2.2).
+        InvalidRequest: If the method is not a token (RFC 9110 section 9.1), or if the path
+            cannot be normalised safely (RFC 3986 section 6.2.2).
     """
 
     method: str = attrs.field(converter=_checked_method)
@@ -92,12 +92,11 @@ class Request:
         return cls(method, target)
 
     def __str__(self) -> str:
-        """Return ``METHOD /path``."""
         return f"{self.method} {self.path}"
 
 
 RequestLike: TypeAlias = Request | str | Literal[Follows.REQUEST_FOLLOWS] | None
-"""A request, its text, the promise of requests, or none at all."""
+"""A request, its text, the promise that requests follow, or None without a request."""
 
 
 def _decoded(path: str) -> str:

@@ -63,12 +63,12 @@ def file_document(path: Path) -> object:
 
 
 def any_document(data: str | bytes) -> object:
-    """Read JSON, if it is, or TOML.
+    """Read JSON or TOML, whichever it is.
 
     Raises:
         InvalidPolicy: If it is neither.
     """
-    # What is too large for both is told the larger limit.
+    # The message about a file that is too large for both gives the larger limit.
     return _document(_JSON if is_json(data) or len(data) > MAX_JSON_MIB * _MIB else _TOML, data)
 
 

@@ -110,7 +110,7 @@ def causes(replayed: Replayed) -> dict[Cause, int]:
 
 
 class TestFlips:
-    def test_a_decision_that_would_flip_is_told_with_both_verdicts(self) -> None:
+    def test_a_flip_has_both_verdicts(self) -> None:
         line = asked(EVERYBODY, "GET /v1/x?secret")
         (flip,) = replay([line], NOBODY).flips
         assert (flip.was.name, flip.was.target, flip.was.request) == (SHOP, "pay", "GET /v1/x")
@@ -127,12 +127,12 @@ class TestFlips:
         (flip,) = replay([asked(NOBODY)], EVERYBODY).flips
         assert (flip.was.reason, flip.now.reason, flip.now.rule) == (Reason.NO_RULE, Reason.ALLOWED, "r1")
 
-    def test_another_rule_with_the_same_verdict_is_no_flip(self) -> None:
+    def test_another_rule_with_the_same_verdict_is_not_a_flip(self) -> None:
         other = policy_of(rule(7, "/ns/shop/**", "pay"))
         replayed = replay([asked(EVERYBODY)], other)
         assert (replayed.replayed, replayed.flipped, replayed.flips) == (1, 0, ())
 
-    def test_a_policy_that_was_only_observed_shows_whom_it_would_refuse(self) -> None:
+    def test_the_log_of_an_observing_policy_shows_which_peers_it_would_refuse(self) -> None:
         observing = policy_of(observe=True)
         (flip,) = replay([asked(observing)], NOBODY).flips
         assert (flip.was.reason, flip.now.reason) == (Reason.OBSERVED, Reason.NO_RULE)
@@ -161,10 +161,10 @@ class TestFlips:
             pytest.param(asked(policy_of(observe=True)), id="reason"),
         ],
     )
-    def test_flips_that_differ_are_told_apart(self, other: bytes) -> None:
+    def test_flips_of_different_kinds_are_listed_apart(self, other: bytes) -> None:
         assert len(replay([asked(EVERYBODY), other], NOBODY).flips) == 2
 
-    def test_requests_are_told_one_by_one_but_not_without_end(self) -> None:
+    def test_requests_are_listed_up_to_a_limit(self) -> None:
         lines = [asked(EVERYBODY, f"GET /charges/{number}") for number in range(MAX_REQUESTS + 2)]
         lines += [asked(EVERYBODY, "GET /charges/0"), asked(EVERYBODY)]
         (flip,) = replay(lines, NOBODY).flips
@@ -302,7 +302,7 @@ class TestSkipped:
         assert example.line == 2
         assert what in example.what
 
-    def test_a_name_that_is_no_spiffe_id_is_a_wrong_event(self) -> None:
+    def test_a_name_that_is_not_a_spiffe_id_is_a_wrong_event(self) -> None:
         line = edited(GOOD, "meshid.peer.spiffe_id", "shop")
         assert causes(replay([line], EVERYBODY)) == {Cause.WRONG_EVENT: 1}
 
@@ -355,7 +355,7 @@ QUESTIONS = st.tuples(
 
 class TestTruth:
     @given(old=policies(), new=policies(), question=QUESTIONS)
-    def test_what_is_told_is_what_the_policy_says_when_it_is_asked_the_same(
+    def test_a_flip_has_what_the_policy_says_when_it_is_asked_the_same(
         self, old: Policy, new: Policy, question: tuple[str, str, RequestLike]
     ) -> None:
         name, target, request = question

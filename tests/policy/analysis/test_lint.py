@@ -238,7 +238,7 @@ def test_it_says(rules: list[str], expected: list[str]) -> None:
     assert sorted(said(*rules)) == sorted(expected)
 
 
-def test_what_is_federated_and_never_named_is_told() -> None:
+def test_a_federated_trust_domain_that_no_rule_names_is_a_finding() -> None:
     assert said(head=HEAD) == [
         (
             "unused_federation: environments.prod.federates_with[0]: no rule names partner.example:"

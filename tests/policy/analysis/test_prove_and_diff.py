@@ -79,7 +79,7 @@ class TestProof:
             "rule": "reads",
         }
 
-    def test_a_name_that_the_environment_does_not_know_is_told(self) -> None:
+    def test_a_proof_says_if_the_environment_does_not_know_the_name(self) -> None:
         proof = policy(CHECKOUT).prove(never="spiffe://dev.exmaple.org/**")
         assert proof.holds
         assert (

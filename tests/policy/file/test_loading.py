@@ -65,7 +65,7 @@ def test_problems_are_collected_up_to_a_limit() -> None:
     assert len(problems_of(changed(allow=[1] * 5000))) == loading.MAX_PROBLEMS
 
 
-def test_a_text_full_of_dots_is_no_long_key() -> None:
+def test_a_text_full_of_dots_is_not_a_long_key() -> None:
     dots = "a." * 120 + "a"
     policy = Policy.from_toml(
         f"""
@@ -106,7 +106,7 @@ def test_a_file_is_read_as_what_it_is_whatever_it_is_called(tmp_path: Path, endi
         ("sur\ud800.toml", None, "cannot be read"),
     ],
 )
-def test_a_file_that_cannot_be_read_is_told_by_name(
+def test_a_file_that_cannot_be_read_is_an_error_that_says_why(
     tmp_path: Path, name: str, content: bytes | None, what: str
 ) -> None:
     path = tmp_path / name
@@ -116,7 +116,7 @@ def test_a_file_that_cannot_be_read_is_told_by_name(
         Policy.load(path, environment="prod")
 
 
-def test_a_directory_is_no_file(tmp_path: Path) -> None:
+def test_a_directory_is_not_a_file(tmp_path: Path) -> None:
     (tmp_path / "d.toml").mkdir()
     with pytest.raises(InvalidPolicy, match="Is a directory"):
         Policy.load(tmp_path / "d.toml", environment="prod")
@@ -210,6 +210,6 @@ def test_any_bytes_are_a_policy_or_a_clear_error(data: bytes | str) -> None:
 
 
 @given(st.text())
-def test_any_text_is_no_toml_policy_or_a_clear_error(text: str) -> None:
+def test_any_text_as_toml_is_a_clear_error(text: str) -> None:
     with pytest.raises(InvalidPolicy):
         Policy.from_toml(text, environment="prod")

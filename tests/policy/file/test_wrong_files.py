@@ -488,11 +488,13 @@ WRONG = [
     rule("to as one slash", {"to[0]": "write '**'"}, to='["/"]'),
     rule(
         "a space after to",
-        {"to[0]": "'payments ', character 9: no target has ' '; write 'payments'"},
+        {"to[0]": "'payments ', character 9: a target cannot have ' '; write 'payments'"},
         to='["payments "]',
     ),
     rule(
-        "a tab in to", {"to[0]": "character 4: no target has '\\t'; write it without"}, to='["pay\\tments"]'
+        "a tab in to",
+        {"to[0]": "character 4: a target cannot have '\\t'; write it without"},
+        to='["pay\\tments"]',
     ),
     rule(
         "to as URL",
@@ -659,7 +661,7 @@ WRONG = [
     json_(
         "a lone surrogate in to",
         {**GOOD, "allow": [{**GOOD_RULE, "to": ["a\ud800"]}]},
-        {"allow[0].to[0]": "character 2: no target has '\\ud800'"},
+        {"allow[0].to[0]": "character 2: a target cannot have '\\ud800'"},
     ),
     json_(
         "a lone surrogate in http",
@@ -750,7 +752,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize("wrong", WRONG, ids=lambda wrong: wrong.case)
-def test_a_wrong_file_is_told_whole(wrong: Wrong) -> None:
+def test_every_error_in_a_file_is_reported(wrong: Wrong) -> None:
     content = wrong.content if isinstance(wrong.content, bytes) else wrong.content.encode()
     read = Policy.from_json if wrong.is_json else Policy.from_toml
     with pytest.raises(InvalidPolicy) as caught:

@@ -99,7 +99,7 @@ class TestTruth:
 
 
 class TestCells:
-    def test_the_rules_behind_a_cell_are_told_denies_first(self) -> None:
+    def test_a_cell_names_its_rules_denies_first(self) -> None:
         (one,) = report(rule("allow", "a", "/ns/**", "**") + NO_CI, "prod").matrices
         cell = one.cells["/ns/**", "**"]
         assert (cell.verdict, cell.rules, cell.is_named) == (Verdict.PARTLY, ("no-ci", "a"), True)
@@ -218,24 +218,24 @@ class TestPage:
         assert "/ns/checkout/sa/api ✓ allowed checkout ✕ denied none" in text
         assert "/** no rule ✕ denied none" in text
 
-    def test_a_target_that_nobody_is_named_for_has_no_section(self) -> None:
+    def test_a_target_without_named_peers_has_no_section(self) -> None:
         text = Reader(as_html(report(CHECKOUT + rule("allow", "o", "/ns/a", "logs", more=OBSERVING)))).text
         assert "Who reaches payments" in text
         assert "Who reaches logs" not in text
         assert "✓ allow observes only o" in text
 
-    def test_what_a_stranger_wrote_is_only_text(self) -> None:
+    def test_hostile_names_are_only_text(self) -> None:
         page = Reader(as_html(report(rule("allow", "a", "/ns/a", more=f"why = '{HOSTILE}'"))))
         assert HOSTILE in page.text
         assert not {"img", "b"} & {tag for tag, _ in page.elements}
 
-    def test_a_policy_that_only_observes_is_told_loudly(self) -> None:
+    def test_a_policy_that_only_observes_is_marked_loudly(self) -> None:
         made = report(CHECKOUT, head=f"observe = true\n{HEAD}")
         assert "In prod the policy only observes. Every verified peer is let in" in Reader(as_html(made)).text
         assert as_table(made).count("IT ONLY OBSERVES, EVERY VERIFIED PEER IS LET IN") == 2
         assert '"observe": True' in str(as_json(made)).replace("'", '"')
 
-    def test_findings_are_told_once_with_the_environments_they_are_of(self) -> None:
+    def test_a_finding_is_listed_once_with_its_environments(self) -> None:
         wide = rule("allow", "wide", "spiffe://partner.example/ns/**", more="")
         text = Reader(as_html(report(wide))).text
         assert "no why (1)" in text
@@ -248,7 +248,7 @@ class TestPage:
         assert "(dev only)" in text
         assert "(dev only)" in as_table(Report.of(mixed))
 
-    def test_nothing_found_is_told_as_well(self) -> None:
+    def test_the_page_says_if_nothing_was_found(self) -> None:
         assert "Findings (0) Nothing looks wrong." in Reader(as_html(report(ALL))).text
         assert as_table(report(ALL)).endswith("\n0 findings\n")
 

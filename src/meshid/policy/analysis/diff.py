@@ -1,4 +1,4 @@
-"""What changes for whom between two policies, exactly.
+"""What changes between two policies, and for which peers, exactly.
 
 Two policies for one environment are compared name by name. For two environments, the own
 peers of one are compared with the own peers of the other: their names differ by intent.

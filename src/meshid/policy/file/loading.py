@@ -27,7 +27,7 @@ from meshid.support.documents import file_document, json_document, toml_document
 from meshid.support.quoting import quote, quote_all
 
 MAX_PROBLEMS = 1000
-"""Problems that are collected; nobody reads more."""
+"""Problems that are collected; a longer list helps no one."""
 
 _HUGE = 10**30
 _SHOWN_TEXT = 64

@@ -118,7 +118,7 @@ def target(text: str) -> Pattern:
     if (at := _first_unfit(text)) is not None:
         stripped = text.strip()
         instead = "it without" if _first_unfit(stripped) is not None else quote(stripped)
-        msg = f"{quote(text)}, character {at + 1}: no target has {text[at]!a}; write {instead}"
+        msg = f"{quote(text)}, character {at + 1}: a target cannot have {text[at]!a}; write {instead}"
         raise InvalidPattern(msg)
     return Pattern.parse(text)
 

@@ -24,7 +24,7 @@ from meshid.policy.policy import Policy
 from meshid.policy.rules import Effect, Rule
 
 MAX_PEERS = 1000
-"""Rows of a matrix; nobody reads more."""
+"""Rows of a matrix; a longer table helps no one."""
 
 
 class Verdict(StrEnum):

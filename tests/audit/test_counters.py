@@ -1,0 +1,39 @@
+"""Counters tell decisions apart by kind, and peers not at all."""
+
+from __future__ import annotations
+
+from threading import Thread
+
+from meshid import Call, Decision, DecisionKind, Reason
+from meshid.audit.counters import Counters
+from meshid.certificates.leaf import Role
+
+ALLOWED = Decision(allowed=True, reason=Reason.ALLOWED, name="spiffe://prod.example.org/a")
+DENIED = Decision(allowed=False, reason=Reason.DENIED, name="spiffe://prod.example.org/a")
+
+
+def test_each_kind_is_counted_by_itself() -> None:
+    counters = Counters()
+    for call, decision in ((Call.ADMIT, ALLOWED), (Call.ADMIT, ALLOWED), (Call.CHECK, ALLOWED)):
+        counters.add(call, Role.CLIENT, decision)
+    counters.add(Call.ADMIT, Role.CLIENT, DENIED)
+    assert counters.now() == {
+        DecisionKind(Call.ADMIT, Role.CLIENT, allowed=True, reason=Reason.ALLOWED): 2,
+        DecisionKind(Call.CHECK, Role.CLIENT, allowed=True, reason=Reason.ALLOWED): 1,
+        DecisionKind(Call.ADMIT, Role.CLIENT, allowed=False, reason=Reason.DENIED): 1,
+    }
+
+
+def test_no_decision_is_lost_under_threads() -> None:
+    counters = Counters()
+
+    def count() -> None:
+        for _ in range(500):
+            counters.add(Call.ADMIT, Role.SERVER, ALLOWED)
+
+    threads = [Thread(target=count) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert list(counters.now().values()) == [4000]
