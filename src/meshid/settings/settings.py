@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import attrs
 
@@ -26,11 +26,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 
-@overload
-def _key(parser: str, about: str) -> None: ...
-@overload
-def _key(parser: str, about: str, default: _T) -> _T: ...
-def _key(parser: str, about: str, default: object = None) -> object:
+def _key(parser: str, default: _T, about: str) -> _T:
     """Declare a field of `Settings` that is the key of the same name."""
     return attrs.field(default=default, metadata={"parser": parser, "about": about})
 
@@ -39,32 +35,33 @@ def _key(parser: str, about: str, default: object = None) -> object:
 class Settings:
     """Everything that an operator has set; `from_env` reads it."""
 
-    environment: str | None = _key("text", "the environment of the policy that is in force here")
-    service: str | None = _key("text", "the name of this service: what peers reach")
-    port: int | None = _key("port", "the port to listen on, for your server to read; 0 is a free one")
-    credentials: Path | None = _key("path", "our certificate: a directory, or a PEM file")
+    environment: str | None = _key("text", None, "the environment of the policy that is in force here")
+    service: str | None = _key("text", None, "the name of this service: what peers reach")
+    port: int | None = _key("port", None, "the port to listen on, for your server to read; 0 is a free one")
+    credentials: Path | None = _key("path", None, "our certificate: a directory, or a PEM file")
     key: Path | None = _key(
-        "path", "the private key, if the certificate is a PEM file and the key is in another one"
+        "path", None, "the private key, if the certificate is a PEM file and the key is in another one"
     )
-    layout: str = _key("layout", "the names of the files in the directory of `credentials`", "auto")
+    layout: str = _key("layout", "auto", "the names of the files in the directory of `credentials`")
     workload_api: str | None = _key(
         "workload_api",
+        None,
         "our certificate and the trust bundles, from a SPIFFE Workload API: `unix:///path` or"
         " `tcp://IP-ADDRESS:PORT` (extra `spire`); the one of `SPIFFE_ENDPOINT_SOCKET` if neither"
         " this nor `credentials` is set",
     )
     trust: tuple[Trust, ...] = _key(
-        "trusts", "trust bundles, each as `TRUST_DOMAIN=PATH` or `TRUST_DOMAIN=https://HOST/PATH`", ()
+        "trusts", (), "trust bundles, each as `TRUST_DOMAIN=PATH` or `TRUST_DOMAIN=https://HOST/PATH`"
     )
-    bundle_map: Path | None = _key("path", "trust bundles: a SPIFFE bundle map, as a file")
-    policy: Path | None = _key("path", "the policy: a file that says who may reach what")
-    crls: tuple[Path, ...] = _key("paths", "revocation lists: files, or directories of them", ())
-    deny: Path | None = _key("path", "the deny list, as a file")
+    bundle_map: Path | None = _key("path", None, "trust bundles: a SPIFFE bundle map, as a file")
+    policy: Path | None = _key("path", None, "the policy: a file that says who may reach what")
+    crls: tuple[Path, ...] = _key("paths", (), "revocation lists: files, or directories of them")
+    deny: Path | None = _key("path", None, "the deny list, as a file")
     crl_grace: float = _key(
-        "seconds", "how many seconds an overdue revocation list still counts; `inf` for ever", 0
+        "seconds", 0, "how many seconds an overdue revocation list still counts; `inf` for ever"
     )
     state_file: Path | None = _key(
-        "path", "the file to write the health of this process to, for `meshid status`"
+        "path", None, "the file to write the health of this process to, for `meshid status`"
     )
     origins: Mapping[str, str] = attrs.field(factory=dict, eq=False, repr=False)
     _found: Mapping[str, Found] = attrs.field(factory=dict, eq=False, repr=False)

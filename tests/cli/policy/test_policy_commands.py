@@ -282,14 +282,14 @@ class TestExplain:
         told = ask("explain", "policy.toml", *PROD, "--target", "paymetns")
         assert told.status == 1
         assert told.lines[0] == (
-            "nobody may reach 'paymetns': no allow rule is about it; did you mean 'payments'?"
+            "no peer may reach 'paymetns': no allow rule is about it; did you mean 'payments'?"
         )
         assert ask("explain", "policy.toml", *PROD, "--target", "zzz").lines[0].endswith("is about it")
 
     def test_everybody_while_a_policy_observes(self, ask: Ask) -> None:
         told = ask("explain", "observing.toml", *PROD, "--target", "zzz")
         assert told.status == 0
-        assert told.lines[1] == "  everybody: the policy only observes, and lets EVERY verified peer in"
+        assert told.lines[1] == "  every peer: the policy only observes, and lets EVERY verified peer in"
 
     def test_a_rule_that_only_observes(self, ask: Ask) -> None:
         rule = '\n[[allow]]\nid = "later"\nfrom = ["/ns/b/**"]\nto = ["logs"]\nobserve = true\n'

@@ -61,9 +61,9 @@ class Access:
             yield paint(clean(f"who may reach {what}, where no deny rule matches:"), Colour.GOOD)
         else:
             hint = did_you_mean(self.policy, self.target)
-            yield paint(clean(f"nobody may reach {what}: no allow rule is about it{hint}"), Colour.BAD)
+            yield paint(clean(f"no peer may reach {what}: no allow rule is about it{hint}"), Colour.BAD)
         if self.policy.observe:
-            yield "  everybody: the policy only observes, and lets EVERY verified peer in"
+            yield "  every peer: the policy only observes, and lets EVERY verified peer in"
         for rule in sorted(self.rules, key=lambda rule: not rule.could_allow):
             yield from self._rule_lines(rule, paint)
         yield f"  policy {self.policy.hash}"
