@@ -19,8 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshid.__main__ import main
-from meshid.cli import files
-from meshid.cli.messages import NoAnswer
+from meshid.cli import inputs
+from meshid.cli.no_answer import NoAnswer
 from meshid.reasons import Reason
 from meshid.testing import CA, Issued
 
@@ -384,7 +384,7 @@ class TestNoVerdict:
     def test_a_file_that_never_ends_is_not_read_to_its_end(
         self, ask: Ask, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(files, "MAX_FILE_BYTES", 1000)
+        monkeypatch.setattr(inputs, "MAX_FILE_BYTES", 1000)
         Path("bad").write_bytes(b"x" * 1000)
         self.no_verdict(ask(*ROOTS, "bad"), "neither")
         self.no_verdict(ask(*ROOTS, "/dev/urandom"), "'/dev/urandom' is larger than 1000 bytes")
@@ -456,7 +456,7 @@ class TestWhatStrangersWrote:
     def test_whatever_is_in_a_file_is_a_chain_or_a_fault_that_names_it(self, data: bytes) -> None:
         Path("any").write_bytes(data)
         try:
-            chain = files.read_chain("any")
+            chain = inputs.read_chain("any")
         except NoAnswer as fault:
             assert all("'any'" in line for line in fault.lines)
         else:

@@ -79,6 +79,6 @@ def alarms(caplog: pytest.LogCaptureFixture) -> list[str]:
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make a second of waiting a fiftieth of one, so that a drill of many rounds ends."""
     monkeypatch.setattr("meshid.sources.files.polled.POLL_SECONDS", 0.02)
-    monkeypatch.setattr("meshid.sources.files.reading.SETTLING_SECONDS", 0.002)
+    monkeypatch.setattr("meshid.sources.files.consistent_read.SETTLING_SECONDS", 0.002)
     monkeypatch.setattr("meshid.sources.alarms.LASTING", 0.1)
     monkeypatch.setattr("meshid.sources.refresher.TICK_SECONDS", 0.02)

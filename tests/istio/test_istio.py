@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from meshid import InvalidInput, Policy, SpiffeId
 from meshid.istio import Imported, InvalidIstioPolicy, import_istio
-from meshid.istio.documents import documents
+from meshid.istio.yaml_documents import documents
 
 OWN = "prod.example.org"
 PARTNER = "partner.example"

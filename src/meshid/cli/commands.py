@@ -20,7 +20,7 @@ from typing import NoReturn
 
 from typing_extensions import override
 
-from meshid.cli.messages import NoAnswer
+from meshid.cli.no_answer import NoAnswer
 from meshid.cli.parsers import Command, Group, Parser, add_commands
 from meshid.cli.terminal import clean
 from meshid.errors import MeshidError

@@ -10,7 +10,7 @@ from typing import NoReturn
 import attrs
 from typing_extensions import override
 
-from meshid.cli.messages import NoAnswer
+from meshid.cli.no_answer import NoAnswer
 
 
 @attrs.frozen

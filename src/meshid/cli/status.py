@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from meshid.cli.messages import NoAnswer, errors_named
+from meshid.cli.no_answer import NoAnswer, errors_named
 from meshid.cli.terminal import Colour, Paint, clean, paint_for_stdout
 from meshid.health.state_file import HEARTBEAT_SECONDS
 from meshid.support.quoting import plural

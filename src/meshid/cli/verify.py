@@ -7,8 +7,8 @@ import json
 import sys
 
 from meshid.certificates.leaf import Profile, Role
-from meshid.cli.files import read_bundle, read_chain, read_policy, read_revocations
-from meshid.cli.messages import NoAnswer
+from meshid.cli.inputs import read_bundle, read_chain, read_policy, read_revocations
+from meshid.cli.no_answer import NoAnswer
 from meshid.cli.terminal import clean, paint_for_stdout
 from meshid.cli.verdict import Verdict, judged_peer, lines_of, refused_chain, verified_peer
 from meshid.errors import InvalidSpiffeId, PeerRejected

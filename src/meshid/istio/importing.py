@@ -19,7 +19,6 @@ from typing import Any, TypeGuard
 import attrs
 
 from meshid.errors import InvalidInput, InvalidIstioPolicy, Problem
-from meshid.istio.documents import documents
 from meshid.istio.matches import (
     MESH,
     path_pattern,
@@ -28,6 +27,7 @@ from meshid.istio.matches import (
     sources_of_principal,
 )
 from meshid.istio.writing import policy_file
+from meshid.istio.yaml_documents import documents
 from meshid.policy.file.loading import read_toml
 from meshid.policy.file.strings import condition, source, target, trust_domain
 from meshid.support.quoting import quote

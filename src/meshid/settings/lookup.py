@@ -9,7 +9,7 @@ from pathlib import Path
 from meshid.errors import InvalidInput, Problem, SourceUnavailable
 from meshid.settings.keys import CONFIG, CONFIG_DIR, FILE, PREFIX, Key
 from meshid.settings.parsing import Found
-from meshid.sources.files.reading import read_together
+from meshid.sources.files.consistent_read import read_together
 from meshid.sources.workload.workload_api import ADDRESS_VARIABLE
 from meshid.support.did_you_mean import Suggestions
 from meshid.support.documents import toml_document

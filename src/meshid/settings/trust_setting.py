@@ -114,7 +114,7 @@ def _profile(text: str) -> Profile:
 
 
 def _read(path: Path) -> bytes:
-    from meshid.sources.files.reading import read_together
+    from meshid.sources.files.consistent_read import read_together
 
     try:
         return read_together([path])[0]

@@ -64,6 +64,9 @@ class CachedVerifier:
         verifier: Does the work, and has the state of trust and the clock.
         capacity: Peers remembered for each trust domain and role.
 
+    Attributes:
+        verifier: The verifier that does the work.
+
     Raises:
         ValueError: If *capacity* is not positive.
     """
@@ -92,7 +95,12 @@ class CachedVerifier:
         return peer or self._verify(chain, role)
 
     def recall(self, leaf_der: bytes, *, role: str = "client") -> Peer | None:
-        """Return the peer with this leaf, if its verdict is remembered and in force; else None."""
+        """Return the peer with this leaf, if its verdict is remembered and in force; else None.
+
+        Args:
+            leaf_der: The leaf as DER.
+            role: What the peer is in this handshake, ``"client"`` or ``"server"``.
+        """
         now = self._clock()
         for cache in self._caches.get(role, {}).values():
             verdict = cache.get(leaf_der)

@@ -97,9 +97,9 @@ class ChainVerifier:
         clock: Returns the POSIX time in seconds.
 
     Attributes:
-        bundles: As above.
-        revocations: As above; empty if there are none.
-        clock: As above.
+        bundles: The bundles that chains are verified under.
+        revocations: The revocation lists and the deny list; empty if there are none.
+        clock: Returns the POSIX time in seconds.
     """
 
     def __init__(

@@ -17,7 +17,7 @@ from meshid.admission.question import Question
 from meshid.admission.snapshot import Snapshot
 from meshid.audit.event import AuditEvent
 from meshid.cli.demo.clients import CLOSED, GREETING, Client
-from meshid.cli.demo.table import Case, Outcome, Table, mismatches
+from meshid.cli.demo.table import Case, CaseTable, Outcome, mismatches
 from meshid.decisions import Call, Decision
 from meshid.mesh import Mesh
 from meshid.policy import Policy
@@ -409,7 +409,7 @@ class TestTable:
     @pytest.fixture
     def add(self, capsys: pytest.CaptureFixture[str]) -> Callable[..., list[str]]:
         """Add a row to a table whose colours can be read, and return the lines that it prints."""
-        table = Table(lambda text, colour: f"<{colour.name}>{text}</>")
+        table = CaseTable(lambda text, colour: f"<{colour.name}>{text}</>")
 
         def add(what: str, saw: str = CLOSED, decisions: int = 1, **more: Any) -> list[str]:  # noqa: ANN401 - passed on
             table.add(Case(what, Reason.EXPIRED), outcome(*[ONCE] * decisions, saw=saw), **more)

@@ -18,7 +18,7 @@ import attrs
 import pytest
 
 from meshid.__main__ import main
-from meshid.cli import files
+from meshid.cli import inputs
 from meshid.cli.commands import POLICY_COMMANDS
 from meshid.cli.policy import replay as replay_command
 from meshid.names.spiffe_id import SpiffeId
@@ -795,5 +795,5 @@ class TestAll:
         assert not Path("out.html").exists()
 
     def test_a_file_that_is_too_large(self, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(files, "MAX_FILE_BYTES", 10)
+        monkeypatch.setattr(inputs, "MAX_FILE_BYTES", 10)
         assert "is larger than 10 bytes" in ask("check", "policy.toml").err

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from meshid.errors import SourceUnavailable
-from meshid.sources.files import reading
+from meshid.sources.files import consistent_read
 from meshid.sources.files.credential_files import CredentialFiles
 from meshid.sources.files.policy_file import PolicyFile
 from meshid.sources.files.polled import PolledFiles
@@ -75,7 +75,7 @@ class TestWhatCannotBeRead:
         assert fault(polled).endswith(MISSING)
 
     def test_one_that_vanishes_while_it_is_read(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("meshid.sources.files.reading.time.sleep", lambda _: path.unlink())
+        monkeypatch.setattr("meshid.sources.files.consistent_read.time.sleep", lambda _: path.unlink())
         assert fault_of(path) == MISSING
 
     def test_one_that_may_not_be_read(self, path: Path) -> None:
@@ -107,7 +107,7 @@ class TestWhatCannotBeRead:
 
     def test_one_that_is_far_too_large(self, path: Path) -> None:
         with path.open("r+b") as file:
-            file.truncate(reading.MAX_FILE_BYTES + 1)
+            file.truncate(consistent_read.MAX_FILE_BYTES + 1)
         assert fault_of(path) == "cannot be read: it is larger than 33554432 bytes; is it the right file?"
 
     def test_a_hostile_name_is_escaped(self, tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from meshid.audit.event import LOGGER
 from meshid.cli.demo.cases import CASES
 from meshid.cli.demo.changes import deny_a_certificate, reject_bad_updates, replace_the_authority
 from meshid.cli.demo.clients import HOST, has_openssl
-from meshid.cli.demo.server import ENVIRONMENT, POLICY, SERVICE, Server
-from meshid.cli.demo.table import Table
+from meshid.cli.demo.server import ENVIRONMENT, POLICY, SERVICE, DemoServer
+from meshid.cli.demo.table import CaseTable
 from meshid.cli.terminal import Colour, paint_for_stdout
 from meshid.reasons import Reason
 
@@ -34,7 +34,7 @@ async def _demo() -> bool:
     # The table shows the audit events; without a handler, `logging` would print the refusals to stderr, too.
     LOGGER.addHandler(_NO_HANDLER)
     began = time.monotonic()
-    table, server = Table(paint_for_stdout()), Server()
+    table, server = CaseTable(paint_for_stdout()), DemoServer()
     async with server.listening():
         _introduce(table, server.port)
         table.head()
@@ -48,7 +48,7 @@ async def _demo() -> bool:
     return not table.wrong
 
 
-def _introduce(table: Table, port: int) -> None:
+def _introduce(table: CaseTable, port: int) -> None:
     table.say(f"The service {SERVICE} listens on {HOST}:{port}: asyncio, TLS 1.3, real handshakes.")
     table.say(f"Its policy, loaded for the environment {ENVIRONMENT}:")
     table.say()
@@ -59,7 +59,7 @@ def _introduce(table: Table, port: int) -> None:
         table.say("There is no openssl command here: the blocking client takes its place.")
 
 
-def _sum_up(table: Table, seconds: float) -> None:
+def _sum_up(table: CaseTable, seconds: float) -> None:
     right = table.rows - len(table.wrong)
     colour = Colour.BAD if table.wrong else Colour.GOOD
     table.say()

@@ -8,14 +8,14 @@ from datetime import UTC, datetime, timedelta
 from typing_extensions import Unpack
 
 from meshid.cli.demo.clients import Client
-from meshid.cli.demo.server import CHECKOUT, SHOP, Server
+from meshid.cli.demo.server import CHECKOUT, SHOP, DemoServer
 from meshid.cli.demo.table import STAR, Case
 from meshid.reasons import Reason
 from meshid.testing import CA, Issued, Shape
 
 CHECKOUT_ID = f"spiffe://prod.example.org{CHECKOUT}"
 
-Issue = Callable[[Server], Issued | None]
+Issue = Callable[[DemoServer], Issued | None]
 """Issues what a client presents, by an authority of the server's world; None for no certificate."""
 
 
@@ -33,16 +33,16 @@ def _prod(path: str = CHECKOUT, **shape: Unpack[Shape]) -> Issue:
     return lambda server: server.prod.issue(path, **shape)
 
 
-def _with_intermediate(server: Server) -> Issued:
+def _with_intermediate(server: DemoServer) -> Issued:
     return server.prod.intermediate().issue(CHECKOUT)
 
 
-def _without_its_intermediate(server: Server) -> Issued:
+def _without_its_intermediate(server: DemoServer) -> Issued:
     leaf = _with_intermediate(server)
     return Issued(leaf.certificate, leaf.key, ())
 
 
-def _self_signed(_: Server) -> Issued:
+def _self_signed(_: DemoServer) -> Issued:
     """Return a leaf that its own key signed, and that is right in everything else."""
     own = CA(
         "prod.example.org",
@@ -95,5 +95,5 @@ CASES: tuple[tuple[Case, Client, Issue], ...] = (
     (Case("a leaf that may sign", Reason.LEAF_MAY_SIGN), _BLOCKING, _prod(usages=_SIGNS)),
     (Case("no digitalSignature", Reason.NO_DIGITAL_SIGNATURE), _ASYNCIO, _prod(usages={"key_agreement"})),
     (Case("no certificate at all", Reason.NO_CERTIFICATE), _BLOCKING, lambda _: None),
-    (admitted_shop("a Linkerd name, by a rule"), _OPENSSL, Server.issue_shop),
+    (admitted_shop("a Linkerd name, by a rule"), _OPENSSL, DemoServer.issue_shop),
 )

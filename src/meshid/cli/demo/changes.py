@@ -8,9 +8,9 @@ import attrs
 
 from meshid.certificates.reading import fingerprint
 from meshid.cli.demo.cases import admitted_checkout, admitted_shop
-from meshid.cli.demo.clients import SERVED, BlockingClient, Client, Connection, connected
-from meshid.cli.demo.server import CHECKOUT, ENVIRONMENT, OWN, POLICY, Server
-from meshid.cli.demo.table import Case, Outcome, Table
+from meshid.cli.demo.clients import SERVED, BlockingClient, Client, HeldConnection, connected
+from meshid.cli.demo.server import CHECKOUT, ENVIRONMENT, OWN, POLICY, DemoServer
+from meshid.cli.demo.table import Case, CaseTable, Outcome
 from meshid.decisions import Call
 from meshid.errors import InvalidInput
 from meshid.policy import Policy
@@ -19,7 +19,7 @@ from meshid.trust.credentials import X509Svid
 from meshid.trust.revocations import Revocations
 
 
-async def deny_a_certificate(server: Server, table: Table) -> None:
+async def deny_a_certificate(server: DemoServer, table: CaseTable) -> None:
     """Put a certificate on the deny list while OpenSSL goes on resuming its session."""
     table.section("While it runs, a certificate is put on the deny list: mesh.publish(revocations=...)")
     credentials = server.prod.issue(CHECKOUT)
@@ -32,7 +32,7 @@ async def deny_a_certificate(server: Server, table: Table) -> None:
     table.add(Case("its session, offered again", Reason.DENY_LISTED), outcome, wrong)
 
 
-async def replace_the_authority(server: Server, table: Table) -> None:
+async def replace_the_authority(server: DemoServer, table: CaseTable) -> None:
     """Replace the prod CA under open connections."""
 
     async def publish() -> str:
@@ -62,7 +62,7 @@ async def replace_the_authority(server: Server, table: Table) -> None:
     table.add(admitted_checkout("a peer of the new CA"), outcome)
 
 
-async def reject_bad_updates(server: Server, table: Table) -> None:
+async def reject_bad_updates(server: DemoServer, table: CaseTable) -> None:
     """Try two bad updates; the state before them stays in force."""
     table.section("Two updates are wrong: each is rejected, and the state before it stays in force")
     chain, key = server.successor.issue(CHECKOUT).chain_pem, server.successor.issue(CHECKOUT).key_pem
@@ -92,16 +92,16 @@ async def reject_bad_updates(server: Server, table: Table) -> None:
         table.add(admitted_checkout(what), outcome, wrong, note)
 
 
-async def _visit_again(server: Server, client: BlockingClient) -> Outcome:
+async def _visit_again(server: DemoServer, client: BlockingClient) -> Outcome:
     return await server.outcome_of(Client.BLOCKING, client.visit(server.port))
 
 
-async def _begin_session(server: Server, client: BlockingClient) -> list[str]:
+async def _begin_session(server: DemoServer, client: BlockingClient) -> list[str]:
     """Visit twice: if a session cannot be resumed before the change, a refusal after it proves nothing."""
     saw = [await client.visit(server.port) for _ in range(2)]
     return [] if client.resumed else [f"the session could not even be resumed before the change: {saw}"]
 
 
-async def _mismatch_of_hello(connection: Connection) -> list[str]:
+async def _mismatch_of_hello(connection: HeldConnection) -> list[str]:
     saw = await connection.say_hello()
     return [] if saw.startswith(SERVED) else [f"the connection was not even served before the change: {saw}"]

@@ -90,7 +90,7 @@ class BlockingClient:
 
 
 @attrs.frozen
-class Connection:
+class HeldConnection:
     """An asyncio connection that stays open."""
 
     reader: asyncio.StreamReader
@@ -111,10 +111,10 @@ class Connection:
 
 
 @contextlib.asynccontextmanager
-async def connected(port: int, credentials: Issued | None) -> AsyncIterator[Connection]:
+async def connected(port: int, credentials: Issued | None) -> AsyncIterator[HeldConnection]:
     """Open a connection, and close it at the end."""
     streams = await asyncio.open_connection(HOST, port, ssl=_context(credentials), ssl_shutdown_timeout=1.0)
-    connection = Connection(*streams)
+    connection = HeldConnection(*streams)
     try:
         yield connection
     finally:

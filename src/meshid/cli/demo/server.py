@@ -49,7 +49,7 @@ to   = ["**"]
 """
 
 
-class Server:
+class DemoServer:
     """An asyncio server that greets each peer by its name, and checks the peer again for each line.
 
     Attributes:

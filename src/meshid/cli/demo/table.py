@@ -82,7 +82,7 @@ def mismatches(case: Case, outcome: Outcome) -> Iterator[str]:
         yield f"the application must have read {readable!r}, and has read {outcome.received!r}"
 
 
-class Table:
+class CaseTable:
     """Prints rows, and keeps the numbers of those that are wrong."""
 
     def __init__(self, paint: Paint) -> None:

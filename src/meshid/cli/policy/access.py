@@ -14,7 +14,7 @@ from meshid.support.quoting import quote
 
 
 @attrs.frozen
-class Access:
+class TargetAccess:
     """A target, and the rules about it.
 
     Attributes:

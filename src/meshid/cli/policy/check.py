@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 
-from meshid.cli.files import read_policy_file
+from meshid.cli.inputs import read_policy_file
 from meshid.cli.policy.options import add_environments, add_file, add_json
 from meshid.cli.policy.output import NO, YES, answer, painted
 from meshid.cli.terminal import Colour, Paint, clean, paint_for_stdout

@@ -5,8 +5,8 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 
-from meshid.cli.files import read_policy_file
-from meshid.cli.messages import NoAnswer, errors_named
+from meshid.cli.inputs import read_policy_file
+from meshid.cli.no_answer import NoAnswer, errors_named
 from meshid.cli.policy.options import add_environment, add_file, add_json
 from meshid.cli.policy.output import NO, YES, answer
 from meshid.cli.terminal import Colour, Paint, clean, paint_for_stdout

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 
-from meshid.cli.files import read_policy
-from meshid.cli.policy.access import Access
+from meshid.cli.inputs import read_policy
+from meshid.cli.policy.access import TargetAccess
 from meshid.cli.policy.options import add_environment, add_file, add_json
 from meshid.cli.policy.output import NO, YES, answer, painted
 from meshid.cli.terminal import Colour, paint_for_stdout
@@ -51,7 +51,7 @@ def _explanation(policy: Policy, arguments: Namespace) -> int:
 
 def _access(policy: Policy, arguments: Namespace) -> int:
     request = None if arguments.request is None else Request.parse(arguments.request)
-    access = Access(policy, arguments.target, request)
+    access = TargetAccess(policy, arguments.target, request)
     answer(arguments, access.as_dict(), access.lines(paint_for_stdout()))
     return YES if access.possible else NO
 

@@ -7,8 +7,8 @@ import sys
 import tomllib
 from argparse import ArgumentParser, Namespace
 
-from meshid.cli.files import read_some
-from meshid.cli.messages import NoAnswer
+from meshid.cli.inputs import read_some
+from meshid.cli.no_answer import NoAnswer
 from meshid.cli.policy.options import add_output
 from meshid.cli.policy.output import YES, write
 from meshid.cli.terminal import clean

@@ -6,7 +6,7 @@ import json
 from argparse import Namespace
 from collections.abc import Collection, Iterable, Iterator
 
-from meshid.cli.files import write_whole
+from meshid.cli.inputs import write_whole
 from meshid.cli.terminal import Colour, Paint, clean
 
 YES = 0

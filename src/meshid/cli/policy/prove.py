@@ -7,7 +7,7 @@ from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable
 from typing import TypeVar
 
-from meshid.cli.files import read_policy
+from meshid.cli.inputs import read_policy
 from meshid.cli.policy.access import did_you_mean
 from meshid.cli.policy.options import add_environment, add_file, add_json
 from meshid.cli.policy.output import NO, YES, answer, painted

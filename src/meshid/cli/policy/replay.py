@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from meshid.audit.replay.log import lines_of
 from meshid.audit.replay.replay import replay
 from meshid.audit.replay.result import Flip, Replayed, Skipped
-from meshid.cli.files import opened, read_policy
-from meshid.cli.messages import NoAnswer, errors_named, file_name
+from meshid.cli.inputs import opened, read_policy
+from meshid.cli.no_answer import NoAnswer, errors_named, file_name
 from meshid.cli.policy.options import add_environment, add_json
 from meshid.cli.policy.output import NO, YES, answer
 from meshid.cli.policy.progress import with_progress

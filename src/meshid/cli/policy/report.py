@@ -6,7 +6,7 @@ import json
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 
-from meshid.cli.files import read_policies
+from meshid.cli.inputs import read_policies
 from meshid.cli.policy.options import add_environments, add_file, add_output
 from meshid.cli.policy.output import YES, write
 from meshid.policy.report.html import as_html

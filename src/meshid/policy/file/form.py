@@ -83,7 +83,7 @@ _Holds_co = TypeVar("_Holds_co", bound=Shape, covariant=True)
 
 
 @attrs.frozen(kw_only=True)
-class Key(Generic[_Holds_co]):
+class TableKey(Generic[_Holds_co]):
     """One key of a table.
 
     Attributes:
@@ -115,7 +115,7 @@ class Table:
     name: str
     meaning: str
     home: str
-    keys: tuple[Key[Shape], ...]
+    keys: tuple[TableKey[Shape], ...]
     names: tuple[str, ...] = attrs.field(init=False)
 
     needed: tuple[str, ...] = attrs.field(init=False)
@@ -161,14 +161,14 @@ _CONDITION = Text(
 
 # -- The tables ---------------------------------------------------------------
 
-TRUST_DOMAINS = Key(
+TRUST_DOMAINS = TableKey(
     name="trust_domains",
     holds=Texts(_TRUST_DOMAIN),
     meaning="The environment's own trust domains. The first is the current one, the others are "
     "aliases for a migration. A trust domain belongs to one environment only.",
     missing='a list of strings, such as ["prod.example.org"]',
 )
-FEDERATES_WITH = Key(
+FEDERATES_WITH = TableKey(
     name="federates_with",
     holds=Texts(_TRUST_DOMAIN),
     meaning="Trust domains of others; rules may name their peers.",
@@ -180,7 +180,7 @@ ENVIRONMENT = Table(
     keys=(TRUST_DOMAINS, FEDERATES_WITH),
 )
 
-ID = Key(
+ID = TableKey(
     name="id",
     holds=Text(
         wanted="1 to 64 of a-z, 0-9, '.', '_' and '-', the first a letter or a digit",
@@ -191,7 +191,7 @@ ID = Key(
     meaning="The name of the rule, unique in the file; decisions and audit events carry it.",
     missing='a name for the rule, such as "checkout-charges-cards"',
 )
-WHY = Key(
+WHY = TableKey(
     name="why",
     holds=Text(
         wanted="a string of at most 1024 Unicode characters",
@@ -200,7 +200,7 @@ WHY = Key(
     ),
     meaning="What the rule is for; for people, decides nothing.",
 )
-FROM = Key(
+FROM = TableKey(
     name="from",
     holds=Texts(_PEER),
     meaning="Patterns of the peers that the rule is about: /path in the environment's own trust domains, or "
@@ -208,20 +208,20 @@ FROM = Key(
     "segment is any number of segments.",
     missing='a list of strings, such as ["/ns/checkout/**"]',
 )
-TO = Key(
+TO = TableKey(
     name="to",
     holds=Texts(_TARGET),
     meaning="Patterns of what they want to reach: a service, a port by its name, an endpoint. '**' is "
     "everything.",
     missing='a list of strings, such as ["payments"]',
 )
-HTTP = Key(
+HTTP = TableKey(
     name="http",
     holds=Texts(_CONDITION),
     meaning="The requests that the rule is about, each 'METHOD /path' with '*' for any method and wildcards "
     "in the path as it is after decoding; every request, if the key is left out.",
 )
-OBSERVE = Key(
+OBSERVE = TableKey(
     name="observe",
     holds=Flag(),
     meaning="true: the rule decides nothing, and each decision records what it would have decided.",
@@ -233,29 +233,29 @@ RULE = Table(
     keys=(ID, WHY, FROM, TO, HTTP, OBSERVE),
 )
 
-VERSION = Key(
+VERSION = TableKey(
     name="version",
     holds=Number(1),
     meaning="The version of the format; there is only 1.",
     missing="version = 1",
 )
-ENVIRONMENTS = Key(
+ENVIRONMENTS = TableKey(
     name="environments",
     holds=NamedTables(ENVIRONMENT),
     meaning="The environments, by name: [environments.prod].",
     missing="tables [environments.NAME], each with trust_domains",
 )
 RULES = {
-    Effect.ALLOW: Key(
+    Effect.ALLOW: TableKey(
         name=Effect.ALLOW.value, holds=ListedTables(RULE), meaning="Rules that let peers in: [[allow]]."
     ),
-    Effect.DENY: Key(
+    Effect.DENY: TableKey(
         name=Effect.DENY.value,
         holds=ListedTables(RULE),
         meaning="Rules that keep peers out, whatever allows them: [[deny]].",
     ),
 }
-OBSERVE_ALL = Key(
+OBSERVE_ALL = TableKey(
     name="observe",
     holds=Flag(),
     meaning="true: the whole policy only observes. Every verified peer is let in, and what would have been "

@@ -19,7 +19,7 @@ from typing import Final, TypeVar
 from meshid.errors import InvalidPattern, InvalidPolicy, InvalidSpiffeId, Problem
 from meshid.names.spiffe_id import TrustDomain
 from meshid.policy.file import form
-from meshid.policy.file.form import Flag, Key, ListedTables, Shape, Table, Text, Texts
+from meshid.policy.file.form import Flag, ListedTables, Shape, Table, TableKey, Text, Texts
 from meshid.policy.file.strings import Known, condition, source, target, trust_domain
 from meshid.policy.rules import Effect, Environment, Rule, RuleSet
 from meshid.support.did_you_mean import Suggestions
@@ -158,7 +158,7 @@ class _Reader:
 
     # -- Rules ----------------------------------------------------------------
 
-    def _rules(self, top: _Fields, key: Key[ListedTables], effect: Effect) -> list[Rule]:
+    def _rules(self, top: _Fields, key: TableKey[ListedTables], effect: Effect) -> list[Rule]:
         tables = top.get(key.name, [])
         if not isinstance(tables, list):
             self._fail(key.name, f"must be a list of tables (in TOML: [[{key.name}]]), not {_kind(tables)}")
@@ -206,20 +206,20 @@ class _Reader:
             return f"did you mean {near!r}?"
         return f"known: {', '.join(table.names)}"
 
-    def _value(self, table: _Fields, where: str, key: Key[Shape]) -> object:
+    def _value(self, table: _Fields, where: str, key: TableKey[Shape]) -> object:
         value = table.get(key.name, _ABSENT)
         if value is _ABSENT and key.missing:
             self._fail(_below(where, key.name), f"is missing; write {key.missing}")
         return value
 
-    def _flag(self, table: _Fields, where: str, key: Key[Flag]) -> bool:
+    def _flag(self, table: _Fields, where: str, key: TableKey[Flag]) -> bool:
         value = table.get(key.name, False)
         if isinstance(value, bool):
             return value
         self._fail(_below(where, key.name), f"must be true or false, not {_kind(value)}")
         return False
 
-    def _text(self, table: _Fields, where: str, key: Key[Text]) -> str:
+    def _text(self, table: _Fields, where: str, key: TableKey[Text]) -> str:
         value, right = self._value(table, where, key), key.holds
         if value is _ABSENT:
             return ""
@@ -230,7 +230,7 @@ class _Reader:
         return ""
 
     def _texts(
-        self, table: _Fields, where: str, key: Key[Texts], parse: Callable[[str], _T]
+        self, table: _Fields, where: str, key: TableKey[Texts], parse: Callable[[str], _T]
     ) -> tuple[_T, ...]:
         items = self._value(table, where, key)
         if items is _ABSENT:
@@ -259,7 +259,7 @@ def _string(item: object) -> str:
     return item
 
 
-def _no_list(value: object, key: Key[Texts]) -> str:
+def _no_list(value: object, key: TableKey[Texts]) -> str:
     if isinstance(value, str):
         as_it_is = f"write [{json.dumps(value)}]" if len(value) <= _SHOWN_TEXT else "put the string in [ ]"
         return f"must be a list: {as_it_is}"

@@ -11,12 +11,12 @@ from typing import TypeAlias
 from meshid.policy.file.form import (
     FILE,
     Flag,
-    Key,
     ListedTables,
     NamedTables,
     Number,
     Shape,
     Table,
+    TableKey,
     Text,
     Texts,
 )
@@ -51,7 +51,7 @@ def _table(table: Table) -> Schema:
     }
 
 
-def _key(key: Key[Shape]) -> Schema:
+def _key(key: TableKey[Shape]) -> Schema:
     return {"description": key.meaning, **_value(key.holds)}
 
 

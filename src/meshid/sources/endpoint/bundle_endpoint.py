@@ -9,7 +9,7 @@ from meshid.errors import InvalidBundle, InvalidInput, SourceUnavailable
 from meshid.names.spiffe_id import SpiffeId, TrustDomain
 from meshid.sources.endpoint.bundle_document import DEFAULT_HINT, BundleDocument
 from meshid.sources.endpoint.deadlines import Deadline, Stopped
-from meshid.sources.endpoint.http_get import NoAnswer, ask
+from meshid.sources.endpoint.http_get import NoResponse, ask
 from meshid.sources.endpoint.servers import Server, SpiffeServer, WebServer
 from meshid.sources.endpoint.urls import EndpointUrl
 from meshid.sources.source import State
@@ -163,7 +163,7 @@ class BundleEndpoint:
                 if answer.location is None:
                     return answer.body
                 url = url.joined(answer.location)
-            except (NoAnswer, InvalidInput) as error:
+            except (NoResponse, InvalidInput) as error:
                 msg = f"{self.name}{way}: {error}"
                 raise SourceUnavailable(msg) from error
             way = f", redirected to {quote(url.text)}"

@@ -42,7 +42,7 @@ class Answer:
     location: str | None = None
 
 
-class NoAnswer(Exception):
+class NoResponse(Exception):
     """The server has not answered; the text says why."""
 
 
@@ -50,7 +50,7 @@ def ask(url: EndpointUrl, server: Server, deadline: Deadline) -> Answer:
     """Send a GET request and return the answer.
 
     Raises:
-        NoAnswer: If the server cannot be reached, is not the right one, or its answer is broken.
+        NoResponse: If the server cannot be reached, is not the right one, or its answer is broken.
         Stopped: If the deadline was stopped.
     """
     try:
@@ -59,7 +59,7 @@ def ask(url: EndpointUrl, server: Server, deadline: Deadline) -> Answer:
             stream.send(_request(url))
             return _answer(stream)
     except (OSError, ValueError, HTTPException) as error:
-        raise NoAnswer(_explained(error)) from error
+        raise NoResponse(_explained(error)) from error
 
 
 def _request(url: EndpointUrl) -> bytes:
@@ -82,13 +82,13 @@ def _answer(stream: TlsStream) -> Answer:
             return Answer(b"", response.headers.get("Location", ""))
         if response.status != HTTPStatus.OK:
             msg = f"it answers with status {response.status}; a bundle comes with 200 only"
-            raise NoAnswer(msg)
+            raise NoResponse(msg)
         # With a number, `read` allocates no more than that, whatever Content-Length says, but
         # does not raise if the answer is shorter.
         body = response.read(MAX_BUNDLE_BYTES)
         if response.length:
             msg = f"the answer was cut off; {response.length} bytes of it are missing"
-            raise NoAnswer(msg)
+            raise NoResponse(msg)
         return Answer(body)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import attrs
 
 from meshid.errors import InvalidInput, SourceUnavailable
-from meshid.sources.files.reading import look, read_together
+from meshid.sources.files.consistent_read import look, read_together
 from meshid.sources.files.subpath import warnings_about
 from meshid.sources.source import State
 from meshid.support.quoting import quote

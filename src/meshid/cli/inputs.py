@@ -13,7 +13,7 @@ from typing import BinaryIO
 import attrs
 
 from meshid.certificates.reading import pem_blocks
-from meshid.cli.messages import STDIN, NoAnswer, errors_named, file_name
+from meshid.cli.no_answer import STDIN, NoAnswer, errors_named, file_name
 from meshid.errors import InvalidInput, InvalidPolicy, Problem
 from meshid.names.spiffe_id import TrustDomain
 from meshid.policy import Policy
@@ -79,7 +79,7 @@ def read_policies(path: str, environments: Sequence[str] | None = None) -> list[
 
 
 @attrs.frozen
-class PolicyFile:
+class PolicyInput:
     """The text of a policy file, not parsed yet.
 
     Attributes:
@@ -120,7 +120,7 @@ class PolicyFile:
         return list(tables) if isinstance(tables, dict) and tables else [""]
 
 
-def read_policy_file(path: str) -> PolicyFile:
+def read_policy_file(path: str) -> PolicyInput:
     """Read a policy file, but do not load it yet.
 
     Raises:
@@ -128,7 +128,7 @@ def read_policy_file(path: str) -> PolicyFile:
     """
     data = _bounded(path)
     with errors_named(path):
-        return PolicyFile(_utf8(data))
+        return PolicyInput(_utf8(data))
 
 
 def read_revocations(crls: list[str], deny: list[str]) -> Revocations:

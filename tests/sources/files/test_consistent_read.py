@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from meshid.errors import SourceUnavailable
-from meshid.sources.files import reading
-from meshid.sources.files.reading import look, read_together
+from meshid.sources.files import consistent_read
+from meshid.sources.files.consistent_read import look, read_together
 from tests.helpers.volumes import KubernetesVolume
 
 NAMES = ("tls.crt", "tls.key")
@@ -63,7 +63,7 @@ class TestSwappedDirectory:
     def test_the_directory_is_pinned_while_it_is_read(
         self, volume: KubernetesVolume, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        read = reading._read  # noqa: SLF001 - a swap at the worst moment
+        read = consistent_read._read  # noqa: SLF001 - a swap at the worst moment
         swaps = iter([numbered(1)])
 
         def read_and_swap(path: Path, directory: int | None) -> bytes:
@@ -72,7 +72,7 @@ class TestSwappedDirectory:
                 volume.swap(files)
             return data
 
-        monkeypatch.setattr(reading, "_read", read_and_swap)
+        monkeypatch.setattr(consistent_read, "_read", read_and_swap)
         # The first directory is gone before its key was read.
         assert read_together(paths_in(volume)) == [b"1", b"1"]
 
@@ -102,11 +102,11 @@ class TestOtherWriters:
         later = iter(paths)
 
         def write_on(seconds: float) -> None:
-            assert seconds == reading.SETTLING_SECONDS
+            assert seconds == consistent_read.SETTLING_SECONDS
             if path := next(later, None):
                 path.write_text("new")
 
-        monkeypatch.setattr("meshid.sources.files.reading.time.sleep", write_on)
+        monkeypatch.setattr("meshid.sources.files.consistent_read.time.sleep", write_on)
         assert read_together(paths) == [b"new", b"new"]
 
     def test_content_that_changed_under_the_same_times_is_seen(
@@ -115,10 +115,11 @@ class TestOtherWriters:
         path = tmp_path / "tls.crt"
         path.write_text("old")
         frozen = look([path])
-        monkeypatch.setattr(reading, "look", lambda _: frozen)
+        monkeypatch.setattr(consistent_read, "look", lambda _: frozen)
         texts = iter(["new"])
         monkeypatch.setattr(
-            "meshid.sources.files.reading.time.sleep", lambda _: [path.write_text(text) for text in texts]
+            "meshid.sources.files.consistent_read.time.sleep",
+            lambda _: [path.write_text(text) for text in texts],
         )
         assert read_together([path]) == [b"new"]
 
@@ -130,7 +131,7 @@ class TestOtherWriters:
             with path.open("a") as file:
                 file.write("x")
 
-        monkeypatch.setattr("meshid.sources.files.reading.time.sleep", append)
+        monkeypatch.setattr("meshid.sources.files.consistent_read.time.sleep", append)
         with pytest.raises(
             SourceUnavailable, match=r"tls\.crt' cannot be read: it was being written during 5 reads"
         ):
