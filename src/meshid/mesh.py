@@ -120,7 +120,7 @@ class Mesh:
             service: As for `Mesh`.
             audit: As for `Mesh`.
             on_revoked: As for `Mesh`.
-            timeout: How many seconds to wait for a first state that can be put in force.
+            timeout: How many seconds to wait for a first state that can be put in force; 10 by default.
             state_file: The file that `meshid status` reads; it is replaced as the mesh changes.
             clock: As for `Mesh`.
 
