@@ -11,43 +11,26 @@ import pytest
 
 from meshid import InvalidCredentials, InvalidPattern, Mesh, MeshContext, PeerRejected, Reason, peer_of
 from meshid.testing import CA
-from tests.helpers.tls_peers import PATH, Heard, Memory, mesh_of, policy, stranger
+from tests.helpers.tls_peers import PATH, POLICY, Heard, Memory, mesh_of, policy, stranger
 
 SUPPORT = "/ns/support/sa/desk"
 
-POLICY = """
-version = 1
-[environments.prod]
-trust_domains = ["prod.example.org"]
+MORE_RULES = """
 [[allow]]
 id = "web-to-admin"
 from = ["/ns/shop/sa/web"]
 to = ["admin"]
-[[allow]]
-id = "support"
-from = ["/ns/support/**"]
-to = ["payments"]
-http = ["GET /charges/*"]
 [[deny]]
 id = "no-deletes"
 from = ["/ns/shop/**"]
 to = ["payments"]
 http = ["DELETE /**"]
-[[allow]]
-id = "shop"
-from = ["/ns/shop/**"]
-to = ["payments"]
 """
 
 
 @pytest.fixture
-def heard() -> Heard:
-    return Heard()
-
-
-@pytest.fixture
 def mesh(prod_ca: CA, heard: Heard) -> Mesh:
-    return mesh_of(prod_ca, policy=policy(POLICY), audit=heard)
+    return mesh_of(prod_ca, policy=policy(POLICY + MORE_RULES), audit=heard)
 
 
 def visit(context: MeshContext, authority: CA, path: str) -> Reason | None:

@@ -27,16 +27,6 @@ from tests.helpers.tls_peers import CLOSED_POLICY, PATH, Heard, mesh_of, policy,
 from tests.helpers.world import HOUR, Clock
 
 
-@pytest.fixture
-def heard() -> Heard:
-    return Heard()
-
-
-@pytest.fixture
-def mesh(prod_ca: CA, heard: Heard, clock: Clock) -> Mesh:
-    return mesh_of(prod_ca, audit=heard, clock=clock)
-
-
 def refusal(call: Callable[[], object]) -> PeerRejected:
     with pytest.raises(PeerRejected) as caught:
         call()
