@@ -28,6 +28,7 @@ from meshid import (
 from meshid.certificates.reading import to_der
 from meshid.testing import CA
 from meshid.tls.load_credentials import load_credentials
+from tests.helpers.mounted import eventually
 from tests.helpers.tls_peers import (
     HELLO,
     PATH,
@@ -213,6 +214,8 @@ class TestGenerations:
         both = TrustBundle.from_pem("prod.example.org", prod_ca.pem + successor.pem)
         with serve(mesh.server_context()) as service:
             for bundle, admitted in ((both, (old, new)), (successor.bundle(), (new,)), (both, (old, new))):
+                # A connection that is still closing would be reviewed, and its end is an event, too.
+                assert eventually(lambda: mesh.open_connections == 0)
                 mesh.publish(bundles=BundleSet([bundle]))
                 for client in (old, new):
                     visit = knock(service.port, client)
