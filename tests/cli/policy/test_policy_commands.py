@@ -11,6 +11,8 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -593,6 +595,15 @@ class TestReplay:
         assert "\x1b" not in told.out
 
 
+def read_to_the_end(terminal: io.FileIO) -> bytes:
+    shown = b""
+    # Linux ends the reading of a terminal with an error, EIO.
+    with suppress(OSError):
+        while data := terminal.read(4096):
+            shown += data
+    return shown
+
+
 class TestProgress:
     def shown(self, log_file: str, lines: int = 20_000) -> str:
         """Replay a log with standard error on a terminal, and return what is shown there."""
@@ -607,13 +618,13 @@ class TestProgress:
         )
         command = [sys.executable, "-c", script, "policy", "replay", log_file, "--policy", "new.toml", *PROD]
         control, terminal = pty.openpty()
-        with os.fdopen(control, "rb", buffering=0) as reading:
-            log_bytes = Path("audit.jsonl").read_bytes()
+        log_bytes = Path("audit.jsonl").read_bytes()
+        # Read while it runs: a terminal holds a few kilobytes, and then whoever writes to it waits.
+        with os.fdopen(control, "rb", buffering=0) as reading, ThreadPoolExecutor(1) as pool:
+            shown = pool.submit(read_to_the_end, reading)
             subprocess.run(command, input=log_bytes, stdout=subprocess.PIPE, stderr=terminal, check=False)
-            os.set_blocking(control, False)
-            shown = b"".join(iter(lambda: reading.read(4096) or b"", b""))
             os.close(terminal)
-        return shown.decode()
+            return shown.result(timeout=60).decode()
 
     def test_a_bar_grows_and_is_gone_at_the_end(self) -> None:
         shown = self.shown("audit.jsonl")
