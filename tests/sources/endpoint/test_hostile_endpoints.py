@@ -143,11 +143,11 @@ BROKEN = {
 
 
 # Four million chunks take a second, and ten times that while coverage is measured.
-SLOW = {"endless chunks"}
+HEAVY = {"endless chunks"}
 
 
 @pytest.mark.parametrize(
-    "case", [pytest.param(case, marks=pytest.mark.slow) if case in SLOW else case for case in BROKEN]
+    "case", [pytest.param(case, marks=pytest.mark.slow) if case in HEAVY else case for case in BROKEN]
 )
 def test_a_broken_answer_is_one_error(case: str) -> None:
     answer, why = BROKEN[case]
