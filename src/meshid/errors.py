@@ -150,7 +150,10 @@ class SourceUnavailable(MeshidError):
 
 
 class AmbiguousSources(MeshidError):
-    """Two sources deliver something that only one may deliver."""
+    """Two sources deliver something that only one may deliver.
+
+    `Mesh` reports it inside a `SourceUnavailable`, or as an alarm.
+    """
 
 
 class MissingExtra(MeshidError):

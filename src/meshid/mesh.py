@@ -74,11 +74,11 @@ class Mesh:
         clock: Callable[[], float] = time.time,
     ) -> None:
         if not isinstance(service, str | None):
-            msg = f"service is the name of this service as str, not {type(service).__name__}"
+            msg = f"service must be a str, the name of this service, not {type(service).__name__}"
             raise TypeError(msg)
         for name, function in {"audit": audit, "on_revoked": on_revoked, "clock": clock}.items():
             if function is not None and not callable(function):
-                msg = f"{name} is a function, not {type(function).__name__}"
+                msg = f"{name} must be callable, not {type(function).__name__}"
                 raise TypeError(msg)
         changes: Changes = {
             "credentials": credentials,
@@ -110,7 +110,7 @@ class Mesh:
         state_file: str | Path | None = None,
         clock: Callable[[], float] = time.time,
     ) -> Self:
-        """Return a mesh that follows sources; `meshid.sources` has those that there are.
+        """Return a mesh that follows sources, such as those in `meshid.sources`.
 
         What a source says from now on is put in force as soon as it is read, whole or not at
         all. What cannot be put in force is an alarm, and the last good state stays.
@@ -205,7 +205,7 @@ class Mesh:
         """Verify a chain and ask the policy; return the peer, or raise.
 
         Args:
-            chain: DER certificates, leaf first, of a peer that has proved to hold the leaf's key.
+            chain: DER certificates, leaf first, of a peer that has proved that it holds the leaf's key.
             target: What the peer wants to reach; this service if None.
             request: The request, as `Request` or ``"METHOD /path"``; `REQUEST_FOLLOWS` if
                 the caller will `check` each one; None if there is none.
@@ -247,7 +247,7 @@ class Mesh:
             ValueError: As for `admit`; and if *expect* does not fit what the peer is.
         """
         if not isinstance(peer, Peer):
-            msg = f"peer is a Peer from Mesh.admit() or peer_of(), not {type(peer).__name__}"
+            msg = f"peer must be a Peer from Mesh.admit() or peer_of(), not {type(peer).__name__}"
             raise TypeError(msg)
         question = self._question(target, request, expect)
         if question.role is not peer.role:
@@ -340,13 +340,13 @@ class Mesh:
                 than TLS 1.2.
         """
         if expect is None:
-            msg = "expect names the server, such as '/ns/pay/sa/api'; None would not"
+            msg = "expect must name the server, such as '/ns/pay/sa/api', not None"
             raise TypeError(msg)
         question = self._question(None, None, expect)
         return MeshContext(self._admission, question=question, alpn=alpn, minimum_version=minimum_version)
 
     def refresh(self) -> Snapshot:
-        """Read all sources now instead of within a second.
+        """Read all sources now, except streams such as the Workload API, instead of when they are due.
 
         Returns:
             The snapshot in force.

@@ -230,7 +230,7 @@ class Reason(StrEnum):
     )
     NO_POLICY = (
         "no_policy",
-        "No policy is loaded, so no peer is admitted.",
+        "No policy is loaded, so no client is admitted.",
         "meshid promise 1: fail closed",
         "Give the Mesh a policy.",
     )

@@ -72,13 +72,13 @@ class TestExpect:
         [
             pytest.param(
                 "payments.example.org",
-                "expect has 'payments.example.org', a host name; a server is expected by its SPIFFE ID,"
+                "expect has 'payments.example.org', a host name; name the server by its SPIFFE ID,"
                 " such as '/ns/pay/sa/api' or 'spiffe://partner.example/ns/pay/**'",
                 id="host name",
             ),
             pytest.param(
                 ["/a", "payments:8443"],
-                "expect has 'payments:8443', a host name; a server is expected by its SPIFFE ID,"
+                "expect has 'payments:8443', a host name; name the server by its SPIFFE ID,"
                 " such as '/ns/pay/sa/api' or 'spiffe://partner.example/ns/pay/**'",
                 id="host name with a port",
             ),
@@ -110,13 +110,13 @@ class TestExpect:
         with pytest.raises(TypeError) as caught:
             mesh.client_context(expect)
         assert str(caught.value) == (
-            f"expect is a SPIFFE ID or pattern as str, SpiffeId or PeerPattern, or several, not {kind}"
+            f"expect must be a SPIFFE ID or pattern as str, SpiffeId or PeerPattern, or several, not {kind}"
         )
 
     def test_of_none_makes_no_client_context(self, mesh: Mesh) -> None:
         with pytest.raises(TypeError) as caught:
             mesh.client_context(None)  # type: ignore[arg-type]
-        assert str(caught.value) == "expect names the server, such as '/ns/pay/sa/api'; None would not"
+        assert str(caught.value) == "expect must name the server, such as '/ns/pay/sa/api', not None"
 
 
 class TestChain:
@@ -127,13 +127,13 @@ class TestChain:
         with pytest.raises(TypeError) as caught:
             mesh.admit(wrong)
         assert str(caught.value) == (
-            f"chain is a sequence of DER certificates as bytes, leaf first, not {kind}"
+            f"chain must be a sequence of DER certificates as bytes, leaf first, not {kind}"
         )
 
     def test_of_something_else_than_bytes_is_a_type_error(self, mesh: Mesh, chain: tuple[bytes, ...]) -> None:
         with pytest.raises(TypeError) as caught:
             mesh.admit([*chain, "a"])  # type: ignore[list-item]
-        assert str(caught.value) == f"chain[{len(chain)}] is a DER certificate as bytes, not str"
+        assert str(caught.value) == f"chain[{len(chain)}] must be a DER certificate as bytes, not str"
 
     def test_of_pem_is_a_refusal_for_a_peer_may_have_sent_it(self, mesh: Mesh, ca: CA) -> None:
         with pytest.raises(PeerRejected) as caught:
@@ -159,7 +159,7 @@ class TestTarget:
     def test_of_another_type_is_a_type_error(self, mesh: Mesh, chain: tuple[bytes, ...]) -> None:
         with pytest.raises(TypeError) as caught:
             mesh.admit(chain, target=["payments"])  # type: ignore[arg-type]
-        assert str(caught.value) == "target is a str, not list"
+        assert str(caught.value) == "target must be a str, not list"
 
 
 class TestOther:
@@ -167,13 +167,13 @@ class TestOther:
         with pytest.raises(TypeError) as caught:
             mesh.admit(chain, request=("GET", "/"))  # type: ignore[arg-type]
         assert str(caught.value) == (
-            "request is a Request, a str such as 'GET /path', REQUEST_FOLLOWS or None, not tuple"
+            "request must be a Request, a str such as 'GET /path', REQUEST_FOLLOWS or None, not tuple"
         )
 
     def test_peer_of_another_type_is_a_type_error(self, mesh: Mesh) -> None:
         with pytest.raises(TypeError) as caught:
             mesh.check("spiffe://prod.example.org/a")  # type: ignore[arg-type]
-        assert str(caught.value) == "peer is a Peer from Mesh.admit() or peer_of(), not str"
+        assert str(caught.value) == "peer must be a Peer from Mesh.admit() or peer_of(), not str"
 
     def test_peer_that_is_a_client_is_expected_by_nobody(self, mesh: Mesh, chain: tuple[bytes, ...]) -> None:
         with pytest.raises(ValueError) as caught:  # noqa: PT011 - the whole message is compared
@@ -183,9 +183,9 @@ class TestOther:
     @pytest.mark.parametrize(
         ("alpn", "error", "message"),
         [
-            ("h2", TypeError, "alpn is a list of protocols: write ['h2']"),
-            (5, TypeError, "alpn is a list of protocols as str, not int"),
-            ([b"h2"], TypeError, "alpn is a list of protocols as str, not of bytes"),
+            ("h2", TypeError, "alpn must be a list of protocols: write ['h2']"),
+            (5, TypeError, "alpn must be a list of protocols as str, not int"),
+            ([b"h2"], TypeError, "alpn must be a list of protocols as str, not of bytes"),
             ([""], ValueError, "alpn has '', which is not 1 to 255 ASCII characters"),
             (["é"], ValueError, "alpn has '\\xe9', which is not 1 to 255 ASCII characters"),
         ],
@@ -212,19 +212,28 @@ class TestOther:
         with pytest.raises(error) as caught:
             mesh.server_context(minimum_version=version)
         assert str(caught.value) == (
-            f"minimum_version is ssl.TLSVersion.TLSv1_3 or ssl.TLSVersion.TLSv1_2, not {shown}"
+            f"minimum_version must be ssl.TLSVersion.TLSv1_3 or ssl.TLSVersion.TLSv1_2, not {shown}"
         )
 
     @pytest.mark.parametrize(
         ("part", "message"),
         [
-            ("credentials", "credentials is an X509Svid or None: X509Svid.from_pem(chain, key); not str"),
-            ("bundles", "bundles is a BundleSet: BundleSet([bundle, ...]); not str"),
-            ("policy", "policy is a Policy or None: Policy.load(path, environment=...); not str"),
-            ("revocations", "revocations is a Revocations: Revocations(crls=[...], deny=[...]); not str"),
-            ("service", "service is the name of this service as str, not int"),
-            ("audit", "audit is a function, not str"),
-            ("on_revoked", "on_revoked is a function, not str"),
+            (
+                "credentials",
+                "credentials must be an X509Svid or None, such as X509Svid.from_pem(chain, key), not str",
+            ),
+            ("bundles", "bundles must be a BundleSet, such as BundleSet([bundle, ...]), not str"),
+            (
+                "policy",
+                "policy must be a Policy or None, such as Policy.load(path, environment=...), not str",
+            ),
+            (
+                "revocations",
+                "revocations must be a Revocations, such as Revocations(crls=[...], deny=[...]), not str",
+            ),
+            ("service", "service must be a str, the name of this service, not int"),
+            ("audit", "audit must be callable, not str"),
+            ("on_revoked", "on_revoked must be callable, not str"),
         ],
     )
     def test_part_of_another_type_is_a_type_error(self, part: str, message: str) -> None:

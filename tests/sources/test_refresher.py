@@ -57,7 +57,7 @@ class TestStart:
         wrong = ["own: '/tls.crt' cannot be read: No such file or directory", "policy: typo"]
         assert str(caught.value).splitlines() == wrong
         (logged,) = alarms(caplog)
-        assert logged.startswith("waiting up to 0.2 s for: ")
+        assert logged.startswith("not ready yet, waiting up to 0.2 s: ")
         assert own.is_closed
         assert other.is_closed
 

@@ -1,6 +1,6 @@
 """Admission: who may be here, decided under one snapshot and recorded.
 
-The rules of this room:
+The rules of this module:
 
 - A snapshot is read once for each decision, and the decision counts only if the same
   snapshot is still in force when it has been made. So nobody is admitted under a state
@@ -114,7 +114,7 @@ class Admission:
         """Verify a chain and ask the policy; return the peer, or raise.
 
         Args:
-            chain: DER certificates, leaf first, of a peer that has proved to hold the leaf's key.
+            chain: DER certificates, leaf first, of a peer that has proved that it holds the leaf's key.
             question: What is asked about it.
             connection: The connection, for the record.
 

@@ -71,11 +71,11 @@ class Question:
     def __attrs_post_init__(self) -> None:
         # Not validators of the fields: those would cost a warm `Mesh.admit` a fifth more.
         if self.target is not None and not isinstance(self.target, str):
-            msg = f"target is a str, not {_kind(self.target)}"
+            msg = f"target must be a str, not {_kind(self.target)}"
             raise TypeError(msg)
         if self.request is not None and not isinstance(self.request, (Request, str, Follows)):
             msg = (
-                "request is a Request, a str such as 'GET /path', REQUEST_FOLLOWS or None,"
+                "request must be a Request, a str such as 'GET /path', REQUEST_FOLLOWS or None,"
                 f" not {_kind(self.request)}"
             )
             raise TypeError(msg)
@@ -107,11 +107,11 @@ def checked_chain(chain: object) -> Sequence[bytes]:
     if not isinstance(chain, (list, tuple)) and (
         isinstance(chain, (str, bytes, bytearray, memoryview)) or not isinstance(chain, Sequence)
     ):
-        msg = f"chain is a sequence of DER certificates as bytes, leaf first, not {_kind(chain)}"
+        msg = f"chain must be a sequence of DER certificates as bytes, leaf first, not {_kind(chain)}"
         raise TypeError(msg)
     for number, each in enumerate(chain):
         if not isinstance(each, bytes):
-            msg = f"chain[{number}] is a DER certificate as bytes, not {_kind(each)}"
+            msg = f"chain[{number}] must be a DER certificate as bytes, not {_kind(each)}"
             raise TypeError(msg)
     return chain
 
@@ -125,7 +125,7 @@ def _pattern(name: object) -> PeerPattern:
         raise TypeError(_not_a_name(name))
     if _HOST_NAME.fullmatch(name):
         msg = (
-            f"expect has {quote(name)}, a host name; a server is expected by its SPIFFE ID,"
+            f"expect has {quote(name)}, a host name; name the server by its SPIFFE ID,"
             " such as '/ns/pay/sa/api' or 'spiffe://partner.example/ns/pay/**'"
         )
         raise ValueError(msg)
@@ -133,7 +133,8 @@ def _pattern(name: object) -> PeerPattern:
 
 
 def _not_a_name(value: object) -> str:
-    return f"expect is a SPIFFE ID or pattern as str, SpiffeId or PeerPattern, or several, not {_kind(value)}"
+    wanted = "a SPIFFE ID or pattern as str, SpiffeId or PeerPattern, or several"
+    return f"expect must be {wanted}, not {_kind(value)}"
 
 
 def _kind(value: object) -> str:

@@ -117,10 +117,10 @@ def next_snapshot(current: Snapshot, changes: Changes) -> Snapshot:
 
 
 _PARTS: dict[str, tuple[type, str]] = {
-    "credentials": (X509Svid, "an X509Svid or None: X509Svid.from_pem(chain, key)"),
-    "bundles": (BundleSet, "a BundleSet: BundleSet([bundle, ...])"),
-    "revocations": (Revocations, "a Revocations: Revocations(crls=[...], deny=[...])"),
-    "policy": (Policy, "a Policy or None: Policy.load(path, environment=...)"),
+    "credentials": (X509Svid, "an X509Svid or None, such as X509Svid.from_pem(chain, key)"),
+    "bundles": (BundleSet, "a BundleSet, such as BundleSet([bundle, ...])"),
+    "revocations": (Revocations, "a Revocations, such as Revocations(crls=[...], deny=[...])"),
+    "policy": (Policy, "a Policy or None, such as Policy.load(path, environment=...)"),
 }
 _MAY_BE_NONE = frozenset({"credentials", "policy"})
 
@@ -131,7 +131,7 @@ def _check_type(name: str, value: object) -> None:
         raise TypeError(msg)
     kind, right = _PARTS[name]
     if not (isinstance(value, kind) or (value is None and name in _MAY_BE_NONE)):
-        msg = f"{name} is {right}; not {type(value).__name__}"
+        msg = f"{name} must be {right}, not {type(value).__name__}"
         raise TypeError(msg)
 
 

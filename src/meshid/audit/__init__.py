@@ -1,1 +1,1 @@
-"""What is recorded: the event of each decision, and the counters."""
+"""What is recorded: an event for each decision, and counters; and the replay of a log."""

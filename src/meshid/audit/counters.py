@@ -1,4 +1,4 @@
-"""How many decisions there were of each kind; peers are never told apart."""
+"""How many decisions there were of each kind, over all peers together."""
 
 from __future__ import annotations
 

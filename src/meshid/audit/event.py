@@ -123,7 +123,7 @@ def record(sink: Sink | None, event: AuditEvent, limit: RateLimit) -> None:
     """Give the event to the *sink*, and then to the logger; if the sink raises, nothing is logged.
 
     Refusals of new connections are logged at a limited rate, because unknown peers choose how
-    many there are. That a peer was let in before, and no longer is, is always logged.
+    many there are. The refusal of a peer that was admitted before is always logged.
     """
     if sink is not None:
         sink(event)

@@ -11,7 +11,7 @@ BURST = 10
 """Events of one kind that are logged at once; after that, one a second."""
 
 MAX_KEYS = 1024
-"""Kinds of events that are told apart: a flood from many networks must not fill the memory either."""
+"""Kinds of events that are limited separately: a flood from many networks must not fill the memory either."""
 
 
 @attrs.define

@@ -1,1 +1,1 @@
-"""What meshid accepts of X.509: reading, leaf, authority, chain, JWK."""
+"""The part of X.509 that meshid accepts: reading, leaf, authority, chain, JWK."""

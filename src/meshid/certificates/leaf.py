@@ -1,6 +1,6 @@
 """Leaf certificate to the one name that it claims, and whether it may be a leaf at all.
 
-The rule of this room: a claim is read, never guessed, and is worth nothing until
+The rule of this module: a claim is read, never guessed, and is worth nothing until
 the bundle of its trust domain has confirmed it. The same two functions judge our
 own certificate and a peer's, so the two can never drift apart.
 

@@ -2,7 +2,7 @@
 
 `cryptography` parses a certificate lazily: a broken extension raises when it is
 first accessed, and then as one of five unrelated exceptions. Every part of a certificate
-that is read here has been accessed, so the rooms above can just use it. Nothing here
+that is read here has been accessed, so the layers above can just use it. Nothing here
 believes a certificate: what is read is a chain, not a peer.
 """
 

@@ -70,8 +70,8 @@ def _read(path: str) -> dict[str, Any]:
 
 def _lines(status: dict[str, Any], age: float, paint: Paint) -> Iterator[str]:
     is_late = age >= _MISSED * HEARTBEAT_SECONDS
-    ready = "ready" if status["ready"] else "NOT ready"
-    yield paint(ready, Colour.GOOD if status["ready"] and not is_late else Colour.BAD)
+    is_ready = status["ready"] and not is_late
+    yield paint("ready" if is_ready else "NOT ready", Colour.GOOD if is_ready else Colour.BAD)
     if is_late:
         yield paint(f"  no heartbeat for {age:.0f} s: the process is gone, or stuck", Colour.BAD)
     for alarm in status["alarms"]:

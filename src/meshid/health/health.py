@@ -26,7 +26,7 @@ class AlarmLevel(StrEnum):
     """How urgent an alarm is."""
 
     WARNING = "warning"
-    """Everything works, but will not for ever."""
+    """What is in force works; something needs attention before it stops."""
     ERROR = "error"
     """Something does not work, or soon will not."""
 

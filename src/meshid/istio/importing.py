@@ -1,6 +1,6 @@
 """Istio's `AuthorizationPolicy` to a policy file: exactly, or refused with the field that has no equivalent.
 
-The rules of this room:
+The rules of this module:
 
 - A target is ``namespace/app``: the namespace of the policy and the label ``app`` of its
   selector. Without a selector it is ``namespace/**``, or ``**`` in the mesh's root namespace.

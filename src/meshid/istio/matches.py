@@ -84,7 +84,7 @@ def path_pattern(text: str) -> str:
 
 
 def _prefix(text: str) -> str:
-    """Return the pattern of whatever begins with *text*: its last segment goes on, and others may follow."""
+    """Return the pattern of every text that begins with *text*; its last segment may go on."""
     return f"{text}*/**"
 
 

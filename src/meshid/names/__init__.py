@@ -1,1 +1,1 @@
-"""SPIFFE IDs, trust domains, and the patterns that match them."""
+"""SPIFFE IDs, trust domains, and the pattern grammar for peers, targets and paths."""

@@ -1,6 +1,6 @@
 """The one wildcard grammar: for peers, for targets and for paths.
 
-The rules of this room:
+The rules of this module:
 
 - A text is either a pattern or an exception, once, here; after that nobody checks again.
 - `*` in a segment stands for any run of characters except "/", and `**` as a segment for any

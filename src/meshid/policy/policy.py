@@ -1,6 +1,6 @@
 """The policy: who may reach what.
 
-The rules of this room:
+The rules of this module:
 
 - Deny beats allow, no matching allow is a refusal, and order means nothing.
 - At the handshake there is no request. An allow rule with http conditions then matches

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import attrs
 
+# The package before its modules: a thread that imports a module first holds its lock and waits for the
+# package, while one that imports the package does the opposite, and Python breaks that with an error.
+import meshid.sources  # noqa: F401 - see above
 from meshid.errors import InvalidInput
 from meshid.settings.trust_setting import Trust
 from meshid.sources.files.layouts import layout_named

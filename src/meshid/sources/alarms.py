@@ -1,7 +1,7 @@
 """What is wrong now; each alarm is logged once when it begins, and once when it ends.
 
 A read that meets a writer between two files fails, and the next one succeeds. So a failure
-becomes an alarm when it has lasted, and is then not logged again until it is another one.
+becomes an alarm when it has lasted, and is then not logged again until it changes.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Keeps a mesh up to date with its sources.
 
-The rules of this room:
+The rules of this module:
 
 - Each source is read by a thread of its own, so that a slow one delays no other.
 - What a source delivers is published whole; if that fails, each part by itself, so that an
@@ -102,7 +102,7 @@ class Refresher:
         with self._was_read:
             while not self._try_to_start():
                 if not is_logged and (texts := self._alarms.texts()):
-                    LOGGER.warning("waiting up to %g s for: %s", timeout, "; ".join(texts))
+                    LOGGER.warning("not ready yet, waiting up to %g s: %s", timeout, "; ".join(texts))
                     is_logged = True
                 self._was_read.wait(min(TICK_SECONDS, end - time.monotonic()))
                 if time.monotonic() >= end:

@@ -1,6 +1,6 @@
 """What a source is, and the state that it delivers.
 
-The rules of this room:
+The rules of this module:
 
 - A source delivers whole, immutable states. What is absent from a state is removed: a trust
   domain that is no longer in it is no longer trusted.

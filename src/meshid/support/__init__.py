@@ -1,1 +1,1 @@
-"""Small things that know nothing of meshid: quoting, documents, did-you-mean, locks, SIEVE."""
+"""Small helpers that every layer above may use: quoting, documents, did-you-mean, locks, SIEVE."""

@@ -13,7 +13,7 @@ a function" (https://docs.python.org/3/library/os.html#os.register_at_fork). `lo
 handlers in one weak set for the same reason (https://github.com/python/cpython/pull/4071).
 
 A fork concerns the whole process. So the set of locks here, and that of the refreshers in
-`meshid.sources.refresher`, are global: the two exceptions to "no globals, no registries".
+`meshid.sources.refresher`, are global: the exception to "no globals, no registries".
 """
 
 from __future__ import annotations

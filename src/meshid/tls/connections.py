@@ -1,6 +1,6 @@
 """The SSL objects and sockets whose handshake ends with a decision.
 
-The rules of this room:
+The rules of this module:
 
 - A handshake is over when the peer has been admitted, and not before, no matter who runs
   it or when: a server that handshakes inside its first `recv()` gets the refusal from
@@ -10,7 +10,7 @@ The rules of this room:
 - After the handshake the connection gets the context that the user holds. The inner
   context looks at every message, which is needed only until then.
 
-`ssl.SSLObject` and `ssl.SSLSocket` have no common base class, so there are two twins.
+`ssl.SSLObject` and `ssl.SSLSocket` have no common base class, so there are two classes, twins of each other.
 """
 
 from __future__ import annotations

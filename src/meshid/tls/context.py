@@ -1,6 +1,6 @@
 """`MeshContext`: an `ssl.SSLContext` that always stands for the trust of this instant.
 
-The rules of this room:
+The rules of this module:
 
 - It is a facade. Each connection is made by an inner context, a *generation*, which is
   built for one state of credentials and trust and never changed. A new state is a new
@@ -190,15 +190,15 @@ def _protocols(alpn: Iterable[str]) -> tuple[str, ...]:
         TypeError, ValueError: If *alpn* cannot be offered.
     """
     if isinstance(alpn, str):
-        msg = f"alpn is a list of protocols: write [{alpn!r}]"
+        msg = f"alpn must be a list of protocols: write [{alpn!r}]"
         raise TypeError(msg)
     if not isinstance(cast("object", alpn), Iterable):
-        msg = f"alpn is a list of protocols as str, not {type(alpn).__name__}"
+        msg = f"alpn must be a list of protocols as str, not {type(alpn).__name__}"
         raise TypeError(msg)
     protocols = tuple(alpn)
     for protocol in protocols:
         if not isinstance(protocol, str):
-            msg = f"alpn is a list of protocols as str, not of {type(protocol).__name__}"
+            msg = f"alpn must be a list of protocols as str, not of {type(protocol).__name__}"
             raise TypeError(msg)
         if not (protocol.isascii() and 0 < len(protocol) <= MAX_PROTOCOL_BYTES):
             msg = f"alpn has {quote(protocol)}, which is not 1 to {MAX_PROTOCOL_BYTES} ASCII characters"
@@ -209,7 +209,7 @@ def _protocols(alpn: Iterable[str]) -> tuple[str, ...]:
 def _version(version: object) -> ssl.TLSVersion:
     if version is ssl.TLSVersion.TLSv1_2 or version is ssl.TLSVersion.TLSv1_3:
         return version
-    msg = f"minimum_version is ssl.TLSVersion.TLSv1_3 or ssl.TLSVersion.TLSv1_2, not {version!r}"
+    msg = f"minimum_version must be ssl.TLSVersion.TLSv1_3 or ssl.TLSVersion.TLSv1_2, not {version!r}"
     raise ValueError(msg) if isinstance(version, ssl.TLSVersion) else TypeError(msg)
 
 

@@ -1,1 +1,1 @@
-"""The parts of a snapshot beside the policy: our credentials, trust bundles, revocations."""
+"""The parts of a snapshot other than the policy: our credentials, trust bundles, revocations."""

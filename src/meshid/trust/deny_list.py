@@ -104,9 +104,6 @@ class Denial:
         Returns:
             The entry.
 
-        Args:
-            entry: The text; a `Denial` is returned as it is.
-
         Raises:
             InvalidRevocations: If it is none of these.
         """

@@ -1,6 +1,6 @@
 """The same verification, remembered.
 
-The rules of this room:
+The rules of this module:
 
 - A verdict is keyed by the leaf's whole DER, compared exactly, in a cache for its trust
   domain and role. The leaf alone is enough: a path for it was found under this trust,

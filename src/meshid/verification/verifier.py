@@ -1,6 +1,6 @@
 """Chain to peer.
 
-The rules of this room:
+The rules of this module:
 
 - The claim chooses the bundle, and the bundle confirms the claim. A chain is checked
   against the authorities of the one trust domain that its leaf names; there is no pool.
@@ -12,7 +12,7 @@ The rules of this room:
   it a `PeerRejected` about the claimed name.
 
 The backend (`cryptography.x509.verification`) builds paths and checks signatures; meshid
-never does. What the backend leaves out is done here or a floor below: the leaf's profile
+never does. What the backend leaves out is done here or in `certificates/` and `trust/`: the leaf's profile
 and key, revocation, limits, and the reason. The backend's reason is a sentence for people,
 so ours is found by a second look at the chain, after a failure.
 """

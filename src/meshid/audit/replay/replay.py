@@ -1,6 +1,6 @@
 """Decides again what an audit log says was decided.
 
-The rules of this room:
+The rules of this module:
 
 - A decision flips if the peer was refused and would be let in, or the other way round;
   another rule or another reason alone is not a flip.

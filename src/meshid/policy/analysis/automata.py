@@ -1,6 +1,6 @@
 """The shortest word that some patterns match and others do not.
 
-The rules of this room:
+The rules of this module:
 
 - A word is a text that can really occur: "/" and segments, none of them empty, "." or "..".
   Only the path of a request may end in "/".

@@ -61,7 +61,7 @@ class _Coverage:
         self._gone: set[tuple[str, tuple[int, int, int]]] = set()
 
     def findings(self) -> Iterator[Finding]:
-        # Of two rules that say the same, the later one is reported.
+        # The later of two equal rules is reported.
         for rule in sorted(self._rules, key=_place, reverse=True):
             yield from self._of_rule(rule)
 

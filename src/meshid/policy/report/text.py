@@ -100,5 +100,5 @@ def as_mermaid(report: Report) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Write whatever Mermaid or Markdown could read as the entities that Mermaid has."""
+    """Escape everything that Mermaid or Markdown could interpret, as Mermaid entities."""
     return "".join(each if each.isalnum() or each in " /.-_:" else f"#{ord(each)};" for each in text)

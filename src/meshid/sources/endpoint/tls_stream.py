@@ -1,6 +1,6 @@
 """A TLS connection to a known server, within a deadline.
 
-The rules of this room:
+The rules of this module:
 
 - Nothing is written before the handshake has ended, and with it the decision about the server.
 - Everything that a server sends is counted, headers included.
