@@ -43,11 +43,6 @@ class BundleEndpoint:
         url: Where: ``https://host[:port]/path``.
         server: Who serves it; `https_web` and `https_spiffe` make one.
 
-    Args:
-        trust_domain: The trust domain whose bundle is served.
-        url: Where: ``https://host[:port]/path``.
-        server: Who serves there; `https_web` and `https_spiffe` make it.
-
     Attributes:
         name: What it is and where.
         is_required: False: a mesh starts without a partner's bundle.
