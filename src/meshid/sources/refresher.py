@@ -184,15 +184,12 @@ class Refresher:
 
     def _write(self, file: StateFile, now: float) -> None:
         health = health_of(self._admission.snapshot, datetime.fromtimestamp(now, UTC), *self.alarms())
-        try:
-            file.write(status_of(self._admission, health, self.statuses(), now), time.monotonic())
-        except OSError as error:
-            text = f"cannot be written: {error.strerror}"
-            with self._lock:
-                self._alarms.failed("state file", f"state file {quote(str(file.path))}", text)
-        else:
-            with self._lock:
+        fault = file.write(status_of(self._admission, health, self.statuses(), now), time.monotonic())
+        with self._lock:
+            if fault is None:
                 self._alarms.worked("state file")
+            else:
+                self._alarms.failed("state file", f"state file {quote(str(file.path))}", fault)
 
     def _start_threads(self) -> None:
         self._readers = tuple(map(_Reader, self._sources))
