@@ -359,12 +359,13 @@ class Mesh:
         return self.snapshot
 
     def health(self) -> Health:
-        """Return whether the mesh can serve, and what a person should look at.
+        """Return whether the mesh is ready, and what a person should look at.
 
-        An alarm about our own certificate begins when a third of its time is left.
+        Ready means that the next peer that ought to be admitted would be. Alarms begin before that
+        ends: about our own certificate, when a third of its time is left.
         """
         alarms = () if self._refresher is None else self._refresher.alarms()
-        return health_of(self.snapshot, datetime.fromtimestamp(self._clock(), UTC), *alarms)
+        return health_of(self._admission, datetime.fromtimestamp(self._clock(), UTC), *alarms)
 
     def status(self) -> dict[str, object]:
         """Return what is loaded, until when it is valid, and what failed last, as plain values."""

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from meshid import Mesh, TrustBundle
+from meshid import BundleSet, Mesh, TrustBundle
 from meshid.__main__ import main
 from meshid.health.state_file import HEARTBEAT_SECONDS, StateFile
 from meshid.testing import CA
@@ -220,7 +220,7 @@ class TestOfAMesh:
     ) -> None:
         hurry(monkeypatch)
         with Mesh.from_sources(mounted.sources(), service="payments", state_file=file) as mesh:
-            assert eventually(file.exists)
+            assert eventually(lambda: file.exists() and read(file)["ready"])
             status = read(file)
             assert status == {**mesh.status(), "time": status["time"], "sources": status["sources"]}
             assert (status["pid"], status["spiffe_id"]) == (os.getpid(), f"spiffe://prod.example.org{OWN}")
@@ -261,7 +261,7 @@ class TestStatus:
     ) -> None:
         hurry(monkeypatch)
         with Mesh.from_sources(mounted.sources(), service="payments", state_file=file):
-            assert eventually(file.exists)
+            assert eventually(lambda: file.exists() and read(file)["ready"])
             assert main(["status", str(file)]) == 0
         lines = capsys.readouterr().out.splitlines()
         assert lines[0] == "ready"
@@ -297,8 +297,7 @@ class TestStatus:
         assert "\n  no heartbeat for 31 s: the process is gone, or stuck\n" in capsys.readouterr().out
 
     def test_as_json(self, file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        mesh = Mesh()
-        file.write_text(json.dumps(mesh.status()))
+        file.write_text(json.dumps({**Mesh().status(), "ready": True}))
         assert main(["status", "--json", str(file)]) == 0
         told = json.loads(capsys.readouterr().out)
         assert 0 <= told.pop("age") < 10
@@ -311,7 +310,7 @@ class TestStatus:
             "prod.example.org", CA("prod.example.org").pem + CA("prod.example.org").pem
         )
         none = TrustBundle.from_spiffe_json("dev.example.org", b'{"keys": []}')
-        file.write_text(json.dumps(Mesh(bundles=type(Mesh().snapshot.bundles)([both, none])).status()))
+        file.write_text(json.dumps(Mesh(bundles=BundleSet([both, none])).status()))
         assert main(["status", str(file)]) == 0
         out = capsys.readouterr().out
         assert "prod.example.org: 2 authorities, until 20" in out

@@ -24,6 +24,7 @@ from meshid.audit.connection_info import ConnectionInfo
 from meshid.audit.counters import Counters
 from meshid.audit.event import LOGGER, AuditEvent, Sink, record, wants
 from meshid.audit.rate_limit import RateLimit
+from meshid.certificates.leaf import Role
 from meshid.decisions import Call, Decision
 from meshid.errors import PeerRejected
 from meshid.names.peer_pattern import PeerPattern
@@ -65,6 +66,9 @@ class Admission:
         self.clock = clock
         self.connections = OpenConnections()
         self.counters = Counters()
+        # What TLS contexts meet: health depends on it. Only added to, so that no lock is needed.
+        self.roles: set[Role] = set()
+        self.listeners: set[Question] = set()
         self._sink = audit
         self._log_limit = RateLimit()
         self._on_revoked = on_revoked

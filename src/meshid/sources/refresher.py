@@ -166,7 +166,9 @@ class Refresher:
             self._admission.review()
         with self._lock:
             self._alarms.log_lasting()
-        self._alarms.log_changes(alarms_about(self._admission.snapshot, datetime.fromtimestamp(now, UTC)))
+        # Until then nothing is in force, and `start` says what it waits for.
+        if self._is_started:
+            self._alarms.log_changes(alarms_about(self._admission, datetime.fromtimestamp(now, UTC)))
         if self._state_file is not None:
             self._write(self._state_file, now)
 
@@ -183,7 +185,7 @@ class Refresher:
         self._start_threads()
 
     def _write(self, file: StateFile, now: float) -> None:
-        health = health_of(self._admission.snapshot, datetime.fromtimestamp(now, UTC), *self.alarms())
+        health = health_of(self._admission, datetime.fromtimestamp(now, UTC), *self.alarms())
         fault = file.write(status_of(self._admission, health, self.statuses(), now), time.monotonic())
         with self._lock:
             if fault is None:
