@@ -17,6 +17,7 @@ from meshid.audit.connection_info import ConnectionInfo
 from meshid.audit.rate_limit import RateLimit
 from meshid.certificates.reading import fingerprint, read_certificate
 from meshid.decisions import Call, Decision
+from meshid.support.logs import INFO, WARNING, log
 from meshid.support.quoting import MAX_QUOTED, escaped, quote
 
 LOGGER = logging.getLogger("meshid.audit")
@@ -135,7 +136,7 @@ def record(sink: Sink | None, event: AuditEvent, limit: RateLimit) -> None:
         if suppressed is None:
             return
         event = attrs.evolve(event, suppressed=suppressed)
-    LOGGER.log(level, "%s", event, extra={"meshid": event})
+    log(LOGGER, level, "%s", event, meshid=event)
 
 
 class JsonFormatter(logging.Formatter):
@@ -151,7 +152,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def _level(allowed: bool) -> int:  # noqa: FBT001  # the one fact about a decision that a level depends on
-    return logging.INFO if allowed else logging.WARNING
+    return INFO if allowed else WARNING
 
 
 def _about_leaf(leaf: bytes | None, role: str) -> dict[str, object]:
