@@ -24,7 +24,7 @@ from meshid.admission.question import Question
 from meshid.admission.snapshot import Snapshot
 from meshid.certificates.leaf import Role
 from meshid.health.entrance import why_closed, why_nobody
-from meshid.health.own_path import find_own_path
+from meshid.health.own_path import OwnPath, find_own_path
 from meshid.names.spiffe_id import TrustDomain
 from meshid.policy import REQUEST_FOLLOWS
 from meshid.support.quoting import quote
@@ -37,6 +37,8 @@ SPIRE, Istio and cert-manager renew after a half or two thirds of it. An authori
 and may be renewed late, so only the last tenth counts for it."""
 
 _NOW = 1 / 10
+
+_OWN = "own certificate"
 
 
 class AlarmLevel(StrEnum):
@@ -105,15 +107,19 @@ def alarms_about(admission: Admission, now: datetime) -> Iterator[Alarm]:
 
 
 def _alarms(admission: Admission, snapshot: Snapshot, now: datetime) -> Iterator[Alarm]:
-    peers = _peers(admission)
+    peers, path = _peers(admission), None
+    if snapshot.credentials is not None:
+        path = find_own_path(snapshot, snapshot.credentials, peers)
+        yield from _about_own(path, now)
+    # Behind a proxy, or beside one, no certificate is needed.
+    elif admission.roles:
+        yield _outage(_OWN, "there is none any more, so no handshake succeeds: publish one")
     closed = {
         domain: why
         for domain, bundle in snapshot.bundles.items()
-        if (why := why_closed(bundle, snapshot.revocations, now))
+        # That there is a path to it is a better proof than any.
+        if not (path and path.leads_to == domain) and (why := why_closed(bundle, snapshot.revocations, now))
     }
-    if snapshot.credentials is None and admission.roles:
-        yield _outage("own certificate", "there is none any more, so no handshake succeeds: publish one")
-    yield from _about_credentials(snapshot, peers, now)
     yield from _about_bundles(snapshot, peers, closed, now)
     if Role.CLIENT in peers:
         yield from _about_policy(admission, snapshot, snapshot.bundles.keys() - closed)
@@ -131,27 +137,19 @@ def _outage(about: str, text: str) -> Alarm:
     return Alarm(level=AlarmLevel.ERROR, about=about, text=text, is_outage=True)
 
 
-def _about_credentials(snapshot: Snapshot, peers: Collection[Role], now: datetime) -> Iterator[Alarm]:
-    about, own = "own certificate", snapshot.credentials
-    # Behind a proxy, or beside one, none is needed.
-    if own is None:
-        return
-    since, until = own.leaf.not_valid_before_utc, own.leaf.not_valid_after_utc
-    if now < since:
-        yield _outage(about, f"begins at {since}: is the clock right?")
-        return
-    if now > until:
-        yield _outage(about, f"ended at {until}, so peers refuse us")
-        return
-    path = find_own_path(snapshot, own, peers)
-    if path.refusal:
-        yield _outage(about, path.refusal)
-        return
-    first = path.first_to_end
+def _about_own(path: OwnPath, now: datetime) -> Iterator[Alarm]:
+    leaf, first = path.certificates[0], path.first_to_end
+    since, until = leaf.not_valid_before_utc, leaf.not_valid_after_utc
     left = _share_left(since, first.not_valid_after_utc, now)
-    if left < _SOON:
+    if now < since:
+        yield _outage(_OWN, f"begins at {since}: is the clock right?")
+    elif now > until:
+        yield _outage(_OWN, f"ended at {until}, so peers refuse us")
+    elif path.refusal:
+        yield _outage(_OWN, path.refusal)
+    elif left < _SOON:
         level = AlarmLevel.ERROR if left < _NOW else AlarmLevel.WARNING
-        yield Alarm(level=level, about=about, text=_about_end(first, is_leaf=first == own.leaf))
+        yield Alarm(level=level, about=_OWN, text=_about_end(first, is_leaf=first is leaf))
 
 
 def _about_end(first: x509.Certificate, *, is_leaf: bool) -> str:

@@ -32,10 +32,12 @@ class OwnPath:
     Attributes:
         certificates: From the leaf to the authority; the leaf alone if its trust domain has no
             bundle here.
+        leads_to: The trust domain whose bundle it leads to; None if it leads to none.
         refusal: Why peers refuse us; None if they do not.
     """
 
     certificates: tuple[x509.Certificate, ...]
+    leads_to: TrustDomain | None = None
     refusal: str | None = None
 
     @property
@@ -56,7 +58,7 @@ def find_own_path(snapshot: Snapshot, own: X509Svid, peers: Collection[Role]) ->
     # Our own trust domain may be known to our peers only: a client of a partner needs no other bundle.
     if name is None or name.trust_domain not in snapshot.bundles:
         return OwnPath((own.leaf,))
-    path: tuple[x509.Certificate, ...] = ()
+    domain, path = name.trust_domain, OwnPath((own.leaf,))
     refused: dict[Role, Decision] = {}
     for role in peers or Role:
         try:
@@ -64,12 +66,12 @@ def find_own_path(snapshot: Snapshot, own: X509Svid, peers: Collection[Role]) ->
         except PeerRejected as rejection:
             refused[role] = rejection.decision
         else:
-            path = tuple(map(read_certificate, found.chain))
-    if not refused or (path and not peers):
-        return OwnPath(path)
+            path = OwnPath((own.leaf, *map(read_certificate, found.chain[1:])), domain)
+    if not refused or (path.leads_to and not peers):
+        return path
     role, decision = next(iter(refused.items()))
     who = f"{role}s" if len(refused) == 1 else "peers"
-    return OwnPath(path or (own.leaf,), f"{who} refuse us: {_why(decision, own, name.trust_domain)}")
+    return attrs.evolve(path, refusal=f"{who} refuse us: {_why(decision, own, domain)}")
 
 
 def _why(decision: Decision, own: X509Svid, domain: TrustDomain) -> str:
