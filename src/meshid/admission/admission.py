@@ -28,8 +28,7 @@ from meshid.admission.question import Question
 from meshid.admission.snapshot import Changes, Snapshot, first_snapshot, next_snapshot
 from meshid.audit.connection_info import ConnectionInfo
 from meshid.audit.counters import Counters
-from meshid.audit.event import LOGGER, AuditEvent, Sink, record, wants
-from meshid.audit.rate_limit import RateLimit
+from meshid.audit.event import LOGGER, AuditEvent, Sink, new_limits, record, wants
 from meshid.decisions import Call, Decision
 from meshid.errors import PeerRejected
 from meshid.names.peer_pattern import PeerPattern
@@ -73,7 +72,7 @@ class Admission:
         self.connections = OpenConnections()
         self.counters = Counters()
         self._sink = audit
-        self._log_limit = RateLimit()
+        self._log_limits = new_limits()
         self._on_revoked = on_revoked
         self._try_credentials = try_credentials
         self._publishing = new_lock(Order.PUBLISHING)
@@ -303,7 +302,7 @@ class Admission:
                 generation=snapshot.generation,
                 connection=info,
             )
-            record(self._sink, event, self._log_limit)
+            record(self._sink, event, self._log_limits)
         # The sink is the user's code, and may raise anything. No record, no admission.
         except Exception as error:  # noqa: BLE001
             failure = _internal_error(error)
