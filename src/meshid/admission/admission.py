@@ -38,6 +38,8 @@ from meshid.support.locks import Order, new_lock
 from meshid.support.logs import ERROR, log
 from meshid.support.quoting import described, quote
 from meshid.trust.credentials import X509Svid
+from meshid.verification.cache import CachedVerifier
+from meshid.verification.grace import checked_leaf_grace
 from meshid.verification.verifier import Peer
 
 OnRevoked = Callable[[Peer, PeerRejected, Connection], None]
@@ -55,6 +57,9 @@ class Admission:
         changes: The first parts to put in force.
         try_credentials: Tries new credentials before they are in force; raises `InvalidCredentials`.
         clock: Returns the POSIX time in seconds.
+
+    Raises:
+        MeshidError, TypeError: As `Mesh` does.
     """
 
     def __init__(  # noqa: PLR0913  # a mesh has that many parts, all named
@@ -66,7 +71,15 @@ class Admission:
         on_revoked: OnRevoked | None = None,
         try_credentials: Callable[[X509Svid], None] = _accept,
         clock: Callable[[], float] = time.time,
+        leaf_grace: float = 0.0,
     ) -> None:
+        if not isinstance(service, str | None):
+            msg = f"service must be a str, the name of this service, not {type(service).__name__}"
+            raise TypeError(msg)
+        for name, function in {"audit": audit, "on_revoked": on_revoked, "clock": clock}.items():
+            if function is not None and not callable(function):
+                msg = f"{name} must be callable, not {type(function).__name__}"
+                raise TypeError(msg)
         self.service = service
         self.clock = clock
         self.connections = OpenConnections()
@@ -76,7 +89,7 @@ class Admission:
         self._on_revoked = on_revoked
         self._try_credentials = try_credentials
         self._publishing = new_lock(Order.PUBLISHING)
-        self._snapshot = first_snapshot(clock)
+        self._snapshot = first_snapshot(clock, checked_leaf_grace(leaf_grace))
         self.publish(changes)
 
     @property
@@ -185,7 +198,7 @@ class Admission:
     ) -> tuple[Peer | None, Decision]:
         recorded: Decision | None = None
         while True:
-            now, snapshot, peer, decision = self._settle(chain, question, None)
+            now, snapshot, peer, decision = self._settle(call, chain, question, None)
             # A sink that took its time has been told the same before.
             if decision == recorded:
                 return peer, decision
@@ -209,7 +222,7 @@ class Admission:
         connection = each.connection()
         if connection is None or (peer := connection.peer) is None:
             return
-        at, snapshot, renewed, decision = self._settle(peer.chain, each.question, now)
+        at, snapshot, renewed, decision = self._settle(Call.REVIEW, peer.chain, each.question, now)
         if renewed is not None and decision.allowed:
             connection.peer, each.generation = renewed, snapshot.generation
             return
@@ -237,13 +250,14 @@ class Admission:
                 )
 
     def _settle(
-        self, chain: Sequence[bytes], question: Question, now: float | None
+        self, call: Call, chain: Sequence[bytes], question: Question, now: float | None
     ) -> tuple[float, Snapshot, Peer | None, Decision]:
         while True:
             snapshot, at = self._snapshot, now
             try:
                 at = self.clock() if at is None else at
-                peer, decision = self._judge(snapshot, chain, question, at)
+                verifier = snapshot.verifier if call is Call.ADMIT else snapshot.open_verifier
+                peer, decision = self._judge(snapshot, verifier, chain, question, at)
             # The only catch-all: whatever fails in here is a refusal, with its own reason.
             except Exception as error:  # noqa: BLE001
                 peer, decision = None, _internal_error(error)
@@ -252,10 +266,15 @@ class Admission:
                 return time.time() if at is None else at, snapshot, peer, decision
 
     def _judge(
-        self, snapshot: Snapshot, chain: Sequence[bytes], question: Question, now: float
+        self,
+        snapshot: Snapshot,
+        verifier: CachedVerifier,
+        chain: Sequence[bytes],
+        question: Question,
+        now: float,
     ) -> tuple[Peer | None, Decision]:
         try:
-            peer = snapshot.verifier.verify(chain, role=question.role, now=now)
+            peer = verifier.verify(chain, role=question.role, now=now)
         except PeerRejected as rejection:
             policy_hash = snapshot.policy.hash if snapshot.policy else None
             return None, attrs.evolve(rejection.decision, target=question.target, policy_hash=policy_hash)

@@ -33,6 +33,7 @@ from meshid.support.locks import Order, new_lock
 from meshid.support.quoting import quote
 from meshid.support.sieve import Sieve
 from meshid.tls.asyncio_owner import owner_of
+from meshid.tls.broken_off import BrokenOff
 from meshid.tls.connections import Generation, MeshSSLObject
 from meshid.tls.load_credentials import KeyFile, key_file_of, load_credentials
 from meshid.tls.peer_chain import watch
@@ -78,6 +79,7 @@ class MeshContext(ssl.SSLContext):
         self._alpn = _protocols(alpn)
         self._resumption = resumption
         self._minimum_version = _version(minimum_version)
+        self._broken_off = BrokenOff(self._minimum_version)
         self._building = new_lock(Order.BUILDING)
         self._built: Generation | None = None
         # Built now, so that a server without a certificate fails when it starts.
@@ -179,6 +181,8 @@ class MeshContext(ssl.SSLContext):
             context.options |= ssl.OP_NO_TICKET
             if context.protocol is ssl.PROTOCOL_TLS_SERVER:
                 context.num_tickets = 0
+        if context.protocol is ssl.PROTOCOL_TLS_SERVER:
+            context.broken_off = self._broken_off.tell
         if self._alpn:
             context.set_alpn_protocols(self._alpn)
         if authorities:
