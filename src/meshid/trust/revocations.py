@@ -140,6 +140,21 @@ class Revocations:
             for domain, issuer in known.signers():
                 self._ask(domain, issuer)
 
+    def unmatched(self, bundles: Mapping[TrustDomain, TrustBundle]) -> tuple[str, ...]:
+        """Return a text for each entry of the deny list that can match nothing that is known.
+
+        An issuer is known if an authority or a certificate that was verified names it, and a
+        peer if there is a bundle of its trust domain. Whether a certificate or a key is known
+        cannot be told from its SHA-256.
+
+        Args:
+            bundles: The bundles of all trust domains.
+
+        Returns:
+            Some of the texts, and one that says how many more there are.
+        """
+        return self._deny_list.unmatched(bundles)
+
     def check_follows(self, before: Revocations) -> None:
         """Check that no list is older than the one in force, which would undo a revocation.
 
