@@ -160,6 +160,7 @@ class Mesh:
             service=settings.service,
             audit=audit,
             on_revoked=on_revoked,
+            timeout=settings.start_timeout,
             state_file=settings.state_file,
             leaf_grace=settings.leaf_grace,
         )
