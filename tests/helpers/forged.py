@@ -78,9 +78,10 @@ def signed(tbs: bytes, algorithm: bytes, key: object) -> bytes:
 
 
 def edited_list(crl: bytes, issuer: CA, edit: Mapping[int, bytes]) -> bytes:
-    """Return a revocation list, PEM or DER, with other fields: 0 version, 1 algorithm, 2 issuer, 3 and 4 dates, 5 entries.
+    """Return a revocation list, PEM or DER, with other fields, by their place in it.
 
-    A list without entries has its extensions in the place of the entries.
+    0 is the version, 1 the algorithm, 2 the issuer, 3 and 4 are the dates, 5 the entries; a list
+    without entries has its extensions there.
     """
     whole = base64.b64decode(b"".join(crl.splitlines()[1:-1])) if crl.startswith(b"-----") else crl
     tbs, algorithm, _ = children(whole)
