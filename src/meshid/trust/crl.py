@@ -10,7 +10,8 @@ from collections.abc import Iterator
 import attrs
 from cryptography import x509
 
-from meshid.certificates.reading import extension, pem_blocks
+from meshid.certificates.pem import pem_blocks
+from meshid.certificates.reading import extension
 from meshid.errors import InvalidRevocations
 from meshid.support.quoting import quote
 from meshid.support.sieve import Sieve
