@@ -41,6 +41,16 @@ _LONG_FORM = 0x80
 _PEM_BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----(.*?)-----END \1-----", re.DOTALL)
 
 
+_PARTS = (
+    "subject",
+    "issuer",
+    "extensions",
+    "serial_number",
+    "not_valid_before_utc",
+    "not_valid_after_utc",
+)
+"""What raises when it is first accessed, if it is broken."""
+
 _Extension = TypeVar("_Extension", bound=x509.ExtensionType)
 
 
@@ -64,7 +74,7 @@ def read_certificate(der: bytes) -> x509.Certificate:
         certificate = x509.load_der_x509_certificate(der)
         # A serial number that is not positive makes the backend warn at each access, which raises under
         # `-W error`: here, so never later. `catch_warnings` would change the filters of all threads.
-        for part in ("subject", "issuer", "extensions", "serial_number", "not_valid_before_utc"):
+        for part in _PARTS:
             getattr(certificate, part)
     # Five exception classes without a common base, and more with each version: they all mean the same.
     except Exception as error:
