@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 from typing import TypedDict, cast
 
 import attrs
-from cryptography import x509
 
 from meshid.certificates.leaf import Profile, Role
 from meshid.errors import InvalidBundle, InvalidCredentials, InvalidPolicy, PeerRejected, Problem
@@ -106,7 +105,7 @@ def next_snapshot(current: Snapshot, changes: Changes) -> Snapshot:
     if "revocations" in news:
         draft.revocations.check_follows(current.revocations)
     if "bundles" in news or "revocations" in news:
-        draft.revocations.find_signers(_issuers(draft, current))
+        draft.revocations.ask_signers_of(current.revocations)
     if "bundles" in news:
         _check_bundles(draft.bundles, current.bundles, clock())
     if "credentials" in news:
@@ -133,12 +132,6 @@ def _check_type(name: str, value: object) -> None:
     if not (isinstance(value, kind) or (value is None and name in _MAY_BE_NONE)):
         msg = f"{name} must be {right}, not {type(value).__name__}"
         raise TypeError(msg)
-
-
-def _issuers(draft: Snapshot, current: Snapshot) -> set[x509.Certificate]:
-    """Return who may have signed a CRL: every authority, and every signer that is known so far."""
-    authorities = {each for bundle in draft.bundles.values() for each in bundle.authorities}
-    return authorities.union(*(each.known_signers() for each in current.revocations.crls))
 
 
 def _check_bundles(bundles: BundleSet, known: BundleSet, now: float) -> None:

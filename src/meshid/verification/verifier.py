@@ -114,6 +114,7 @@ class ChainVerifier:
     ) -> None:
         self.bundles = bundles
         self.revocations = revocations or Revocations()
+        self.revocations.find_signers(bundles.values())
         self.clock = clock
         self._profiles = frozenset(bundle.profile for bundle in bundles.values())
         self._authorities = {domain: Authorities(bundle.authorities) for domain, bundle in bundles.items()}
