@@ -13,7 +13,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 
 from meshid.certificates.chain import Chain
-from meshid.certificates.reading import key_fault, public_key_of
+from meshid.certificates.reading import key_fault, public_key_of, subject_of
 from meshid.certificates.signature import signature_fault
 from meshid.errors import Refused
 from meshid.names.spiffe_id import TrustDomain
@@ -99,7 +99,7 @@ class _Budget:
         self.left = MAX_SIGNATURE_CHECKS
 
     def issued(self, issuer: x509.Certificate, certificate: x509.Certificate) -> bool:
-        if issuer.subject != certificate.issuer or not self.left:
+        if subject_of(issuer) != certificate.issuer or not self.left:
             return False
         self.left -= 1
         try:
