@@ -281,20 +281,15 @@ class Admission:
         question: Question,
         now: float,
     ) -> tuple[Peer | None, Decision]:
+        policy_hash = snapshot.policy.hash if snapshot.policy else None
+        if question.tls_error is not None:
+            explain = snapshot.verifier.verifier.explain
+            refusal = explain(chain, role=question.role, tls_error=question.tls_error)
+            return None, attrs.evolve(refusal, target=question.target, policy_hash=policy_hash)
         try:
             peer = verifier.verify(chain, role=question.role, now=now)
         except PeerRejected as rejection:
-            policy_hash = snapshot.policy.hash if snapshot.policy else None
             return None, attrs.evolve(rejection.decision, target=question.target, policy_hash=policy_hash)
-        if question.tls_error is not None:
-            detail = f"the TLS library says: {quote(question.tls_error)}"
-            return None, Decision(
-                allowed=False,
-                reason=Reason.TLS_FAILED,
-                name=str(peer.spiffe_id),
-                target=question.target,
-                detail=detail,
-            )
         if question.expect is not None:
             return peer, _expected(peer, question.expect, snapshot)
         if snapshot.policy is None:
