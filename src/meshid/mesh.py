@@ -17,8 +17,10 @@ from meshid.audit.event import Sink
 from meshid.decisions import Decision
 from meshid.health.health import Health, health_of
 from meshid.health.status import SourceStatus, status_of
+from meshid.names.spiffe_id import SpiffeId
 from meshid.policy import REQUEST_FOLLOWS, Policy, RequestLike
 from meshid.settings.settings import Settings
+from meshid.sources.source import Source
 from meshid.tls.context import MeshContext
 from meshid.tls.self_handshake import shake_hands_with_self
 from meshid.trust.bundles import BundleSet
@@ -28,7 +30,6 @@ from meshid.verification.verifier import Peer
 
 if TYPE_CHECKING:
     from meshid.sources.refresher import Refresher
-    from meshid.sources.source import Source
 
 _START_SECONDS = 10.0
 """A sidecar that starts beside us may write its first files a little later."""
@@ -46,6 +47,7 @@ class Mesh:
         bundles: The trust bundles, one for each trust domain; without any, nobody is admitted.
         policy: Who may reach what; without one, no client is admitted.
         revocations: What is revoked: CRLs and the deny list.
+        spiffe_id: Our SPIFFE ID; credentials with another one are refused.
         service: The name of this service, which is the target of a peer that names no other.
         audit: Called with each `AuditEvent` before its decision takes effect; if it raises,
             the peer is refused.
@@ -54,10 +56,11 @@ class Mesh:
         clock: Returns the POSIX time in seconds.
 
     Raises:
-        InvalidCredentials: If the credentials are not in date, lead to no authority of their
-            trust domain, cannot be used by OpenSSL, or belong to another environment than
-            the policy.
+        InvalidCredentials: If the credentials are not in date, have another name than *spiffe_id*,
+            lead to no authority of their trust domain, cannot be used by OpenSSL, or belong to
+            another environment than the policy.
         InvalidBundle: If none of the authorities of a bundle is in date.
+        InvalidSpiffeId: If *spiffe_id* is not valid.
         TypeError: If an argument has the wrong type.
     """
 
@@ -68,6 +71,7 @@ class Mesh:
         bundles: BundleSet | None = None,
         policy: Policy | None = None,
         revocations: Revocations | None = None,
+        spiffe_id: SpiffeId | str | None = None,
         service: str | None = None,
         audit: Sink | None = None,
         on_revoked: OnRevoked | None = None,
@@ -90,6 +94,7 @@ class Mesh:
         self._clock = clock
         self._admission = Admission(
             changes,
+            spiffe_id=None if spiffe_id is None else SpiffeId.parse(str(spiffe_id)),
             service=service,
             audit=audit,
             on_revoked=on_revoked,
@@ -103,6 +108,7 @@ class Mesh:
         cls,
         sources: Iterable[Source],
         *,
+        spiffe_id: SpiffeId | str | None = None,
         service: str | None = None,
         audit: Sink | None = None,
         on_revoked: OnRevoked | None = None,
@@ -117,6 +123,7 @@ class Mesh:
 
         Args:
             sources: Where credentials, bundles, revocations and the policy come from.
+            spiffe_id: As for `Mesh`; of several SVIDs of an agent, `WorkloadApi` chooses.
             service: As for `Mesh`.
             audit: As for `Mesh`.
             on_revoked: As for `Mesh`.
@@ -129,7 +136,7 @@ class Mesh:
         """
         from meshid.sources.refresher import Refresher
 
-        mesh = cls(service=service, audit=audit, on_revoked=on_revoked, clock=clock)
+        mesh = cls(spiffe_id=spiffe_id, service=service, audit=audit, on_revoked=on_revoked, clock=clock)
         file = None if state_file is None else Path(state_file)
         mesh._refresher = Refresher(mesh._admission, sources, clock, file)
         try:
@@ -151,11 +158,11 @@ class Mesh:
             on_revoked: As for `Mesh`.
 
         Raises:
-            InvalidInput: If the URL of a bundle endpoint is not valid.
-            SourceUnavailable: As `from_sources` does.
+            InvalidInput, SourceUnavailable: As the sources and `from_sources` do.
         """
         return cls.from_sources(
             settings.sources(),
+            spiffe_id=settings.spiffe_id,
             service=settings.service,
             audit=audit,
             on_revoked=on_revoked,
@@ -179,8 +186,7 @@ class Mesh:
 
         Raises:
             InvalidSettings: With everything that is wrong with them.
-            InvalidInput: If the URL of a bundle endpoint is not valid.
-            SourceUnavailable: As `from_sources` does.
+            InvalidInput, SourceUnavailable: As the sources and `from_sources` do.
         """
         return cls.from_settings(Settings.from_env(environ), audit=audit, on_revoked=on_revoked)
 
@@ -262,11 +268,10 @@ class Mesh:
         content are not a change: the same snapshot stays, with its cache. Each open
         connection is decided about again, and ended if its peer may no longer be there.
 
+        Returns the snapshot in force.
+
         Args:
             changes: Any of ``credentials``, ``bundles``, ``revocations``, ``policy``.
-
-        Returns:
-            The snapshot in force.
 
         Raises:
             InvalidCredentials, InvalidBundle, InvalidRevocations, InvalidPolicy: If a part
@@ -346,10 +351,7 @@ class Mesh:
         return MeshContext(self._admission, question=question, alpn=alpn, minimum_version=minimum_version)
 
     def refresh(self) -> Snapshot:
-        """Read all sources now, except streams such as the Workload API, instead of when they are due.
-
-        Returns:
-            The snapshot in force.
+        """Read all sources now, except streams such as the Workload API; return the snapshot in force.
 
         Raises:
             SourceUnavailable: With everything that is wrong; the last good state stays in force.

@@ -27,7 +27,7 @@ from meshid.audit.rate_limit import RateLimit
 from meshid.decisions import Call, Decision
 from meshid.errors import PeerRejected
 from meshid.names.peer_pattern import PeerPattern
-from meshid.names.spiffe_id import TrustDomain
+from meshid.names.spiffe_id import SpiffeId, TrustDomain
 from meshid.reasons import Reason
 from meshid.support.locks import Order, new_lock
 from meshid.support.quoting import quote
@@ -55,6 +55,7 @@ class Admission:
         self,
         changes: Changes,
         *,
+        spiffe_id: SpiffeId | None = None,
         service: str | None = None,
         audit: Sink | None = None,
         on_revoked: OnRevoked | None = None,
@@ -70,7 +71,7 @@ class Admission:
         self._on_revoked = on_revoked
         self._try_credentials = try_credentials
         self._publishing = new_lock(Order.PUBLISHING)
-        self._snapshot = first_snapshot(clock)
+        self._snapshot = first_snapshot(clock, spiffe_id)
         self.publish(changes)
 
     @property

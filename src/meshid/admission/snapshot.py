@@ -47,6 +47,8 @@ class Snapshot:
         policy: Who may reach what; None admits no client.
         generation: How many publications have changed something so far.
         verifier: Verifies chains under these bundles and revocations, and caches the results.
+        pinned_name: The SPIFFE ID that our credentials must have; None if it may be any.
+        first_name: The first SPIFFE ID that we had; None if we have had none yet.
     """
 
     credentials: X509Svid | None
@@ -55,6 +57,8 @@ class Snapshot:
     policy: Policy | None
     generation: int
     verifier: CachedVerifier = attrs.field(eq=False, repr=False)
+    pinned_name: SpiffeId | None = None
+    first_name: SpiffeId | None = None
 
     @property
     def name(self) -> SpiffeId | None:
@@ -68,7 +72,7 @@ class Snapshot:
         return claim.spiffe_id
 
 
-def first_snapshot(clock: Callable[[], float]) -> Snapshot:
+def first_snapshot(clock: Callable[[], float], pinned_name: SpiffeId | None = None) -> Snapshot:
     """Return the snapshot before the first publication: it trusts nobody."""
     return Snapshot(
         credentials=None,
@@ -77,6 +81,7 @@ def first_snapshot(clock: Callable[[], float]) -> Snapshot:
         policy=None,
         generation=0,
         verifier=CachedVerifier(ChainVerifier(BundleSet(), clock=clock)),
+        pinned_name=pinned_name,
     )
 
 
@@ -84,8 +89,8 @@ def next_snapshot(current: Snapshot, changes: Changes) -> Snapshot:
     """Return *current* with the *changes*, each checked; *current* itself if nothing differs.
 
     Raises:
-        InvalidCredentials: If new credentials are not in date, do not verify under the bundle of
-            their trust domain, or do not belong to the policy's environment.
+        InvalidCredentials: If new credentials are not in date, do not have the pinned name, do not
+            verify under the bundle of their trust domain, or do not belong to the policy's environment.
         InvalidBundle: If none of the authorities of a new bundle is in date.
         InvalidRevocations: If a revocation list is older than the one in force.
         InvalidPolicy: If a new policy is for another environment than our credentials.
@@ -100,6 +105,7 @@ def next_snapshot(current: Snapshot, changes: Changes) -> Snapshot:
         return current
     clock = current.verifier.verifier.clock
     draft = attrs.evolve(current, **news, generation=current.generation + 1)
+    draft = attrs.evolve(draft, first_name=current.first_name or draft.name)
     if "bundles" in news or "revocations" in news:
         verifier = ChainVerifier(draft.bundles, revocations=draft.revocations, clock=clock)
         draft = attrs.evolve(draft, verifier=CachedVerifier(verifier))
@@ -157,6 +163,10 @@ def _check_bundles(bundles: BundleSet, known: BundleSet, now: float) -> None:
 def _check_credentials(draft: Snapshot, clock: Callable[[], float]) -> None:
     if draft.credentials is None:
         return
+    if draft.pinned_name not in {None, draft.name}:
+        name = draft.name or draft.credentials.claim.path
+        msg = f"own certificate: its SPIFFE ID is {name}, and must be {draft.pinned_name}"
+        raise InvalidCredentials(msg)
     leaf = draft.credentials.leaf
     now = datetime.fromtimestamp(clock(), UTC)
     if not leaf.not_valid_before_utc <= now <= leaf.not_valid_after_utc:

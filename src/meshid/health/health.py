@@ -86,6 +86,9 @@ def alarms_about(snapshot: Snapshot, now: datetime) -> Iterator[Alarm]:
     """Return what is wrong with a snapshot at the instant *now*, or soon will be."""
     if snapshot.credentials is not None:
         yield from _about_credentials(snapshot.credentials, now)
+    if None not in {snapshot.name, snapshot.first_name} and snapshot.name != snapshot.first_name:
+        text = f"is {snapshot.name}, and was {snapshot.first_name} at the start; MESHID_SPIFFE_ID pins it"
+        yield Alarm(level=AlarmLevel.WARNING, about="own SPIFFE ID", text=text)
     for bundle in snapshot.bundles.values():
         yield from _about_bundle(bundle, now)
     for each in snapshot.revocations.crls:

@@ -133,7 +133,7 @@ class Refresher:
             warnings = [
                 Alarm(level=AlarmLevel.WARNING, about=source.name, text=text)
                 for source, state in self._states.items()
-                for text in state.warnings
+                for text in (*state.warnings, *(fault.text for fault in state.faults))
             ]
             return (*self._alarms.failures(), *warnings)
 

@@ -15,10 +15,25 @@ from typing import Protocol
 
 import attrs
 
+from meshid.names.spiffe_id import TrustDomain
 from meshid.policy import Policy
 from meshid.trust.bundles import TrustBundle
 from meshid.trust.credentials import X509Svid
 from meshid.trust.revocations import Revocations
+
+
+@attrs.frozen
+class Fault:
+    """A part that a source could not deliver: the last good one of it stays.
+
+    Attributes:
+        text: What is wrong, for people.
+        trust_domain: The trust domain whose bundle is at fault; None if it is nothing more
+            specific than the source.
+    """
+
+    text: str
+    trust_domain: TrustDomain | None
 
 
 @attrs.frozen(kw_only=True)
@@ -31,6 +46,7 @@ class State:
         revocations: What is revoked.
         policy: Who may reach what; None if this source has none.
         warnings: Texts about what works now and needs attention; each is an alarm.
+        faults: Parts that could not be delivered; each is an alarm.
     """
 
     credentials: X509Svid | None = None
@@ -38,6 +54,7 @@ class State:
     revocations: Revocations = attrs.field(factory=Revocations)
     policy: Policy | None = None
     warnings: tuple[str, ...] = ()
+    faults: tuple[Fault, ...] = ()
 
 
 class Source(Protocol):
