@@ -17,8 +17,10 @@ from meshid.audit.event import Sink
 from meshid.decisions import Decision
 from meshid.health.health import Health, health_of
 from meshid.health.status import SourceStatus, status_of
+from meshid.names.spiffe_id import SpiffeId
 from meshid.policy import REQUEST_FOLLOWS, Policy, RequestLike
 from meshid.settings.settings import Settings
+from meshid.sources.source import Source
 from meshid.tls.context import MeshContext
 from meshid.tls.self_handshake import shake_hands_with_self
 from meshid.trust.bundles import BundleSet
@@ -28,7 +30,6 @@ from meshid.verification.verifier import Peer
 
 if TYPE_CHECKING:
     from meshid.sources.refresher import Refresher
-    from meshid.sources.source import Source
 
 _START_SECONDS = 10.0
 """A sidecar that starts beside us may write its first files a little later."""
@@ -46,6 +47,7 @@ class Mesh:
         bundles: The trust bundles, one for each trust domain; without any, nobody is admitted.
         policy: Who may reach what; without one, no client is admitted.
         revocations: What is revoked: CRLs and the deny list.
+        spiffe_id: Our SPIFFE ID; credentials with another one are refused.
         service: The name of this service, which is the target of a peer that names no other.
         audit: Called with each `AuditEvent` before its decision takes effect, or after an open
             connection was ended; if it raises, a peer that asks is refused.
@@ -60,10 +62,11 @@ class Mesh:
 
     Raises:
         InvalidInput: If *leaf_grace* is not a number from 0 to 3600.
-        InvalidCredentials: If the credentials are not in date, lead to no authority of their
-            trust domain, cannot be used by OpenSSL, or belong to another environment than
-            the policy.
+        InvalidCredentials: If the credentials are not in date, have another name than *spiffe_id*,
+            lead to no authority of their trust domain, cannot be used by OpenSSL, or belong to
+            another environment than the policy.
         InvalidBundle: If none of the authorities of a bundle is in date.
+        InvalidSpiffeId: If *spiffe_id* is not valid.
         TypeError: If an argument has the wrong type.
     """
 
@@ -74,6 +77,7 @@ class Mesh:
         bundles: BundleSet | None = None,
         policy: Policy | None = None,
         revocations: Revocations | None = None,
+        spiffe_id: SpiffeId | str | None = None,
         service: str | None = None,
         audit: Sink | None = None,
         on_revoked: OnRevoked | None = None,
@@ -88,6 +92,7 @@ class Mesh:
         }
         self._admission = Admission(
             changes,
+            spiffe_id=None if spiffe_id is None else SpiffeId.parse(str(spiffe_id)),
             service=service,
             audit=audit,
             on_revoked=on_revoked,
@@ -102,6 +107,7 @@ class Mesh:
         cls,
         sources: Iterable[Source],
         *,
+        spiffe_id: SpiffeId | str | None = None,
         service: str | None = None,
         audit: Sink | None = None,
         on_revoked: OnRevoked | None = None,
@@ -117,6 +123,7 @@ class Mesh:
 
         Args:
             sources: Where credentials, bundles, revocations and the policy come from.
+            spiffe_id: As for `Mesh`; of several SVIDs of an agent, `WorkloadApi` chooses.
             service: As for `Mesh`.
             audit: As for `Mesh`.
             on_revoked: As for `Mesh`.
@@ -130,7 +137,14 @@ class Mesh:
         """
         from meshid.sources.refresher import Refresher
 
-        mesh = cls(service=service, audit=audit, on_revoked=on_revoked, clock=clock, leaf_grace=leaf_grace)
+        mesh = cls(
+            spiffe_id=spiffe_id,
+            service=service,
+            audit=audit,
+            on_revoked=on_revoked,
+            clock=clock,
+            leaf_grace=leaf_grace,
+        )
         file = None if state_file is None else Path(state_file)
         mesh._refresher = Refresher(mesh._admission, sources, clock, file)
         try:
@@ -152,11 +166,11 @@ class Mesh:
             on_revoked: As for `Mesh`.
 
         Raises:
-            InvalidInput: If the URL of a bundle endpoint is not valid.
-            SourceUnavailable: As `from_sources` does.
+            InvalidInput, SourceUnavailable: As the sources and `from_sources` do.
         """
         return cls.from_sources(
             settings.sources(),
+            spiffe_id=settings.spiffe_id,
             service=settings.service,
             audit=audit,
             on_revoked=on_revoked,
@@ -182,8 +196,7 @@ class Mesh:
 
         Raises:
             InvalidSettings: With everything that is wrong with them.
-            InvalidInput: If the URL of a bundle endpoint is not valid.
-            SourceUnavailable: As `from_sources` does.
+            InvalidInput, SourceUnavailable: As the sources and `from_sources` do.
         """
         return cls.from_settings(Settings.from_env(environ), audit=audit, on_revoked=on_revoked)
 
@@ -267,11 +280,10 @@ class Mesh:
         peer may no longer be there has ended. Parts with equal content are not a change: the same
         snapshot stays, with its cache.
 
+        Returns the snapshot in force.
+
         Args:
             changes: Any of ``credentials``, ``bundles``, ``revocations``, ``policy``.
-
-        Returns:
-            The snapshot in force.
 
         Raises:
             InvalidCredentials, InvalidBundle, InvalidRevocations, InvalidPolicy: If a part
@@ -351,10 +363,7 @@ class Mesh:
         return MeshContext(self._admission, question=question, alpn=alpn, minimum_version=minimum_version)
 
     def refresh(self) -> Snapshot:
-        """Read all sources now, except streams such as the Workload API, instead of when they are due.
-
-        Returns:
-            The snapshot in force.
+        """Read all sources now, except streams such as the Workload API; return the snapshot in force.
 
         Raises:
             SourceUnavailable: With everything that is wrong; the last good state stays in force.

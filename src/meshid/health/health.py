@@ -87,6 +87,9 @@ def _alarms(admission: Admission, snapshot: Snapshot, now: datetime) -> Iterator
     # Behind a proxy, or beside one, no certificate is needed.
     elif admission.roles:
         yield outage(_OWN, "there is none any more, so no handshake succeeds: publish one")
+    if None not in {snapshot.name, snapshot.first_name} and snapshot.name != snapshot.first_name:
+        text = f"is {snapshot.name}, and was {snapshot.first_name} at the start; MESHID_SPIFFE_ID pins it"
+        yield Alarm(level=AlarmLevel.WARNING, about="own SPIFFE ID", text=text)
     closed = {
         domain: why
         for domain, bundle in snapshot.bundles.items()
