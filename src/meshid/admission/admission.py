@@ -37,7 +37,7 @@ from meshid.names.spiffe_id import SpiffeId, TrustDomain
 from meshid.reasons import Reason
 from meshid.support.locks import Order, new_lock
 from meshid.support.logs import ERROR, log
-from meshid.support.quoting import described, quote
+from meshid.support.quoting import described
 from meshid.trust.credentials import X509Svid
 from meshid.verification.cache import CachedVerifier
 from meshid.verification.grace import checked_leaf_grace
