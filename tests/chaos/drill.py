@@ -227,7 +227,7 @@ class Drill:
 
     def _remove(self) -> None:
         part = self._free_part()
-        if part is not None and part != "credentials":
+        if part is not None:
             self._scene.remove_or_restore(part)
             self.report.counts[f"{part} changed"] += 1
             self._scene.parts[part].busy_until = time.monotonic() + SETTLING

@@ -118,9 +118,9 @@ class Scene:
         ]
 
     def remove_or_restore(self, part: str) -> None:
-        """Let one guest, or all that one authority has issued, be removed or come back."""
+        """Remove one guest, or all of one authority, or let them come back; or renew what is ours."""
         about = [guest for guest in self.guests if guest.part == part]
-        if part not in {"trust", "partner"}:
+        if about and part not in {"trust", "partner"}:
             about = [self._chance.choice(about)]
         for guest in about:
             guest.removed = not guest.removed
