@@ -364,11 +364,7 @@ class Mesh:
         return self.snapshot
 
     def health(self) -> Health:
-        """Return whether the mesh is ready, and what a person should look at.
-
-        Ready means that the next peer that ought to be admitted would be. Alarms begin before that
-        ends: about our own certificate, when a third of its time is left.
-        """
+        """Return whether the next peer that ought to be admitted would be, and what to look at."""
         alarms = () if self._refresher is None else self._refresher.alarms()
         return health_of(self._admission, datetime.fromtimestamp(self._admission.clock(), UTC), *alarms)
 

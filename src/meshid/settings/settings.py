@@ -60,16 +60,16 @@ class Settings:
     crl_grace: float = _key(
         "seconds", 0, "how many seconds an overdue revocation list still counts; `inf` for ever"
     )
+    leaf_grace: float = _key(
+        "leaf_grace",
+        0,
+        "how many seconds, at most 3600, an open connection may outlive its peer's certificate",
+    )
     start_timeout: float = _key(
         "seconds",
         10.0,
         "how many seconds to wait at the start for what is missing: our certificate, our own trust bundle, a"
         " policy or a deny list that is set; what is there and wrong is not waited for",
-    )
-    leaf_grace: float = _key(
-        "leaf_grace",
-        0,
-        "how many seconds, at most 3600, an open connection may outlive its peer's certificate",
     )
     state_file: Path | None = _key(
         "path", None, "the file to write the health of this process to, for `meshid status`"
