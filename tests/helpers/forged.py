@@ -77,6 +77,18 @@ def signed(tbs: bytes, algorithm: bytes, key: object) -> bytes:
     return der(SEQUENCE, tbs, algorithm, der(BIT_STRING, b"\0", key.sign(tbs, ec.ECDSA(hashes.SHA256()))))
 
 
+def edited_list(crl: bytes, issuer: CA, edit: Mapping[int, bytes]) -> bytes:
+    """Return a revocation list, PEM or DER, with other fields, by their place in it.
+
+    0 is the version, 1 the algorithm, 2 the issuer, 3 and 4 are the dates, 5 the entries; a list
+    without entries has its extensions there.
+    """
+    whole = base64.b64decode(b"".join(crl.splitlines()[1:-1])) if crl.startswith(b"-----") else crl
+    tbs, algorithm, _ = children(whole)
+    parts = [edit.get(at, old) for at, old in enumerate(children(tbs))]
+    return signed(der(SEQUENCE, *parts), algorithm, issuer.key)
+
+
 def edited(certificate: x509.Certificate, issuer: CA, fields: Mapping[Field, bytes]) -> bytes:
     """Return *certificate* with other *fields* (none, where they are empty), signed by *issuer*."""
     tbs, algorithm, _ = children(to_der(certificate))

@@ -227,14 +227,18 @@ class Admission:
         if connection is None or (peer := connection.peer) is None:
             return
         at, snapshot, renewed, decision = self._settle(Call.REVIEW, peer.chain, each.question, now)
+        # Another review may have ended it meanwhile, or be about to: each end is told once.
+        if connection.peer is None or each.is_ending:
+            return
         if renewed is not None and decision.allowed:
             connection.peer, each.generation = renewed, snapshot.generation
             return
-        info = _info_of(connection)
-        rejection = PeerRejected(decision)
+        each.is_ending = True
+        info, rejection = _info_of(connection), PeerRejected(decision)
         try:
             connection.end(rejection)
         finally:
+            each.is_ending = False
             record = partial(
                 self._record, Call.REVIEW, peer.chain, each.question, snapshot, decision, info, at
             )

@@ -48,7 +48,7 @@ class BrokenOff:
         # Who says nothing, or hangs up, is a probe or a scan.
         if isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)):
             return
-        reason = str(error.reason)
+        reason = str(getattr(error, "reason", None))
         suppressed = self._limit.suppressed((reason, info.network))
         if suppressed is None:
             return

@@ -164,8 +164,6 @@ def _admitted_only(method: Callable[Concatenate[_C, _P], _R]) -> Callable[Concat
     @wraps(method)
     def guarded(connection: _C, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
         judged = cast("AdmittedConnection", connection)
-        # A review that another thread has overtaken may give it a peer after its end.
-        judged.raise_if_ended()
         if judged.peer is None:
             connection.do_handshake()
         try:
