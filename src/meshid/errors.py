@@ -4,7 +4,6 @@
     ├── PeerRejected            the peer is refused
     ├── NoPeer                  the caller asked for a peer where none was admitted
     ├── SourceUnavailable       a file, an endpoint or an agent cannot be read now
-    ├── AmbiguousSources        two sources deliver something that only one may deliver
     ├── MissingExtra            an optional dependency is not installed
     └── InvalidInput            the operator has to correct something that was loaded
         ├── InvalidSpiffeId
@@ -154,14 +153,19 @@ class PolicyTooComplex(InvalidInput):
 
 
 class SourceUnavailable(MeshidError):
-    """A source cannot be read now."""
+    """A source cannot be read now.
 
+    Args:
+        text: What is wrong, and where.
+        is_lasting: Whether the content is there and is wrong, so that waiting does not help.
 
-class AmbiguousSources(MeshidError):
-    """Two sources deliver something that only one may deliver.
-
-    `Mesh` reports it inside a `SourceUnavailable`, or as an alarm.
+    Attributes:
+        is_lasting: The same.
     """
+
+    def __init__(self, text: str, *, is_lasting: bool = False) -> None:
+        super().__init__(text)
+        self.is_lasting = is_lasting
 
 
 class MissingExtra(MeshidError):

@@ -166,6 +166,7 @@ class Mesh:
             service=settings.service,
             audit=audit,
             on_revoked=on_revoked,
+            timeout=settings.start_timeout,
             state_file=settings.state_file,
         )
 
@@ -361,12 +362,9 @@ class Mesh:
         return self.snapshot
 
     def health(self) -> Health:
-        """Return whether the mesh can serve, and what a person should look at.
-
-        An alarm about our own certificate begins when a third of its time is left.
-        """
+        """Return whether the next peer that ought to be admitted would be, and what to look at."""
         alarms = () if self._refresher is None else self._refresher.alarms()
-        return health_of(self.snapshot, datetime.fromtimestamp(self._clock(), UTC), *alarms)
+        return health_of(self._admission, datetime.fromtimestamp(self._clock(), UTC), *alarms)
 
     def status(self) -> dict[str, object]:
         """Return what is loaded, until when it is valid, and what failed last, as plain values."""

@@ -208,6 +208,12 @@ class Reason(StrEnum):
         "RFC 5280 section 6.3.3 (a)",
         "Publish a current list for that issuer, or remove the old one.",
     )
+    REVOCATION_UNDETERMINED = (
+        "revocation_undetermined",
+        "A revocation list of an issuer in the path cannot be used, so nobody knows what it revokes.",
+        "RFC 5280 section 6.3.3",
+        "Read the detail: publish a list that can be read and that the issuer signed, or remove that one.",
+    )
     DENY_LISTED = (
         "deny_listed",
         "The deny list names the peer or a certificate of its path.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
@@ -71,11 +71,11 @@ class TestBundles:
         clock.now = end + HOUR
         text = f"{about}ended at {end}, so no peer of this trust domain is admitted"
         assert said(mesh) == [("error", text)]
-        assert mesh.health().ready
+        assert not mesh.health().ready
 
-    def test_an_empty_bundle_never_expires(self, clock: Clock) -> None:
-        empty = TrustBundle.from_spiffe_json("prod.example.org", b'{"keys": []}')
-        assert said(Mesh(bundles=BundleSet([empty]), clock=clock)) == []
+    def test_a_partner_may_withdraw_its_authorities(self, ca: CA, clock: Clock) -> None:
+        withdrawn = TrustBundle.from_spiffe_json("partner.example", b'{"keys": []}')
+        assert said(Mesh(bundles=BundleSet([ca.bundle(), withdrawn]), clock=clock)) == []
 
 
 class TestRevocationLists:
@@ -89,20 +89,24 @@ class TestRevocationLists:
     )
     def test_one_that_is_overdue(self, ca: CA, clock: Clock, grace: float, level: str, text: str) -> None:
         due = clock.now + HOUR
-        mesh = Mesh(revocations=Revocations(crls=[ca.crl(next_update=due)], grace=grace), clock=clock)
+        # The list of an intermediate, which is not the only one that issues.
+        crl = ca.intermediate(subject="CN=issuing").crl(next_update=due)
+        revocations = Revocations(crls=[crl], grace=grace)
+        mesh = Mesh(bundles=BundleSet([ca.bundle()]), revocations=revocations, clock=clock)
         assert said(mesh) == []
         clock.now += timedelta(hours=1, seconds=1)
-        issuer = "revocation list of 'CN=root,O=prod.example.org'"
+        issuer = "revocation list of 'CN=issuing'"
         assert said(mesh) == [(level, f"{issuer}: its next update was due at {due}; {text}")]
 
 
-def test_it_is_plain_values_for_a_probe(ca: CA) -> None:
-    clock = Clock()
-    clock.now = datetime(2100, 1, 1, tzinfo=UTC)
-    mesh = Mesh(bundles=BundleSet([]), revocations=Revocations(crls=[ca.crl()]), clock=clock)
+def test_it_is_plain_values_for_a_probe() -> None:
+    mesh = Mesh()
     document = mesh.health().as_dict()
     assert json.loads(json.dumps(document)) == document
-    assert document["ready"] is True
-    assert document["generation"] == mesh.snapshot.generation
-    (alarm,) = json.loads(json.dumps(document["alarms"]))
-    assert set(alarm) == {"level", "about", "text"}
+    alarm = {
+        "level": "error",
+        "about": "trust bundles",
+        "text": "there are none, so nobody is admitted: set MESHID_TRUST",
+        "is_outage": True,
+    }
+    assert document == {"ready": False, "generation": 0, "alarms": [alarm]}

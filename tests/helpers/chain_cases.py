@@ -490,6 +490,12 @@ _TAKEN_BACK = [
         },
     ),
     Case(
+        "a revocation list that somebody else signed",
+        lambda w: w.unclear.issue(PATH),
+        Reason.REVOCATION_UNDETERMINED,
+        PROD,
+    ),
+    Case(
         "denied by SPIFFE ID",
         lambda w: w.prod.issue("/ns/denied/sa/api"),
         Reason.DENY_LISTED,

@@ -56,6 +56,7 @@ class World:
         self.revoked = self.prod.intermediate()
         self.stale = self.prod.intermediate()
         self.early = self.prod.intermediate()
+        self.unclear = self.prod.intermediate()
         self.denied_leaf = self.prod.issue("/ns/stolen/sa/api")
         self.denied = self.prod.intermediate()
         self.denied_root = CA("lost.example")
@@ -75,6 +76,7 @@ class World:
                 self.prod.crl(self.revoked_leaf, self.revoked),
                 self.stale.crl(last_update=self.past - DAY, next_update=self.past),
                 self.early.crl(last_update=self.future),
+                CA("prod.example.org", subject=called(self.unclear)).crl(),
             ],
             deny=[
                 "spiffe://prod.example.org/ns/denied/sa/api",

@@ -15,6 +15,7 @@ from meshid import BundleSet, Mesh, PeerRejected, Revocations, TrustBundle
 from meshid.metrics import to_opentelemetry, to_prometheus
 from meshid.sources import SourceUnavailable, State
 from meshid.testing import CA
+from tests.helpers.mounted import eventually
 from tests.helpers.tls_peers import PATH, mesh_of, policy
 from tests.helpers.world import HOUR, Clock
 from tests.trust.test_revocations import edited_list
@@ -68,6 +69,9 @@ def test_prometheus(mesh: Mesh, prod_ca: CA, clock: Clock) -> None:
         ): 1,
         "meshid_verify_cache_hits": 0,
         "meshid_verify_cache_misses": 3,
+        "meshid_ready": 1,
+        'meshid_alarms{level="warning"}': 0,
+        'meshid_alarms{level="error"}': 0,
         "meshid_connections": 0,
         "meshid_generation": 1,
         "meshid_credential_not_after_timestamp_seconds": own.leaf.not_valid_after_utc.timestamp(),
@@ -85,12 +89,25 @@ def test_opentelemetry(mesh: Mesh) -> None:
     assert figures["meshid.policy.info"] == [({"environment": "prod", "hash": policy().hash}, 1)]
     counts = {labels["reason"]: value for labels, value in figures["meshid.peer.decisions"]}
     assert counts == {"allowed": 2, "unknown_trust_domain": 1}
+    assert figures["meshid.ready"] == [({}, 1)]
+    assert figures["meshid.alarms"] == [({"level": "warning"}, 0), ({"level": "error"}, 0)]
+
+
+def test_a_mesh_that_is_not_ready(mesh: Mesh) -> None:
+    mesh.publish(policy=None)
+    figures = in_prometheus(mesh)
+    assert figures["meshid_ready"] == 0
+    assert figures['meshid_alarms{level="error"}'] == 1
+    assert in_opentelemetry(mesh)["meshid.ready"] == [({}, 0)]
 
 
 def test_a_mesh_with_nothing_has_few_figures() -> None:
     assert set(in_prometheus(Mesh())) == {
         "meshid_verify_cache_hits",
         "meshid_verify_cache_misses",
+        "meshid_ready",
+        'meshid_alarms{level="warning"}',
+        'meshid_alarms{level="error"}',
         "meshid_connections",
         "meshid_generation",
     }
@@ -149,6 +166,38 @@ def test_the_readings_of_sources() -> None:
         assert figures['meshid_reload_total{result="failure",source="partner"}'] == 2
         assert 'meshid_last_successful_reload_timestamp_seconds{source="gone"}' not in figures
         assert figures['meshid_last_successful_reload_timestamp_seconds{source="partner"}'] > 1e9
+
+
+class Named(Partner):
+    """A source with a place in its name, which is never read again."""
+
+    def __init__(self, name: str, *, fails: bool = False) -> None:
+        super().__init__()
+        self.name = name
+        self.enough.set()
+        self.reads = 0 if fails else 1
+
+    def read(self) -> State:
+        if not self.reads:
+            raise SourceUnavailable(self.name)
+        return State()
+
+
+def test_no_label_has_a_path_or_a_url() -> None:
+    sources = [
+        Named("trust of a.example '/etc/mesh/a.pem'"),
+        Named("trust of a.example '/etc/mesh/b.pem'", fails=True),
+        Named('bundle endpoint of b.example "https://b.example/it\'s"'),
+        Named("/mnt/unquoted"),
+    ]
+    with Mesh.from_sources(sources) as mesh:
+        assert eventually(lambda: all(each.reads for each in mesh.sources()))
+        figures = in_prometheus(mesh)
+    assert figures['meshid_reload_total{result="success",source="trust of a.example"}'] == 1
+    assert figures['meshid_reload_total{result="failure",source="trust of a.example"}'] == 1
+    assert figures['meshid_reload_total{result="success",source="bundle endpoint of b.example"}'] == 1
+    assert figures['meshid_reload_total{result="success",source=""}'] == 1
+    assert not any("/" in name for name in figures)
 
 
 def test_the_registry_and_the_meter_of_the_process_are_meant_if_none_is_named(mesh: Mesh) -> None:

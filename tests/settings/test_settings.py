@@ -23,8 +23,9 @@ from meshid.sources import (
     BundleEndpoint,
     BundleMapFile,
     CredentialFiles,
+    DenyListFile,
     PolicyFile,
-    RevocationFiles,
+    RevocationListFiles,
     SourceUnavailable,
     TrustFile,
     WorkloadApi,
@@ -63,6 +64,7 @@ class TestValues:
             MESHID_CRLS="/etc/crls, /etc/other.crl",
             MESHID_DENY="/etc/deny.toml",
             MESHID_CRL_GRACE="1.5",
+            MESHID_START_TIMEOUT="30",
         )
         assert settings == Settings(
             environment="prod",
@@ -78,8 +80,9 @@ class TestValues:
             crls=(Path("/etc/crls"), Path("/etc/other.crl")),
             deny=Path("/etc/deny.toml"),
             crl_grace=1.5,
+            start_timeout=30.0,
         )
-        kinds = [CredentialFiles, TrustFile, BundleMapFile, PolicyFile, RevocationFiles]
+        kinds = [CredentialFiles, TrustFile, BundleMapFile, PolicyFile, DenyListFile, RevocationListFiles]
         assert [type(source) for source in settings.sources()] == kinds
         assert [type(source) for source in read().sources()] == [TrustFile]
 

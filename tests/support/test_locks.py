@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -63,6 +65,19 @@ sys.exit(wrong)
 """
 
 
+def is_held(lock: threading.RLock) -> bool:
+    """Tell whether a thread has to wait for a lock."""
+
+    def take() -> bool:
+        taken = lock.acquire(blocking=False)
+        if taken:
+            lock.release()
+        return taken
+
+    with ThreadPoolExecutor(1) as pool:
+        return not pool.submit(take).result()
+
+
 @pytest.mark.slow
 def test_a_child_that_is_forked_under_load_admits_and_publishes() -> None:
     # Python warns when a process with threads forks; servers do it all the same.
@@ -80,14 +95,31 @@ def test_a_child_that_is_forked_under_load_admits_and_publishes() -> None:
 def test_one_lock_excludes_others() -> None:
     lock = new_lock(Order.REMEMBERING)
     with lock:
-        assert not lock.acquire(blocking=False)
-    assert lock.acquire(blocking=False)
-    lock.release()
+        assert is_held(lock)
+    assert not is_held(lock)
+
+
+def test_it_does_not_exclude_the_thread_that_holds_it() -> None:
+    """A signal handler runs in the middle of what its thread does."""
+    lock = new_lock(Order.PUBLISHING)
+    with lock, lock:
+        assert is_held(lock)
+    assert not is_held(lock)
 
 
 def test_each_lock_is_taken_before_a_fork_and_free_after_it() -> None:
     every = [new_lock(order) for order in Order]
     locks._acquire_all()  # noqa: SLF001 - what the system calls before a fork, and after it
-    held = [lock.locked() for lock in every]
+    held = list(map(is_held, every))
     locks._release_all()  # noqa: SLF001
-    assert (all(held), any(lock.locked() for lock in every)) == (True, False)
+    assert (held, list(map(is_held, every))) == ([True] * len(every), [False] * len(every))
+
+
+def test_a_fork_in_a_signal_handler_leaves_the_interrupted_fork_its_locks() -> None:
+    lock = new_lock(Order.PUBLISHING)
+    locks._acquire_all()  # noqa: SLF001
+    locks._acquire_all()  # noqa: SLF001
+    locks._release_all()  # noqa: SLF001
+    assert is_held(lock)
+    locks._release_all()  # noqa: SLF001
+    assert not is_held(lock)

@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 from typing import TypedDict, cast
 
 import attrs
-from cryptography import x509
 
 from meshid.certificates.leaf import Profile, Role
 from meshid.errors import InvalidBundle, InvalidCredentials, InvalidPolicy, PeerRejected, Problem
@@ -85,8 +84,13 @@ def first_snapshot(clock: Callable[[], float], pinned_name: SpiffeId | None = No
     )
 
 
-def next_snapshot(current: Snapshot, changes: Changes) -> Snapshot:
+def next_snapshot(current: Snapshot, changes: Changes, now: float) -> Snapshot:
     """Return *current* with the *changes*, each checked; *current* itself if nothing differs.
+
+    Args:
+        current: The snapshot in force.
+        changes: The new parts.
+        now: The POSIX time in seconds.
 
     Raises:
         InvalidCredentials: If new credentials are not in date, do not have the pinned name, do not
@@ -103,20 +107,20 @@ def next_snapshot(current: Snapshot, changes: Changes) -> Snapshot:
     news = cast("Changes", different)
     if not news:
         return current
-    clock = current.verifier.verifier.clock
     draft = attrs.evolve(current, **news, generation=current.generation + 1)
     draft = attrs.evolve(draft, first_name=current.first_name or draft.name)
     if "bundles" in news or "revocations" in news:
+        clock = current.verifier.verifier.clock
         verifier = ChainVerifier(draft.bundles, revocations=draft.revocations, clock=clock)
         draft = attrs.evolve(draft, verifier=CachedVerifier(verifier))
     if "revocations" in news:
         draft.revocations.check_follows(current.revocations)
     if "bundles" in news or "revocations" in news:
-        draft.revocations.find_signers(_issuers(draft, current))
+        draft.revocations.ask_signers_of(current.revocations)
     if "bundles" in news:
-        _check_bundles(draft.bundles, current.bundles, clock())
+        _check_bundles(draft.bundles, current.bundles, now)
     if "credentials" in news:
-        _check_credentials(draft, clock)
+        _check_credentials(draft, now)
     if "credentials" in news or "policy" in news:
         _check_environment(draft, news)
     return draft
@@ -141,12 +145,6 @@ def _check_type(name: str, value: object) -> None:
         raise TypeError(msg)
 
 
-def _issuers(draft: Snapshot, current: Snapshot) -> set[x509.Certificate]:
-    """Return who may have signed a CRL: every authority, and every signer that is known so far."""
-    authorities = {each for bundle in draft.bundles.values() for each in bundle.authorities}
-    return authorities.union(*(each.known_signers() for each in current.revocations.crls))
-
-
 def _check_bundles(bundles: BundleSet, known: BundleSet, now: float) -> None:
     instant = datetime.fromtimestamp(now, UTC)
     for bundle in bundles.values():
@@ -160,7 +158,7 @@ def _check_bundles(bundles: BundleSet, known: BundleSet, now: float) -> None:
             raise InvalidBundle(msg)
 
 
-def _check_credentials(draft: Snapshot, clock: Callable[[], float]) -> None:
+def _check_credentials(draft: Snapshot, now: float) -> None:
     if draft.credentials is None:
         return
     if draft.pinned_name not in {None, draft.name}:
@@ -168,22 +166,23 @@ def _check_credentials(draft: Snapshot, clock: Callable[[], float]) -> None:
         msg = f"own certificate: its SPIFFE ID is {name}, and must be {draft.pinned_name}"
         raise InvalidCredentials(msg)
     leaf = draft.credentials.leaf
-    now = datetime.fromtimestamp(clock(), UTC)
-    if not leaf.not_valid_before_utc <= now <= leaf.not_valid_after_utc:
+    instant = datetime.fromtimestamp(now, UTC)
+    if not leaf.not_valid_before_utc <= instant <= leaf.not_valid_after_utc:
         msg = (
             f"own certificate: valid from {leaf.not_valid_before_utc} to {leaf.not_valid_after_utc},"
-            f" and it is {now:%Y-%m-%d %H:%M:%S} here"
+            f" and it is {instant:%Y-%m-%d %H:%M:%S} here"
         )
         raise InvalidCredentials(msg)
     if draft.name is not None and draft.name.trust_domain in draft.bundles:
-        _check_own_path(draft.credentials, ChainVerifier(draft.bundles, clock=clock))
+        _check_own_path(draft.credentials, draft.bundles, now)
 
 
-def _check_own_path(credentials: X509Svid, verifier: ChainVerifier) -> None:
+def _check_own_path(credentials: X509Svid, bundles: BundleSet, now: float) -> None:
     """Check that peers with the same bundles as ours could verify us, as a client or as a server."""
+    verifier = ChainVerifier(bundles)
     for role in Role:
         try:
-            verifier.verify(credentials.chain, role=role)
+            verifier.verify(credentials.chain, role=role, now=now)
         except PeerRejected as rejection:
             last = rejection
         else:

@@ -10,6 +10,7 @@ import json
 import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Protocol, runtime_checkable
 
 import attrs
 
@@ -17,6 +18,7 @@ from meshid.audit.connection_info import ConnectionInfo
 from meshid.audit.rate_limit import RateLimit
 from meshid.certificates.reading import fingerprint, read_certificate
 from meshid.decisions import Call, Decision
+from meshid.support.logs import INFO, WARNING, log
 from meshid.support.quoting import MAX_QUOTED, escaped, quote
 
 LOGGER = logging.getLogger("meshid.audit")
@@ -28,6 +30,7 @@ EVENT_NAME = "event.name"
 VERDICT = "meshid.decision"
 REASON = "meshid.reason"
 PEER = "meshid.peer.spiffe_id"
+LOCAL_NAME = "meshid.local.spiffe_id"
 TARGET = "meshid.target"
 REQUEST = "meshid.request"
 OBSERVED = "meshid.observed"
@@ -83,7 +86,7 @@ class AuditEvent:
             "meshid.detail": decision.detail,
             PEER: decision.name,
             "meshid.peer.role": self.role,
-            "meshid.local.spiffe_id": self.local_name,
+            LOCAL_NAME: self.local_name,
             TARGET: decision.target,
             REQUEST: decision.request,
             OBSERVED: ", ".join(decision.observed),
@@ -135,23 +138,32 @@ def record(sink: Sink | None, event: AuditEvent, limit: RateLimit) -> None:
         if suppressed is None:
             return
         event = attrs.evolve(event, suppressed=suppressed)
-    LOGGER.log(level, "%s", event, extra={"meshid": event})
+    log(LOGGER, level, "%s", event, meshid=event)
+
+
+@runtime_checkable
+class _Event(Protocol):
+    """An event of another room."""
+
+    def as_dict(self) -> dict[str, object]:
+        """Return it as a flat mapping."""
 
 
 class JsonFormatter(logging.Formatter):
-    """Formats events of the logger ``meshid.audit`` as one JSON object per line."""
+    """Formats the events of the loggers of meshid, and any other record, as one JSON object per line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the event as JSON; for any other record, its time, level and message."""
+        """Return the event as JSON; for other records than those of the audit, with time and message."""
         event = getattr(record, "meshid", None)
         if isinstance(event, AuditEvent):
             return json.dumps({"level": record.levelname, **event.as_dict()})
         time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-        return json.dumps({"level": record.levelname, TIME: time, "message": super().format(record)})
+        line = {"level": record.levelname, TIME: time, "message": super().format(record)}
+        return json.dumps({**line, **event.as_dict()} if isinstance(event, _Event) else line)
 
 
 def _level(allowed: bool) -> int:  # noqa: FBT001  # the one fact about a decision that a level depends on
-    return logging.INFO if allowed else logging.WARNING
+    return INFO if allowed else WARNING
 
 
 def _about_leaf(leaf: bytes | None, role: str) -> dict[str, object]:

@@ -64,6 +64,12 @@ class Settings:
     crl_grace: float = _key(
         "seconds", 0, "how many seconds an overdue revocation list still counts; `inf` for ever"
     )
+    start_timeout: float = _key(
+        "seconds",
+        10.0,
+        "how many seconds to wait at the start for what is missing: our certificate, our own trust bundle, a"
+        " policy or a deny list that is set; what is there and wrong is not waited for",
+    )
     state_file: Path | None = _key(
         "output_file", None, "the file to write the health of this process to, for `meshid status`"
     )
@@ -142,8 +148,10 @@ class Settings:
             yield sources.BundleMapFile(self.bundle_map)
         if self.policy is not None and self.environment is not None:
             yield sources.PolicyFile(self.policy, self.environment)
-        if self.crls or self.deny is not None:
-            yield sources.RevocationFiles(self.crls, self.deny, grace=self.crl_grace)
+        if self.deny is not None:
+            yield sources.DenyListFile(self.deny)
+        if self.crls:
+            yield sources.RevocationListFiles(self.crls, grace=self.crl_grace)
 
 
 KEYS = tuple(

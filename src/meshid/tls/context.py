@@ -84,6 +84,9 @@ class MeshContext(ssl.SSLContext):
         self._built: Generation | None = None
         # Built now, so that a server without a certificate fails when it starts.
         self._generation()
+        admission.roles.add(question.role)
+        if question.expect is None:
+            admission.listeners.add(question)
 
     @override
     def wrap_socket(
@@ -138,13 +141,8 @@ class MeshContext(ssl.SSLContext):
         Raises:
             PeerRejected: If the peer may not be there.
         """
-        before = self._admission.snapshot
         question = attrs.evolve(self._question, tls_error=tls_error) if tls_error else self._question
-        connection.peer = self._admission.admit(chain, question, connection)
-        entry = self._admission.connections.add(connection, self._question)
-        # A publication since then did not see this connection.
-        if self._admission.snapshot is not before:
-            self._admission.review_one(entry)
+        self._admission.open(connection, chain, question)
 
     def _generation(self) -> Generation:
         snapshot = self._admission.snapshot

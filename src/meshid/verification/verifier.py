@@ -111,16 +111,18 @@ class ChainVerifier:
     ) -> None:
         self.bundles = bundles
         self.revocations = revocations or Revocations()
+        self.revocations.find_signers(bundles.values())
         self.clock = clock
         self._profiles = frozenset(bundle.profile for bundle in bundles.values())
         self._builders = {domain: _builders(bundle) for domain, bundle in bundles.items()}
 
-    def verify(self, chain: Sequence[bytes], *, role: str = "client") -> Peer:
+    def verify(self, chain: Sequence[bytes], *, role: str = "client", now: float | None = None) -> Peer:
         """Verify *chain* and return the peer.
 
         Args:
             chain: DER certificates, leaf first; the order of the others means nothing.
             role: What the peer is in this handshake, ``"client"`` or ``"server"``.
+            now: The instant of the verification, in POSIX seconds; the clock's if None.
 
         Raises:
             PeerRejected: If the chain is not that of a workload of a trust domain that is
@@ -128,7 +130,7 @@ class ChainVerifier:
             ValueError: If *role* is neither of the two.
         """
         part = Role(role)
-        now = datetime.fromtimestamp(self.clock(), UTC)
+        instant = datetime.fromtimestamp(self.clock() if now is None else now, UTC)
         name = None
         try:
             presented = read_chain(chain)
@@ -138,10 +140,10 @@ class ChainVerifier:
             bundle = self._bundle_of(claim)
             check_leaf(leaf)
             check_purpose(leaf, part)
-            _check_dates(leaf, now)
-            path = self._build_path(bundle, part, presented, now)
+            _check_dates(leaf, instant)
+            path = self._build_path(bundle, part, presented, instant)
             spiffe_id = SpiffeId(bundle.trust_domain, claim.path)
-            due = self.revocations.check(spiffe_id, path, now)
+            due = self.revocations.check(spiffe_id, path, instant)
         except Refused as refusal:
             raise PeerRejected(refusal.decision(name)) from refusal.__cause__
         ders = tuple(map(to_der, path))
