@@ -35,6 +35,14 @@ from meshid.reasons import Reason
 MAX_SHOWN_PROBLEMS = 50
 """Problems that the text of an error lists, except for Istio policies; `problems` always has all of them."""
 
+_EXTRAS = {
+    "opentelemetry": "opentelemetry-api>=1.35",
+    "prometheus": "prometheus-client>=0.22",
+    "spire": "spiffe>=0.3.2,<0.4",
+    "yaml": "pyyaml>=6.0.3",
+}
+"""What the extras install: `pip install 'meshid[...]'` works only where an index has meshid."""
+
 _X509_V_ERR_APPLICATION_VERIFICATION = 50
 
 
@@ -168,7 +176,8 @@ class MissingExtra(MeshidError):
     """
 
     def __init__(self, extra: str) -> None:
-        super().__init__(f"this needs an optional dependency: pip install 'meshid[{extra}]'")
+        right = f"pip install '{_EXTRAS[extra]}' (the extra {extra!r} of meshid)"
+        super().__init__(f"this needs an optional dependency: {right}")
 
 
 class NoPeer(MeshidError):

@@ -33,7 +33,7 @@ from meshid.certificates.leaf import Role
 from meshid.decisions import Call, Decision
 from meshid.errors import PeerRejected
 from meshid.names.peer_pattern import PeerPattern
-from meshid.names.spiffe_id import TrustDomain
+from meshid.names.spiffe_id import SpiffeId, TrustDomain
 from meshid.reasons import Reason
 from meshid.support.locks import Order, new_lock
 from meshid.support.logs import ERROR, log
@@ -67,6 +67,7 @@ class Admission:
         self,
         changes: Changes,
         *,
+        spiffe_id: SpiffeId | None = None,
         service: str | None = None,
         audit: Sink | None = None,
         on_revoked: OnRevoked | None = None,
@@ -93,7 +94,7 @@ class Admission:
         self._on_revoked = on_revoked
         self._try_credentials = try_credentials
         self._publishing = new_lock(Order.PUBLISHING)
-        self._snapshot = first_snapshot(clock, checked_leaf_grace(leaf_grace))
+        self._snapshot = first_snapshot(clock, checked_leaf_grace(leaf_grace), spiffe_id)
         self.publish(changes)
 
     @property

@@ -164,9 +164,13 @@ def opened(path: str) -> Iterator[BinaryIO]:
     """Open a file to read, or standard input for ``-``.
 
     Raises:
+        NoAnswer: If standard input is closed.
         OSError: If it cannot be opened.
     """
     if path == STDIN:
+        if sys.stdin is None:
+            msg = "standard input is closed"
+            raise NoAnswer(msg)
         yield sys.stdin.buffer
         return
     with Path(path).open("rb") as file:

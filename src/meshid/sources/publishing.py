@@ -75,12 +75,13 @@ class Publisher:
                 text=claim.ambiguity,
                 stays=in_force(claim.part, self._admission.snapshot) is not None,
                 is_lasting=True,
+                part=str(claim.part),
             )
             for claim in self._claims.values()
             if claim.ambiguity
         }
         for text in bounded(self._want_revocations(states, first, now)):
-            failures[LISTS, text] = Failure(about=_holders(states, LISTS), text=text, stays=False)
+            failures[LISTS, text] = Failure(about=_holders(states, LISTS), text=text, stays=False, part=LISTS)
         if parts := self._differing():
             self._put(parts, now, states, failures)
         # What is gone is forgotten; until then, its removal is tried again.
@@ -162,6 +163,7 @@ class Publisher:
             fault=None if claim is None else claim.wanted(snapshot),
             stays=claim is None or in_force(part, snapshot) is not None,
             is_lasting=isinstance(error, InvalidPolicy),
+            part=str(part),
         )
 
 

@@ -30,6 +30,7 @@ import attrs
 from meshid.admission.admission import Admission
 from meshid.admission.ended import Ended
 from meshid.errors import SourceUnavailable
+from meshid.health.changes import RefreshEvent
 from meshid.health.health import Alarm, AlarmLevel, alarms_about, health_of
 from meshid.health.state_file import StateFile
 from meshid.health.status import SourceStatus, status_of
@@ -170,7 +171,7 @@ class Refresher:
         now = self._now()
         with self._lock:
             if self._note(source, outcome, now) and self._is_started:
-                self._publish(now)
+                self._publish(now, source)
         if not self._is_started:
             self._news.put(None)
 
@@ -244,7 +245,7 @@ class Refresher:
             if self._unheard() and waited < TICK_SECONDS:
                 return False
             if all(source in self._states for source in self._sources if source.is_required):
-                self._publish(now)
+                self._publish(now, *self._states)
                 if not self._obstacles():
                     self._is_started = self._alarms.is_started = True
             return self._is_started
@@ -285,7 +286,7 @@ class Refresher:
             for fault in state.faults[:MAX_TEXTS]
         }
 
-    def _publish(self, now: float) -> None:
+    def _publish(self, now: float, *news: Source) -> None:
         before = self._admission.snapshot
         # Until it is known to have gone well: whatever happens, it is tried again.
         self._is_behind = True
@@ -298,7 +299,8 @@ class Refresher:
         after = self._admission.snapshot
         if after is not before:
             changed = ", ".join(part for part in _PARTS if getattr(before, part) != getattr(after, part))
-            self._telling.say(INFO, "generation %d: new %s", after.generation, changed)
+            event = RefreshEvent.of_change(before, after, [source.name for source in news])
+            self._telling.say(INFO, "generation %d: new %s", after.generation, changed, meshid=event)
 
     def _tell(self, ended: Ended) -> None:
         if ended.connections or ended.failures:

@@ -169,6 +169,14 @@ class TestCredentials:
         (directory / "tls.key").write_bytes(CA("prod.example.org").issue().key_pem)
         assert fault(CredentialFiles(directory)).startswith("own certificate: the private key is not that of")
 
+    def test_a_certificate_alone(self, directory: Path) -> None:
+        file = directory / "tls.crt"
+        assert fault(CredentialFiles(file)) == (
+            f"own certificate: there is no private key in {str(file)!r};"
+            " set MESHID_KEY to the file that has it"
+        )
+        assert CredentialFiles(file, directory / "tls.key").read().credentials
+
     @pytest.mark.parametrize("name", ["tls.crt", "tls.key"])
     def test_truncated_pem(self, directory: Path, name: str) -> None:
         path = directory / name
