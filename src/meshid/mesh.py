@@ -118,8 +118,8 @@ class Mesh:
     ) -> Self:
         """Return a mesh that follows sources, such as those in `meshid.sources`.
 
-        What a source says from now on is put in force as soon as it is read, whole or not at
-        all. What cannot be put in force is an alarm, and the last good state stays.
+        What a source says is put in force as soon as it is read; each part that cannot be is an
+        alarm, and its last good state stays.
 
         Args:
             sources: Where credentials, bundles, revocations and the policy come from.
@@ -218,7 +218,7 @@ class Mesh:
         request: RequestLike = None,
         expect: Expected | None = None,
     ) -> Peer:
-        """Verify a chain and ask the policy; return the peer, or raise.
+        """Verify a chain and ask the policy; return the verified peer, or raise.
 
         Args:
             chain: DER certificates, leaf first, of a peer that has proved that it holds the leaf's key.
@@ -227,9 +227,6 @@ class Mesh:
                 the caller will `check` each one; None if there is none.
             expect: For a peer that is a server, in place of the policy: the SPIFFE ID, or a
                 pattern of SPIFFE IDs, that its name must match; or several, one of which.
-
-        Returns:
-            The verified peer.
 
         Raises:
             PeerRejected: If the peer may not be there, or if meshid fails.
@@ -301,7 +298,7 @@ class Mesh:
         resumption: bool = False,
         minimum_version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3,
     ) -> MeshContext:
-        """Return a server's `ssl.SSLContext`: each client is admitted under the policy, or refused.
+        """Return a server's `ssl.SSLContext`, made once: it admits clients under the policy, or refuses.
 
         Args:
             target: What clients of this listener reach; this service if None.
@@ -311,9 +308,6 @@ class Mesh:
             resumption: Whether clients may resume TLS sessions; each is judged again, under
                 what is in force then.
             minimum_version: The oldest TLS version that is accepted: TLS 1.3 or 1.2.
-
-        Returns:
-            A context that never has to be made again.
 
         Raises:
             InvalidCredentials: If the mesh has no credentials.
@@ -337,7 +331,7 @@ class Mesh:
         *,
         minimum_version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3,
     ) -> MeshContext:
-        """Return a client's `ssl.SSLContext`: the server's name must match, or it is refused.
+        """Return a client's `ssl.SSLContext`, made once: the server's name must match, or it is refused.
 
         Args:
             expect: The SPIFFE ID, or a pattern of SPIFFE IDs, that the server's name must
@@ -345,9 +339,6 @@ class Mesh:
                 domain; ``spiffe://partner.example/ns/pay/**`` names another.
             alpn: The application protocols to ask for, preferred first (RFC 7301).
             minimum_version: The oldest TLS version that is accepted: TLS 1.3 or 1.2.
-
-        Returns:
-            A context that never has to be made again.
 
         Raises:
             InvalidCredentials: If the mesh has no credentials.
@@ -374,8 +365,8 @@ class Mesh:
 
     def health(self) -> Health:
         """Return whether the next peer that ought to be admitted would be, and what to look at."""
-        alarms = () if self._refresher is None else self._refresher.alarms()
-        return health_of(self._admission, datetime.fromtimestamp(self._admission.clock(), UTC), *alarms)
+        more = () if self._refresher is None else self._refresher.alarms()
+        return health_of(self._admission, datetime.fromtimestamp(self._admission.clock(), UTC), *more)
 
     def status(self) -> dict[str, object]:
         """Return what is loaded, until when it is valid, and what failed last, as plain values."""

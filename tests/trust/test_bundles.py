@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import mldsa, rsa
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,12 +20,12 @@ from meshid.errors import InvalidBundle, InvalidSpiffeId, PeerRejected
 from meshid.names.spiffe_id import TrustDomain
 from meshid.reasons import Reason
 from meshid.testing import CA
-from meshid.trust.authorities import MAX_ENTRIES, MAX_NAMESAKES, MAX_SKIPPED
+from meshid.trust.authorities import MAX_AUTHORITY_BYTES, MAX_ENTRIES, MAX_NAMESAKES, MAX_SKIPPED
 from meshid.trust.bundles import MAX_BUNDLE_BYTES, MAX_JSON_VALUES, BundleSet, TrustBundle
 from meshid.verification.verifier import ChainVerifier
 from tests.helpers.bad_authorities import BAD
 from tests.helpers.forged import damaged, pem
-from tests.helpers.world import PATH
+from tests.helpers.world import PATH, hosts, padding
 
 DOMAIN = "prod.example.org"
 ROOT, OTHER = CA(DOMAIN), CA(DOMAIN)
@@ -463,6 +464,26 @@ def test_json_with_as_many_values_as_are_read_is_read() -> None:
     assert read(entry(ROOT), other=[0] * values).authorities == (ROOT.certificate,)
 
 
+def test_an_authority_that_would_make_each_handshake_dearer_is_skipped() -> None:
+    # With 16 000 name constraints each handshake with a peer of this trust domain took up to 0.5 s.
+    constraints = x509.NameConstraints([x509.DNSName(each) for each in hosts(65)], None)
+    heavy = CA(DOMAIN, extra=[(constraints, True)])
+    huge = CA(DOMAIN, extra=[padding(MAX_AUTHORITY_BYTES)])
+    bundle = TrustBundle.from_pem(DOMAIN, heavy.pem + huge.pem + ROOT.pem)
+    assert bundle.authorities == (ROOT.certificate,)
+    name_constraints, size = (each.what for each in bundle.skipped)
+    assert "it has 65 name constraints, and each handshake reads them all" in name_constraints
+    assert f"at most {MAX_AUTHORITY_BYTES} are read of one authority" in size
+
+
+def test_200_authorities_are_loaded_in_no_time() -> None:
+    text = b"".join(CA(DOMAIN, subject=f"CN=root {number}").pem for number in range(200))
+    start = time.perf_counter()
+    assert len(TrustBundle.from_pem(DOMAIN, text).authorities) == 200
+    # It takes 0.05 s; the limit leaves room for a busy machine.
+    assert time.perf_counter() - start < 0.5
+
+
 def test_the_authorities_of_one_name_are_bounded() -> None:
     same = [CA(DOMAIN) for _ in range(MAX_NAMESAKES + 1)]
     another = CA(DOMAIN, subject="CN=another")
@@ -573,6 +594,22 @@ def test_any_bytes_are_a_pem_bundle_or_invalid(data: st.DataObject) -> None:
     cut = st.integers(0, len(whole)).map(lambda size: whole[:size])
     text = data.draw(damaged(whole) | cut | st.binary())
     is_bundle_or_invalid(TrustBundle.from_pem, text)
+
+
+ders = st.just(to_der(ROOT.certificate)) | damaged(to_der(OTHER.certificate)) | st.binary()
+
+
+@lenient
+@given(st.lists(ders, max_size=6))
+def test_any_list_of_ders_is_a_bundle_or_invalid(certificates: list[bytes]) -> None:
+    try:
+        bundle = TrustBundle.from_der(DOMAIN, certificates)
+    except InvalidBundle as error:
+        assert to_der(ROOT.certificate) not in certificates
+        assert str(error).isascii()
+    else:
+        assert len(bundle.authorities) + len(bundle.skipped) <= len(certificates)
+        assert {to_der(each) for each in bundle.authorities} <= set(certificates)
 
 
 @pytest.mark.slow

@@ -25,6 +25,7 @@ from meshid.sources.workload.messages import (
     state_of,
 )
 from meshid.testing import CA
+from meshid.trust.crl import Undetermined
 from tests.helpers.mounted import OWN
 from tests.helpers.workload_agent import authorities, pkcs8, response, svid
 
@@ -49,7 +50,7 @@ def partner() -> CA:
 class TestABadPart:
     """Each is alone in being at fault: beside it, an authority of ours and a partner are removed."""
 
-    @pytest.mark.parametrize("wrong", ["key", "chain", "name", "choice", "crls", "bundle", "federated"])
+    @pytest.mark.parametrize("wrong", ["key", "chain", "name", "choice", "bundle", "federated"])
     def test_does_not_hold_up_the_others(self, wrong: str, prod_ca: CA, partner: CA) -> None:
         other, stolen = CA("other.example"), CA("prod.example.org")
         issued, crls = prod_ca.issue(OWN), [crl(prod_ca)]
@@ -77,14 +78,14 @@ class TestABadPart:
             response(
                 svid(prod_ca, renewed, **each),
                 federated=federated,
-                crls=[b"junk"] if wrong == "crls" else crls,
+                crls=crls,
             ),
             before,
             choice,
         )
         (fault,) = state.faults
         assert fault.trust_domain == {"bundle": PROD, "federated": PARTNER}.get(wrong)
-        is_ours_good = wrong in {"crls", "bundle", "federated"}
+        is_ours_good = wrong in {"bundle", "federated"}
         assert state.credentials == (renewed.svid if is_ours_good else issued.svid)
         assert state.revocations == Revocations(crls=crls)
         bundles = {
@@ -94,7 +95,7 @@ class TestABadPart:
         assert state.bundles == bundles
         assert state.warnings == ()
 
-    @pytest.mark.parametrize("wrong", ["key", "choice", "crls", "bundle"])
+    @pytest.mark.parametrize("wrong", ["key", "choice", "bundle"])
     def test_of_ours_holds_up_the_first_message(self, wrong: str, prod_ca: CA) -> None:
         each: Any = {"key": {"key": KEY}, "bundle": {"bundle": b"junk"}}.get(wrong, {})
         data = response(svid(prod_ca, prod_ca.issue(OWN), **each), crls=[b"junk"] if wrong == "crls" else [])
@@ -106,6 +107,13 @@ class TestABadPart:
         assert state.bundles == (prod_ca.bundle(),)
         text = "bundle of partner.example: it is not DER certificates, one after the other"
         assert state.faults == (Fault(text, PARTNER),)
+
+    def test_of_the_revocation_lists_is_one_of_which_nobody_knows_what_it_revokes(self, prod_ca: CA) -> None:
+        state = read(response(svid(prod_ca, prod_ca.issue(OWN)), crls=[b"junk", crl(prod_ca)]))
+        (undetermined,) = state.revocations.undetermined
+        assert undetermined.text.startswith("revocation list 1: ")
+        assert len(state.revocations.crls) == 1
+        assert state.faults == ()
 
 
 class TestBundles:
@@ -162,7 +170,7 @@ class TestBounds:
         federated = dict.fromkeys(map("{}.example".format, range(MAX_BUNDLES + 1)), b"")
         state = read(response(own, *[nameless] * MAX_SVIDS, federated=federated, crls=lists), before)
         said = f"there are {MAX_LISTS + 1} revocation lists; meshid reads up to {MAX_LISTS}"
-        assert state.faults == (Fault(said, None),)
+        assert state.revocations.undetermined == (Undetermined(said, None),)
         assert len(state.warnings) == MAX_WARNINGS + 1
         more = MAX_SVIDS - 1 + MAX_BUNDLES + 2 - MAX_WARNINGS
         assert state.warnings[-1] == f"and {more} more of this kind"
@@ -189,5 +197,6 @@ def test_later_each_is_a_fault_and_what_we_have_stays(data: bytes, name: str) ->
     )
     state = read(response(only, federated={name: data}, crls=[data]), BEFORE)
     assert state.credentials == BEFORE.credentials
-    assert (state.bundles, state.revocations) == ((), Revocations())
+    assert (state.bundles, state.revocations.crls) == ((), ())
+    assert len(state.revocations.undetermined) == 1
     assert all(each.text.isprintable() for each in state.faults)

@@ -95,7 +95,6 @@ class TestMessages:
                 "bundle of prod.example.org: it is not DER certificates, one after the other",
             ),
             ({"bundle": b""}, "bundle of prod.example.org: no certificate in it can be an authority"),
-            ({"crls": (b"junk",)}, "revocation list 1: "),
         ],
     )
     def test_one_that_cannot_be_used_is_an_error_and_the_stream_goes_on(
@@ -201,7 +200,16 @@ class TestAgent:
                 f"{source.name}: {code.name}: 'as the test wants': is this the address of a Workload API?"
                 " meshid does not ask again: correct it, and restart this process"
             )
-            assert source.pause() == threading.TIMEOUT_MAX
+            assert source.pause() == 1.0
+        assert agent.calls == 1
+
+    def test_a_mesh_does_not_wait_for_it_at_the_start(
+        self, agent: Agent, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("meshid.sources.workload.workload_api._FIRST_PAUSE", 0.02)
+        agent.send(grpc.StatusCode.INVALID_ARGUMENT)
+        with pytest.raises(SourceUnavailable, match=r"INVALID_ARGUMENT: .* does not ask again"):
+            Mesh.from_sources([WorkloadApi(agent.address)], timeout=600)
         assert agent.calls == 1
 
     def test_an_agent_that_is_not_there_is_asked_less_and_less_often(self, tmp_path: Path) -> None:

@@ -16,13 +16,14 @@ from typing import Protocol
 
 import attrs
 
-from meshid.errors import InvalidBundle, InvalidCredentials, InvalidInput, InvalidRevocations
+from meshid.errors import InvalidBundle, InvalidCredentials, InvalidInput
 from meshid.names.spiffe_id import SpiffeId, TrustDomain
 from meshid.sources.source import Fault, State
 from meshid.sources.workload.choice import Choice
 from meshid.support.quoting import quote
 from meshid.trust.bundles import TrustBundle
 from meshid.trust.credentials import X509Svid
+from meshid.trust.crl import Undetermined, read_list_file
 from meshid.trust.revocations import Revocations
 
 MAX_SVIDS = 100
@@ -97,23 +98,21 @@ def state_of(message: Response, choice: Choice, before: State | None = None) -> 
         before: The last good state; None if there is none yet.
 
     Raises:
-        InvalidInput: If the message has no SVID; or if it is the first, and our own credentials,
-            our own bundle or the revocation lists cannot be read.
+        InvalidInput: If the message has no SVID; or if it is the first, and our own credentials
+            or our own bundle cannot be read.
     """
     found = _Findings(before is None)
     last = State() if before is None else before
     offered = _offered(message.svids, found.warnings)
     own: _Offered | None = None
-    credentials, revocations = last.credentials, last.revocations
+    credentials = last.credentials
     with found.of_part(None, is_ours=True):
         own = _chosen(offered, choice, last.credentials)
         credentials = _credentials(*own)
-    with found.of_part(None, is_ours=True):
-        revocations = _revocations(message.crl)
     return State(
         credentials=credentials,
         bundles=_bundles(own, offered, message.federated_bundles, found),
-        revocations=revocations,
+        revocations=_revocations(message.crl),
         warnings=found.first_warnings(),
         faults=tuple(found.faults),
     )
@@ -157,10 +156,15 @@ def _credentials(name: SpiffeId, svid: Svid) -> X509Svid:
 
 
 def _revocations(lists: Sequence[bytes]) -> Revocations:
+    """Return the revocation lists; of one that cannot be used, that its issuer has one."""
+    read = [
+        read_list_file(f"revocation list {number}", data) for number, data in enumerate(lists[:MAX_LISTS], 1)
+    ]
+    undetermined = [each for _, unusable in read for each in unusable]
     if len(lists) > MAX_LISTS:
-        msg = f"there are {len(lists)} revocation lists; meshid reads up to {MAX_LISTS}"
-        raise InvalidRevocations(msg)
-    return Revocations(crls=tuple(lists))
+        text = f"there are {len(lists)} revocation lists; meshid reads up to {MAX_LISTS}"
+        undetermined.append(Undetermined(text, None))
+    return Revocations(crls=[each for good, _ in read for each in good], undetermined=undetermined)
 
 
 def _bundles(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import os
 import secrets
-import threading
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
@@ -144,8 +143,9 @@ class WorkloadApi:
 
     def pause(self) -> float:
         """Return 0 while the stream is open, because `read` waits; after failures, more seconds each time."""
+        # To read it again says again what is wrong, without a call.
         if self._final is not None:
-            return threading.TIMEOUT_MAX
+            return _FIRST_PAUSE
         if self._call is not None and not self._is_forked():
             return 0.0
         pause = min(_FIRST_PAUSE * 2.0 ** (self._failures - 1), _LAST_PAUSE)
