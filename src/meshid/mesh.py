@@ -49,18 +49,23 @@ class Mesh:
         revocations: What is revoked: CRLs and the deny list.
         spiffe_id: Our SPIFFE ID; credentials with another one are refused.
         service: The name of this service, which is the target of a peer that names no other.
-        audit: Called with each `AuditEvent` before its decision takes effect; if it raises,
-            the peer is refused.
+        audit: Called with each `AuditEvent` before its decision takes effect, or after an open
+            connection was ended; if it raises, a peer that asks is refused.
         on_revoked: Called with the peer, the `PeerRejected` and the connection (an
-            `ssl.SSLObject` or `ssl.SSLSocket`) after an open connection was ended.
+            `ssl.SSLObject` or `ssl.SSLSocket`) after all that had to end was ended.
         clock: Returns the POSIX time in seconds.
+        leaf_grace: For how many seconds, at most 3600, an open connection may outlive its peer's
+            leaf, which the peer has renewed meanwhile; see `check`.
+
+    What is passed here, and every log handler and signal handler, may call every method of the mesh:
+    meshid holds no lock while it calls them.
 
     Raises:
+        InvalidInput: If *leaf_grace* is not a number from 0 to 3600, or *spiffe_id* is no SPIFFE ID.
         InvalidCredentials: If the credentials are not in date, have another name than *spiffe_id*,
             lead to no authority of their trust domain, cannot be used by OpenSSL, or belong to
             another environment than the policy.
         InvalidBundle: If none of the authorities of a bundle is in date.
-        InvalidSpiffeId: If *spiffe_id* is not valid.
         TypeError: If an argument has the wrong type.
     """
 
@@ -76,22 +81,14 @@ class Mesh:
         audit: Sink | None = None,
         on_revoked: OnRevoked | None = None,
         clock: Callable[[], float] = time.time,
+        leaf_grace: float = 0.0,
     ) -> None:
-        if not isinstance(service, str | None):
-            msg = f"service must be a str, the name of this service, not {type(service).__name__}"
-            raise TypeError(msg)
-        for name, function in {"audit": audit, "on_revoked": on_revoked, "clock": clock}.items():
-            if function is not None and not callable(function):
-                msg = f"{name} must be callable, not {type(function).__name__}"
-                raise TypeError(msg)
         changes: Changes = {
             "credentials": credentials,
             "bundles": BundleSet() if bundles is None else bundles,
             "policy": policy,
             "revocations": Revocations() if revocations is None else revocations,
         }
-        self._service = service
-        self._clock = clock
         self._admission = Admission(
             changes,
             spiffe_id=None if spiffe_id is None else SpiffeId.parse(str(spiffe_id)),
@@ -100,6 +97,7 @@ class Mesh:
             on_revoked=on_revoked,
             try_credentials=shake_hands_with_self,
             clock=clock,
+            leaf_grace=leaf_grace,
         )
         self._refresher: Refresher | None = None
 
@@ -115,6 +113,7 @@ class Mesh:
         timeout: float = _START_SECONDS,
         state_file: str | Path | None = None,
         clock: Callable[[], float] = time.time,
+        leaf_grace: float = 0.0,
     ) -> Self:
         """Return a mesh that follows sources, such as those in `meshid.sources`.
 
@@ -130,13 +129,21 @@ class Mesh:
             timeout: How many seconds to wait for a first state that can be put in force; 10 by default.
             state_file: The file that `meshid status` reads; it is replaced as the mesh changes.
             clock: As for `Mesh`.
+            leaf_grace: As for `Mesh`.
 
         Raises:
             SourceUnavailable: With everything that was wrong at the end of that time.
         """
         from meshid.sources.refresher import Refresher
 
-        mesh = cls(spiffe_id=spiffe_id, service=service, audit=audit, on_revoked=on_revoked, clock=clock)
+        mesh = cls(
+            spiffe_id=spiffe_id,
+            service=service,
+            audit=audit,
+            on_revoked=on_revoked,
+            clock=clock,
+            leaf_grace=leaf_grace,
+        )
         file = None if state_file is None else Path(state_file)
         mesh._refresher = Refresher(mesh._admission, sources, clock, file)
         try:
@@ -150,12 +157,7 @@ class Mesh:
     def from_settings(
         cls, settings: Settings, *, audit: Sink | None = None, on_revoked: OnRevoked | None = None
     ) -> Self:
-        """Return a mesh that follows what *settings* name.
-
-        Args:
-            settings: The settings.
-            audit: As for `Mesh`.
-            on_revoked: As for `Mesh`.
+        """Return a mesh that follows what *settings* name; *audit* and *on_revoked* are as for `Mesh`.
 
         Raises:
             InvalidInput, SourceUnavailable: As the sources and `from_sources` do.
@@ -168,6 +170,7 @@ class Mesh:
             on_revoked=on_revoked,
             timeout=settings.start_timeout,
             state_file=settings.state_file,
+            leaf_grace=settings.leaf_grace,
         )
 
     @classmethod
@@ -194,7 +197,7 @@ class Mesh:
     @property
     def service(self) -> str | None:
         """The name of this service."""
-        return self._service
+        return self._admission.service
 
     @property
     def snapshot(self) -> Snapshot:
@@ -219,9 +222,6 @@ class Mesh:
             expect: For a peer that is a server, in place of the policy: the SPIFFE ID, or a
                 pattern of SPIFFE IDs, that its name must match; or several, one of which.
 
-        Returns:
-            The verified peer.
-
         Raises:
             PeerRejected: If the peer may not be there, or if meshid fails.
             TypeError: If an argument has the wrong type.
@@ -239,6 +239,8 @@ class Mesh:
         expect: Expected | None = None,
     ) -> Decision:
         """Decide again about a peer with an open connection: still valid, trusted, allowed?
+
+        The grace of a leaf moves only its own end; all else counts as of now.
 
         Args:
             peer: The peer, as it was admitted.
@@ -265,9 +267,9 @@ class Mesh:
     def publish(self, **changes: Unpack[Changes]) -> Snapshot:
         """Put changed parts in force, all of them or none.
 
-        After it has returned, no decision is made under the old state. Parts with equal
-        content are not a change: the same snapshot stays, with its cache. Each open
-        connection is decided about again, and ended if its peer may no longer be there.
+        After it has returned, no decision is made under the old state, and each connection whose
+        peer may no longer be there has ended. Parts with equal content are not a change: the same
+        snapshot stays, with its cache.
 
         Returns the snapshot in force.
 
@@ -292,6 +294,8 @@ class Mesh:
     ) -> MeshContext:
         """Return a server's `ssl.SSLContext`: each client is admitted under the policy, or refused.
 
+        It never has to be made again.
+
         Args:
             target: What clients of this listener reach; this service if None.
             alpn: The application protocols on offer, preferred first (RFC 7301).
@@ -300,9 +304,6 @@ class Mesh:
             resumption: Whether clients may resume TLS sessions; each is judged again, under
                 what is in force then.
             minimum_version: The oldest TLS version that is accepted: TLS 1.3 or 1.2.
-
-        Returns:
-            A context that never has to be made again.
 
         Raises:
             InvalidCredentials: If the mesh has no credentials.
@@ -328,15 +329,14 @@ class Mesh:
     ) -> MeshContext:
         """Return a client's `ssl.SSLContext`: the server's name must match, or it is refused.
 
+        It never has to be made again.
+
         Args:
             expect: The SPIFFE ID, or a pattern of SPIFFE IDs, that the server's name must
                 match; or several, one of which. ``/ns/pay/sa/api`` is in our own trust
                 domain; ``spiffe://partner.example/ns/pay/**`` names another.
             alpn: The application protocols to ask for, preferred first (RFC 7301).
             minimum_version: The oldest TLS version that is accepted: TLS 1.3 or 1.2.
-
-        Returns:
-            A context that never has to be made again.
 
         Raises:
             InvalidCredentials: If the mesh has no credentials.
@@ -364,11 +364,11 @@ class Mesh:
     def health(self) -> Health:
         """Return whether the next peer that ought to be admitted would be, and what to look at."""
         alarms = () if self._refresher is None else self._refresher.alarms()
-        return health_of(self._admission, datetime.fromtimestamp(self._clock(), UTC), *alarms)
+        return health_of(self._admission, datetime.fromtimestamp(self._admission.clock(), UTC), *alarms)
 
     def status(self) -> dict[str, object]:
         """Return what is loaded, until when it is valid, and what failed last, as plain values."""
-        return status_of(self._admission, self.health(), self.sources(), self._clock())
+        return status_of(self._admission, self.health(), self.sources(), self._admission.clock())
 
     def sources(self) -> tuple[SourceStatus, ...]:
         """Return the status of each source that the mesh follows."""
@@ -395,4 +395,4 @@ class Mesh:
         self.close()
 
     def _question(self, target: str | None, request: RequestLike, expect: Expected | None) -> Question:
-        return Question(target=self._service if target is None else target, request=request, expect=expect)
+        return Question(target=self.service if target is None else target, request=request, expect=expect)

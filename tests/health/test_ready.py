@@ -8,9 +8,11 @@ from datetime import datetime
 
 import attrs
 import pytest
+from cryptography import x509
 
 from meshid import BundleSet, InvalidCredentials, Mesh, Policy, Revocations, TrustBundle
 from meshid.testing import CA
+from meshid.trust.crl import Undetermined
 from tests.helpers.tls_peers import HELLO, PATH, arriving
 from tests.helpers.world import HOUR, Clock
 
@@ -104,6 +106,35 @@ def revoke(*, due: float, grace: float = 0) -> Callable[[World], object]:
     return change
 
 
+def overdue_for_authorities(world: World) -> None:
+    """Publish a list that says nothing about leafs, and is overdue."""
+    scope = x509.IssuingDistributionPoint(
+        full_name=None,
+        relative_name=None,
+        only_contains_user_certs=False,
+        only_contains_ca_certs=True,
+        only_some_reasons=None,
+        indirect_crl=False,
+        only_contains_attribute_certs=False,
+    )
+    crl = world.ca.crl(next_update=world.clock.now + 0.5 * HOUR, extra=[(scope, True)])
+    world.mesh.publish(revocations=Revocations(crls=[crl]))
+    world.clock.now += HOUR
+
+
+def overdue_for_ours(world: World) -> None:
+    under_an_intermediate(world)
+    overdue_for_authorities(world)
+
+
+def unusable(issuer: Callable[[World], x509.Name | None]) -> Callable[[World], object]:
+    def change(world: World) -> None:
+        undetermined = Undetermined(text="the list in 'x.crl' cannot be read", issuer=issuer(world))
+        world.mesh.publish(revocations=Revocations(undetermined=[undetermined]))
+
+    return change
+
+
 def deny(*entries: str) -> Callable[[World], object]:
     return lambda world: world.mesh.publish(revocations=Revocations(deny=entries))
 
@@ -183,6 +214,19 @@ CASES = {
     "a list": Case(revoke(due=2)),
     "a list that is overdue": Case(revoke(due=0.5), "bundle of prod.example.org: The revocation list of"),
     "a list that is overdue and in its grace": Case(revoke(due=0.5, grace=7200)),
+    "a list for authorities only that is overdue": Case(overdue_for_authorities),
+    "a list for our intermediate that is overdue": Case(
+        overdue_for_ours, "own certificate: clients refuse us: the list of"
+    ),
+    "anybody's list that cannot be used": Case(
+        unusable(lambda _: None), "own certificate: clients refuse us: the list in 'x.crl' cannot be read"
+    ),
+    "a list of our authority that cannot be used": Case(
+        unusable(lambda world: world.ca.certificate.subject), "the list in 'x.crl' cannot be read"
+    ),
+    "a list of another authority that cannot be used": Case(
+        unusable(lambda world: world.partner.certificate.subject)
+    ),
     "the deny list has everybody": Case(deny("spiffe://prod.example.org/**"), "the deny list has"),
     "the deny list has somebody": Case(deny("spiffe://prod.example.org/ns/shop/sa/agent")),
     "the deny list has us": Case(
@@ -323,3 +367,12 @@ class TestOwnPath:
             revocations=Revocations(crls=[ca.crl(ca.intermediate(serial=1))]),
         )
         assert mesh.health().ready
+
+    def test_without_a_certificate_a_list_that_is_overdue_closes_its_authority(self, clock: Clock) -> None:
+        world = World(clock)
+        crl = world.ca.crl(next_update=clock.now + HOUR)
+        mesh = Mesh(bundles=BundleSet([world.ca.bundle()]), revocations=Revocations(crls=[crl]), clock=clock)
+        assert mesh.health().ready
+        clock.now += 2 * HOUR
+        (outage,) = [each for each in mesh.health().alarms if each.is_outage]
+        assert outage.about == "bundle of prod.example.org"

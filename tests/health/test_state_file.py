@@ -13,14 +13,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from meshid import BundleSet, Mesh, TrustBundle
 from meshid.__main__ import main
-from meshid.health.state_file import HEARTBEAT_SECONDS, StateFile
+from meshid.health.state_file import HEARTBEAT_SECONDS, MAX_BYTES, StateFile
 from meshid.testing import CA
 from tests.helpers.mounted import OWN, Mounted, alarms, eventually, hurry
 from tests.helpers.processes import UNMEASURED
 from tests.helpers.tls_peers import mesh_of
+
+ANYTHING = st.recursive(
+    st.one_of(
+        st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8), st.datetimes().map(str)
+    ),
+    lambda more: st.one_of(
+        st.lists(more, max_size=3), st.dictionaries(st.text(max_size=8), more, max_size=3)
+    ),
+    max_leaves=8,
+)
 
 
 @pytest.fixture
@@ -290,16 +302,67 @@ class TestStatus:
         assert lines[-1].startswith("  source       policy 'x': never read; typo")
         assert "\x1b" not in "".join(lines)
 
-    def test_one_that_has_gone(self, file: Path, prod_ca: CA, capsys: pytest.CaptureFixture[str]) -> None:
+    @pytest.mark.parametrize("was_ready", [True, False])
+    def test_one_that_has_gone_is_stale_first(
+        self, file: Path, prod_ca: CA, capsys: pytest.CaptureFixture[str], *, was_ready: bool
+    ) -> None:
         late = datetime.now(UTC) - timedelta(seconds=3 * HEARTBEAT_SECONDS + 1)
-        file.write_text(json.dumps(self.status(prod_ca, time=late.isoformat())))
+        file.write_text(json.dumps(self.status(prod_ca, time=late.isoformat(), ready=was_ready)))
         assert main(["status", str(file)]) == 1
-        assert "\n  no heartbeat for 31 s: the process is gone, or stuck\n" in capsys.readouterr().out
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[0] == "STALE, no heartbeat for 31 s: the process is gone, or stuck"
+        assert lines[1] == f"  what it said last: {'ready' if was_ready else 'NOT ready'}"
+        assert main(["status", "--json", str(file)]) == 1
+        assert next(iter(json.loads(capsys.readouterr().out).items())) == ("stale", True)
+
+    def test_one_from_the_future_is_not_fresh_for_ever(
+        self, file: Path, prod_ca: CA, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        early = datetime.now(UTC) + timedelta(days=1)
+        file.write_text(json.dumps(self.status(prod_ca, time=early.isoformat())))
+        assert main(["status", str(file)]) == 1
+        assert capsys.readouterr().out.startswith("STALE, it was written 86")
+
+    def test_a_time_without_a_zone_is_told(
+        self, file: Path, prod_ca: CA, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        file.write_text(json.dumps(self.status(prod_ca, time="2026-01-01T12:00:00")))
+        assert main(["status", str(file)]) == 2
+        said = "its time '2026-01-01T12:00:00' has no time zone; meshid writes UTC, as in ...T12:00:00+00:00"
+        assert capsys.readouterr().err == f"meshid: '{file}' is not a state file: {said}\n"
+
+    @pytest.mark.parametrize("ready", ["false", 1, None])
+    def test_only_true_is_ready(
+        self, file: Path, prod_ca: CA, capsys: pytest.CaptureFixture[str], ready: object
+    ) -> None:
+        file.write_text(json.dumps(self.status(prod_ca, ready=ready)))
+        assert main(["status", str(file)]) == 2
+        assert capsys.readouterr().err.endswith("its `ready` is neither true nor false\n")
+
+    def test_an_outage_says_so(self, file: Path, prod_ca: CA, capsys: pytest.CaptureFixture[str]) -> None:
+        file.write_text(json.dumps(mesh_of(prod_ca, policy=None).status()))
+        assert main(["status", str(file)]) == 1
+        assert "  outage: policy: there is none" in capsys.readouterr().out
+
+    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(data=st.data())
+    def test_whatever_is_in_it_there_is_one_answer(
+        self, file: Path, prod_ca: CA, capsys: pytest.CaptureFixture[str], data: st.DataObject
+    ) -> None:
+        good = self.status(prod_ca)
+        names = st.sampled_from(sorted(good))
+        changed = {**good, **data.draw(st.dictionaries(names, ANYTHING, max_size=3))}
+        file.write_text(json.dumps(data.draw(st.one_of(st.just(changed), ANYTHING))))
+        code = main(["status", str(file)])
+        out, err = capsys.readouterr()
+        assert "internal error" not in err
+        assert (code, bool(out), err.count("\n")) in {(0, True, 0), (1, True, 0), (2, False, 1)}
 
     def test_as_json(self, file: Path, capsys: pytest.CaptureFixture[str]) -> None:
         file.write_text(json.dumps({**Mesh().status(), "ready": True}))
         assert main(["status", "--json", str(file)]) == 0
         told = json.loads(capsys.readouterr().out)
+        assert told.pop("stale") is False
         assert 0 <= told.pop("age") < 10
         assert told == read(file)
         assert main(["status", str(file)]) == 0
@@ -324,7 +387,8 @@ class TestStatus:
             ("{}", "is not a state file: KeyError"),
             ('{"version": 1}', "is not a state file: KeyError"),
             ('{"version": 1, "time": 5}', "is not a state file: TypeError"),
-            ('{"version": 2}', "has version 2; this meshid reads version 1"),
+            ('{"version": 2}', "has version '2'; this meshid reads version 1"),
+            (" " * MAX_BYTES + "{}", "is not a state file: JSONDecodeError"),
             ("[" * 100_000, "is not a state file: RecursionError"),
         ],
     )

@@ -15,10 +15,10 @@ from meshid import BundleSet, Mesh, PeerRejected, Revocations, TrustBundle
 from meshid.metrics import to_opentelemetry, to_prometheus
 from meshid.sources import SourceUnavailable, State
 from meshid.testing import CA
+from tests.helpers.forged import edited_list
 from tests.helpers.mounted import eventually
 from tests.helpers.tls_peers import PATH, mesh_of, policy
 from tests.helpers.world import HOUR, Clock
-from tests.trust.test_revocations import edited_list
 
 
 @pytest.fixture

@@ -65,6 +65,7 @@ class TestValues:
             MESHID_DENY="/etc/deny.toml",
             MESHID_CRL_GRACE="1.5",
             MESHID_START_TIMEOUT="30",
+            MESHID_LEAF_GRACE="60",
         )
         assert settings == Settings(
             environment="prod",
@@ -81,6 +82,7 @@ class TestValues:
             deny=Path("/etc/deny.toml"),
             crl_grace=1.5,
             start_timeout=30.0,
+            leaf_grace=60,
         )
         kinds = [CredentialFiles, TrustFile, BundleMapFile, PolicyFile, DenyListFile, RevocationListFiles]
         assert [type(source) for source in settings.sources()] == kinds
@@ -100,6 +102,16 @@ class TestValues:
         (problem,) = problems({"MESHID_TRUST": TRUST, "MESHID_CRL_GRACE": text})
         said = f"{text!r} is not a number of seconds: write 0 or more, or inf for ever"
         assert problem == f"crl_grace, from variable MESHID_CRL_GRACE: {said}"
+
+    @pytest.mark.parametrize(("text", "seconds"), [("0", 0), ("3600", 3600)])
+    def test_a_grace_of_leafs(self, text: str, seconds: float) -> None:
+        assert read(MESHID_LEAF_GRACE=text).leaf_grace == seconds
+
+    @pytest.mark.parametrize("text", ["inf", "3601"])
+    def test_a_grace_of_leafs_without_a_bound(self, text: str) -> None:
+        (problem,) = problems({"MESHID_TRUST": TRUST, "MESHID_LEAF_GRACE": text})
+        assert problem.startswith("leaf_grace, from variable MESHID_LEAF_GRACE: the grace of a leaf is ")
+        assert problem.endswith(": write a number of seconds from 0 to 3600")
 
     @pytest.mark.parametrize("text", ["0", "80", "65535"])
     def test_ports(self, text: str) -> None:

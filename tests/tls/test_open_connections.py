@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import queue
 import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -21,6 +19,7 @@ from meshid.admission.open_connections import Connection
 from meshid.audit.connection_info import ConnectionInfo
 from meshid.testing import CA
 from meshid.tls.connections import AdmittedConnection
+from tests.helpers.lines import is_ended, line, sweep
 from tests.helpers.tls_peers import (
     CLOSED_POLICY,
     HELLO,
@@ -42,29 +41,6 @@ from tests.helpers.world import HOUR, Clock
 
 EACH_SERVER = pytest.mark.parametrize("serve", SERVERS.values(), ids=SERVERS)
 OTHER = "/ns/shop/sa/other"
-
-
-@contextlib.contextmanager
-def line(port: int, context: ssl.SSLContext) -> Iterator[ssl.SSLSocket]:
-    """Yield a connection that has said hello, has its answer, and is idle now."""
-    with socket.create_connection((HOST, port), TIMEOUT) as plain, context.wrap_socket(plain) as tls:
-        tls.sendall(HELLO)
-        assert tls.recv(1024).startswith(b"spiffe://")
-        yield tls
-
-
-def sweep(mesh: Mesh) -> None:
-    """Do what a mesh with sources does each second."""
-    admission = admission_of(mesh)
-    admission.tell(admission.sweep())
-
-
-def is_ended(tls: ssl.SSLSocket) -> bool:
-    """Wait for the end without sending anything."""
-    try:
-        return tls.recv(1024) == b""
-    except ConnectionError:
-        return True
 
 
 @EACH_SERVER

@@ -21,8 +21,8 @@ from meshid.testing import CA
 from meshid.trust.bundles import BundleSet
 from meshid.trust.revocations import Revocations
 from meshid.verification.verifier import ChainVerifier
-from tests.helpers.forged import SEQUENCE, children, damaged, der, pem, signed, twin
-from tests.helpers.world import DAY, HOUR, PATH, PROD
+from tests.helpers.forged import SEQUENCE, children, damaged, der, edited_list, pem, signed, twin
+from tests.helpers.world import DAY, HOUR, PATH, PROD, called
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 """When this file is collected, which may be minutes before its tests run."""
@@ -51,10 +51,6 @@ def reason_of(
     return None
 
 
-def called(authority: CA) -> str:
-    return authority.certificate.subject.rfc4514_string()
-
-
 def point(**fields: object) -> x509.IssuingDistributionPoint:
     """Return an issuing distribution point (RFC 5280 section 5.2.5)."""
     none = dict.fromkeys(("full_name", "relative_name", "only_some_reasons"))
@@ -69,13 +65,6 @@ def point(**fields: object) -> x509.IssuingDistributionPoint:
 
 def as_der(crl: bytes) -> bytes:
     return x509.load_pem_x509_crl(crl).public_bytes(serialization.Encoding.DER)
-
-
-def edited_list(crl: bytes, issuer: CA, edit: dict[int, bytes]) -> bytes:
-    """Return a list with other fields: 0 version, 1 algorithm, 2 issuer, 3 and 4 dates, 5 entries."""
-    tbs, algorithm, _ = children(as_der(crl))
-    parts = [edit.get(at, old) for at, old in enumerate(children(tbs))]
-    return signed(der(SEQUENCE, *parts), algorithm, issuer.key)
 
 
 # -- Lists --------------------------------------------------------------------
@@ -226,7 +215,9 @@ def test_a_list_is_read_as_pem_and_as_der(data: bytes) -> None:
         pytest.param("text", "revocation list 2: ", id="no bytes"),
         pytest.param(edited_list(ROOT.crl(), ROOT, {0: b"\2\1\5"}), "revocation list 2: ", id="version 6"),
         pytest.param(
-            edited_list(ROOT.crl(), ROOT, {2: b"\x30\2\x31\0"}), "revocation list 2: ", id="broken issuer"
+            edited_list(ROOT.crl(), ROOT, {2: b"\x30\2\x31\0"}),
+            "revocation list 2: ",
+            id="broken issuer",
         ),
     ],
 )

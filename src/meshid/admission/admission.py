@@ -28,8 +28,7 @@ from meshid.admission.question import Question
 from meshid.admission.snapshot import Changes, Snapshot, first_snapshot, next_snapshot
 from meshid.audit.connection_info import ConnectionInfo
 from meshid.audit.counters import Counters
-from meshid.audit.event import LOGGER, AuditEvent, Sink, record, wants
-from meshid.audit.rate_limit import RateLimit
+from meshid.audit.event import LOGGER, AuditEvent, Sink, new_limits, record, wants
 from meshid.certificates.leaf import Role
 from meshid.decisions import Call, Decision
 from meshid.errors import PeerRejected
@@ -40,6 +39,8 @@ from meshid.support.locks import Order, new_lock
 from meshid.support.logs import ERROR, log
 from meshid.support.quoting import described, quote
 from meshid.trust.credentials import X509Svid
+from meshid.verification.cache import CachedVerifier
+from meshid.verification.grace import checked_leaf_grace
 from meshid.verification.verifier import Peer
 
 OnRevoked = Callable[[Peer, PeerRejected, Connection], None]
@@ -57,6 +58,9 @@ class Admission:
         changes: The first parts to put in force.
         try_credentials: Tries new credentials before they are in force; raises `InvalidCredentials`.
         clock: Returns the POSIX time in seconds.
+
+    Raises:
+        MeshidError, TypeError: As `Mesh` does.
     """
 
     def __init__(  # noqa: PLR0913  # a mesh has that many parts, all named
@@ -69,7 +73,15 @@ class Admission:
         on_revoked: OnRevoked | None = None,
         try_credentials: Callable[[X509Svid], None] = _accept,
         clock: Callable[[], float] = time.time,
+        leaf_grace: float = 0.0,
     ) -> None:
+        if not isinstance(service, str | None):
+            msg = f"service must be a str, the name of this service, not {type(service).__name__}"
+            raise TypeError(msg)
+        for name, function in {"audit": audit, "on_revoked": on_revoked, "clock": clock}.items():
+            if function is not None and not callable(function):
+                msg = f"{name} must be callable, not {type(function).__name__}"
+                raise TypeError(msg)
         self.service = service
         self.clock = clock
         self.connections = OpenConnections()
@@ -78,11 +90,11 @@ class Admission:
         self.roles: set[Role] = set()
         self.listeners: set[Question] = set()
         self._sink = audit
-        self._log_limit = RateLimit()
+        self._log_limits = new_limits()
         self._on_revoked = on_revoked
         self._try_credentials = try_credentials
         self._publishing = new_lock(Order.PUBLISHING)
-        self._snapshot = first_snapshot(clock, spiffe_id)
+        self._snapshot = first_snapshot(clock, checked_leaf_grace(leaf_grace), spiffe_id)
         self.publish(changes)
 
     @property
@@ -191,7 +203,7 @@ class Admission:
     ) -> tuple[Peer | None, Decision]:
         recorded: Decision | None = None
         while True:
-            now, snapshot, peer, decision = self._settle(chain, question, None)
+            now, snapshot, peer, decision = self._settle(call, chain, question, None)
             # A sink that took its time has been told the same before.
             if decision == recorded:
                 return peer, decision
@@ -215,15 +227,19 @@ class Admission:
         connection = each.connection()
         if connection is None or (peer := connection.peer) is None:
             return
-        at, snapshot, renewed, decision = self._settle(peer.chain, each.question, now)
+        at, snapshot, renewed, decision = self._settle(Call.REVIEW, peer.chain, each.question, now)
+        # Another review may have ended it meanwhile, or be about to: each end is told once.
+        if connection.peer is None or each.is_ending:
+            return
         if renewed is not None and decision.allowed:
             connection.peer, each.generation = renewed, snapshot.generation
             return
-        info = _info_of(connection)
-        rejection = PeerRejected(decision)
+        each.is_ending = True
+        info, rejection = _info_of(connection), PeerRejected(decision)
         try:
             connection.end(rejection)
         finally:
+            each.is_ending = False
             record = partial(
                 self._record, Call.REVIEW, peer.chain, each.question, snapshot, decision, info, at
             )
@@ -243,13 +259,14 @@ class Admission:
                 )
 
     def _settle(
-        self, chain: Sequence[bytes], question: Question, now: float | None
+        self, call: Call, chain: Sequence[bytes], question: Question, now: float | None
     ) -> tuple[float, Snapshot, Peer | None, Decision]:
         while True:
             snapshot, at = self._snapshot, now
             try:
                 at = self.clock() if at is None else at
-                peer, decision = self._judge(snapshot, chain, question, at)
+                verifier = snapshot.verifier if call is Call.ADMIT else snapshot.open_verifier
+                peer, decision = self._judge(snapshot, verifier, chain, question, at)
             # The only catch-all: whatever fails in here is a refusal, with its own reason.
             except Exception as error:  # noqa: BLE001
                 peer, decision = None, _internal_error(error)
@@ -258,10 +275,15 @@ class Admission:
                 return time.time() if at is None else at, snapshot, peer, decision
 
     def _judge(
-        self, snapshot: Snapshot, chain: Sequence[bytes], question: Question, now: float
+        self,
+        snapshot: Snapshot,
+        verifier: CachedVerifier,
+        chain: Sequence[bytes],
+        question: Question,
+        now: float,
     ) -> tuple[Peer | None, Decision]:
         try:
-            peer = snapshot.verifier.verify(chain, role=question.role, now=now)
+            peer = verifier.verify(chain, role=question.role, now=now)
         except PeerRejected as rejection:
             policy_hash = snapshot.policy.hash if snapshot.policy else None
             return None, attrs.evolve(rejection.decision, target=question.target, policy_hash=policy_hash)
@@ -308,7 +330,7 @@ class Admission:
                 generation=snapshot.generation,
                 connection=info,
             )
-            record(self._sink, event, self._log_limit)
+            record(self._sink, event, self._log_limits)
         # The sink is the user's code, and may raise anything. No record, no admission.
         except Exception as error:  # noqa: BLE001
             failure = _internal_error(error)

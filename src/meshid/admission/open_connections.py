@@ -46,11 +46,13 @@ class OpenConnection:
         connection: The connection, as long as somebody holds it.
         question: What was asked when its peer was admitted.
         generation: The number of the snapshot under which its peer was last let in.
+        is_ending: Whether a review is ending it at this moment.
     """
 
     connection: weakref.ref[Connection]
     question: Question
     generation: int
+    is_ending: bool = False
 
     def is_behind(self, generation: int, now: float) -> bool:
         """Tell whether its peer was let in under another generation, or only until before *now*."""

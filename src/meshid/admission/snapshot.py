@@ -46,6 +46,7 @@ class Snapshot:
         policy: Who may reach what; None admits no client.
         generation: How many publications have changed something so far.
         verifier: Verifies chains under these bundles and revocations, and caches the results.
+        open_verifier: The same, for the peers of connections that are open: with the grace of their leafs.
         pinned_name: The SPIFFE ID that our credentials must have; None if it may be any.
         first_name: The first SPIFFE ID that we had; None if we have had none yet.
     """
@@ -56,6 +57,7 @@ class Snapshot:
     policy: Policy | None
     generation: int
     verifier: CachedVerifier = attrs.field(eq=False, repr=False)
+    open_verifier: CachedVerifier = attrs.field(eq=False, repr=False)
     pinned_name: SpiffeId | None = None
     first_name: SpiffeId | None = None
 
@@ -71,17 +73,39 @@ class Snapshot:
         return claim.spiffe_id
 
 
-def first_snapshot(clock: Callable[[], float], pinned_name: SpiffeId | None = None) -> Snapshot:
-    """Return the snapshot before the first publication: it trusts nobody."""
+def first_snapshot(
+    clock: Callable[[], float], leaf_grace: float = 0.0, pinned_name: SpiffeId | None = None
+) -> Snapshot:
+    """Return the snapshot before the first publication: it trusts nobody.
+
+    Args:
+        clock: Returns the POSIX time in seconds.
+        leaf_grace: For how many seconds an open connection may outlive its peer's leaf.
+        pinned_name: The SPIFFE ID that our credentials must have; None if it may be any.
+    """
+    verifier, open_verifier = _verifiers(BundleSet(), Revocations(), clock, leaf_grace)
     return Snapshot(
         credentials=None,
         bundles=BundleSet(),
         revocations=Revocations(),
         policy=None,
         generation=0,
-        verifier=CachedVerifier(ChainVerifier(BundleSet(), clock=clock)),
+        verifier=verifier,
+        open_verifier=open_verifier,
         pinned_name=pinned_name,
     )
+
+
+def _verifiers(
+    bundles: BundleSet, revocations: Revocations, clock: Callable[[], float], leaf_grace: float
+) -> tuple[CachedVerifier, CachedVerifier]:
+    """Return the verifier for chains that arrive, and the one for open connections."""
+    verifier = CachedVerifier(ChainVerifier(bundles, revocations=revocations, clock=clock))
+    if not leaf_grace:
+        return verifier, verifier
+    # With a cache of its own: what it remembers must never admit anybody.
+    graced = ChainVerifier(bundles, revocations=revocations, clock=clock, leaf_grace=leaf_grace)
+    return verifier, CachedVerifier(graced)
 
 
 def next_snapshot(current: Snapshot, changes: Changes, now: float) -> Snapshot:
@@ -110,9 +134,11 @@ def next_snapshot(current: Snapshot, changes: Changes, now: float) -> Snapshot:
     draft = attrs.evolve(current, **news, generation=current.generation + 1)
     draft = attrs.evolve(draft, first_name=current.first_name or draft.name)
     if "bundles" in news or "revocations" in news:
-        clock = current.verifier.verifier.clock
-        verifier = ChainVerifier(draft.bundles, revocations=draft.revocations, clock=clock)
-        draft = attrs.evolve(draft, verifier=CachedVerifier(verifier))
+        before = current.open_verifier.verifier
+        verifier, open_verifier = _verifiers(
+            draft.bundles, draft.revocations, before.clock, before.leaf_grace
+        )
+        draft = attrs.evolve(draft, verifier=verifier, open_verifier=open_verifier)
     if "revocations" in news:
         draft.revocations.check_follows(current.revocations)
     if "bundles" in news or "revocations" in news:

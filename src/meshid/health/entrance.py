@@ -61,20 +61,20 @@ def _refusal(
     return None
 
 
-def why_nobody(policy: Policy, question: Question, vouching: Collection[TrustDomain]) -> str | None:
+def why_nobody(policy: Policy, question: Question, vouching: Collection[TrustDomain] | None) -> str | None:
     """Return why no client may reach a target; None if one may.
 
     Args:
         policy: The policy.
         question: What is asked about each client.
-        vouching: The trust domains of which somebody can be admitted.
+        vouching: The trust domains of which somebody can be admitted; None to go by the policy alone.
     """
     if policy.observe:
         return None
     domains = _domains_let_in(policy, question)
     if not domains:
         return _why_no_rule(policy, question)
-    if domains.isdisjoint(vouching):
+    if vouching is not None and domains.isdisjoint(vouching):
         names = ", ".join(sorted(map(str, domains)))
         return f"the policy lets in peers of {names} only, whose bundle is not there or vouches for nobody"
     return None

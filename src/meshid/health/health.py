@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
-from enum import StrEnum
 
 import attrs
 from cryptography import x509
@@ -23,13 +22,16 @@ from meshid.admission.admission import Admission
 from meshid.admission.question import Question
 from meshid.admission.snapshot import Snapshot
 from meshid.certificates.leaf import Role
+from meshid.health.about_revocations import about_revocations
+from meshid.health.alarm import Alarm, AlarmLevel, outage
 from meshid.health.entrance import why_closed, why_nobody
 from meshid.health.own_path import OwnPath, find_own_path
 from meshid.names.spiffe_id import TrustDomain
 from meshid.policy import REQUEST_FOLLOWS
 from meshid.support.quoting import quote
 from meshid.trust.bundles import TrustBundle
-from meshid.trust.crl import RevocationList
+
+__all__ = ["Alarm", "AlarmLevel", "Health", "alarms_about", "health_of"]
 
 _SOON = 1 / 3
 """The share of its lifetime that our own certificate may have left before it is overdue for renewal:
@@ -39,35 +41,6 @@ and may be renewed late, so only the last tenth counts for it."""
 _NOW = 1 / 10
 
 _OWN = "own certificate"
-
-
-class AlarmLevel(StrEnum):
-    """How urgent an alarm is."""
-
-    WARNING = "warning"
-    """What is in force works; something needs attention before it stops."""
-    ERROR = "error"
-    """Something does not work, or soon will not."""
-
-
-@attrs.frozen(kw_only=True)
-class Alarm:
-    """One thing to look at.
-
-    Attributes:
-        level: How urgent it is.
-        about: What it is about, such as ``own certificate``; there is at most one alarm about it.
-        text: What is wrong, and what to do, for people.
-        is_outage: Whether it means that nobody gets in: the mesh is then not ready.
-    """
-
-    level: AlarmLevel
-    about: str
-    text: str
-    is_outage: bool = False
-
-    def __str__(self) -> str:
-        return f"{self.about}: {self.text}"
 
 
 @attrs.frozen(kw_only=True)
@@ -113,7 +86,7 @@ def _alarms(admission: Admission, snapshot: Snapshot, now: datetime) -> Iterator
         yield from _about_own(path, now)
     # Behind a proxy, or beside one, no certificate is needed.
     elif admission.roles:
-        yield _outage(_OWN, "there is none any more, so no handshake succeeds: publish one")
+        yield outage(_OWN, "there is none any more, so no handshake succeeds: publish one")
     closed = {
         domain: why
         for domain, bundle in snapshot.bundles.items()
@@ -125,9 +98,8 @@ def _alarms(admission: Admission, snapshot: Snapshot, now: datetime) -> Iterator
         text = f"is {snapshot.name}, and was {snapshot.first_name} at the start; MESHID_SPIFFE_ID pins it"
         yield Alarm(level=AlarmLevel.WARNING, about="own SPIFFE ID", text=text)
     if Role.CLIENT in peers:
-        yield from _about_policy(admission, snapshot, snapshot.bundles.keys() - closed)
-    for each in snapshot.revocations.crls:
-        yield from _about_list(each, snapshot.revocations.grace, now)
+        yield from _about_policy(admission, snapshot, frozenset(snapshot.bundles) - closed.keys())
+    yield from about_revocations(snapshot.revocations, snapshot.bundles, now)
 
 
 def _peers(admission: Admission) -> frozenset[Role]:
@@ -136,20 +108,16 @@ def _peers(admission: Admission) -> frozenset[Role]:
     return roles if admission.service is None else roles | {Role.CLIENT}
 
 
-def _outage(about: str, text: str) -> Alarm:
-    return Alarm(level=AlarmLevel.ERROR, about=about, text=text, is_outage=True)
-
-
 def _about_own(path: OwnPath, now: datetime) -> Iterator[Alarm]:
     leaf, first = path.certificates[0], path.first_to_end
     since, until = leaf.not_valid_before_utc, leaf.not_valid_after_utc
     left = _share_left(since, first.not_valid_after_utc, now)
     if now < since:
-        yield _outage(_OWN, f"begins at {since}: is the clock right?")
+        yield outage(_OWN, f"begins at {since}: is the clock right?")
     elif now > until:
-        yield _outage(_OWN, f"ended at {until}, so peers refuse us")
+        yield outage(_OWN, f"ended at {until}, so peers refuse us")
     elif path.refusal:
-        yield _outage(_OWN, path.refusal)
+        yield outage(_OWN, path.refusal)
     elif left < _SOON:
         level = AlarmLevel.ERROR if left < _NOW else AlarmLevel.WARNING
         yield Alarm(level=level, about=_OWN, text=_about_end(first, is_leaf=first is leaf))
@@ -176,7 +144,7 @@ def _about_bundles(
             text = "there is none, so no peer of this trust domain of our own is admitted: set MESHID_TRUST"
             yield Alarm(level=level, about=f"bundle of {domain}", text=text, is_outage=is_outage)
     if not (bundles or own):
-        yield _outage("trust bundles", "there are none, so nobody is admitted: set MESHID_TRUST")
+        yield outage("trust bundles", "there are none, so nobody is admitted: set MESHID_TRUST")
     for domain, bundle in bundles.items():
         about, is_ours = f"bundle of {domain}", not own or domain in own
         if domain not in closed:
@@ -195,17 +163,20 @@ def _about_last_authority(about: str, bundle: TrustBundle, now: datetime) -> Ite
 
 
 def _about_policy(
-    admission: Admission, snapshot: Snapshot, vouching: Collection[TrustDomain]
+    admission: Admission, snapshot: Snapshot, vouching: frozenset[TrustDomain]
 ) -> Iterator[Alarm]:
     """Return alarms about targets that nobody reaches: an outage only if that is all of them."""
     if snapshot.policy is None:
-        yield _outage("policy", "there is none, so no client is admitted: set MESHID_POLICY, or publish one")
+        yield outage("policy", "there is none, so no client is admitted: set MESHID_POLICY, or publish one")
         return
     questions = frozenset(admission.listeners)
     if not questions:
         # What the requests of a service are like is not known without a context.
         questions = frozenset({Question(target=admission.service, request=REQUEST_FOLLOWS)})
-    nobody = {each: why for each in questions if (why := why_nobody(snapshot.policy, each, vouching))}
+    # That nobody of our own trust domains gets in is told by their bundles.
+    is_told = vouching.isdisjoint(snapshot.policy.environment.trust_domains)
+    whose = None if is_told else vouching
+    nobody = {each: why for each in questions if (why := why_nobody(snapshot.policy, each, whose))}
     for target, why in {each.target: why for each, why in nobody.items()}.items():
         yield Alarm(
             level=AlarmLevel.ERROR,
@@ -213,17 +184,6 @@ def _about_policy(
             text=why,
             is_outage=len(nobody) == len(questions),
         )
-
-
-def _about_list(each: RevocationList, grace: float, now: datetime) -> Iterator[Alarm]:
-    due = each.crl.next_update_utc
-    if due is None or now <= due:
-        return
-    about = f"revocation list of {quote(each.crl.issuer.rfc4514_string())}"
-    refused = (now - due).total_seconds() > grace
-    text = "peers that it covers are refused" if refused else f"it counts for {grace:g} s after that"
-    level = AlarmLevel.ERROR if refused else AlarmLevel.WARNING
-    yield Alarm(level=level, about=about, text=f"its next update was due at {due}; {text}")
 
 
 def _share_left(since: datetime, until: datetime, now: datetime) -> float:

@@ -64,6 +64,11 @@ class Settings:
     crl_grace: float = _key(
         "seconds", 0, "how many seconds an overdue revocation list still counts; `inf` for ever"
     )
+    leaf_grace: float = _key(
+        "leaf_grace",
+        0,
+        "how many seconds, at most 3600, an open connection may outlive its peer's certificate",
+    )
     start_timeout: float = _key(
         "seconds",
         10.0,

@@ -14,7 +14,7 @@ import logging
 
 import attrs
 
-from meshid.support.quoting import described
+from meshid.support.quoting import described, plural
 
 INFO = logging.INFO
 WARNING = logging.WARNING
@@ -64,9 +64,9 @@ def log(
 
 def failures() -> str | None:
     """Say which log lines are being lost, and why; None if none are."""
-    lost = sorted(dict(_LOST).items())
-    texts = (
-        f"{it.lines} lines of {name} at {logging.getLevelName(level)} were lost, the last one to {it.error}"
-        for (name, level), it in lost
-    )
-    return "; ".join(texts) or None
+    return "; ".join(_text(*key, lost) for key, lost in sorted(dict(_LOST).items())) or None
+
+
+def _text(name: str, level: int, lost: _Lost) -> str:
+    were = "was lost:" if lost.lines == 1 else "were lost, the last one to"
+    return f"{plural(lost.lines, 'line')} of {name} at {logging.getLevelName(level)} {were} {lost.error}"

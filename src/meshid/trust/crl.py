@@ -12,13 +12,15 @@ The rules of this module:
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 
 import attrs
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
 from meshid.certificates.distinguished_name import NameKey, name_key
-from meshid.certificates.reading import extension, pem_blocks, public_key_of
+from meshid.certificates.pem import pem_blocks
+from meshid.certificates.reading import extension, public_key_of
 from meshid.errors import InvalidRevocations
 from meshid.names.spiffe_id import TrustDomain
 from meshid.support.quoting import quote
@@ -120,7 +122,9 @@ class RevocationList:
         """Return whether *issuer* signed this list and may do so (RFC 5280 section 6.3.3 (f), (g))."""
         signed = self._checked.get(issuer)
         if signed is None:
-            signed = name_key(issuer.subject) == self.issuer_key and self._is_signed_by(issuer)
+            if name_key(issuer.subject) != self.issuer_key:
+                return False
+            signed = self._is_signed_by(issuer)
             self._checked.put(issuer, signed)
         return signed
 
@@ -151,9 +155,7 @@ class RevocationList:
 
     def is_disowned(self) -> bool:
         """Return whether somebody of its issuer's name was asked, and nobody has signed it."""
-        return not self._vouchers and any(
-            name_key(each.subject) == self.issuer_key for each, _ in self._checked.items()
-        )
+        return not self._vouchers and len(self._checked) > 0
 
     def is_named_like(self, other: RevocationList) -> bool:
         """Return whether *other* is for the same certificates, by the names in it."""
@@ -191,6 +193,19 @@ class RevocationList:
         """
         points = _points_of(certificate) if self.points else frozenset()
         return not points or not self.points.isdisjoint(points)
+
+    def dates(self, grace: float) -> tuple[datetime, datetime | None]:
+        """Return from when and until when it counts, with *grace* seconds after its next update is due."""
+        due = self.crl.next_update_utc
+        try:
+            return self.crl.last_update_utc, due and due + timedelta(seconds=grace)
+        except OverflowError:
+            return self.crl.last_update_utc, None
+
+    def is_in_date(self, now: datetime, grace: float) -> bool:
+        """Return whether it counts at the instant *now* (RFC 5280 section 6.3.3 (a))."""
+        begin, end = self.dates(grace)
+        return begin <= now and (end is None or now <= end)
 
     def version(self) -> str:
         """Return its number and date, for a text."""

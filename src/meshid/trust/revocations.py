@@ -7,7 +7,7 @@ the deny list is the operator's own and needs no signature.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import pairwise
 
 import attrs
@@ -73,7 +73,7 @@ class Revocations:
     undetermined: tuple[Undetermined, ...] = attrs.field(default=(), converter=_as_tuple)
     _deny_list: DenyList = attrs.field(init=False, eq=False, repr=False)
     _by_issuer: Mapping[NameKey, tuple[RevocationList, ...]] = attrs.field(init=False, eq=False, repr=False)
-    _unknown: Mapping[NameKey | None, Undetermined] = attrs.field(init=False, eq=False, repr=False)
+    _unusable: Mapping[NameKey | None, Undetermined] = attrs.field(init=False, eq=False, repr=False)
 
     @_deny_list.default
     def _filed(self) -> DenyList:
@@ -86,8 +86,8 @@ class Revocations:
             found[each.issuer_key] = (*found.get(each.issuer_key, ()), each)
         return found
 
-    @_unknown.default
-    def _not_usable(self) -> Mapping[NameKey | None, Undetermined]:
+    @_unusable.default
+    def _undetermined_by_issuer(self) -> Mapping[NameKey | None, Undetermined]:
         # One that is missed although there is a complete list stands for the others.
         parts_first = sorted(self.undetermined, key=lambda each: not each.is_part)
         return {each.issuer_key: each for each in parts_first}
@@ -139,6 +139,21 @@ class Revocations:
         for known in before.crls:
             for domain, issuer in known.signers():
                 self._ask(domain, issuer)
+
+    def unmatched(self, bundles: Mapping[TrustDomain, TrustBundle]) -> tuple[str, ...]:
+        """Return a text for each entry of the deny list that can match nothing that is known.
+
+        An issuer is known if an authority or a certificate that was verified names it, and a
+        peer if there is a bundle of its trust domain. Whether a certificate or a key is known
+        cannot be told from its SHA-256.
+
+        Args:
+            bundles: The bundles of all trust domains.
+
+        Returns:
+            Some of the texts, and one that says how many more there are.
+        """
+        return self._deny_list.unmatched(bundles)
 
     def check_follows(self, before: Revocations) -> None:
         """Check that no list is older than the one in force, which would undo a revocation.
@@ -196,23 +211,22 @@ class Revocations:
             msg = f"{name} revoked the certificate with serial number {certificate.serial_number:x}"
             raise Refused(Reason.REVOKED, msg)
         covering = [each for each in lists if each.is_about(certificate) and each.covers(certificate)]
-        dates = [_validity(each, self.grace) for each in covering]
-        current = [end for begin, end in dates if begin <= now and (end is None or now <= end)]
-        if why := self._why_undetermined(key, certificate, lists, is_current=bool(current)):
+        ends = [each.dates(self.grace)[1] for each in covering if each.is_in_date(now, self.grace)]
+        if why := self._why_undetermined(key, certificate, lists, is_determined=bool(ends)):
             raise Refused(Reason.REVOCATION_UNDETERMINED, why)
-        if dates and not current:
-            begin, end = max(dates, key=lambda each: each[0])
+        if covering and not ends:
+            begin, end = max((each.dates(self.grace) for each in covering), key=lambda dates: dates[0])
             msg = f"the list of {shown(issuer.subject)} is valid from {begin} to {end}"
             raise Refused(Reason.CRL_NOT_IN_DATE, msg)
-        return None if None in current else max(filter(None, current), default=None)
+        return None if None in ends else max(filter(None, ends), default=None)
 
     def _why_undetermined(
-        self, key: NameKey, certificate: x509.Certificate, lists: list[RevocationList], *, is_current: bool
+        self, key: NameKey, certificate: x509.Certificate, lists: list[RevocationList], *, is_determined: bool
     ) -> str | None:
-        unknown = self._unknown.get(key) or self._unknown.get(None)
-        if unknown and not (unknown.is_part and is_current):
-            return unknown.text
-        if is_current:
+        for unusable in filter(None, (self._unusable.get(key), self._unusable.get(None))):
+            if not (unusable.is_part and is_determined):
+                return unusable.text
+        if is_determined:
             return None
         for each in self._by_issuer.get(key, ()):
             if not each.is_about(certificate):
@@ -222,15 +236,4 @@ class Revocations:
                 return f"{each} is signed by no authority of that name that is known"
             if each in lists and not each.covers(certificate):
                 return f"{each} is for another distribution point"
-        return None
-
-
-def _validity(each: RevocationList, grace: float) -> tuple[datetime, datetime | None]:
-    return each.crl.last_update_utc, _end(each.crl.next_update_utc, grace)
-
-
-def _end(due: datetime | None, grace: float) -> datetime | None:
-    try:
-        return due and due + timedelta(seconds=grace)
-    except OverflowError:
         return None

@@ -85,7 +85,8 @@ def _why_missing(
     for other in lists:
         if other.is_older_than(each):
             return "stays in force"
-        if other.is_named_like(each):
+        # That of a namesake, in another trust domain, is not meant to replace it.
+        if other.is_named_like(each) and not other.signers():
             return f"stays in force, because its signer did not sign the one {other.version()}"
     if any(other.issuer_key in {None, each.issuer_key} for other in undetermined):
         return "stays in force, because a list that may replace it cannot be used"

@@ -13,6 +13,7 @@ import pytest
 
 from meshid.__main__ import main
 from meshid.admission.admission import Admission
+from meshid.admission.ended import Ended
 from meshid.admission.question import Question
 from meshid.audit.event import AuditEvent
 from meshid.cli.demo.clients import CLOSED, GREETING, Client
@@ -205,7 +206,7 @@ def publish_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def leave_open_connections_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Admission, "review", lambda _: None)
+    monkeypatch.setattr(Admission, "_review", lambda *_: Ended())
 
 
 class Matching:

@@ -11,7 +11,8 @@ import attrs
 from meshid.admission.admission import Admission
 from meshid.admission.open_connections import Connection
 from meshid.admission.question import Question
-from meshid.certificates.reading import certificate_from_pem_block, pem_blocks, to_der
+from meshid.certificates.pem import pem_blocks
+from meshid.certificates.reading import certificate_from_pem_block, to_der
 from meshid.errors import InvalidBundle
 from meshid.names.spiffe_id import SpiffeId
 from meshid.tls.connections import Generation
