@@ -61,12 +61,11 @@ class Mesh:
     meshid holds no lock while it calls them.
 
     Raises:
-        InvalidInput: If *leaf_grace* is not a number from 0 to 3600.
+        InvalidInput: If *leaf_grace* is not a number from 0 to 3600, or *spiffe_id* is no SPIFFE ID.
         InvalidCredentials: If the credentials are not in date, have another name than *spiffe_id*,
             lead to no authority of their trust domain, cannot be used by OpenSSL, or belong to
             another environment than the policy.
         InvalidBundle: If none of the authorities of a bundle is in date.
-        InvalidSpiffeId: If *spiffe_id* is not valid.
         TypeError: If an argument has the wrong type.
     """
 
@@ -158,12 +157,7 @@ class Mesh:
     def from_settings(
         cls, settings: Settings, *, audit: Sink | None = None, on_revoked: OnRevoked | None = None
     ) -> Self:
-        """Return a mesh that follows what *settings* name.
-
-        Args:
-            settings: The settings.
-            audit: As for `Mesh`.
-            on_revoked: As for `Mesh`.
+        """Return a mesh that follows what *settings* name; *audit* and *on_revoked* are as for `Mesh`.
 
         Raises:
             InvalidInput, SourceUnavailable: As the sources and `from_sources` do.
