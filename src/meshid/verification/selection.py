@@ -132,17 +132,10 @@ def select(authorities: Authorities, chain: Chain) -> Selection | None:
     leaf, useful = steps[0], leading(steps)
     if leaf not in useful:
         return None
-    kept = [leaf]
-    # The newest first: of two that are as good, the path through it is valid for longer.
-    for step in sorted(useful, key=lambda step: step.certificate.not_valid_after_utc, reverse=True):
-        twins = sum(
-            (each.links.subject, each.links.key) == (step.links.subject, step.links.key) for each in kept[1:]
-        )
-        if step is not leaf and twins < MAX_TWINS and _is_soon_searched([*kept, step]):
-            kept.append(step)
+    kept = useful if _is_soon_searched(useful) else _searchable(useful, leaf)
     return Selection(
         anchors=tuple({anchor.certificate: None for step in kept for anchor in step.anchors}),
-        intermediates=tuple(step.certificate for step in kept[1:]),
+        intermediates=tuple(step.certificate for step in kept if step is not leaf),
     )
 
 
@@ -213,32 +206,52 @@ def _find_issuers(lower: Step, pool: list[Step], authorities: Authorities) -> No
         lower.above, lower.anchors = called, authorities.called(name)
 
 
+def _searchable(steps: list[Step], leaf: Step) -> list[Step]:
+    """Return the *leaf* and as many *steps* as the backend can search soon."""
+    kept = [leaf]
+    # The newest first: of two that are as good, the path through it is valid for longer.
+    for step in sorted(steps, key=lambda step: step.certificate.not_valid_after_utc, reverse=True):
+        if step is not leaf and _is_soon_searched([*kept, step]):
+            kept.append(step)
+    return kept
+
+
 def _is_soon_searched(steps: list[Step]) -> bool:
-    """Return whether the backend finds out soon what it can make of *steps*; the leaf is the first."""
-    anchors = Counter[bytes]()
+    """Return whether the backend finds out soon what it can make of *steps*."""
+    if len(steps) == 1:
+        return True
+    twins = Counter((step.links.subject, step.links.key) for step in steps)
+    if max(twins.values()) > MAX_TWINS:
+        return False
+    weights = Counter[bytes]()
     for issuer, anchor in {(step.links.issuer, each) for step in steps for each in step.anchors}:
-        anchors[issuer] += anchor.weight
-    above = {step: [each for each in steps[1:] if each.links.subject == step.links.issuer] for step in steps}
+        weights[issuer] += anchor.weight
+    above = {step: [each for each in steps if each.links.subject == step.links.issuer] for step in steps}
     return (
-        _tries(above, {step: len(above[step]) for step in steps})[steps[0]] <= MAX_TRIES
-        and _tries(above, {step: anchors[step.links.issuer] for step in steps})[steps[0]] <= MAX_ANCHOR_TRIES
+        _tries(above, {step: len(each) for step, each in above.items()}) <= MAX_TRIES
+        and _tries(above, {step: weights[step.links.issuer] for step in steps}) <= MAX_ANCHOR_TRIES
     )
 
 
-def _tries(above: dict[Step, list[Step]], at: dict[Step, int]) -> dict[Step, int]:
-    """Return what the search from each step costs at most, where each visit costs what *at* says.
+def _tries(above: dict[Step, list[Step]], at: dict[Step, int]) -> int:
+    """Return what the search costs at most, if each visit to a step costs what *at* says.
 
     The backend tries all of the right name, and goes on from those whose key has signed: they
     all have one key.
     """
-    tries = dict.fromkeys(above, 0)
-    for _ in range(MAX_DEPTH + 1):
-        tries = {step: at[step] + _most_of_one_key(above[step], tries) for step in above}
-    return tries
+    tries = at
+    for _ in range(MAX_DEPTH):
+        more = {step: at[step] + _most_of_one_key(above[step], tries) for step in above}
+        if more == tries:
+            break
+        tries = more
+    return max(tries.values())
 
 
 def _most_of_one_key(steps: list[Step], tries: dict[Step, int]) -> int:
+    if len(steps) <= 1:
+        return sum(tries[step] for step in steps)
     of_key = Counter[bytes]()
     for step in steps:
         of_key[step.links.key] += tries[step]
-    return max(of_key.values(), default=0)
+    return max(of_key.values())
