@@ -110,6 +110,16 @@ class TestAnalysis:
         twice = policy(ANY, rule("allow", "one", "PURGE /x"), rule("allow", "two", "PURGE /y"))
         assert len(twice.lint(ignore=[FindingKind.WIDE])) == 1
 
+    def test_a_typo_of_a_method_is_found(self) -> None:
+        typo = policy(ANY, rule("deny", "no", "POTS /admin", "PURGE /x", "* /y", "GET /z"))
+        assert [(each.kind, each.where, each.what) for each in typo.lint(ignore=[FindingKind.WIDE])] == [
+            (
+                FindingKind.LOOKALIKE,
+                "deny[0].http[0]",
+                "'POTS' is not a registered method: is 'POST' meant?",
+            )
+        ]
+
     def test_a_proof_knows_all_methods(self) -> None:
         every = [f"{method} /**" for method in sorted(REGISTERED)]
         closed = policy(ANY, rule("deny", "handshakes", more="observe = true"), rule("deny", "all", *every))
