@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import timeit
-from datetime import UTC, datetime
+from datetime import datetime
 
 import attrs
 import pytest
@@ -37,37 +37,26 @@ from tests.helpers.forged import (
     pem,
     signed,
 )
-from tests.helpers.world import DAY, HOUR, PATH, PROD, called
+from tests.helpers.lists import (
+    ANOTHER,
+    CN,
+    NOW,
+    ORG,
+    PRINTABLE,
+    URL,
+    UTF8,
+    at,
+    built,
+    long_list,
+    renamed,
+    with_point,
+)
+from tests.helpers.world import HOUR, PATH, PROD, called
 
-NOW = datetime.now(UTC).replace(microsecond=0)
 ROOT = CA("prod.example.org", subject="CN=Mesh Root,O=Example")
 LEAF = ROOT.issue(PATH)
 OTHER = ROOT.issue(PATH)
 NAME = SpiffeId.parse(PROD)
-
-
-def built(  # noqa: PLR0913 - each is another thing that may be special about a list
-    issuer: CA,
-    *revoked: Issued | CA,
-    name: x509.Name | None = None,
-    key: CertificateIssuerPrivateKeyTypes | None = None,
-    entry: tuple[x509.ExtensionType, bool] | None = None,
-    extra: tuple[tuple[x509.ExtensionType, bool], ...] = (),
-    rsa_padding: padding.PSS | None = None,
-    until: datetime = NOW + DAY,
-) -> bytes:
-    """Return a list in DER, with what `CA.crl` has no option for."""
-    builder = x509.CertificateRevocationListBuilder().issuer_name(name or issuer.certificate.subject)
-    builder = builder.last_update(NOW - HOUR).next_update(until)
-    for each in revoked:
-        one = x509.RevokedCertificateBuilder(each.certificate.serial_number, NOW - HOUR)
-        builder = builder.add_revoked_certificate((one.add_extension(*entry) if entry else one).build())
-    for extension, critical in extra:
-        builder = builder.add_extension(extension, critical)
-    key = key or issuer.key
-    digest = hashes.SHA256() if isinstance(key, (ec.EllipticCurvePrivateKey, rsa.RSAPrivateKey)) else None
-    crl = builder.sign(key, digest, rsa_padding=rsa_padding)
-    return crl.public_bytes(serialization.Encoding.DER)
 
 
 def reason_of(
@@ -92,15 +81,6 @@ def text_of(data: bytes) -> str:
     return undetermined.text
 
 
-def renamed(*attributes: tuple[ObjectIdentifier, str, int]) -> x509.Name:
-    kind = x509.name._ASN1Type  # noqa: SLF001 - the only way to choose the type of a string
-    return x509.Name([x509.NameAttribute(oid, value, kind(tag)) for oid, value, tag in attributes])
-
-
-UTF8, PRINTABLE = 12, 19
-O, CN = NameOID.ORGANIZATION_NAME, NameOID.COMMON_NAME
-
-
 class TestNames:
     """RFC 5280 section 7.1: case, white space and the type of strings do not count."""
 
@@ -122,7 +102,7 @@ class TestNames:
         assert reason_of(built(ROOT, LEAF, name=name)) is Reason.REVOKED
 
     def test_a_list_with_another_name_does_not(self) -> None:
-        name = renamed((CN, "Mesh Root", UTF8), (O, "Example", UTF8))
+        name = renamed((CN, "Mesh Root", UTF8), (ORG, "Example", UTF8))
         assert reason_of(built(ROOT, LEAF, name=name)) is None
 
 
@@ -195,29 +175,16 @@ class TestSeveralListsOfOneIssuer:
         assert reason_of(forged, built(ROOT, until=NOW - HOUR / 2)) is Reason.REVOCATION_UNDETERMINED
 
 
-URL = x509.UniformResourceIdentifier("http://ca.example/1.0/crl")
-ANOTHER = x509.UniformResourceIdentifier("http://ca.example/2.0/crl")
-
-
-def at(*points: x509.GeneralName) -> tuple[tuple[x509.ExtensionType, bool], ...]:
-    return ((issuing_point(full_name=list(points)), True),)
-
-
-def with_point(*names: x509.GeneralName) -> Issued:
-    points = x509.CRLDistributionPoints([x509.DistributionPoint(list(names), None, None, None)])
-    return ROOT.issue(PATH, extra=[(points, False)])
-
-
 class TestDistributionPoints:
     """RFC 5280 section 6.3.3 (b) (2): what a list with an issuing distribution point covers."""
 
     def test_one_that_only_has_a_name_covers_what_names_no_other(self) -> None:
-        for leaf in (LEAF, with_point(URL), with_point(ANOTHER, URL)):
+        for leaf in (LEAF, with_point(ROOT, URL), with_point(ROOT, ANOTHER, URL)):
             assert reason_of(built(ROOT, leaf, extra=at(URL)), leaf=leaf) is Reason.REVOKED
             assert reason_of(built(ROOT, extra=at(URL)), leaf=leaf) is None
 
     def test_a_certificate_of_another_one_is_undetermined_without_its_list(self) -> None:
-        leaf = with_point(ANOTHER)
+        leaf = with_point(ROOT, ANOTHER)
         assert reason_of(built(ROOT, extra=at(URL)), leaf=leaf) is Reason.REVOCATION_UNDETERMINED
         assert reason_of(built(ROOT, extra=at(URL)), built(ROOT, extra=at(ANOTHER)), leaf=leaf) is None
         assert reason_of(built(ROOT, extra=at(URL)), built(ROOT), leaf=leaf) is None
@@ -443,7 +410,7 @@ class TestSignatures:
     def test_its_cost_does_not_grow_with_the_list(self) -> None:
         # A partner can have any number of intermediates of one name; each has to be asked.
         few = built(ROOT)
-        many = CountingCA(3000).crl()
+        many = long_list(ROOT, 20_000)
         impostors = [CA("partner.example", subject=called(ROOT)).certificate for _ in range(20)]
 
         def seconds(data: bytes) -> float:
@@ -452,19 +419,3 @@ class TestSignatures:
             return min(timeit.repeat(lambda: crl.is_from(next(asked)), number=1, repeat=len(impostors)))
 
         assert seconds(many) < 5 * seconds(few)
-
-
-class CountingCA:
-    """A list with so many entries."""
-
-    def __init__(self, count: int) -> None:
-        self.count = count
-
-    def crl(self) -> bytes:
-        issuer = x509.CertificateRevocationListBuilder().issuer_name(ROOT.certificate.subject)
-        builder = issuer.last_update(NOW - HOUR).next_update(NOW + DAY)
-        # The builder copies its entries with each one that is added.
-        builder._revoked_certificates = [  # noqa: SLF001
-            x509.RevokedCertificateBuilder(number, NOW).build() for number in range(1, self.count + 1)
-        ]
-        return builder.sign(ROOT.key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
