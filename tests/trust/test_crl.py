@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meshid.errors import PeerRejected
-from meshid.names.spiffe_id import SpiffeId
+from meshid.names.spiffe_id import SpiffeId, TrustDomain
 from meshid.reasons import Reason
 from meshid.testing import CA, Issued
 from meshid.trust import crl as crl_module
@@ -149,6 +149,16 @@ class TestRenewedKeys:
         verifier = ChainVerifier(bundles, revocations=revocations)
         verifier.verify(LEAF.chain)
         verifier.verify(namesake.issue(PATH).chain)
+
+    def test_so_many_are_remembered_for_each_trust_domain(self) -> None:
+        # A partner can put any number of authorities with our authority's name and key into its bundle.
+        dev = "dev.example.org"
+        copies = b"".join(CA(dev, subject=called(ROOT), key=ROOT.key).pem for _ in range(70))
+        revocations = Revocations(crls=[built(ROOT, LEAF)])
+        revocations.find_signers([TrustBundle.from_pem(dev, copies), ROOT.bundle()])
+        (crl,) = revocations.crls
+        assert len(crl.signers()) == 64 + 1
+        assert crl.domains() == {ROOT.trust_domain, TrustDomain(dev)}
 
 
 class TestSeveralListsOfOneIssuer:
