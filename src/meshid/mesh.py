@@ -17,8 +17,10 @@ from meshid.audit.event import Sink
 from meshid.decisions import Decision
 from meshid.health.health import Health, health_of
 from meshid.health.status import SourceStatus, status_of
+from meshid.names.spiffe_id import SpiffeId
 from meshid.policy import REQUEST_FOLLOWS, Policy, RequestLike
 from meshid.settings.settings import Settings
+from meshid.sources.source import Source
 from meshid.tls.context import MeshContext
 from meshid.tls.self_handshake import shake_hands_with_self
 from meshid.trust.bundles import BundleSet
@@ -28,7 +30,6 @@ from meshid.verification.verifier import Peer
 
 if TYPE_CHECKING:
     from meshid.sources.refresher import Refresher
-    from meshid.sources.source import Source
 
 _START_SECONDS = 10.0
 """A sidecar that starts beside us may write its first files a little later."""
@@ -46,18 +47,26 @@ class Mesh:
         bundles: The trust bundles, one for each trust domain; without any, nobody is admitted.
         policy: Who may reach what; without one, no client is admitted.
         revocations: What is revoked: CRLs and the deny list.
+        spiffe_id: Our SPIFFE ID; credentials with another one are refused.
         service: The name of this service, which is the target of a peer that names no other.
-        audit: Called with each `AuditEvent` before its decision takes effect; if it raises,
-            the peer is refused.
+        audit: Called with each `AuditEvent` before its decision takes effect, or after an open
+            connection was ended; if it raises, a peer that asks is refused.
         on_revoked: Called with the peer, the `PeerRejected` and the connection (an
-            `ssl.SSLObject` or `ssl.SSLSocket`) after an open connection was ended.
+            `ssl.SSLObject` or `ssl.SSLSocket`) after all that had to end was ended.
         clock: Returns the POSIX time in seconds.
+        leaf_grace: For how many seconds, at most 3600, an open connection may outlive its peer's
+            leaf, which the peer has renewed meanwhile; see `check`.
+
+    What is passed here, and every log handler and signal handler, may call every method of the mesh:
+    meshid holds no lock while it calls them.
 
     Raises:
-        InvalidCredentials: If the credentials are not in date, lead to no authority of their
-            trust domain, cannot be used by OpenSSL, or belong to another environment than
-            the policy.
+        InvalidInput: If *leaf_grace* is not a number from 0 to 3600.
+        InvalidCredentials: If the credentials are not in date, have another name than *spiffe_id*,
+            lead to no authority of their trust domain, cannot be used by OpenSSL, or belong to
+            another environment than the policy.
         InvalidBundle: If none of the authorities of a bundle is in date.
+        InvalidSpiffeId: If *spiffe_id* is not valid.
         TypeError: If an argument has the wrong type.
     """
 
@@ -68,33 +77,28 @@ class Mesh:
         bundles: BundleSet | None = None,
         policy: Policy | None = None,
         revocations: Revocations | None = None,
+        spiffe_id: SpiffeId | str | None = None,
         service: str | None = None,
         audit: Sink | None = None,
         on_revoked: OnRevoked | None = None,
         clock: Callable[[], float] = time.time,
+        leaf_grace: float = 0.0,
     ) -> None:
-        if not isinstance(service, str | None):
-            msg = f"service must be a str, the name of this service, not {type(service).__name__}"
-            raise TypeError(msg)
-        for name, function in {"audit": audit, "on_revoked": on_revoked, "clock": clock}.items():
-            if function is not None and not callable(function):
-                msg = f"{name} must be callable, not {type(function).__name__}"
-                raise TypeError(msg)
         changes: Changes = {
             "credentials": credentials,
             "bundles": BundleSet() if bundles is None else bundles,
             "policy": policy,
             "revocations": Revocations() if revocations is None else revocations,
         }
-        self._service = service
-        self._clock = clock
         self._admission = Admission(
             changes,
+            spiffe_id=None if spiffe_id is None else SpiffeId.parse(str(spiffe_id)),
             service=service,
             audit=audit,
             on_revoked=on_revoked,
             try_credentials=shake_hands_with_self,
             clock=clock,
+            leaf_grace=leaf_grace,
         )
         self._refresher: Refresher | None = None
 
@@ -103,33 +107,44 @@ class Mesh:
         cls,
         sources: Iterable[Source],
         *,
+        spiffe_id: SpiffeId | str | None = None,
         service: str | None = None,
         audit: Sink | None = None,
         on_revoked: OnRevoked | None = None,
         timeout: float = _START_SECONDS,
         state_file: str | Path | None = None,
         clock: Callable[[], float] = time.time,
+        leaf_grace: float = 0.0,
     ) -> Self:
         """Return a mesh that follows sources, such as those in `meshid.sources`.
 
-        What a source says from now on is put in force as soon as it is read, whole or not at
-        all. What cannot be put in force is an alarm, and the last good state stays.
+        What a source says is put in force as soon as it is read; each part that cannot be is an
+        alarm, and its last good state stays.
 
         Args:
             sources: Where credentials, bundles, revocations and the policy come from.
+            spiffe_id: As for `Mesh`; of several SVIDs of an agent, `WorkloadApi` chooses.
             service: As for `Mesh`.
             audit: As for `Mesh`.
             on_revoked: As for `Mesh`.
             timeout: How many seconds to wait for a first state that can be put in force; 10 by default.
             state_file: The file that `meshid status` reads; it is replaced as the mesh changes.
             clock: As for `Mesh`.
+            leaf_grace: As for `Mesh`.
 
         Raises:
             SourceUnavailable: With everything that was wrong at the end of that time.
         """
         from meshid.sources.refresher import Refresher
 
-        mesh = cls(service=service, audit=audit, on_revoked=on_revoked, clock=clock)
+        mesh = cls(
+            spiffe_id=spiffe_id,
+            service=service,
+            audit=audit,
+            on_revoked=on_revoked,
+            clock=clock,
+            leaf_grace=leaf_grace,
+        )
         file = None if state_file is None else Path(state_file)
         mesh._refresher = Refresher(mesh._admission, sources, clock, file)
         try:
@@ -151,15 +166,17 @@ class Mesh:
             on_revoked: As for `Mesh`.
 
         Raises:
-            InvalidInput: If the URL of a bundle endpoint is not valid.
-            SourceUnavailable: As `from_sources` does.
+            InvalidInput, SourceUnavailable: As the sources and `from_sources` do.
         """
         return cls.from_sources(
             settings.sources(),
+            spiffe_id=settings.spiffe_id,
             service=settings.service,
             audit=audit,
             on_revoked=on_revoked,
+            timeout=settings.start_timeout,
             state_file=settings.state_file,
+            leaf_grace=settings.leaf_grace,
         )
 
     @classmethod
@@ -179,15 +196,14 @@ class Mesh:
 
         Raises:
             InvalidSettings: With everything that is wrong with them.
-            InvalidInput: If the URL of a bundle endpoint is not valid.
-            SourceUnavailable: As `from_sources` does.
+            InvalidInput, SourceUnavailable: As the sources and `from_sources` do.
         """
         return cls.from_settings(Settings.from_env(environ), audit=audit, on_revoked=on_revoked)
 
     @property
     def service(self) -> str | None:
         """The name of this service."""
-        return self._service
+        return self._admission.service
 
     @property
     def snapshot(self) -> Snapshot:
@@ -202,7 +218,7 @@ class Mesh:
         request: RequestLike = None,
         expect: Expected | None = None,
     ) -> Peer:
-        """Verify a chain and ask the policy; return the peer, or raise.
+        """Verify a chain and ask the policy; return the verified peer, or raise.
 
         Args:
             chain: DER certificates, leaf first, of a peer that has proved that it holds the leaf's key.
@@ -211,9 +227,6 @@ class Mesh:
                 the caller will `check` each one; None if there is none.
             expect: For a peer that is a server, in place of the policy: the SPIFFE ID, or a
                 pattern of SPIFFE IDs, that its name must match; or several, one of which.
-
-        Returns:
-            The verified peer.
 
         Raises:
             PeerRejected: If the peer may not be there, or if meshid fails.
@@ -232,6 +245,8 @@ class Mesh:
         expect: Expected | None = None,
     ) -> Decision:
         """Decide again about a peer with an open connection: still valid, trusted, allowed?
+
+        The grace of a leaf moves only its own end; all else counts as of now.
 
         Args:
             peer: The peer, as it was admitted.
@@ -258,15 +273,14 @@ class Mesh:
     def publish(self, **changes: Unpack[Changes]) -> Snapshot:
         """Put changed parts in force, all of them or none.
 
-        After it has returned, no decision is made under the old state. Parts with equal
-        content are not a change: the same snapshot stays, with its cache. Each open
-        connection is decided about again, and ended if its peer may no longer be there.
+        After it has returned, no decision is made under the old state, and each connection whose
+        peer may no longer be there has ended. Parts with equal content are not a change: the same
+        snapshot stays, with its cache.
+
+        Returns the snapshot in force.
 
         Args:
             changes: Any of ``credentials``, ``bundles``, ``revocations``, ``policy``.
-
-        Returns:
-            The snapshot in force.
 
         Raises:
             InvalidCredentials, InvalidBundle, InvalidRevocations, InvalidPolicy: If a part
@@ -284,7 +298,7 @@ class Mesh:
         resumption: bool = False,
         minimum_version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3,
     ) -> MeshContext:
-        """Return a server's `ssl.SSLContext`: each client is admitted under the policy, or refused.
+        """Return a server's `ssl.SSLContext`, made once: it admits clients under the policy, or refuses.
 
         Args:
             target: What clients of this listener reach; this service if None.
@@ -294,9 +308,6 @@ class Mesh:
             resumption: Whether clients may resume TLS sessions; each is judged again, under
                 what is in force then.
             minimum_version: The oldest TLS version that is accepted: TLS 1.3 or 1.2.
-
-        Returns:
-            A context that never has to be made again.
 
         Raises:
             InvalidCredentials: If the mesh has no credentials.
@@ -320,7 +331,7 @@ class Mesh:
         *,
         minimum_version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3,
     ) -> MeshContext:
-        """Return a client's `ssl.SSLContext`: the server's name must match, or it is refused.
+        """Return a client's `ssl.SSLContext`, made once: the server's name must match, or it is refused.
 
         Args:
             expect: The SPIFFE ID, or a pattern of SPIFFE IDs, that the server's name must
@@ -328,9 +339,6 @@ class Mesh:
                 domain; ``spiffe://partner.example/ns/pay/**`` names another.
             alpn: The application protocols to ask for, preferred first (RFC 7301).
             minimum_version: The oldest TLS version that is accepted: TLS 1.3 or 1.2.
-
-        Returns:
-            A context that never has to be made again.
 
         Raises:
             InvalidCredentials: If the mesh has no credentials.
@@ -346,10 +354,7 @@ class Mesh:
         return MeshContext(self._admission, question=question, alpn=alpn, minimum_version=minimum_version)
 
     def refresh(self) -> Snapshot:
-        """Read all sources now, except streams such as the Workload API, instead of when they are due.
-
-        Returns:
-            The snapshot in force.
+        """Read all sources now, except streams such as the Workload API; return the snapshot in force.
 
         Raises:
             SourceUnavailable: With everything that is wrong; the last good state stays in force.
@@ -359,16 +364,13 @@ class Mesh:
         return self.snapshot
 
     def health(self) -> Health:
-        """Return whether the mesh can serve, and what a person should look at.
-
-        An alarm about our own certificate begins when a third of its time is left.
-        """
-        alarms = () if self._refresher is None else self._refresher.alarms()
-        return health_of(self.snapshot, datetime.fromtimestamp(self._clock(), UTC), *alarms)
+        """Return whether the next peer that ought to be admitted would be, and what to look at."""
+        more = () if self._refresher is None else self._refresher.alarms()
+        return health_of(self._admission, datetime.fromtimestamp(self._admission.clock(), UTC), *more)
 
     def status(self) -> dict[str, object]:
         """Return what is loaded, until when it is valid, and what failed last, as plain values."""
-        return status_of(self._admission, self.health(), self.sources(), self._clock())
+        return status_of(self._admission, self.health(), self.sources(), self._admission.clock())
 
     def sources(self) -> tuple[SourceStatus, ...]:
         """Return the status of each source that the mesh follows."""
@@ -395,4 +397,4 @@ class Mesh:
         self.close()
 
     def _question(self, target: str | None, request: RequestLike, expect: Expected | None) -> Question:
-        return Question(target=self._service if target is None else target, request=request, expect=expect)
+        return Question(target=self.service if target is None else target, request=request, expect=expect)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from threading import Thread
+from typing import cast
 
 from meshid import Call, Decision, DecisionKind, Reason
 from meshid.audit.counters import Counters
 from meshid.certificates.leaf import Role
+from tests.helpers.user_code import signalled
 
 ALLOWED = Decision(allowed=True, reason=Reason.ALLOWED, name="spiffe://prod.example.org/a")
 DENIED = Decision(allowed=False, reason=Reason.DENIED, name="spiffe://prod.example.org/a")
@@ -37,3 +39,20 @@ def test_no_decision_is_lost_under_threads() -> None:
     for thread in threads:
         thread.join()
     assert list(counters.now().values()) == [4000]
+
+
+def test_no_decision_is_lost_to_a_signal_handler() -> None:
+    """It runs inside of the look-up, and counts a decision of the same kind."""
+    counters, interrupts = Counters(), [True]
+
+    class Interrupted:
+        def __hash__(self) -> int:
+            if interrupts:
+                interrupts.clear()
+                interrupt()
+            return 7
+
+    role = cast("Role", Interrupted())
+    with signalled(lambda: counters.add(Call.ADMIT, role, ALLOWED)) as interrupt:
+        counters.add(Call.ADMIT, role, ALLOWED)
+    assert list(counters.now().values()) == [2]

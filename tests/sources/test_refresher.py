@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import queue
 import socket
 import subprocess
 import sys
@@ -142,7 +143,7 @@ class TestParts:
         with Mesh.from_sources([own, lists], service="payments", clock=clock) as mesh:
             before = mesh.snapshot
             lists.now = State(revocations=Revocations(crls=[old]))
-            assert eventually(lambda: [alarm.about for alarm in mesh.health().alarms] == ["lists"])
+            assert eventually(lambda: {alarm.about for alarm in mesh.health().alarms} == {"lists"})
             assert mesh.snapshot is before
 
 
@@ -216,7 +217,7 @@ class TestRefreshing:
 
     def test_a_thread_ends_if_its_mesh_is_gone_before_it_is_stopped(self) -> None:
         # The garbage collector runs between the two only by chance.
-        refresher._keep_ticking(lambda: None, threading.Event())  # noqa: SLF001
+        refresher._keep_doing(lambda: None, queue.SimpleQueue(), ())  # noqa: SLF001
 
     def test_it_can_be_closed_from_a_thread_of_its_own(
         self, own: FakeSource, monkeypatch: pytest.MonkeyPatch
@@ -274,7 +275,7 @@ class TestEachSecond:
     ) -> None:
         with Mesh.from_sources([own], service="payments") as mesh:
             with monkeypatch.context() as broken:
-                for method in ("tick", "accept"):
+                for method in ("sweep", "accept"):
                     broken.setattr(Refresher, method, lambda *_: 1 / 0)
                 assert eventually(lambda: len(alarms(caplog)) > 3)
             assert set(alarms(caplog)) == {

@@ -46,6 +46,9 @@ class Snapshot:
         policy: Who may reach what; None admits no client.
         generation: How many publications have changed something so far.
         verifier: Verifies chains under these bundles and revocations, and caches the results.
+        open_verifier: The same, for the peers of connections that are open: with the grace of their leafs.
+        pinned_name: The SPIFFE ID that our credentials must have; None if it may be any.
+        first_name: The first SPIFFE ID that we had; None if we have had none yet.
     """
 
     credentials: X509Svid | None
@@ -54,6 +57,9 @@ class Snapshot:
     policy: Policy | None
     generation: int
     verifier: CachedVerifier = attrs.field(eq=False, repr=False)
+    open_verifier: CachedVerifier = attrs.field(eq=False, repr=False)
+    pinned_name: SpiffeId | None = None
+    first_name: SpiffeId | None = None
 
     @property
     def name(self) -> SpiffeId | None:
@@ -67,24 +73,52 @@ class Snapshot:
         return claim.spiffe_id
 
 
-def first_snapshot(clock: Callable[[], float]) -> Snapshot:
-    """Return the snapshot before the first publication: it trusts nobody."""
+def first_snapshot(
+    clock: Callable[[], float], leaf_grace: float, pinned_name: SpiffeId | None = None
+) -> Snapshot:
+    """Return the snapshot before the first publication: it trusts nobody.
+
+    Args:
+        clock: Returns the POSIX time in seconds.
+        leaf_grace: For how many seconds an open connection may outlive its peer's leaf.
+        pinned_name: The SPIFFE ID that our credentials must have; None if it may be any.
+    """
+    verifier, open_verifier = _verifiers(BundleSet(), Revocations(), clock, leaf_grace)
     return Snapshot(
         credentials=None,
         bundles=BundleSet(),
         revocations=Revocations(),
         policy=None,
         generation=0,
-        verifier=CachedVerifier(ChainVerifier(BundleSet(), clock=clock)),
+        verifier=verifier,
+        open_verifier=open_verifier,
+        pinned_name=pinned_name,
     )
 
 
-def next_snapshot(current: Snapshot, changes: Changes) -> Snapshot:
+def _verifiers(
+    bundles: BundleSet, revocations: Revocations, clock: Callable[[], float], leaf_grace: float
+) -> tuple[CachedVerifier, CachedVerifier]:
+    """Return the verifier for chains that arrive, and the one for open connections."""
+    verifier = CachedVerifier(ChainVerifier(bundles, revocations=revocations, clock=clock))
+    if not leaf_grace:
+        return verifier, verifier
+    # With a cache of its own: what it remembers must never admit anybody.
+    graced = ChainVerifier(bundles, revocations=revocations, clock=clock, leaf_grace=leaf_grace)
+    return verifier, CachedVerifier(graced)
+
+
+def next_snapshot(current: Snapshot, changes: Changes, now: float) -> Snapshot:
     """Return *current* with the *changes*, each checked; *current* itself if nothing differs.
 
+    Args:
+        current: The snapshot in force.
+        changes: The new parts.
+        now: The POSIX time in seconds.
+
     Raises:
-        InvalidCredentials: If new credentials are not in date, do not verify under the bundle of
-            their trust domain, or do not belong to the policy's environment.
+        InvalidCredentials: If new credentials are not in date, do not have the pinned name, do not
+            verify under the bundle of their trust domain, or do not belong to the policy's environment.
         InvalidBundle: If none of the authorities of a new bundle is in date.
         InvalidRevocations: If a revocation list is older than the one in force.
         InvalidPolicy: If a new policy is for another environment than our credentials.
@@ -97,19 +131,22 @@ def next_snapshot(current: Snapshot, changes: Changes) -> Snapshot:
     news = cast("Changes", different)
     if not news:
         return current
-    clock = current.verifier.verifier.clock
     draft = attrs.evolve(current, **news, generation=current.generation + 1)
+    draft = attrs.evolve(draft, first_name=current.first_name or draft.name)
     if "bundles" in news or "revocations" in news:
-        verifier = ChainVerifier(draft.bundles, revocations=draft.revocations, clock=clock)
-        draft = attrs.evolve(draft, verifier=CachedVerifier(verifier))
+        before = current.open_verifier.verifier
+        verifier, open_verifier = _verifiers(
+            draft.bundles, draft.revocations, before.clock, before.leaf_grace
+        )
+        draft = attrs.evolve(draft, verifier=verifier, open_verifier=open_verifier)
     if "revocations" in news:
         draft.revocations.check_follows(current.revocations)
     if "bundles" in news or "revocations" in news:
         draft.revocations.ask_signers_of(current.revocations)
     if "bundles" in news:
-        _check_bundles(draft.bundles, current.bundles, clock())
+        _check_bundles(draft.bundles, current.bundles, now)
     if "credentials" in news:
-        _check_credentials(draft, clock)
+        _check_credentials(draft, now)
     if "credentials" in news or "policy" in news:
         _check_environment(draft, news)
     return draft
@@ -147,26 +184,31 @@ def _check_bundles(bundles: BundleSet, known: BundleSet, now: float) -> None:
             raise InvalidBundle(msg)
 
 
-def _check_credentials(draft: Snapshot, clock: Callable[[], float]) -> None:
+def _check_credentials(draft: Snapshot, now: float) -> None:
     if draft.credentials is None:
         return
+    if draft.pinned_name not in {None, draft.name}:
+        name = draft.name or draft.credentials.claim.path
+        msg = f"own certificate: its SPIFFE ID is {name}, and must be {draft.pinned_name}"
+        raise InvalidCredentials(msg)
     leaf = draft.credentials.leaf
-    now = datetime.fromtimestamp(clock(), UTC)
-    if not leaf.not_valid_before_utc <= now <= leaf.not_valid_after_utc:
+    instant = datetime.fromtimestamp(now, UTC)
+    if not leaf.not_valid_before_utc <= instant <= leaf.not_valid_after_utc:
         msg = (
             f"own certificate: valid from {leaf.not_valid_before_utc} to {leaf.not_valid_after_utc},"
-            f" and it is {now:%Y-%m-%d %H:%M:%S} here"
+            f" and it is {instant:%Y-%m-%d %H:%M:%S} here"
         )
         raise InvalidCredentials(msg)
     if draft.name is not None and draft.name.trust_domain in draft.bundles:
-        _check_own_path(draft.credentials, ChainVerifier(draft.bundles, clock=clock))
+        _check_own_path(draft.credentials, draft.bundles, now)
 
 
-def _check_own_path(credentials: X509Svid, verifier: ChainVerifier) -> None:
+def _check_own_path(credentials: X509Svid, bundles: BundleSet, now: float) -> None:
     """Check that peers with the same bundles as ours could verify us, as a client or as a server."""
+    verifier = ChainVerifier(bundles)
     for role in Role:
         try:
-            verifier.verify(credentials.chain, role=role)
+            verifier.verify(credentials.chain, role=role, now=now)
         except PeerRejected as rejection:
             last = rejection
         else:

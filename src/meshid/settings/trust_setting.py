@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import attrs
 
 from meshid.certificates.leaf import Profile
 from meshid.errors import InvalidInput, SourceUnavailable
 from meshid.names.spiffe_id import SpiffeId, TrustDomain
+from meshid.sources.source import Source
 from meshid.support.quoting import quote
-
-if TYPE_CHECKING:
-    from meshid.sources import Source
 
 _FORM = "TRUST_DOMAIN=PATH or TRUST_DOMAIN=https://HOST/PATH"
 _OF_FILES = frozenset({"profile"})
