@@ -17,7 +17,7 @@ import attrs
 from meshid.audit.connection_info import ConnectionInfo
 from meshid.audit.rate_limit import RateLimit
 from meshid.certificates.chain import MAX_LEAF_BYTES
-from meshid.certificates.reading import fingerprint, read_certificate
+from meshid.certificates.reading import fingerprint, read_leaf, subject_of
 from meshid.decisions import Call, Decision
 from meshid.support.logs import INFO, WARNING, log
 from meshid.support.quoting import MAX_QUOTED, escaped, quote
@@ -187,12 +187,13 @@ def _about_leaf(leaf: bytes | None, role: str) -> dict[str, object]:
     if len(leaf) > MAX_LEAF_BYTES:
         return about
     try:
-        certificate = read_certificate(leaf)
+        certificate = read_leaf(leaf)
     except ValueError:
         return about
+    subject = subject_of(certificate)
     return {
         **about,
-        f"tls.{role}.subject": escaped(certificate.subject.rfc4514_string()),
+        f"tls.{role}.subject": "" if subject is None else escaped(subject.rfc4514_string()),
         f"tls.{role}.issuer": escaped(certificate.issuer.rfc4514_string()),
         f"tls.{role}.not_before": certificate.not_valid_before_utc.isoformat(),
         f"tls.{role}.not_after": certificate.not_valid_after_utc.isoformat(),

@@ -12,7 +12,13 @@ import attrs
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from meshid.certificates.reading import extension, public_key_of, read_certificate, rsa_is_too_heavy
+from meshid.certificates.reading import (
+    extension,
+    public_key_of,
+    read_certificate,
+    read_leaf,
+    rsa_is_too_heavy,
+)
 from meshid.errors import Refused
 from meshid.reasons import Reason
 
@@ -70,7 +76,7 @@ def read_chain(ders: Sequence[bytes]) -> Chain:
 
 def _read(number: int, der: bytes) -> x509.Certificate:
     try:
-        return read_certificate(der)
+        return read_certificate(der) if number else read_leaf(der)
     except ValueError as error:
         where = f"intermediate {number}" if number else "the leaf"
         if b"-----BEGIN " in der:

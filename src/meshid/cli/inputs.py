@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 import attrs
 
-from meshid.certificates.reading import pem_blocks
+from meshid.certificates.pem import pem_blocks
 from meshid.cli.no_answer import STDIN, NoAnswer, errors_named, file_name
 from meshid.errors import InvalidInput, InvalidPolicy, Problem
 from meshid.names.spiffe_id import TrustDomain

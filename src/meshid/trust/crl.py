@@ -19,7 +19,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
 from meshid.certificates.distinguished_name import NameKey, name_key
-from meshid.certificates.reading import extension, pem_blocks, public_key_of
+from meshid.certificates.pem import pem_blocks
+from meshid.certificates.reading import extension, public_key_of
 from meshid.errors import InvalidRevocations
 from meshid.names.spiffe_id import TrustDomain
 from meshid.support.quoting import quote

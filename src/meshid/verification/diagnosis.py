@@ -13,6 +13,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 
 from meshid.certificates.chain import Chain
+from meshid.certificates.reading import subject_of
 from meshid.errors import Refused
 from meshid.names.spiffe_id import TrustDomain
 from meshid.reasons import Reason
@@ -30,7 +31,7 @@ class _Budget:
         self.left = MAX_SIGNATURE_CHECKS
 
     def issued(self, issuer: x509.Certificate, certificate: x509.Certificate) -> bool:
-        if issuer.subject != certificate.issuer or not self.left:
+        if subject_of(issuer) != certificate.issuer or not self.left:
             return False
         self.left -= 1
         try:
