@@ -25,7 +25,7 @@ from tests.helpers.tls_peers import HELLO, HOST, TIMEOUT, asyncio_server, knock
 LIMIT = 2.0
 """Seconds after a change until which the old state may be seen."""
 
-SETTLING = 1.0
+SETTLING = LIMIT
 """Seconds for which a part is left alone after a change, so that it is read before it is spoilt."""
 
 JUMP = 400 * 86_400.0
