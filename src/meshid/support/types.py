@@ -19,3 +19,14 @@ def check_type(kind: type, wanted: type, name: str, right: str) -> None:
     if not issubclass(kind, wanted):
         msg = f"{name} must be {right}, not {kind.__name__}"
         raise TypeError(msg)
+
+
+def require_text(value: object, what: str) -> None:
+    """Refuse anything but a string.
+
+    Raises:
+        TypeError: If *value* is not a string; *what* names it, as in ``a SPIFFE ID``.
+    """
+    if not isinstance(value, str):
+        msg = f"{what} must be a str, not {type(value).__name__}"
+        raise TypeError(msg)
