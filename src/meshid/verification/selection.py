@@ -31,10 +31,10 @@ MAX_DEPTH = 4
 MAX_TRIES = 16
 """Signatures by keys of the peer's choice that the backend may check; a straight chain needs four."""
 
-MAX_ANCHOR_TRIES = 96
+MAX_ANCHOR_TRIES = 48
 """Signatures by keys of authorities that the backend may check; one is enough where names tell them apart."""
 
-MAX_NAMESAKES = 64
+MAX_NAMESAKES = 32
 """Authorities of one subject that are tried where a certificate does not say which of them it means. As many
 clusters of Istio in one trust domain have roots that differ in nothing but their keys."""
 
