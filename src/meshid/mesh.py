@@ -61,12 +61,11 @@ class Mesh:
     meshid holds no lock while it calls them.
 
     Raises:
-        InvalidInput: If *leaf_grace* is not a number from 0 to 3600.
+        InvalidInput: If *leaf_grace* is not a number from 0 to 3600, or *spiffe_id* is no SPIFFE ID.
         InvalidCredentials: If the credentials are not in date, have another name than *spiffe_id*,
             lead to no authority of their trust domain, cannot be used by OpenSSL, or belong to
             another environment than the policy.
         InvalidBundle: If none of the authorities of a bundle is in date.
-        InvalidSpiffeId: If *spiffe_id* is not valid.
         TypeError: If an argument has the wrong type.
     """
 
@@ -118,8 +117,8 @@ class Mesh:
     ) -> Self:
         """Return a mesh that follows sources, such as those in `meshid.sources`.
 
-        What a source says is put in force as soon as it is read; each part that cannot be is an
-        alarm, and its last good state stays.
+        What a source says from now on is put in force as soon as it is read, whole or not at
+        all. What cannot be put in force is an alarm, and the last good state stays.
 
         Args:
             sources: Where credentials, bundles, revocations and the policy come from.
@@ -158,12 +157,7 @@ class Mesh:
     def from_settings(
         cls, settings: Settings, *, audit: Sink | None = None, on_revoked: OnRevoked | None = None
     ) -> Self:
-        """Return a mesh that follows what *settings* name.
-
-        Args:
-            settings: The settings.
-            audit: As for `Mesh`.
-            on_revoked: As for `Mesh`.
+        """Return a mesh that follows what *settings* name; *audit* and *on_revoked* are as for `Mesh`.
 
         Raises:
             InvalidInput, SourceUnavailable: As the sources and `from_sources` do.
@@ -218,7 +212,7 @@ class Mesh:
         request: RequestLike = None,
         expect: Expected | None = None,
     ) -> Peer:
-        """Verify a chain and ask the policy; return the verified peer, or raise.
+        """Verify a chain and ask the policy; return the peer, or raise.
 
         Args:
             chain: DER certificates, leaf first, of a peer that has proved that it holds the leaf's key.
@@ -298,7 +292,9 @@ class Mesh:
         resumption: bool = False,
         minimum_version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3,
     ) -> MeshContext:
-        """Return a server's `ssl.SSLContext`, made once: it admits clients under the policy, or refuses.
+        """Return a server's `ssl.SSLContext`: each client is admitted under the policy, or refused.
+
+        It never has to be made again.
 
         Args:
             target: What clients of this listener reach; this service if None.
@@ -331,7 +327,9 @@ class Mesh:
         *,
         minimum_version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3,
     ) -> MeshContext:
-        """Return a client's `ssl.SSLContext`, made once: the server's name must match, or it is refused.
+        """Return a client's `ssl.SSLContext`: the server's name must match, or it is refused.
+
+        It never has to be made again.
 
         Args:
             expect: The SPIFFE ID, or a pattern of SPIFFE IDs, that the server's name must
@@ -365,8 +363,8 @@ class Mesh:
 
     def health(self) -> Health:
         """Return whether the next peer that ought to be admitted would be, and what to look at."""
-        more = () if self._refresher is None else self._refresher.alarms()
-        return health_of(self._admission, datetime.fromtimestamp(self._admission.clock(), UTC), *more)
+        alarms = () if self._refresher is None else self._refresher.alarms()
+        return health_of(self._admission, datetime.fromtimestamp(self._admission.clock(), UTC), *alarms)
 
     def status(self) -> dict[str, object]:
         """Return what is loaded, until when it is valid, and what failed last, as plain values."""

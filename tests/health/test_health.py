@@ -10,7 +10,7 @@ from datetime import timedelta
 import pytest
 
 from meshid import BundleSet, Denial, Mesh, PeerRejected, Policy, Reason, Revocations, TrustBundle
-from meshid.health.health import AlarmLevel
+from meshid.health.alarm import AlarmLevel
 from meshid.testing import CA
 from meshid.trust.crl import Undetermined
 from tests.helpers.world import DAY, HOUR, Clock
@@ -83,6 +83,24 @@ class TestOwnCertificate:
         expected = [] if level is None else [(level, "own certificate: " + text.format(begin=begin, end=end))]
         assert said(mesh) == expected
         assert mesh.health().ready is bool(mesh.health()) is (0 <= hours <= 30)
+
+    def test_another_name_than_at_the_start_is_an_alarm_until_it_is_the_first_again(
+        self, mesh: Mesh, ca: CA, clock: Clock
+    ) -> None:
+        first = mesh.snapshot.credentials
+        for name in ("/ns/pay/sa/other", "/ns/pay/sa/third"):
+            other = ca.issue(name, not_before=clock.now, not_after=clock.now + HOUR).svid
+            mesh.publish(credentials=other)
+            text = (
+                f"own SPIFFE ID: is spiffe://prod.example.org{name}, and was spiffe://prod.example.org{OWN}"
+                " at the start; MESHID_SPIFFE_ID pins it"
+            )
+            assert said(mesh) == [("warning", text)]
+            assert mesh.health().ready
+            mesh.publish(credentials=None)
+            assert said(mesh) == []
+        mesh.publish(credentials=first)
+        assert said(mesh) == []
 
     def test_a_mesh_without_one_only_verifies_and_is_ready(self, ca: CA) -> None:
         health = Mesh(bundles=BundleSet([ca.bundle()])).health()

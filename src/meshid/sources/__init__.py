@@ -45,12 +45,14 @@ _MODULES = {
 }
 
 
-def __getattr__(name: str) -> object:
-    """Import a source (PEP 562)."""
-    if name not in _MODULES:
-        msg = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(msg)
-    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+if not TYPE_CHECKING:  # pragma: no branch - or a type checker would take any name for one of these
+
+    def __getattr__(name: str) -> object:
+        """Import a source (PEP 562)."""
+        if name not in _MODULES:
+            msg = f"module {__name__!r} has no attribute {name!r}"
+            raise AttributeError(msg)
+        return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
 
 
 def __dir__() -> list[str]:
