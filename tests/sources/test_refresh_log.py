@@ -8,7 +8,7 @@ from typing import cast
 import pytest
 
 from meshid import Mesh
-from meshid.health.changes import RefreshEvent
+from meshid.health.refresh_event import RefreshEvent
 from meshid.testing import CA
 from tests.helpers.mounted import Mounted, eventually, hurry
 
