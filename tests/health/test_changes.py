@@ -154,14 +154,13 @@ class TestEvents:
 
     def test_an_alarm_begins_and_ends(self) -> None:
         alarm = Alarm(level=AlarmLevel.ERROR, about="policy", text="there is none", is_outage=True)
-        assert as_line(RefreshEvent.of_alarm(alarm, ["policy 'x'"], "policy")) == {
+        assert as_line(RefreshEvent.of_alarm(alarm, "policy")) == {
             **LINE,
             "event.name": "meshid.refresh.alarm",
             "meshid.alarm.level": "error",
             "meshid.alarm.about": "policy",
             "meshid.alarm.text": "there is none",
             "meshid.alarm.is_outage": True,
-            "meshid.sources": ["policy 'x'"],
             "meshid.part": "policy",
         }
         assert as_line(RefreshEvent.of_recovery("policy")) == {

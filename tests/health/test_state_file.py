@@ -237,7 +237,7 @@ class TestOfAMesh:
             assert status == {**mesh.status(), "time": status["time"], "sources": status["sources"]}
             assert (status["pid"], status["spiffe_id"]) == (os.getpid(), f"spiffe://prod.example.org{OWN}")
             assert (status["ready"], status["alarms"], status["generation"]) == (True, [], 1)
-            assert [source["fault"] for source in status["sources"]] == [None] * 4
+            assert [source["fault"] for source in status["sources"]] == [None] * len(mounted.sources())
             mounted.policy.write_text("typo")
             assert eventually(lambda: read(file)["alarms"])
             assert "policy.toml" in read(file)["alarms"][0]["about"]
@@ -283,7 +283,7 @@ class TestStatus:
         assert lines[4].startswith("  policy       environment prod, ")
         assert lines[5:7] == ["  revocations  0 lists, 0 denials", "  connections  0 open"]
         assert lines[7].startswith(f"  source       credentials '{mounted.secret.path}': read 20")
-        assert len(lines) == 11
+        assert len(lines) == 7 + len(mounted.sources())
 
     def test_one_that_is_not_ready(
         self, file: Path, prod_ca: CA, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

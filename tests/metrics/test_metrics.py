@@ -126,7 +126,8 @@ class Partner:
     is_required = False
     is_stream = False
 
-    def __init__(self) -> None:
+    def __init__(self, ca: CA) -> None:
+        self.bundle = ca.bundle()
         self.reads = 0
         self.enough = threading.Event()
 
@@ -136,7 +137,7 @@ class Partner:
             self.enough.set()
         if self.reads % 2:
             raise SourceUnavailable(self.name)
-        return State()
+        return State(bundles=(self.bundle,))
 
     def pause(self) -> float:
         return 60.0 if self.enough.is_set() else 0.0
@@ -154,9 +155,8 @@ class Gone(Partner):
         raise SourceUnavailable(self.name)
 
 
-def test_the_readings_of_sources() -> None:
-    partner = Partner()
-    gone = Gone()
+def test_the_readings_of_sources(prod_ca: CA) -> None:
+    partner, gone = Partner(prod_ca), Gone(prod_ca)
     gone.enough.set()
     with Mesh.from_sources([partner, gone]) as mesh:
         assert partner.enough.wait(10)
@@ -171,24 +171,24 @@ def test_the_readings_of_sources() -> None:
 class Named(Partner):
     """A source with a place in its name, which is never read again."""
 
-    def __init__(self, name: str, *, fails: bool = False) -> None:
-        super().__init__()
+    def __init__(self, name: str, ca: CA | None = None) -> None:
+        super().__init__(ca or CA("elsewhere.example"))
         self.name = name
         self.enough.set()
-        self.reads = 0 if fails else 1
+        self.works = ca is not None
 
     def read(self) -> State:
-        if not self.reads:
+        if not self.works:
             raise SourceUnavailable(self.name)
-        return State()
+        return State(bundles=(self.bundle,))
 
 
 def test_no_label_has_a_path_or_a_url() -> None:
     sources = [
-        Named("trust of a.example '/etc/mesh/a.pem'"),
-        Named("trust of a.example '/etc/mesh/b.pem'", fails=True),
-        Named('bundle endpoint of b.example "https://b.example/it\'s"'),
-        Named("/mnt/unquoted"),
+        Named("trust of a.example '/etc/mesh/a.pem'", CA("a.example")),
+        Named("trust of a.example '/etc/mesh/b.pem'"),
+        Named('bundle endpoint of b.example "https://b.example/it\'s"', CA("b.example")),
+        Named("/mnt/unquoted", CA("c.example")),
     ]
     with Mesh.from_sources(sources) as mesh:
         assert eventually(lambda: all(each.reads for each in mesh.sources()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -27,7 +28,7 @@ def time() -> Time:
 @pytest.fixture
 def alarms(time: Time, caplog: pytest.LogCaptureFixture) -> Alarms:
     caplog.set_level("INFO", "meshid.refresh")
-    alarms = Alarms(lambda level, message, *args: log(LOGGER, level, message, *args), time)
+    alarms = Alarms(partial(log, LOGGER), time)
     alarms.is_started = True
     return alarms
 

@@ -29,7 +29,7 @@ def snapshot(own: State, clock: Clock) -> Snapshot:
     """A snapshot in which everything of *own* and the partner's bundle is in force."""
     bundles = BundleSet([*own.bundles, PARTNER.bundle()])
     changes = {"credentials": own.credentials, "bundles": bundles, "policy": own.policy}
-    return next_snapshot(first_snapshot(clock), changes, clock())  # type: ignore[arg-type]
+    return next_snapshot(first_snapshot(clock, 0.0), changes, clock())  # type: ignore[arg-type]
 
 
 def test_each_part_comes_from_the_source_that_has_it(own: State, snapshot: Snapshot, prod_ca: CA) -> None:
@@ -40,7 +40,7 @@ def test_each_part_comes_from_the_source_that_has_it(own: State, snapshot: Snaps
         prod_ca.bundle().trust_domain: A,
         PARTNERS: B,
     }
-    empty = first_snapshot(lambda: 0.0)
+    empty = first_snapshot(lambda: 0.0, 0.0)
     for part, claim in claims.items():
         assert claim.wanted(empty) == in_force(part, snapshot)
         assert claim.ambiguity == ""
@@ -67,7 +67,7 @@ def test_of_two_sources_the_first_stays_in_charge(own: State, snapshot: Snapshot
     neither = claims_of({A: state, B: state}, {})[part]
     assert neither.owner is None
     assert neither.wanted(snapshot) == in_force(part, snapshot)
-    assert neither.wanted(first_snapshot(lambda: 0.0)) is None
+    assert neither.wanted(first_snapshot(lambda: 0.0, 0.0)) is None
     # As soon as there is one, it is in charge.
     assert claims_of({B: state}, {part: both})[part].owner is B
 

@@ -194,6 +194,10 @@ class Admission:
             raise PeerRejected(decision)
         return peer
 
+    def decide(self, chain: Sequence[bytes], question: Question) -> tuple[Peer | None, Decision]:
+        """Decide about a chain as `admit` does, for a caller who keeps no record and waits for no log."""
+        return self._settle(Call.ADMIT, chain, question, None)[2:]
+
     def check(self, peer: Peer, question: Question) -> Decision:
         """Decide again about a peer with an open connection, as `Mesh.check` does."""
         return self._decide(Call.CHECK, peer.chain, question, None)[1]

@@ -35,7 +35,6 @@ MAX_NAMED = 20
 CHANGED = "meshid.refresh.changed"
 ALARM = "meshid.refresh.alarm"
 RECOVERED = "meshid.refresh.recovered"
-SOURCES = "meshid.sources"
 
 _PARTS = ("credentials", "bundles", "revocations", "policy")
 
@@ -62,23 +61,21 @@ class RefreshEvent:
             now: What is in force.
             sources: The names of the sources that delivered what is new.
         """
-        return cls(name=CHANGED, fields={SOURCES: list(sources), **changes_between(before, now)})
+        return cls(name=CHANGED, fields={"meshid.sources": list(sources), **changes_between(before, now)})
 
     @classmethod
-    def of_alarm(cls, alarm: Alarm, sources: Iterable[str] = (), part: str | None = None) -> Self:
+    def of_alarm(cls, alarm: Alarm, part: str | None = None) -> Self:
         """Return the event of an alarm that has begun, or says something else.
 
         Args:
-            alarm: The alarm.
-            sources: The names of the sources that it is about.
-            part: The part of a snapshot that it is about.
+            alarm: The alarm; if it is about a source, that is its name.
+            part: The part of the snapshot that is not what the sources say.
         """
         fields = {
             "meshid.alarm.level": str(alarm.level),
             "meshid.alarm.about": alarm.about,
             "meshid.alarm.text": alarm.text,
             "meshid.alarm.is_outage": alarm.is_outage,
-            SOURCES: list(sources),
             "meshid.part": part,
         }
         return cls(name=ALARM, fields=fields)

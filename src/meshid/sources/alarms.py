@@ -14,6 +14,7 @@ from typing import Protocol, TypeAlias
 
 import attrs
 
+from meshid.health.changes import RefreshEvent
 from meshid.health.health import Alarm, AlarmLevel
 from meshid.support.logs import ERROR, INFO, WARNING
 
@@ -32,8 +33,8 @@ _LEVELS = {AlarmLevel.WARNING: WARNING, AlarmLevel.ERROR: ERROR}
 class Say(Protocol):
     """Logs a line, or has it logged."""
 
-    def __call__(self, level: int, message: str, *args: object) -> None:
-        """Log a message, as `logging` does; raise nothing, and do not wait."""
+    def __call__(self, level: int, message: str, *args: object, meshid: RefreshEvent) -> None:
+        """Log a message and its event, as `logging` does; raise nothing, and do not wait."""
 
 
 @attrs.frozen(kw_only=True)
@@ -46,6 +47,7 @@ class Failure:
         fault: Two failures with equal faults are logged as one; the text if None.
         stays: Whether a last good state of it stays in force.
         is_lasting: Whether waiting cannot heal it.
+        part: The part of the snapshot that is not what the sources say; None if a source cannot be read.
     """
 
     about: str
@@ -53,6 +55,7 @@ class Failure:
     fault: object = attrs.field(default=attrs.Factory(lambda self: self.text, takes_self=True))
     stays: bool = True
     is_lasting: bool = False
+    part: str | None = None
 
     @property
     def alarm(self) -> Alarm:
@@ -109,7 +112,7 @@ class Alarms:
             seen = self._seen[what]
             self._seen = {each: other for each, other in self._seen.items() if each != what}
             if seen.logged is not None:
-                self._say(INFO, "%s: recovered", seen.failure.about)
+                self._recovered(seen.failure.about)
 
     def replace(self, kind: Key, failures: Mapping[Hashable, Failure]) -> None:
         """Note everything of one *kind* that fails; what else of it failed before has worked.
@@ -135,9 +138,9 @@ class Alarms:
         now = {alarm.about: alarm for alarm in of_snapshot}
         for about, alarm in now.items():
             if self._of_snapshot.get(about) != alarm:
-                self._say(_LEVELS[alarm.level], "%s", alarm)
+                self._say(_LEVELS[alarm.level], "%s", alarm, meshid=RefreshEvent.of_alarm(alarm))
         for about in self._of_snapshot.keys() - now.keys():
-            self._say(INFO, "%s: recovered", about)
+            self._recovered(about)
         self._of_snapshot = now
 
     def texts(self) -> list[str]:
@@ -165,10 +168,13 @@ class Alarms:
         failure = seen.failure
         if not self.is_started or self._clock() - seen.since < after or seen.logged == failure.fault:
             return seen
-        self._say(
-            WARNING, "%s%s", failure.alarm, "; the last good state stays in force" if failure.stays else ""
-        )
+        stays = "; the last good state stays in force" if failure.stays else ""
+        event = RefreshEvent.of_alarm(failure.alarm, failure.part)
+        self._say(WARNING, "%s%s", failure.alarm, stays, meshid=event)
         return attrs.evolve(seen, logged=failure.fault)
+
+    def _recovered(self, about: str) -> None:
+        self._say(INFO, "%s: recovered", about, meshid=RefreshEvent.of_recovery(about))
 
 
 def bounded(texts: Sequence[str]) -> Iterator[str]:

@@ -13,19 +13,28 @@ The rules of this module:
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import attrs
 
 from meshid.admission.snapshot import Snapshot
 from meshid.names.spiffe_id import TrustDomain
 from meshid.policy import Policy
-from meshid.sources.source import Source, State
+from meshid.sources.source import State
 from meshid.trust.bundles import TrustBundle
 from meshid.trust.credentials import X509Svid
 from meshid.trust.revocations import Revocations
 
-States: TypeAlias = Mapping[Source, State]
+
+class Named(Protocol):
+    """A source, of which only the name is used here."""
+
+    @property
+    def name(self) -> str:
+        """What it is and where, for people."""
+
+
+States: TypeAlias = Mapping[Named, State]
 
 CREDENTIALS, POLICY = "credentials", "policy"
 
@@ -48,8 +57,8 @@ class Claim:
     """
 
     part: Part
-    values: Mapping[Source, Value]
-    owner: Source | None
+    values: Mapping[Named, Value]
+    owner: Named | None
 
     def wanted(self, snapshot: Snapshot) -> Value:
         """Return what ought to be in force, where that is a *snapshot* now."""
@@ -78,7 +87,7 @@ def claims_of(states: States, before: Mapping[Part, Claim]) -> dict[Part, Claim]
         states: The last good state of each source.
         before: What they said before; about these parts the result says something, too.
     """
-    values: dict[Part, dict[Source, Value]] = {part: {} for part in before}
+    values: dict[Part, dict[Named, Value]] = {part: {} for part in before}
     for source, state in states.items():
         for part, value in _values(state):
             values.setdefault(part, {})[source] = value
@@ -117,7 +126,7 @@ def _values(state: State) -> Iterator[tuple[Part, Value]]:
         yield bundle.trust_domain, bundle
 
 
-def _unread(source: Source, state: State, before: Mapping[Part, Claim]) -> Iterator[Part]:
+def _unread(source: Named, state: State, before: Mapping[Part, Claim]) -> Iterator[Part]:
     for fault in state.faults:
         if fault.trust_domain is not None:
             yield fault.trust_domain
@@ -125,7 +134,7 @@ def _unread(source: Source, state: State, before: Mapping[Part, Claim]) -> Itera
             yield from (part for part in _NAMES if part in before and before[part].owner is source)
 
 
-def _owner(values: Mapping[Source, Value], before: Claim | None) -> Source | None:
+def _owner(values: Mapping[Named, Value], before: Claim | None) -> Named | None:
     if before is not None and before.owner in values:
         return before.owner
     return next(iter(values)) if len(values) == 1 else None

@@ -6,6 +6,8 @@ What takes away goes first: the deny list, revocation lists, bundles.
 
 from __future__ import annotations
 
+import math
+import operator
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import groupby
@@ -23,6 +25,7 @@ from meshid.sources.merging import (
     CREDENTIALS,
     POLICY,
     Claim,
+    Named,
     Part,
     States,
     claims_of,
@@ -30,7 +33,6 @@ from meshid.sources.merging import (
     revocations_of,
 )
 from meshid.sources.reading import text_of
-from meshid.sources.source import Source
 from meshid.trust.bundles import BundleSet, TrustBundle
 from meshid.trust.revocations import Revocations
 
@@ -39,6 +41,8 @@ DENY, LISTS = "deny list", "revocation lists"
 
 # Our own certificate and the policy are one kind: each has to fit the other.
 _RANKS: Mapping[Part, int] = {DENY: 0, LISTS: 1, CREDENTIALS: 3, POLICY: 3}
+
+_FOLLOWING_SECONDS = 60.0
 
 Failures: TypeAlias = dict[Hashable, Failure]
 """What is not in force as it ought to be, by part, and for a part perhaps by text."""
@@ -56,8 +60,11 @@ class Publisher:
         self._admission = admission
         self._claims: Mapping[Part, Claim] = {}
         self._revocations: Revocations | None = None
+        self._said: list[Revocations] = []
+        self._texts: tuple[str, ...] = ()
+        self._followed_at = -math.inf
 
-    def publish(self, states: States, first: Collection[Source], now: float) -> Failures:
+    def publish(self, states: States, first: Collection[Named], now: float) -> Failures:
         """Put in force what can be.
 
         Args:
@@ -75,12 +82,13 @@ class Publisher:
                 text=claim.ambiguity,
                 stays=in_force(claim.part, self._admission.snapshot) is not None,
                 is_lasting=True,
+                part=str(claim.part),
             )
             for claim in self._claims.values()
             if claim.ambiguity
         }
         for text in bounded(self._want_revocations(states, first, now)):
-            failures[LISTS, text] = Failure(about=_holders(states, LISTS), text=text, stays=False)
+            failures[LISTS, text] = Failure(about=_holders(states, LISTS), text=text, stays=False, part=LISTS)
         if parts := self._differing():
             self._put(parts, now, states, failures)
         # What is gone is forgotten; until then, its removal is tried again.
@@ -96,7 +104,12 @@ class Publisher:
         ended, self._ended = self._ended, []
         return ended
 
-    def _want_revocations(self, states: States, first: Collection[Source], now: float) -> tuple[str, ...]:
+    def _want_revocations(self, states: States, first: Collection[Named], now: float) -> tuple[str, ...]:
+        parts = [state.revocations for state in states.values()]
+        is_old = len(parts) == len(self._said) and all(map(operator.is_, parts, self._said))
+        # A long deny list takes a while to be filed. What is kept ends with time, and not to the second.
+        if is_old and not first and abs(now - self._followed_at) < _FOLLOWING_SECONDS:
+            return self._texts
         said, before = revocations_of(states), None
         if self._revocations is None and said == Revocations():
             return ()
@@ -105,8 +118,9 @@ class Publisher:
             # What cannot be used at the start counts, and not all sources start at the same time.
             new = tuple(each for source in first for each in states[source].revocations.undetermined)
             before = attrs.evolve(before, undetermined=before.undetermined + new) if new else before
-        self._revocations, texts = said.following(before, datetime.fromtimestamp(now, UTC))
-        return texts
+        self._revocations, self._texts = said.following(before, datetime.fromtimestamp(now, UTC))
+        self._said, self._followed_at = parts, now
+        return self._texts
 
     def _differing(self) -> list[Part]:
         snapshot = self._admission.snapshot
@@ -162,6 +176,7 @@ class Publisher:
             fault=None if claim is None else claim.wanted(snapshot),
             stays=claim is None or in_force(part, snapshot) is not None,
             is_lasting=isinstance(error, InvalidPolicy),
+            part=str(part),
         )
 
 

@@ -6,8 +6,6 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import TypeAlias
 
-import attrs
-
 from meshid.errors import InvalidInput, MeshidError, SourceUnavailable
 from meshid.sources.alarms import Failure
 from meshid.sources.source import Source, State
@@ -23,30 +21,44 @@ Done: TypeAlias = "SimpleQueue[Reader]"
 """Gets a reader as soon as its source was read."""
 
 
-@attrs.frozen(eq=False)
 class Reader:
     """A source, and what its thread is asked to do.
 
-    Attributes:
+    Only its thread runs the code of the source; whoever holds a lock has what is noted here.
+
+    Args:
         source: The source.
+
+    Attributes:
+        name: The source's.
+        is_required: The source's.
+        is_stream: The source's.
         inbox: Asks for a read now, or for the end (None); a signal handler may put something into it.
     """
 
-    source: Source
-    inbox: SimpleQueue[Done | None] = attrs.field(factory=SimpleQueue)
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self.name = source.name
+        self.is_required = source.is_required
+        self.is_stream = source.is_stream
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget who has asked, in a forked child."""
+        self.inbox: SimpleQueue[Done | None] = SimpleQueue()
 
     def read(self) -> State | Failure:
         """Return the state of the source, or what is wrong."""
         try:
-            state = self.source.read()
+            state = self._source.read()
         # The caller's own source may fail in any way, and is read again all the same.
         except Exception as error:  # noqa: BLE001
-            text = text_of(error).removeprefix(f"{self.source.name}: ")
-            return Failure(about=self.source.name, text=text, is_lasting=_is_lasting(error))
+            text = text_of(error).removeprefix(f"{self.name}: ")
+            return Failure(about=self.name, text=text, is_lasting=_is_lasting(error))
         if isinstance(state, State):
             return state
         text = f"read() must return a State, not {type(state).__name__}"
-        return Failure(about=self.source.name, text=text, is_lasting=True)
+        return Failure(about=self.name, text=text, is_lasting=True)
 
     def wait(self) -> list[Done] | None:
         """Wait until the source is due, or until somebody asks for it.
@@ -71,11 +83,11 @@ class Reader:
         self.inbox.put(None)
         # As for `read`.
         with suppress(Exception):
-            self.source.close()
+            self._source.close()
 
     def _pause(self) -> float:
         try:
-            return max(0.0, min(MAX_PAUSE, self.source.pause()))
+            return max(0.0, min(MAX_PAUSE, self._source.pause()))
         # As for `read`.
         except Exception:  # noqa: BLE001
             return RETRY_SECONDS

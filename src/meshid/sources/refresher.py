@@ -30,10 +30,12 @@ import attrs
 from meshid.admission.admission import Admission
 from meshid.admission.ended import Ended
 from meshid.errors import SourceUnavailable
+from meshid.health.changes import RefreshEvent
 from meshid.health.health import Alarm, AlarmLevel, alarms_about, health_of
 from meshid.health.state_file import StateFile
 from meshid.health.status import SourceStatus, status_of
 from meshid.sources.alarms import MAX_TEXTS, Alarms, Failure, bounded
+from meshid.sources.merging import Named
 from meshid.sources.publishing import Publisher
 from meshid.sources.reading import Done, Reader
 from meshid.sources.source import Source, State
@@ -72,13 +74,13 @@ class Refresher:
         state_file: Path | None = None,
     ) -> None:
         self._admission = admission
-        self._sources = tuple(sources)
+        self._readers = tuple(map(Reader, sources))
         self._clock = clock
         # For those who change what follows. What others read is replaced whole, so that they need no lock.
         self._lock = new_lock(Order.REFRESHING)
-        self._states: Mapping[Source, State] = {}
-        self._statuses = {source: SourceStatus(name=source.name) for source in self._sources}
-        self._first: frozenset[Source] = frozenset()
+        self._states: Mapping[Named, State] = {}
+        self._statuses = {reader: SourceStatus(name=reader.name) for reader in self._readers}
+        self._first: frozenset[Reader] = frozenset()
         self._telling = Telling()
         self._alarms = Alarms(self._telling.say)
         self._publisher = Publisher(admission)
@@ -121,7 +123,7 @@ class Refresher:
             SourceUnavailable: With everything that is wrong; the last good state stays in force.
         """
         done: Done = SimpleQueue()
-        asked = {reader for reader in self._readers if not reader.source.is_stream}
+        asked = {reader for reader in self._readers if not reader.is_stream}
         for reader in asked:
             reader.inbox.put(done)
         if not self.is_open or threading.current_thread() in self._threads:
@@ -130,7 +132,7 @@ class Refresher:
         with suppress(Empty):
             while asked:
                 asked.discard(done.get(timeout=max(0.0, end - time.monotonic())))
-        late = [f"{each.source.name}: it was not read within {REFRESH_SECONDS:g} s" for each in asked]
+        late = [f"{each.name}: it was not read within {REFRESH_SECONDS:g} s" for each in asked]
         if texts := self._alarms.texts() + late:
             raise SourceUnavailable("\n".join(texts))
 
@@ -165,12 +167,12 @@ class Refresher:
             if thread is not threading.current_thread():
                 thread.join(TICK_SECONDS)
 
-    def accept(self, source: Source, outcome: State | Failure) -> None:
+    def accept(self, reader: Reader, outcome: State | Failure) -> None:
         """Accept the outcome of a read: a state to put in force, or what is wrong."""
         now = self._now()
         with self._lock:
-            if self._note(source, outcome, now) and self._is_started:
-                self._publish(now)
+            if self._note(reader, outcome, now) and self._is_started:
+                self._publish(now, reader)
         if not self._is_started:
             self._news.put(None)
 
@@ -212,10 +214,11 @@ class Refresher:
         self._state_file = None
         self._finalizer.detach()
         self._telling.restart()
+        for reader in self._readers:
+            reader.restart()
         self._start_threads()
 
     def _start_threads(self) -> None:
-        self._readers = tuple(map(Reader, self._sources))
         self._threads: list[threading.Thread] = []
         inboxes: list[SimpleQueue[None]] = [SimpleQueue(), SimpleQueue()]
         # Also at exit: a daemon thread must not run while the interpreter shuts down.
@@ -234,8 +237,8 @@ class Refresher:
         self._threads.append(thread)
         thread.start()
 
-    def _unheard(self) -> list[Source]:
-        return [source for source in self._sources if not self._statuses[source].reads]
+    def _unheard(self) -> list[Reader]:
+        return [reader for reader in self._readers if not self._statuses[reader].reads]
 
     def _try_to_start(self, waited: float) -> bool:
         now = self._now()
@@ -243,16 +246,16 @@ class Refresher:
             # What is there at once is in force from the start, also what the start does not wait for.
             if self._unheard() and waited < TICK_SECONDS:
                 return False
-            if all(source in self._states for source in self._sources if source.is_required):
-                self._publish(now)
+            if all(reader in self._states for reader in self._readers if reader.is_required):
+                self._publish(now, *self._states)
                 if not self._obstacles():
                     self._is_started = self._alarms.is_started = True
             return self._is_started
 
     def _obstacles(self) -> Obstacles:
-        return obstacles_to_start(self._sources, self._states, self._alarms, self._admission.snapshot)
+        return obstacles_to_start(self._readers, self._states, self._alarms, self._admission.snapshot)
 
-    def _note(self, source: Source, outcome: State | Failure, now: float) -> bool:
+    def _note(self, source: Reader, outcome: State | Failure, now: float) -> bool:
         """Note the outcome of a read; return whether there is something new to put in force."""
         before = self._states.get(source)
         if isinstance(outcome, Failure):
@@ -267,12 +270,12 @@ class Refresher:
             return False
         # In the order in which the sources were given, whichever delivered first.
         states = {**self._states, source: outcome}
-        self._states = {each: states[each] for each in self._sources if each in states}
+        self._states = {each: states[each] for each in self._readers if each in states}
         if before is None:
             self._first |= {source}
         return True
 
-    def _failures_of(self, source: Source, state: State) -> dict[Hashable, Failure]:
+    def _failures_of(self, source: Reader, state: State) -> dict[Hashable, Failure]:
         in_force = self._admission.snapshot.bundles
         return {
             fault.text: Failure(
@@ -285,7 +288,7 @@ class Refresher:
             for fault in state.faults[:MAX_TEXTS]
         }
 
-    def _publish(self, now: float) -> None:
+    def _publish(self, now: float, *news: Named) -> None:
         before = self._admission.snapshot
         # Until it is known to have gone well: whatever happens, it is tried again.
         self._is_behind = True
@@ -298,7 +301,8 @@ class Refresher:
         after = self._admission.snapshot
         if after is not before:
             changed = ", ".join(part for part in _PARTS if getattr(before, part) != getattr(after, part))
-            self._telling.say(INFO, "generation %d: new %s", after.generation, changed)
+            event = RefreshEvent.of_change(before, after, [source.name for source in news])
+            self._telling.say(INFO, "generation %d: new %s", after.generation, changed, meshid=event)
 
     def _tell(self, ended: Ended) -> None:
         if ended.connections or ended.failures:
@@ -328,7 +332,7 @@ def _keep_reading(owner: Callable[[], Refresher | None], reader: Reader) -> None
         refresher = owner()
         if refresher is None or not refresher.is_open:
             return
-        refresher._survive(partial(refresher.accept, reader.source, outcome))  # noqa: SLF001 - it is ours
+        refresher._survive(partial(refresher.accept, reader, outcome))  # noqa: SLF001 - it is ours
         del refresher
         for each in asked:
             each.put(reader)

@@ -15,7 +15,7 @@ from meshid.names.spiffe_id import TrustDomain
 from meshid.sources.alarms import Alarms, Key
 from meshid.sources.merging import CREDENTIALS, POLICY, States
 from meshid.sources.publishing import DENY
-from meshid.sources.source import Source
+from meshid.sources.reading import Reader
 
 
 @attrs.frozen
@@ -40,24 +40,24 @@ class Obstacles:
 
 
 def obstacles_to_start(
-    sources: Iterable[Source], states: States, alarms: Alarms, snapshot: Snapshot
+    readers: Iterable[Reader], states: States, alarms: Alarms, snapshot: Snapshot
 ) -> Obstacles:
     """Return what holds up the start.
 
     Args:
-        sources: The sources.
+        readers: The sources.
         states: What each has delivered so far.
         alarms: What is wrong.
         snapshot: What is in force.
     """
-    unread = [source for source in sources if source not in states]
+    unread = [reader for reader in readers if reader not in states]
     parts = [("publish", part) for part in (DENY, CREDENTIALS, POLICY) if ("publish", part) in alarms]
-    needed = (*(("read", source) for source in unread if source.is_required), *parts)
+    needed = (*(("read", reader) for reader in unread if reader.is_required), *parts)
     own = _own_trust_domain(snapshot)
     # Without a name of our own, any bundle is better than none.
     if snapshot.bundles if own is None else own in snapshot.bundles:
         return Obstacles(needed, ())
-    return Obstacles(needed, (*(("read", source) for source in unread), *_about_bundle(own, states, alarms)))
+    return Obstacles(needed, (*(("read", reader) for reader in unread), *_about_bundle(own, states, alarms)))
 
 
 def _own_trust_domain(snapshot: Snapshot) -> TrustDomain | None:

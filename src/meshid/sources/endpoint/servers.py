@@ -13,7 +13,7 @@ from meshid.admission.open_connections import Connection
 from meshid.admission.question import Question
 from meshid.certificates.pem import pem_blocks
 from meshid.certificates.reading import certificate_from_pem_block, to_der
-from meshid.errors import InvalidBundle
+from meshid.errors import InvalidBundle, PeerRejected
 from meshid.names.spiffe_id import SpiffeId
 from meshid.tls.connections import Generation
 from meshid.trust.bundles import BundleSet, TrustBundle
@@ -90,9 +90,12 @@ class _Asking(Generation):
     question: Question
 
     def ask(self, connection: Connection, chain: Sequence[bytes], *, tls_error: str | None = None) -> None:
-        """Admit the peer, as `MeshContext.ask` does; nothing else is published to this admission."""
+        """Let the server in, or raise; there is no audit event about it: it is no peer of the mesh."""
         question = attrs.evolve(self.question, tls_error=tls_error)
-        connection.peer = self.admission.admit(chain, question)
+        peer, decision = self.admission.decide(chain, question)
+        if peer is None or not decision.allowed:
+            raise PeerRejected(decision)
+        connection.peer = peer
 
 
 @attrs.frozen
