@@ -292,11 +292,7 @@ class Mesh:
         resumption: bool = False,
         minimum_version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3,
     ) -> MeshContext:
-<<<<<<< HEAD
         """Return a server's `ssl.SSLContext`: each client is admitted under the policy, or refused.
-=======
-        """Return a server's `ssl.SSLContext`, made once: it admits clients under the policy, or refuses.
->>>>>>> workload
 
         Args:
             target: What clients of this listener reach; this service if None.
@@ -329,11 +325,7 @@ class Mesh:
         *,
         minimum_version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3,
     ) -> MeshContext:
-<<<<<<< HEAD
         """Return a client's `ssl.SSLContext`: the server's name must match, or it is refused.
-=======
-        """Return a client's `ssl.SSLContext`, made once: the server's name must match, or it is refused.
->>>>>>> workload
 
         Args:
             expect: The SPIFFE ID, or a pattern of SPIFFE IDs, that the server's name must

@@ -168,7 +168,7 @@ def with_digest(certificate: x509.Certificate, issuer: CA, digest: int) -> bytes
     return edited(certificate, issuer, {Field.ALGORITHM: der(SEQUENCE, oid)})
 
 
-def explicit_curve(authority: CA) -> x509.Certificate:
+def explicit_curve(authority: CA | Issued) -> x509.Certificate:
     """Return the certificate of *authority* with the parameters of its key's curve in place of its name."""
     key = authority.key
     assert isinstance(key, ec.EllipticCurvePrivateKey)
