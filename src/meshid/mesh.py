@@ -47,13 +47,19 @@ class Mesh:
         policy: Who may reach what; without one, no client is admitted.
         revocations: What is revoked: CRLs and the deny list.
         service: The name of this service, which is the target of a peer that names no other.
-        audit: Called with each `AuditEvent` before its decision takes effect; if it raises,
-            the peer is refused.
+        audit: Called with each `AuditEvent` before its decision takes effect, or after an open
+            connection was ended; if it raises, a peer that asks is refused.
         on_revoked: Called with the peer, the `PeerRejected` and the connection (an
-            `ssl.SSLObject` or `ssl.SSLSocket`) after an open connection was ended.
+            `ssl.SSLObject` or `ssl.SSLSocket`) after all that had to end was ended.
         clock: Returns the POSIX time in seconds.
+        leaf_grace: For how many seconds, at most 3600, an open connection may outlive its peer's
+            leaf, which the peer has renewed meanwhile; see `check`.
+
+    What is passed here, and every log handler and signal handler, may call every method of the mesh:
+    meshid holds no lock while it calls them.
 
     Raises:
+        InvalidInput: If *leaf_grace* is not a number from 0 to 3600.
         InvalidCredentials: If the credentials are not in date, lead to no authority of their
             trust domain, cannot be used by OpenSSL, or belong to another environment than
             the policy.
@@ -72,22 +78,14 @@ class Mesh:
         audit: Sink | None = None,
         on_revoked: OnRevoked | None = None,
         clock: Callable[[], float] = time.time,
+        leaf_grace: float = 0.0,
     ) -> None:
-        if not isinstance(service, str | None):
-            msg = f"service must be a str, the name of this service, not {type(service).__name__}"
-            raise TypeError(msg)
-        for name, function in {"audit": audit, "on_revoked": on_revoked, "clock": clock}.items():
-            if function is not None and not callable(function):
-                msg = f"{name} must be callable, not {type(function).__name__}"
-                raise TypeError(msg)
         changes: Changes = {
             "credentials": credentials,
             "bundles": BundleSet() if bundles is None else bundles,
             "policy": policy,
             "revocations": Revocations() if revocations is None else revocations,
         }
-        self._service = service
-        self._clock = clock
         self._admission = Admission(
             changes,
             service=service,
@@ -95,6 +93,7 @@ class Mesh:
             on_revoked=on_revoked,
             try_credentials=shake_hands_with_self,
             clock=clock,
+            leaf_grace=leaf_grace,
         )
         self._refresher: Refresher | None = None
 
@@ -109,6 +108,7 @@ class Mesh:
         timeout: float = _START_SECONDS,
         state_file: str | Path | None = None,
         clock: Callable[[], float] = time.time,
+        leaf_grace: float = 0.0,
     ) -> Self:
         """Return a mesh that follows sources, such as those in `meshid.sources`.
 
@@ -123,13 +123,14 @@ class Mesh:
             timeout: How many seconds to wait for a first state that can be put in force; 10 by default.
             state_file: The file that `meshid status` reads; it is replaced as the mesh changes.
             clock: As for `Mesh`.
+            leaf_grace: As for `Mesh`.
 
         Raises:
             SourceUnavailable: With everything that was wrong at the end of that time.
         """
         from meshid.sources.refresher import Refresher
 
-        mesh = cls(service=service, audit=audit, on_revoked=on_revoked, clock=clock)
+        mesh = cls(service=service, audit=audit, on_revoked=on_revoked, clock=clock, leaf_grace=leaf_grace)
         file = None if state_file is None else Path(state_file)
         mesh._refresher = Refresher(mesh._admission, sources, clock, file)
         try:
@@ -160,6 +161,7 @@ class Mesh:
             audit=audit,
             on_revoked=on_revoked,
             state_file=settings.state_file,
+            leaf_grace=settings.leaf_grace,
         )
 
     @classmethod
@@ -187,7 +189,7 @@ class Mesh:
     @property
     def service(self) -> str | None:
         """The name of this service."""
-        return self._service
+        return self._admission.service
 
     @property
     def snapshot(self) -> Snapshot:
@@ -233,6 +235,8 @@ class Mesh:
     ) -> Decision:
         """Decide again about a peer with an open connection: still valid, trusted, allowed?
 
+        The grace of a leaf moves only its own end; all else counts as of now.
+
         Args:
             peer: The peer, as it was admitted.
             target: As for `admit`.
@@ -258,9 +262,9 @@ class Mesh:
     def publish(self, **changes: Unpack[Changes]) -> Snapshot:
         """Put changed parts in force, all of them or none.
 
-        After it has returned, no decision is made under the old state. Parts with equal
-        content are not a change: the same snapshot stays, with its cache. Each open
-        connection is decided about again, and ended if its peer may no longer be there.
+        After it has returned, no decision is made under the old state, and each connection whose
+        peer may no longer be there has ended. Parts with equal content are not a change: the same
+        snapshot stays, with its cache.
 
         Args:
             changes: Any of ``credentials``, ``bundles``, ``revocations``, ``policy``.
@@ -359,16 +363,13 @@ class Mesh:
         return self.snapshot
 
     def health(self) -> Health:
-        """Return whether the mesh can serve, and what a person should look at.
-
-        An alarm about our own certificate begins when a third of its time is left.
-        """
+        """Return whether the mesh can serve, and what a person should look at."""
         alarms = () if self._refresher is None else self._refresher.alarms()
-        return health_of(self.snapshot, datetime.fromtimestamp(self._clock(), UTC), *alarms)
+        return health_of(self.snapshot, datetime.fromtimestamp(self._admission.clock(), UTC), *alarms)
 
     def status(self) -> dict[str, object]:
         """Return what is loaded, until when it is valid, and what failed last, as plain values."""
-        return status_of(self._admission, self.health(), self.sources(), self._clock())
+        return status_of(self._admission, self.health(), self.sources(), self._admission.clock())
 
     def sources(self) -> tuple[SourceStatus, ...]:
         """Return the status of each source that the mesh follows."""
@@ -395,4 +396,4 @@ class Mesh:
         self.close()
 
     def _question(self, target: str | None, request: RequestLike, expect: Expected | None) -> Question:
-        return Question(target=self._service if target is None else target, request=request, expect=expect)
+        return Question(target=self.service if target is None else target, request=request, expect=expect)

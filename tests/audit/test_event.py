@@ -5,24 +5,27 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from concurrent.futures import ThreadPoolExecutor
 
 import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshid import AuditEvent, Call, Decision, JsonFormatter, Mesh, PeerRejected, Reason, Revocations
+from meshid import AuditEvent, Call, Decision, JsonFormatter, Mesh, PeerRejected, Reason
 from meshid.audit.connection_info import ConnectionInfo, address_of
-from meshid.audit.event import record, wants
-from meshid.audit.rate_limit import BURST, MAX_KEYS, RateLimit
+from meshid.audit.event import new_limits, record, wants
+from meshid.audit.rate_limit import BURST, MAX_KINDS, TOTAL_BURST, RateLimit
+from meshid.certificates.chain import MAX_LEAF_BYTES
 from meshid.certificates.reading import to_der
 from meshid.testing import CA
 from tests.helpers.tls_peers import PATH, Heard, mesh_of
+from tests.helpers.world import padding
 
 HASH = "ab" * 32
 
 
-def event(**parts: object) -> AuditEvent:
+def event(from_: str | None = None, **parts: object) -> AuditEvent:
     decision: dict[str, object] = {"allowed": False, "reason": Reason.NO_RULE, **parts}
     return AuditEvent(
         time=1_800_000_000.5,
@@ -33,6 +36,7 @@ def event(**parts: object) -> AuditEvent:
         local_name=None,
         environment="prod",
         generation=3,
+        connection=ConnectionInfo(address=from_),
     )
 
 
@@ -128,13 +132,13 @@ class TestTheLogger:
     ) -> None:
         caplog.set_level(logging.INFO, "meshid.audit")
         told = event(allowed=allowed)
-        record(None, told, RateLimit())
+        record(None, told, new_limits())
         (entry,) = caplog.records
         assert (entry.levelname, entry.getMessage(), entry.meshid) == (level, str(told), told)  # type: ignore[attr-defined]
 
     def test_it_gets_only_its_levels(self, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level(logging.WARNING, "meshid.audit")
-        record(None, event(allowed=True), RateLimit())
+        record(None, event(allowed=True), new_limits())
         assert caplog.records == []
 
     def test_it_gets_nothing_that_the_sink_failed_to_record(self, caplog: pytest.LogCaptureFixture) -> None:
@@ -142,7 +146,7 @@ class TestTheLogger:
             raise OSError
 
         with pytest.raises(OSError):  # noqa: PT011 - any will do
-            record(sink, event(), RateLimit())
+            record(sink, event(), new_limits())
         assert caplog.records == []
 
 
@@ -159,6 +163,12 @@ class TestTheLeaf:
             "tls.client.not_after": leaf.not_valid_after_utc.isoformat(),
             "tls.client.x509.serial_number": f"{leaf.serial_number:X}",
         }
+
+    def test_it_is_not_read_if_it_was_refused_for_its_size(self, prod_ca: CA) -> None:
+        """The record must not cost more than the refusal."""
+        leaf = prod_ca.issue(PATH, extra=[padding(MAX_LEAF_BYTES)]).certificate
+        told = attrs.evolve(event(), leaf=to_der(leaf)).as_dict()
+        assert {name for name in told if name.startswith("tls.")} == {"tls.client.hash.sha256"}
 
     def test_without_a_leaf_nothing_is_recorded(self) -> None:
         told = attrs.evolve(event(), leaf=None)
@@ -188,6 +198,9 @@ class TestFacts:
             (("10.1.2.3", 80), ("10.1.2.3", 80), "10.1.2.0/24"),
             (("2001:db8:1:2:3::4", 80, 0, 0), ("2001:db8:1:2:3::4", 80), "2001:db8:1:2::/64"),
             (("fe80::1%eth0", 80, 0, 2), ("fe80::1%eth0", 80), "fe80::/64"),
+            (("::ffff:10.1.2.3", 80, 0, 0), ("::ffff:10.1.2.3", 80), "10.1.2.0/24"),
+            (("64:ff9b::a01:203", 80, 0, 0), ("64:ff9b::a01:203", 80), "10.1.2.0/24"),
+            (("64:ff9b:1::a01:203", 80, 0, 0), ("64:ff9b:1::a01:203", 80), "64:ff9b:1::/64"),
             ("/run/socket", (None, None), ""),
             (b"", (None, None), ""),
             (None, (None, None), ""),
@@ -207,57 +220,117 @@ class Seconds:
         return self.now
 
 
-class TestTheThrottle:
-    @pytest.fixture
-    def seconds(self) -> Seconds:
-        return Seconds()
+@pytest.fixture
+def seconds() -> Seconds:
+    return Seconds()
 
-    def test_what_is_held_back_is_counted(self, seconds: Seconds) -> None:
-        throttle = RateLimit(seconds)
-        assert [throttle.suppressed("a") for _ in range(BURST)] == [0] * BURST
-        assert [throttle.suppressed("a") for _ in range(5)] == [None] * 5
-        assert throttle.suppressed("b") == 0
-        seconds.now = 1.0
-        assert [throttle.suppressed("a"), throttle.suppressed("a")] == [5, None]
-        seconds.now = 1000.0
-        assert [throttle.suppressed("a") for _ in range(BURST + 1)] == [1, *[0] * (BURST - 1), None]
+
+class TestTheRateLimit:
+    def test_a_burst_is_logged_and_then_one_a_second(self, seconds: Seconds) -> None:
+        limit = RateLimit(seconds)
+        assert [limit.suppressed("a") for _ in range(BURST)] == [0] * BURST
+        assert [limit.suppressed("a") for _ in range(5)] == [None] * 5
+        seconds.now += 1
+        assert [limit.suppressed("a"), limit.suppressed("a")] == [5, None]
+        seconds.now += 1000
+        assert [limit.suppressed("a") for _ in range(BURST + 1)] == [1, *[0] * (BURST - 1), None]
+
+    def test_what_was_suppressed_is_told_with_the_next_line_of_any_kind(self, seconds: Seconds) -> None:
+        limit = RateLimit(seconds)
+        for _ in range(BURST + 3):
+            limit.suppressed("a")
+        assert [limit.suppressed("b"), limit.suppressed("b")] == [3, 0]
+
+    def test_many_networks_in_turn_do_not_log_everything(self, seconds: Seconds) -> None:
+        limit = RateLimit(seconds)
+        told = [limit.suppressed(number) for number in range(2000)]
+        assert told == [0] * TOTAL_BURST + [None] * (2000 - TOTAL_BURST)
+        seconds.now += 1
+        told = [limit.suppressed(number) for number in range(2000)]
+        assert told[:11] == [2000 - TOTAL_BURST, *[0] * 9, None]
+        assert told.count(None) == 1990
 
     def test_its_memory_is_bounded(self, seconds: Seconds) -> None:
-        throttle = RateLimit(seconds)
+        limit = RateLimit(seconds)
         for _ in range(BURST + 1):
-            throttle.suppressed("first")
-        for number in range(MAX_KEYS):
-            throttle.suppressed(number)
-        assert len(throttle._buckets) == MAX_KEYS  # noqa: SLF001
-        assert throttle.suppressed("first") == 0
+            limit.suppressed("first")
+        for number in range(MAX_KINDS):
+            limit.suppressed(number)
+        # Over all there is room for a few again.
+        seconds.now += 0.4
+        assert limit.suppressed("first") is None, "it is remembered for as long as as many others come"
+        for number in range(3 * MAX_KINDS):
+            limit.suppressed(number)
+        seconds.now += 1
+        assert limit.suppressed("first") is not None
+        assert len(limit._recent) + len(limit._older) <= 2 * MAX_KINDS  # noqa: SLF001
 
+    def test_it_counts_exactly_under_threads(self, seconds: Seconds) -> None:
+        limit = RateLimit(seconds)
+        told: list[int | None] = []
+
+        def refuse(network: int) -> None:
+            told.extend([limit.suppressed((network, number % 50)) for number in range(500)])
+
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(refuse, range(4)))
+        seconds.now += 1
+        assert sum(each is not None for each in told) == TOTAL_BURST
+        assert sum(each or 0 for each in told) + (limit.suppressed("last") or 0) == 2000 - TOTAL_BURST
+
+
+class TestTheRefusalLog:
+    @pytest.mark.parametrize("call", ["admit", "check"])
     def test_repeated_refusals_are_logged_at_a_limited_rate(
-        self, prod_ca: CA, caplog: pytest.LogCaptureFixture
+        self, call: str, prod_ca: CA, caplog: pytest.LogCaptureFixture
     ) -> None:
         heard = Heard()
         mesh = mesh_of(prod_ca, audit=heard)
-        stranger, friend = CA("prod.example.org").issue(PATH), prod_ca.issue(PATH)
+        stranger, peer = CA("prod.example.org").issue(PATH), mesh.admit(prod_ca.issue(PATH).chain)
+        heard.next()
         for _ in range(5 * BURST):
-            with pytest.raises(PeerRejected):
-                mesh.admit(stranger.chain)
-        assert len(heard.of_handshakes()) == 5 * BURST
+            if call == "check":
+                assert not mesh.check(peer, target="ledger")
+            else:
+                with pytest.raises(PeerRejected):
+                    mesh.admit(stranger.chain)
+        assert [heard.next().call for _ in range(5 * BURST)] == [call] * 5 * BURST
         assert BURST <= len(caplog.records) < 2 * BURST
-        # That a peer is no longer let in is always told.
-        peer = mesh.admit(friend.chain)
-        caplog.clear()
-        mesh.publish(revocations=Revocations(deny=[f"spiffe://prod.example.org{PATH}"]))
-        for _ in range(5 * BURST):
-            mesh.check(peer)
-        assert len(caplog.records) == 5 * BURST
 
-    def test_the_next_line_says_how_many_were_held_back(self, caplog: pytest.LogCaptureFixture) -> None:
-        seconds = Seconds()
-        throttle = RateLimit(seconds)
+    def test_one_peer_does_not_silence_another(self, prod_ca: CA, caplog: pytest.LogCaptureFixture) -> None:
+        mesh = mesh_of(prod_ca)
+        loud, quiet = (mesh.admit(prod_ca.issue(path).chain) for path in (PATH, "/ns/shop/sa/quiet"))
+        for _ in range(2 * BURST):
+            mesh.check(loud, target="ledger")
+        mesh.check(quiet, target="ledger")
+        assert "/ns/shop/sa/quiet at 'ledger': no_rule" in caplog.messages[-1]
+
+    def test_strangers_do_not_silence_what_peers_do(
+        self, seconds: Seconds, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        limits = {call: RateLimit(seconds) for call in new_limits()}
+        for number in range(2 * TOTAL_BURST):
+            record(None, event(from_=f"10.{number}.0.1"), limits)
+        assert len(caplog.records) == TOTAL_BURST
+        record(None, attrs.evolve(event(), call=Call.CHECK), limits)
+        assert len(caplog.records) == TOTAL_BURST + 1
+
+    def test_the_end_of_an_open_connection_is_always_logged(self, caplog: pytest.LogCaptureFixture) -> None:
+        ended = attrs.evolve(event(), call=Call.REVIEW)
+        limits = new_limits()
+        for _ in range(2 * TOTAL_BURST):
+            record(None, ended, limits)
+        assert len(caplog.records) == 2 * TOTAL_BURST
+
+    def test_the_next_line_says_how_many_were_left_out(
+        self, seconds: Seconds, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        limits = {Call.ADMIT: RateLimit(seconds)}
         for _ in range(BURST + 3):
-            record(None, event(), throttle)
+            record(None, event(), limits)
         seconds.now = 1.0
-        record(None, event(), throttle)
-        assert caplog.records[-1].getMessage().endswith("; 3 more like it were not logged")
+        record(None, event(), limits)
+        assert caplog.records[-1].getMessage().endswith("; 3 before it were not logged")
         assert caplog.records[-1].meshid.as_dict()["meshid.suppressed"] == 3  # type: ignore[attr-defined]
 
 

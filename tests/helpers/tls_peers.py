@@ -26,7 +26,7 @@ from meshid import (
     X509Svid,
     peer_of,
 )
-from meshid.admission.admission import Admission
+from meshid.admission.admission import Admission, OnRevoked
 from meshid.admission.snapshot import Changes
 from meshid.audit.event import Sink
 from meshid.policy import RequestLike
@@ -89,7 +89,9 @@ class Parts(Changes, total=False):
 
     service: str | None
     audit: Sink | None
+    on_revoked: OnRevoked | None
     clock: Callable[[], float]
+    leaf_grace: float
 
 
 def admission_of(mesh: Mesh) -> Admission:

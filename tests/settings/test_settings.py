@@ -60,6 +60,7 @@ class TestValues:
             MESHID_CRLS="/etc/crls, /etc/other.crl",
             MESHID_DENY="/etc/deny.toml",
             MESHID_CRL_GRACE="1.5",
+            MESHID_LEAF_GRACE="60",
         )
         assert settings == Settings(
             environment="prod",
@@ -74,6 +75,7 @@ class TestValues:
             crls=(Path("/etc/crls"), Path("/etc/other.crl")),
             deny=Path("/etc/deny.toml"),
             crl_grace=1.5,
+            leaf_grace=60,
         )
         kinds = [CredentialFiles, TrustFile, BundleMapFile, PolicyFile, RevocationFiles]
         assert [type(source) for source in settings.sources()] == kinds
@@ -93,6 +95,16 @@ class TestValues:
         (problem,) = problems({"MESHID_TRUST": TRUST, "MESHID_CRL_GRACE": text})
         said = f"{text!r} is not a number of seconds: write 0 or more, or inf for ever"
         assert problem == f"crl_grace, from variable MESHID_CRL_GRACE: {said}"
+
+    @pytest.mark.parametrize(("text", "seconds"), [("0", 0), ("3600", 3600)])
+    def test_a_grace_of_leafs(self, text: str, seconds: float) -> None:
+        assert read(MESHID_LEAF_GRACE=text).leaf_grace == seconds
+
+    @pytest.mark.parametrize("text", ["inf", "3601"])
+    def test_a_grace_of_leafs_without_a_bound(self, text: str) -> None:
+        (problem,) = problems({"MESHID_TRUST": TRUST, "MESHID_LEAF_GRACE": text})
+        assert problem.startswith("leaf_grace, from variable MESHID_LEAF_GRACE: the grace of a leaf is ")
+        assert problem.endswith(": write a number of seconds from 0 to 3600")
 
     @pytest.mark.parametrize("text", ["0", "80", "65535"])
     def test_ports(self, text: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given
@@ -137,3 +138,21 @@ def test_look_ups_need_no_lock_while_others_change_it() -> None:
         thread.join()
     assert not wrong
     assert len(sieve) == 50
+
+
+def test_nobody_waits_to_enter_something() -> None:
+    sieve: Sieve[object, int] = Sieve(2)
+
+    class Interrupted:
+        """A key whose look-up is interrupted by a signal handler, and by the wait for another thread."""
+
+        def __hash__(self) -> int:
+            sieve.put("of the handler", 1)
+            with ThreadPoolExecutor(1) as pool:
+                pool.submit(sieve.put, "of the other thread", 2).result()
+            return 7
+
+    sieve.put(Interrupted(), 3)
+    assert [value for _, value in sieve.items()] == [3]
+    sieve.put("later", 4)
+    assert [value for _, value in sieve.items()] == [3, 4]

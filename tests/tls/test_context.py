@@ -22,12 +22,11 @@ from meshid import (
     Reason,
     Revocations,
     TrustBundle,
-    X509Svid,
     peer_of,
 )
 from meshid.certificates.reading import to_der
 from meshid.testing import CA
-from meshid.tls.load_credentials import load_credentials
+from meshid.tls.load_credentials import KeyFile, load_credentials
 from tests.helpers.mounted import eventually
 from tests.helpers.tls_peers import (
     HELLO,
@@ -258,7 +257,7 @@ class TestGenerations:
         context, built = mesh.server_context(), []
         start = threading.Barrier(4, timeout=TIMEOUT)
 
-        def load_slowly(generation: ssl.SSLContext, own: X509Svid) -> None:
+        def load_slowly(generation: ssl.SSLContext, own: KeyFile) -> None:
             built.append(generation)
             # Long enough for the other threads to arrive while it is being built.
             time.sleep(0.05)

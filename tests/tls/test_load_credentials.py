@@ -84,7 +84,7 @@ def test_a_failure_leaves_nothing_behind_either(prod_ca: CA, tmp_path: Path) -> 
     wrong = X509Svid(own.leaf, own.chain, own.claim, KEYS["P-256"]())
     before = open_files()
     with pytest.raises(ssl.SSLError, match="KEY_VALUES_MISMATCH"):
-        keys.load_credentials(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), wrong)
+        keys.load_credentials(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), keys.key_file_of(wrong))
     assert list(tmp_path.iterdir()) == []
     assert open_files() == before
 

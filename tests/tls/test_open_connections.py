@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import queue
 import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from meshid import BundleSet, Mesh, Peer, PeerRejected, Reason, Revocations, TrustBundle, peer_of
+from meshid.admission.ended import Ended
 from meshid.admission.open_connections import Connection
 from meshid.audit.connection_info import ConnectionInfo
 from meshid.testing import CA
 from meshid.tls.connections import AdmittedConnection
+from tests.helpers.lines import is_ended, line, sweep
 from tests.helpers.tls_peers import (
     CLOSED_POLICY,
     HELLO,
@@ -41,23 +41,6 @@ from tests.helpers.world import HOUR, Clock
 
 EACH_SERVER = pytest.mark.parametrize("serve", SERVERS.values(), ids=SERVERS)
 OTHER = "/ns/shop/sa/other"
-
-
-@contextlib.contextmanager
-def line(port: int, context: ssl.SSLContext) -> Iterator[ssl.SSLSocket]:
-    """Yield a connection that has said hello, has its answer, and is idle now."""
-    with socket.create_connection((HOST, port), TIMEOUT) as plain, context.wrap_socket(plain) as tls:
-        tls.sendall(HELLO)
-        assert tls.recv(1024).startswith(b"spiffe://")
-        yield tls
-
-
-def is_ended(tls: ssl.SSLSocket) -> bool:
-    """Wait for the end without sending anything."""
-    try:
-        return tls.recv(1024) == b""
-    except ConnectionError:
-        return True
 
 
 @EACH_SERVER
@@ -147,10 +130,10 @@ def test_without_a_known_owner_it_ends_with_the_next_byte(mesh: Mesh, prod_ca: C
 def test_a_review_ends_it_when_its_peer_has_expired(mesh: Mesh, prod_ca: CA, clock: Clock) -> None:
     both = Memory(mesh.server_context(), stranger(prod_ca.issue(PATH)))
     both.shake_hands()
-    admission_of(mesh).review()
+    sweep(mesh)
     assert admission_of(mesh).connections.first_end() == peer_of(both.server).not_after.timestamp()
     clock.now += 2 * HOUR
-    admission_of(mesh).review()
+    sweep(mesh)
     assert admission_of(mesh).connections.now() == []
     with pytest.raises(PeerRejected) as caught:
         both.server.read()
@@ -251,7 +234,7 @@ class TestOnlyWhatIsOpenIsKnown:
         (live,) = admission_of(mesh).connections.now()
         del both
         gc.collect()
-        admission_of(mesh).review_one(live)
+        assert admission_of(mesh)._review([live], None) == Ended()  # noqa: SLF001 - it is found between two steps
 
     def test_one_whose_loop_has_ended_is_skipped(self, mesh: Mesh, prod_ca: CA) -> None:
         kept: list[ssl.SSLObject] = []

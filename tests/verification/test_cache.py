@@ -260,14 +260,13 @@ class TickingClock:
         return self.now
 
 
-def test_a_verdict_counts_from_before_its_verification(world: World, clock: Clock) -> None:
+def test_a_verdict_counts_from_the_instant_of_its_verification(world: World, clock: Clock) -> None:
     ticking = TickingClock(clock())
     cache = CachedVerifier(ChainVerifier(world.bundles, clock=ticking))
     leaf = world.prod.issue(PATH, not_after=clock.now + DAY)
     begun = ticking.now + 1
     cache.verify(leaf.chain)
-    # The look-up that missed, then the verdict, then the verification.
-    ticking.now = begun + 1 + MAX_AGE - 1
+    ticking.now = begun + MAX_AGE - 1
     assert cache.recall(leaf.chain[0]) is not None
     assert cache.recall(leaf.chain[0]) is None
 

@@ -3,35 +3,43 @@
 The rules of this module:
 
 - A snapshot is read once for each decision, and the decision counts only if the same
-  snapshot is still in force when it has been made. So nobody is admitted under a state
-  that has been replaced.
+  snapshot is still in force when it has been made; to let a peer in, also when it has been
+  recorded. So nobody is admitted under a state that has been replaced.
 - Failing is refusing: an exception, in meshid or in an audit sink, is a refusal.
-- Every decision is recorded as one event before it takes effect. The exception is a
-  review that lets an open connection stay: nothing changes, so nothing is recorded.
+- A decision about a peer that asks is recorded as one event before it takes effect.
+- What is taken away ends first, and is told afterwards: a review ends every connection whose
+  peer may no longer be there, and then calls the user's code about one after the other. A review
+  that lets a connection stay changes nothing, and records nothing.
+- The user's code (a sink, `on_revoked`, a log handler, a clock, a policy) is never called with a
+  lock held. It may call everything here again, and it may raise anything.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from functools import partial
 
 import attrs
 
+from meshid.admission.ended import Ended, EndedConnection
 from meshid.admission.open_connections import Connection, OpenConnection, OpenConnections
 from meshid.admission.question import Question
 from meshid.admission.snapshot import Changes, Snapshot, first_snapshot, next_snapshot
 from meshid.audit.connection_info import ConnectionInfo
 from meshid.audit.counters import Counters
-from meshid.audit.event import LOGGER, AuditEvent, Sink, record, wants
-from meshid.audit.rate_limit import RateLimit
+from meshid.audit.event import LOGGER, AuditEvent, Sink, new_limits, record, wants
 from meshid.decisions import Call, Decision
 from meshid.errors import PeerRejected
 from meshid.names.peer_pattern import PeerPattern
 from meshid.names.spiffe_id import TrustDomain
 from meshid.reasons import Reason
 from meshid.support.locks import Order, new_lock
-from meshid.support.quoting import quote
+from meshid.support.logs import ERROR, log
+from meshid.support.quoting import described
 from meshid.trust.credentials import X509Svid
+from meshid.verification.cache import CachedVerifier
+from meshid.verification.grace import checked_leaf_grace
 from meshid.verification.verifier import Peer
 
 OnRevoked = Callable[[Peer, PeerRejected, Connection], None]
@@ -49,6 +57,9 @@ class Admission:
         changes: The first parts to put in force.
         try_credentials: Tries new credentials before they are in force; raises `InvalidCredentials`.
         clock: Returns the POSIX time in seconds.
+
+    Raises:
+        MeshidError, TypeError: As `Mesh` does.
     """
 
     def __init__(  # noqa: PLR0913  # a mesh has that many parts, all named
@@ -60,17 +71,25 @@ class Admission:
         on_revoked: OnRevoked | None = None,
         try_credentials: Callable[[X509Svid], None] = _accept,
         clock: Callable[[], float] = time.time,
+        leaf_grace: float = 0.0,
     ) -> None:
+        if not isinstance(service, str | None):
+            msg = f"service must be a str, the name of this service, not {type(service).__name__}"
+            raise TypeError(msg)
+        for name, function in {"audit": audit, "on_revoked": on_revoked, "clock": clock}.items():
+            if function is not None and not callable(function):
+                msg = f"{name} must be callable, not {type(function).__name__}"
+                raise TypeError(msg)
         self.service = service
         self.clock = clock
         self.connections = OpenConnections()
         self.counters = Counters()
         self._sink = audit
-        self._log_limit = RateLimit()
+        self._log_limits = new_limits()
         self._on_revoked = on_revoked
         self._try_credentials = try_credentials
         self._publishing = new_lock(Order.PUBLISHING)
-        self._snapshot = first_snapshot(clock)
+        self._snapshot = first_snapshot(clock, checked_leaf_grace(leaf_grace))
         self.publish(changes)
 
     @property
@@ -80,35 +99,79 @@ class Admission:
 
     def publish(self, changes: Changes) -> Snapshot:
         """Put changed parts in force, all of them or none, as `Mesh.publish` does."""
-        with self._publishing:
-            before = self._snapshot
-            snapshot = next_snapshot(before, changes)
-            if snapshot.credentials is not None and snapshot.credentials is not before.credentials:
-                self._try_credentials(snapshot.credentials)
-            self._snapshot = snapshot
-        if snapshot is not before:
-            self.review()
+        snapshot, ended = self.put_in_force(changes)
+        self.tell(ended)
         return snapshot
 
-    def review(self) -> None:
-        """Decide again about each open connection; end those whose peers may no longer be there."""
-        for each in self.connections.now():
-            self.review_one(each)
+    def put_in_force(self, changes: Changes, now: float | None = None) -> tuple[Snapshot, Ended]:
+        """Put changed parts in force, and end the connections whose peers may no longer be there.
 
-    def review_one(self, each: OpenConnection) -> None:
-        """Decide again about one open connection; end it if its peer may no longer be there."""
-        connection = each.connection()
-        if connection is None or (peer := connection.peer) is None:
-            return
-        snapshot, renewed, decision = self._settle(peer.chain, each.question)
-        if renewed is not None and decision.allowed:
-            connection.peer = renewed
-            return
-        decision = self._record(Call.REVIEW, peer.chain, each.question, snapshot, decision, connection)
-        rejection = PeerRejected(decision)
-        connection.end(rejection)
-        if self._on_revoked is not None:
-            _call_back(self._on_revoked, peer, rejection, connection)
+        It calls no sink, no log handler and no `on_revoked`: that is left to `tell`.
+
+        Args:
+            changes: The parts, as for `Mesh.publish`.
+            now: The POSIX time in seconds; the clock's if None.
+
+        Returns:
+            The snapshot in force, and what has to be told.
+
+        Raises:
+            MeshidError, TypeError: As `Mesh.publish` does; everything then stays as it was.
+        """
+        now = self.clock() if now is None else now
+        while True:
+            before = self._snapshot
+            snapshot = next_snapshot(before, changes, now)
+            if snapshot.credentials is not None and snapshot.credentials is not before.credentials:
+                self._try_credentials(snapshot.credentials)
+            with self._publishing:
+                # Another thread or a signal handler may have published meanwhile. CPython runs signal
+                # handlers at calls and at jumps backwards, and these two lines have neither.
+                if self._snapshot is before:
+                    self._snapshot = snapshot
+                    break
+        return snapshot, Ended() if snapshot is before else self._review(self.connections.now(), now)
+
+    def sweep(self) -> Ended:
+        """End the connections whose peers have expired, and those that a review has not reached."""
+        now, generation = self.clock(), self._snapshot.generation
+        return self._review([each for each in self.connections.now() if each.is_behind(generation, now)], now)
+
+    def tell(self, ended: Ended) -> None:
+        """Record each connection that was ended, and call `on_revoked` with it.
+
+        Raises:
+            BaseException: What is not an `Exception`, such as `KeyboardInterrupt`, once all are told.
+        """
+        interruption: BaseException | None = None
+        for what, step in self._steps(ended):
+            try:
+                step()
+            # Nothing that the user's code does may keep the next one from being told.
+            except Exception as error:  # noqa: BLE001
+                log(LOGGER, ERROR, "%s: %s", what, described(error), error=error)
+            except BaseException as error:  # noqa: BLE001
+                interruption = interruption or error
+        if interruption is not None:
+            raise interruption
+
+    def open(self, connection: Connection, chain: Sequence[bytes], question: Question) -> None:
+        """Admit the peer of a connection, and register the connection as open.
+
+        Args:
+            connection: The connection.
+            chain: The certificates that its peer has presented.
+            question: What is asked about the peer.
+
+        Raises:
+            PeerRejected: If the peer may not be there.
+        """
+        generation = self._snapshot.generation
+        connection.peer = self.admit(chain, question, connection)
+        entry = self.connections.add(connection, question, generation)
+        # A publication since then did not see this connection.
+        if self._snapshot.generation != generation:
+            self.tell(self._review([entry], None))
 
     def admit(self, chain: Sequence[bytes], question: Question, connection: Connection | None = None) -> Peer:
         """Verify a chain and ask the policy; return the peer, or raise.
@@ -121,38 +184,106 @@ class Admission:
         Raises:
             PeerRejected: If the peer may not be there, or if meshid fails.
         """
-        snapshot, peer, decision = self._settle(chain, question)
-        decision = self._record(Call.ADMIT, chain, question, snapshot, decision, connection)
+        peer, decision = self._decide(Call.ADMIT, chain, question, connection)
         if peer is None or not decision.allowed:
             raise PeerRejected(decision)
         return peer
 
     def check(self, peer: Peer, question: Question) -> Decision:
         """Decide again about a peer with an open connection, as `Mesh.check` does."""
-        snapshot, _, decision = self._settle(peer.chain, question)
-        return self._record(Call.CHECK, peer.chain, question, snapshot, decision, None)
+        return self._decide(Call.CHECK, peer.chain, question, None)[1]
 
-    def _settle(self, chain: Sequence[bytes], question: Question) -> tuple[Snapshot, Peer | None, Decision]:
+    def _decide(
+        self, call: Call, chain: Sequence[bytes], question: Question, connection: Connection | None
+    ) -> tuple[Peer | None, Decision]:
+        recorded: Decision | None = None
         while True:
-            snapshot = self._snapshot
+            now, snapshot, peer, decision = self._settle(call, chain, question, None)
+            # A sink that took its time has been told the same before.
+            if decision == recorded:
+                return peer, decision
+            recorded = self._record(call, chain, question, snapshot, decision, _info_of(connection), now)
+            # A refusal needs no second look.
+            if snapshot is self._snapshot or not recorded.allowed:
+                return peer, recorded
+
+    def _review(self, entries: Iterable[OpenConnection], now: float | None) -> Ended:
+        ended: list[EndedConnection] = []
+        failures: list[BaseException] = []
+        for each in entries:
             try:
-                peer, decision = self._judge(snapshot, chain, question)
+                self._review_one(each, now, ended)
+            # Whatever happens to one, the next must end; this one stays behind, for the sweep.
+            except BaseException as error:  # noqa: BLE001
+                failures.append(error)
+        return Ended(connections=tuple(ended), failures=tuple(failures))
+
+    def _review_one(self, each: OpenConnection, now: float | None, ended: list[EndedConnection]) -> None:
+        connection = each.connection()
+        if connection is None or (peer := connection.peer) is None:
+            return
+        at, snapshot, renewed, decision = self._settle(Call.REVIEW, peer.chain, each.question, now)
+        # Another review may have ended it meanwhile, or be about to: each end is told once.
+        if connection.peer is None or each.is_ending:
+            return
+        if renewed is not None and decision.allowed:
+            connection.peer, each.generation = renewed, snapshot.generation
+            return
+        each.is_ending = True
+        info, rejection = _info_of(connection), PeerRejected(decision)
+        try:
+            connection.end(rejection)
+        finally:
+            each.is_ending = False
+            record = partial(
+                self._record, Call.REVIEW, peer.chain, each.question, snapshot, decision, info, at
+            )
+            ended.append(
+                EndedConnection(connection=connection, peer=peer, rejection=rejection, record=record)
+            )
+
+    def _steps(self, ended: Ended) -> Iterator[tuple[str, Callable[[], object]]]:
+        for failure in ended.failures:
+            yield "an open connection could not be reviewed", partial(_raise, failure)
+        for each in ended.connections:
+            yield "the end of a connection could not be recorded", each.record
+            if self._on_revoked is not None:
+                yield (
+                    "on_revoked failed",
+                    partial(self._on_revoked, each.peer, each.rejection, each.connection),
+                )
+
+    def _settle(
+        self, call: Call, chain: Sequence[bytes], question: Question, now: float | None
+    ) -> tuple[float, Snapshot, Peer | None, Decision]:
+        while True:
+            snapshot, at = self._snapshot, now
+            try:
+                at = self.clock() if at is None else at
+                verifier = snapshot.verifier if call is Call.ADMIT else snapshot.open_verifier
+                peer, decision = self._judge(snapshot, verifier, chain, question, at)
             # The only catch-all: whatever fails in here is a refusal, with its own reason.
             except Exception as error:  # noqa: BLE001
                 peer, decision = None, _internal_error(error)
             if snapshot is self._snapshot:
-                return snapshot, peer, decision
+                # The record of a clock that fails has the system's time.
+                return time.time() if at is None else at, snapshot, peer, decision
 
     def _judge(
-        self, snapshot: Snapshot, chain: Sequence[bytes], question: Question
+        self,
+        snapshot: Snapshot,
+        verifier: CachedVerifier,
+        chain: Sequence[bytes],
+        question: Question,
+        now: float,
     ) -> tuple[Peer | None, Decision]:
         policy_hash = snapshot.policy.hash if snapshot.policy else None
         if question.tls_error is not None:
             explain = snapshot.verifier.verifier.explain
-            refusal = explain(chain, role=question.role, tls_error=question.tls_error)
+            refusal = explain(chain, role=question.role, tls_error=question.tls_error, now=now)
             return None, attrs.evolve(refusal, target=question.target, policy_hash=policy_hash)
         try:
-            peer = snapshot.verifier.verify(chain, role=question.role)
+            peer = verifier.verify(chain, role=question.role, now=now)
         except PeerRejected as rejection:
             return None, attrs.evolve(rejection.decision, target=question.target, policy_hash=policy_hash)
         if question.expect is not None:
@@ -170,7 +301,8 @@ class Admission:
         question: Question,
         snapshot: Snapshot,
         decision: Decision,
-        connection: Connection | None,
+        info: ConnectionInfo,
+        now: float,
     ) -> Decision:
         self.counters.add(call, question.role, decision)
         if not wants(self._sink, allowed=decision.allowed):
@@ -178,7 +310,7 @@ class Admission:
         try:
             own_name = snapshot.name
             event = AuditEvent(
-                time=self.clock(),
+                time=now,
                 call=call,
                 decision=decision,
                 role=question.role,
@@ -186,28 +318,31 @@ class Admission:
                 local_name=str(own_name) if own_name else None,
                 environment=snapshot.policy.environment.name if snapshot.policy else None,
                 generation=snapshot.generation,
-                connection=ConnectionInfo() if connection is None else connection.info(),
+                connection=info,
             )
-            record(self._sink, event, self._log_limit)
+            record(self._sink, event, self._log_limits)
         # The sink is the user's code, and may raise anything. No record, no admission.
         except Exception as error:  # noqa: BLE001
             failure = _internal_error(error)
-            LOGGER.error("refused: the decision could not be recorded: %s", failure.detail)
+            log(LOGGER, ERROR, "refused: the decision could not be recorded: %s", failure.detail)
             return failure
         return decision
 
 
-def _call_back(on_revoked: OnRevoked, peer: Peer, rejection: PeerRejected, connection: Connection) -> None:
+def _info_of(connection: Connection | None) -> ConnectionInfo:
     try:
-        on_revoked(peer, rejection, connection)
-    # The user's code must not keep the next connection from being ended.
+        return ConnectionInfo() if connection is None else connection.info()
+    # For the record only: a transport that cannot say where it leads keeps nobody in and nobody out.
     except Exception:  # noqa: BLE001
-        LOGGER.exception("on_revoked failed")
+        return ConnectionInfo()
+
+
+def _raise(failure: BaseException) -> None:
+    raise failure
 
 
 def _internal_error(error: Exception) -> Decision:
-    detail = f"{type(error).__name__}: {quote(str(error))}"
-    return Decision(allowed=False, reason=Reason.INTERNAL_ERROR, detail=detail)
+    return Decision(allowed=False, reason=Reason.INTERNAL_ERROR, detail=described(error))
 
 
 def _expected(peer: Peer, expect: Collection[PeerPattern], snapshot: Snapshot) -> Decision:

@@ -38,17 +38,27 @@ class Connection(Protocol):
         """End it now, from any thread; whoever reads or writes gets the *rejection*."""
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class OpenConnection:
     """An entry of the registry.
 
     Attributes:
         connection: The connection, as long as somebody holds it.
         question: What was asked when its peer was admitted.
+        generation: The number of the snapshot under which its peer was last let in.
+        is_ending: Whether a review is ending it at this moment.
     """
 
     connection: weakref.ref[Connection]
     question: Question
+    generation: int
+    is_ending: bool = False
+
+    def is_behind(self, generation: int, now: float) -> bool:
+        """Tell whether its peer was let in under another generation, or only until before *now*."""
+        connection = self.connection()
+        peer = None if connection is None else connection.peer
+        return self.generation != generation or (peer is not None and peer.not_after.timestamp() <= now)
 
 
 class OpenConnections:
@@ -57,11 +67,11 @@ class OpenConnections:
     def __init__(self) -> None:
         self._entries: dict[int, OpenConnection] = {}
 
-    def add(self, connection: Connection, question: Question) -> OpenConnection:
-        """Remember a connection until it is gone."""
+    def add(self, connection: Connection, question: Question, generation: int) -> OpenConnection:
+        """Remember a connection, whose peer was let in under this *generation*, until it is gone."""
         key = id(connection)
-        entry = OpenConnection(weakref.ref(connection, lambda _: self._entries.pop(key, None)), question)
-        self._entries[key] = entry
+        reference = weakref.ref(connection, lambda _: self._entries.pop(key, None))
+        entry = self._entries[key] = OpenConnection(reference, question, generation)
         return entry
 
     def now(self) -> list[OpenConnection]:

@@ -46,6 +46,7 @@ class Snapshot:
         policy: Who may reach what; None admits no client.
         generation: How many publications have changed something so far.
         verifier: Verifies chains under these bundles and revocations, and caches the results.
+        open_verifier: The same, for the peers of connections that are open: with the grace of their leafs.
     """
 
     credentials: X509Svid | None
@@ -54,6 +55,7 @@ class Snapshot:
     policy: Policy | None
     generation: int
     verifier: CachedVerifier = attrs.field(eq=False, repr=False)
+    open_verifier: CachedVerifier = attrs.field(eq=False, repr=False)
 
     @property
     def name(self) -> SpiffeId | None:
@@ -67,20 +69,44 @@ class Snapshot:
         return claim.spiffe_id
 
 
-def first_snapshot(clock: Callable[[], float]) -> Snapshot:
-    """Return the snapshot before the first publication: it trusts nobody."""
+def first_snapshot(clock: Callable[[], float], leaf_grace: float) -> Snapshot:
+    """Return the snapshot before the first publication: it trusts nobody.
+
+    Args:
+        clock: Returns the POSIX time in seconds.
+        leaf_grace: For how many seconds an open connection may outlive its peer's leaf.
+    """
+    verifier, open_verifier = _verifiers(BundleSet(), Revocations(), clock, leaf_grace)
     return Snapshot(
         credentials=None,
         bundles=BundleSet(),
         revocations=Revocations(),
         policy=None,
         generation=0,
-        verifier=CachedVerifier(ChainVerifier(BundleSet(), clock=clock)),
+        verifier=verifier,
+        open_verifier=open_verifier,
     )
 
 
-def next_snapshot(current: Snapshot, changes: Changes) -> Snapshot:
+def _verifiers(
+    bundles: BundleSet, revocations: Revocations, clock: Callable[[], float], leaf_grace: float
+) -> tuple[CachedVerifier, CachedVerifier]:
+    """Return the verifier for chains that arrive, and the one for open connections."""
+    verifier = CachedVerifier(ChainVerifier(bundles, revocations=revocations, clock=clock))
+    if not leaf_grace:
+        return verifier, verifier
+    # With a cache of its own: what it remembers must never admit anybody.
+    graced = ChainVerifier(bundles, revocations=revocations, clock=clock, leaf_grace=leaf_grace)
+    return verifier, CachedVerifier(graced)
+
+
+def next_snapshot(current: Snapshot, changes: Changes, now: float) -> Snapshot:
     """Return *current* with the *changes*, each checked; *current* itself if nothing differs.
+
+    Args:
+        current: The snapshot in force.
+        changes: The new parts.
+        now: The POSIX time in seconds.
 
     Raises:
         InvalidCredentials: If new credentials are not in date, do not verify under the bundle of
@@ -97,19 +123,21 @@ def next_snapshot(current: Snapshot, changes: Changes) -> Snapshot:
     news = cast("Changes", different)
     if not news:
         return current
-    clock = current.verifier.verifier.clock
     draft = attrs.evolve(current, **news, generation=current.generation + 1)
     if "bundles" in news or "revocations" in news:
-        verifier = ChainVerifier(draft.bundles, revocations=draft.revocations, clock=clock)
-        draft = attrs.evolve(draft, verifier=CachedVerifier(verifier))
+        before = current.open_verifier.verifier
+        verifier, open_verifier = _verifiers(
+            draft.bundles, draft.revocations, before.clock, before.leaf_grace
+        )
+        draft = attrs.evolve(draft, verifier=verifier, open_verifier=open_verifier)
     if "revocations" in news:
         draft.revocations.check_follows(current.revocations)
     if "bundles" in news or "revocations" in news:
         draft.revocations.ask_signers_of(current.revocations)
     if "bundles" in news:
-        _check_bundles(draft.bundles, current.bundles, clock())
+        _check_bundles(draft.bundles, current.bundles, now)
     if "credentials" in news:
-        _check_credentials(draft, clock)
+        _check_credentials(draft, now)
     if "credentials" in news or "policy" in news:
         _check_environment(draft, news)
     return draft
@@ -147,26 +175,27 @@ def _check_bundles(bundles: BundleSet, known: BundleSet, now: float) -> None:
             raise InvalidBundle(msg)
 
 
-def _check_credentials(draft: Snapshot, clock: Callable[[], float]) -> None:
+def _check_credentials(draft: Snapshot, now: float) -> None:
     if draft.credentials is None:
         return
     leaf = draft.credentials.leaf
-    now = datetime.fromtimestamp(clock(), UTC)
-    if not leaf.not_valid_before_utc <= now <= leaf.not_valid_after_utc:
+    instant = datetime.fromtimestamp(now, UTC)
+    if not leaf.not_valid_before_utc <= instant <= leaf.not_valid_after_utc:
         msg = (
             f"own certificate: valid from {leaf.not_valid_before_utc} to {leaf.not_valid_after_utc},"
-            f" and it is {now:%Y-%m-%d %H:%M:%S} here"
+            f" and it is {instant:%Y-%m-%d %H:%M:%S} here"
         )
         raise InvalidCredentials(msg)
     if draft.name is not None and draft.name.trust_domain in draft.bundles:
-        _check_own_path(draft.credentials, ChainVerifier(draft.bundles, clock=clock))
+        _check_own_path(draft.credentials, draft.bundles, now)
 
 
-def _check_own_path(credentials: X509Svid, verifier: ChainVerifier) -> None:
+def _check_own_path(credentials: X509Svid, bundles: BundleSet, now: float) -> None:
     """Check that peers with the same bundles as ours could verify us, as a client or as a server."""
+    verifier = ChainVerifier(bundles)
     for role in Role:
         try:
-            verifier.verify(credentials.chain, role=role)
+            verifier.verify(credentials.chain, role=role, now=now)
         except PeerRejected as rejection:
             last = rejection
         else:

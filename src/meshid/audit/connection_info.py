@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_network
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 
 import attrs
 
 _IPV4_BITS, _IPV6_BITS = 24, 64
 """Prefix length that usually separates one customer from another."""
+
+_EMBEDDING = (IPv6Network("::ffff:0:0/96"), IPv6Network("64:ff9b::/96"))
+"""IPv6 addresses whose last 32 bits are an IPv4 address: of a socket for both (RFC 4291 section
+2.5.5.2), and of a translator (RFC 6052 section 2.1)."""
 
 
 def address_of(peername: object) -> tuple[str | None, int | None]:
@@ -40,12 +44,15 @@ class ConnectionInfo:
     @property
     def network(self) -> str:
         """The network of the address: one sender can have many addresses in it; empty without an address."""
-        address, _, _ = (self.address or "").partition("%")
+        text, _, _ = (self.address or "").partition("%")
         try:
-            bits = _IPV6_BITS if ":" in address else _IPV4_BITS
-            return str(ip_network((address, bits), strict=False))
+            address = ip_address(text)
         except ValueError:
             return ""
+        if isinstance(address, IPv6Address) and any(address in network for network in _EMBEDDING):
+            address = IPv4Address(address.packed[-4:])
+        bits = _IPV6_BITS if isinstance(address, IPv6Address) else _IPV4_BITS
+        return str(ip_network((address, bits), strict=False))
 
     def as_dict(self) -> dict[str, object]:
         """Return the fields under their names in OpenTelemetry."""

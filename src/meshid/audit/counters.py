@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 import attrs
 
 from meshid.certificates.leaf import Role
@@ -30,19 +28,21 @@ class DecisionKind:
 
 
 class Counters:
-    """Counts decisions by kind, exactly, under threads too."""
+    """Counts decisions by kind, exactly, under threads and in signal handlers too."""
 
     def __init__(self) -> None:
         self._counting = new_lock(Order.COUNTING)
-        self._counts: Counter[DecisionKind] = Counter()
+        self._counts: dict[DecisionKind, list[int]] = {}
 
     def add(self, call: Call, role: Role, decision: Decision) -> None:
         """Count one decision."""
         kind = DecisionKind(call, role, decision.allowed, decision.reason)
+        # The look-up calls `DecisionKind.__hash__`, and a signal handler may run in there and count, too.
+        # The sum is made without a call.
+        count = self._counts.setdefault(kind, [0])
         with self._counting:
-            self._counts[kind] += 1
+            count[0] += 1
 
     def now(self) -> dict[DecisionKind, int]:
         """Return all counts so far."""
-        with self._counting:
-            return dict(self._counts)
+        return {kind: count for kind, (count,) in dict(self._counts).items()}

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
 import attrs
 
 from meshid.audit.connection_info import ConnectionInfo
 from meshid.audit.rate_limit import RateLimit
+from meshid.certificates.chain import MAX_LEAF_BYTES
 from meshid.certificates.reading import fingerprint, read_leaf, subject_of
 from meshid.decisions import Call, Decision
+from meshid.support.logs import INFO, WARNING, log
 from meshid.support.quoting import MAX_QUOTED, escaped, quote
 
 LOGGER = logging.getLogger("meshid.audit")
@@ -53,7 +55,7 @@ class AuditEvent:
         environment: The environment of the policy in force; None without a policy.
         generation: The number of the snapshot in force; it counts up with each publication.
         connection: What is known of the connection, if there is one.
-        suppressed: How many refusals like this one were left out of the log just before it.
+        suppressed: How many refusals were left out of the log since the last one in it.
     """
 
     time: float
@@ -106,7 +108,7 @@ class AuditEvent:
         rule = f", rule {decision.rule}" if decision.rule else ""
         why = f" ({decision.detail})" if decision.detail else ""
         source = f" from {self.connection.address}" if self.connection.address else ""
-        more = f"; {self.suppressed} more like it were not logged" if self.suppressed else ""
+        more = f"; {self.suppressed} before it were not logged" if self.suppressed else ""
         return f"{verdict} {who}{source}{where}{what}: {decision.reason}{rule}{why}{more}"
 
 
@@ -119,23 +121,35 @@ def wants(sink: Sink | None, *, allowed: bool) -> bool:
     return sink is not None or LOGGER.isEnabledFor(_level(allowed))
 
 
-def record(sink: Sink | None, event: AuditEvent, limit: RateLimit) -> None:
+def new_limits() -> dict[Call, RateLimit]:
+    """Return the limits of the refusal log, for `record`.
+
+    Peers choose how many refusals there are of new connections and of requests, so the log takes a limited
+    number: strangers cannot drown what peers do, nor the other way round. The end of an open connection,
+    which no peer chooses, is always logged.
+    """
+    return {Call.ADMIT: RateLimit(), Call.CHECK: RateLimit()}
+
+
+def record(sink: Sink | None, event: AuditEvent, limits: Mapping[Call, RateLimit]) -> None:
     """Give the event to the *sink*, and then to the logger; if the sink raises, nothing is logged.
 
-    Refusals of new connections are logged at a limited rate, because unknown peers choose how
-    many there are. The refusal of a peer that was admitted before is always logged.
+    Refusals are logged within the *limits*: of one reason, for the network of a new connection or for the
+    name of a peer; and over all.
     """
     if sink is not None:
         sink(event)
     level = _level(event.decision.allowed)
     if not LOGGER.isEnabledFor(level):
         return
-    if not event.decision.allowed and event.call is Call.ADMIT:
-        suppressed = limit.suppressed((event.decision.reason, event.connection.network))
+    limit = None if event.decision.allowed else limits.get(event.call)
+    if limit is not None:
+        who = event.connection.network if event.call is Call.ADMIT else event.decision.name
+        suppressed = limit.suppressed((event.decision.reason, who))
         if suppressed is None:
             return
         event = attrs.evolve(event, suppressed=suppressed)
-    LOGGER.log(level, "%s", event, extra={"meshid": event})
+    log(LOGGER, level, "%s", event, meshid=event)
 
 
 class JsonFormatter(logging.Formatter):
@@ -151,13 +165,16 @@ class JsonFormatter(logging.Formatter):
 
 
 def _level(allowed: bool) -> int:  # noqa: FBT001  # the one fact about a decision that a level depends on
-    return logging.INFO if allowed else logging.WARNING
+    return INFO if allowed else WARNING
 
 
 def _about_leaf(leaf: bytes | None, role: str) -> dict[str, object]:
     if leaf is None:
         return {}
     about: dict[str, object] = {f"tls.{role}.hash.sha256": fingerprint(leaf).upper()}
+    # It was refused for its size, without a look at it: the record must not cost more than the answer.
+    if len(leaf) > MAX_LEAF_BYTES:
+        return about
     try:
         certificate = read_leaf(leaf)
     except ValueError:

@@ -7,24 +7,32 @@ from collections.abc import Callable, Hashable
 
 import attrs
 
-BURST = 10
-"""Events of one kind that are logged at once; after that, one a second."""
+from meshid.support.locks import Order, new_lock
 
-MAX_KEYS = 1024
-"""Kinds of events that are limited separately: a flood from many networks must not fill the memory either."""
+BURST = 10
+"""Refusals of one kind that are logged at once; after that, one a second."""
+
+TOTAL_BURST = 100
+"""Refusals that are logged at once, of all kinds together; after that, ten a second. A line has about
+0.5 kB, or 1 kB as JSON: a flood that never ends writes less than 1 GB a day."""
+
+MAX_KINDS = 1024
+"""Kinds that are limited separately, and as many before them: more would fill the memory instead."""
+
+_INTERVAL, _TOTAL_INTERVAL = 1.0, 0.1
+# Between two multiples of an interval, since sums of floats are not exact.
+_EMPTY, _TOTAL_EMPTY = (BURST - 0.5) * _INTERVAL, (TOTAL_BURST - 0.5) * _TOTAL_INTERVAL
 
 
 @attrs.define
 class _Bucket:
-    tokens: float
-    filled: float
-    suppressed: int = 0
+    """A token bucket: it is full again at this instant, in seconds."""
+
+    full_at: float = 0.0
 
 
 class RateLimit:
-    """A token bucket for each kind of event.
-
-    It takes no lock, so under threads its counts are close, not exact.
+    """Limits how many refusals are logged: of each kind, and of all kinds together.
 
     Args:
         clock: Returns seconds, counted from any instant.
@@ -32,25 +40,32 @@ class RateLimit:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._buckets: dict[Hashable, _Bucket] = {}
+        self._limiting = new_lock(Order.COUNTING)
+        self._total = _Bucket()
+        self._recent: dict[Hashable, _Bucket] = {}
+        self._older: dict[Hashable, _Bucket] = {}
+        self._suppressed = 0
 
-    def suppressed(self, key: Hashable) -> int | None:
-        """Return how many such events were suppressed before this one; None to suppress this one too."""
-        now = self._clock()
-        bucket = self._buckets.get(key)
+    def suppressed(self, kind: Hashable) -> int | None:
+        """Return how many were suppressed since the last one that was not; None to suppress this one too."""
+        now, bucket = self._clock(), self._bucket_of(kind)
+        # As in `Counters`, no signal handler runs in here: no call (not even of max), and no jump back.
+        with self._limiting:
+            full_at = bucket.full_at if bucket.full_at > now else now  # noqa: FURB136
+            total_full_at = self._total.full_at if self._total.full_at > now else now  # noqa: FURB136
+            if full_at - now > _EMPTY or total_full_at - now > _TOTAL_EMPTY:
+                self._suppressed += 1
+                return None
+            bucket.full_at = full_at + _INTERVAL
+            self._total.full_at = total_full_at + _TOTAL_INTERVAL
+            count, self._suppressed = self._suppressed, 0
+            return count
+
+    def _bucket_of(self, kind: Hashable) -> _Bucket:
+        recent = self._recent
+        bucket = recent.get(kind)
         if bucket is None:
-            self._make_room()
-            bucket = self._buckets[key] = _Bucket(BURST, now)
-        bucket.tokens = min(BURST, bucket.tokens + now - bucket.filled)
-        bucket.filled = now
-        if bucket.tokens < 1:
-            bucket.suppressed += 1
-            return None
-        bucket.tokens -= 1
-        count, bucket.suppressed = bucket.suppressed, 0
-        return count
-
-    def _make_room(self) -> None:
-        while len(self._buckets) >= MAX_KEYS:
-            # The oldest first; another thread may have removed it already.
-            self._buckets.pop(next(iter(self._buckets)), None)
+            if len(recent) >= MAX_KINDS:
+                self._older, self._recent = recent, {}
+            bucket = self._recent.setdefault(kind, self._older.get(kind) or _Bucket())
+        return bucket

@@ -16,6 +16,7 @@ from meshid.settings.trust_setting import Trust
 from meshid.sources.files.layouts import layout_named
 from meshid.sources.workload.address import target_of
 from meshid.support.quoting import quote
+from meshid.verification.grace import checked_leaf_grace
 
 _PORT = re.compile(r"[0-9]{1,5}", re.ASCII)
 _MAX_PORT = 65535
@@ -139,6 +140,15 @@ def seconds(found: Found) -> float:
         msg = f"{quote(str(value))} is not a number of seconds: write 0 or more, or inf for ever"
         raise InvalidInput(msg)
     return number
+
+
+def leaf_grace(found: Found) -> float:
+    """Return the grace of a leaf, in seconds.
+
+    Raises:
+        InvalidInput: If it is not a number, or is out of bounds.
+    """
+    return checked_leaf_grace(seconds(found))
 
 
 def _number(value: object) -> float:

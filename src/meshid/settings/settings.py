@@ -60,6 +60,11 @@ class Settings:
     crl_grace: float = _key(
         "seconds", 0, "how many seconds an overdue revocation list still counts; `inf` for ever"
     )
+    leaf_grace: float = _key(
+        "leaf_grace",
+        0,
+        "how many seconds, at most 3600, an open connection may outlive its peer's certificate",
+    )
     state_file: Path | None = _key(
         "path", None, "the file to write the health of this process to, for `meshid status`"
     )

@@ -162,8 +162,7 @@ class Refresher:
     def tick(self) -> None:
         """Do what is due each second: end expired connections, log alarms, write the state file."""
         now = self._clock()
-        if self._admission.connections.first_end() <= now:
-            self._admission.review()
+        self._admission.tell(self._admission.sweep())
         with self._lock:
             self._alarms.log_lasting()
         self._alarms.log_changes(alarms_about(self._admission.snapshot, datetime.fromtimestamp(now, UTC)))

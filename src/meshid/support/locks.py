@@ -12,6 +12,12 @@ own, it never waits, but what they guard is still half changed
 a function" (https://docs.python.org/3/library/os.html#os.register_at_fork). `logging` keeps its
 handlers in one weak set for the same reason (https://github.com/python/cpython/pull/4071).
 
+A signal handler runs in the main thread, between two steps of whatever it is doing, and may call
+a mesh as well. So the locks are re-entrant: a lock that the interrupted code holds does not stop
+the handler for ever. What a lock guards must therefore be right at each call and each jump, which
+is where CPython runs signal handlers (and finalizers), and never calls the user's code: nobody
+waits for that with a lock of ours, not a thread and not a fork.
+
 A fork concerns the whole process. So the set of locks here, and that of the refreshers in
 `meshid.sources.refresher`, are global: the exception to "no globals, no registries".
 """
@@ -34,29 +40,38 @@ class Order(IntEnum):
     COUNTING = 4
 
 
-_LOCKS: WeakKeyDictionary[threading.Lock, Order] = WeakKeyDictionary()
-_acquired: list[threading.Lock] = []
+class _Forks(threading.local):
+    """The forks that a thread is at: two if a signal handler forks while it interrupts a fork."""
+
+    def __init__(self) -> None:
+        self.acquired: list[list[threading.RLock]] = []
 
 
-def new_lock(order: Order) -> threading.Lock:
-    """Return a lock that is free in a forked child."""
-    lock = threading.Lock()
+_LOCKS: WeakKeyDictionary[threading.RLock, Order] = WeakKeyDictionary()
+_forks = _Forks()
+
+
+def new_lock(order: Order) -> threading.RLock:
+    """Return a re-entrant lock that no other thread holds in a forked child."""
+    lock = threading.RLock()
     _LOCKS[lock] = order
     return lock
 
 
 def _acquire_all() -> None:
+    acquired: list[threading.RLock] = []
+    _forks.acquired.append(acquired)
     for order in Order:
         # Listed anew for each order: a thread that holds an outer lock makes new inner ones.
         for lock in [lock() for lock in _LOCKS.keyrefs()]:
             if lock is not None and _LOCKS[lock] is order:
                 lock.acquire()
-                _acquired.append(lock)
+                acquired.append(lock)
 
 
 def _release_all() -> None:
-    while _acquired:
-        _acquired.pop().release()
+    for lock in reversed(_forks.acquired.pop()):
+        lock.release()
 
 
 # Windows does not fork.

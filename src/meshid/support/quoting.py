@@ -31,3 +31,12 @@ def quote_all(texts: tuple[str, ...] | list[str], limit: int = 8) -> str:
 def plural(count: int, noun: str) -> str:
     """Return the *count* with the *noun*, in the plural unless it is one."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def described(error: BaseException) -> str:
+    """Return the class and the text of an exception that may be anybody's, and may not even have a text."""
+    try:
+        text = quote(str(error))
+    except Exception:  # noqa: BLE001 - its `__str__` is the user's code, too
+        text = "(its text cannot be made)"
+    return f"{type(error).__name__}: {text}"

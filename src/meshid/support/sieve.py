@@ -6,7 +6,9 @@ a hand walks from the oldest to the newest and around again, removes the marks, 
 the first entry without one. An entry that is never used again is evicted within one turn of
 the hand, so a flood of new keys cannot evict those that are used again and again.
 
-A look-up takes no lock and moves nothing: it reads one dictionary entry and sets a flag.
+A look-up takes no lock and moves nothing: it reads one dictionary entry and sets a flag. And
+nobody waits to enter something: while another thread does, or the code that a signal handler has
+interrupted, the entry is not made. To forget is what a cache may do.
 """
 
 from __future__ import annotations
@@ -52,6 +54,7 @@ class Sieve(Generic[_K, _V]):
         self._end = cast("_Entry[_K, _V]", _Entry(None, None))
         self._hand = self._end
         self._changing = new_lock(Order.REMEMBERING)
+        self._is_changing = False
 
     def get(self, key: _K) -> _V | None:
         """Return the value of *key*, and mark it as visited; None if there is no such key."""
@@ -62,15 +65,15 @@ class Sieve(Generic[_K, _V]):
         return entry.value
 
     def put(self, key: _K, value: _V) -> None:
-        """Set the value of *key*, evicting another entry if there is no room."""
-        with self._changing:
-            known = self._entries.get(key)
-            if known is not None:
-                known.value = value
-                return
-            if len(self._entries) >= self.capacity:
-                self._evict()
-            self._append(_Entry(key, value))
+        """Set the value of *key*, evicting another entry if there is no room; do nothing rather than wait."""
+        if not self._changing.acquire(blocking=False):
+            return
+        try:
+            # The lock is re-entrant, so it lets a signal handler in.
+            if not self._is_changing:
+                self._put(key, value)
+        finally:
+            self._changing.release()
 
     def items(self) -> list[tuple[_K, _V]]:
         """Return the keys and values, in no particular order."""
@@ -79,6 +82,19 @@ class Sieve(Generic[_K, _V]):
     def __len__(self) -> int:
         """Return the number of entries."""
         return len(self._entries)
+
+    def _put(self, key: _K, value: _V) -> None:
+        self._is_changing = True
+        try:
+            known = self._entries.get(key)
+            if known is not None:
+                known.value = value
+                return
+            if len(self._entries) >= self.capacity:
+                self._evict()
+            self._append(_Entry(key, value))
+        finally:
+            self._is_changing = False
 
     def _append(self, entry: _Entry[_K, _V]) -> None:
         entry.older, entry.newer = self._end.older, self._end

@@ -54,6 +54,8 @@ class Generation(ssl.SSLContext):
     state: tuple[object, ...]
     # The chain of each leaf, if sessions may be resumed: a resumed session has only the leaf.
     chains: Sieve[bytes, list[bytes]] | None = None
+    # Told of a handshake that broke off before there was a peer; None for a client, whose caller hears of it.
+    broken_off: Callable[[ConnectionInfo, ssl.SSLError], None] | None = None
 
     def whole(self, chain: list[bytes], *, resumed: bool) -> list[bytes]:
         """Return the whole chain of a resumed session; remember the chain of a full handshake.
@@ -132,6 +134,9 @@ class AdmittedConnection:
         except ssl.SSLError as error:
             # Without a Certificate message there was no peer to refuse.
             if self.presented is None:
+                generation = cast("Generation", cast("ssl.SSLObject", self).context)
+                if generation.broken_off is not None:
+                    generation.broken_off(self.info(), error)
                 raise
             self._ask(self.presented, tls_error=str(error))
         if self.peer is None:

@@ -33,11 +33,10 @@ from meshid.support.locks import Order, new_lock
 from meshid.support.quoting import quote
 from meshid.support.sieve import Sieve
 from meshid.tls.asyncio_owner import owner_of
+from meshid.tls.broken_off import BrokenOff
 from meshid.tls.connections import Generation, MeshSSLObject
-from meshid.tls.load_credentials import load_credentials
+from meshid.tls.load_credentials import KeyFile, key_file_of, load_credentials
 from meshid.tls.peer_chain import watch
-from meshid.trust.bundles import BundleSet
-from meshid.trust.credentials import X509Svid
 
 REMEMBERED_CHAINS = 256
 """Chains that a generation keeps, so that a resumed session is verified with its whole chain. Most
@@ -80,6 +79,7 @@ class MeshContext(ssl.SSLContext):
         self._alpn = _protocols(alpn)
         self._resumption = resumption
         self._minimum_version = _version(minimum_version)
+        self._broken_off = BrokenOff(self._minimum_version)
         self._building = new_lock(Order.BUILDING)
         self._built: Generation | None = None
         # Built now, so that a server without a certificate fails when it starts.
@@ -138,27 +138,34 @@ class MeshContext(ssl.SSLContext):
         Raises:
             PeerRejected: If the peer may not be there.
         """
-        before = self._admission.snapshot
         question = attrs.evolve(self._question, tls_error=tls_error) if tls_error else self._question
-        connection.peer = self._admission.admit(chain, question, connection)
-        entry = self._admission.connections.add(connection, self._question)
-        # A publication since then did not see this connection.
-        if self._admission.snapshot is not before:
-            self._admission.review_one(entry)
+        self._admission.open(connection, chain, question)
 
     def _generation(self) -> Generation:
         snapshot = self._admission.snapshot
         if snapshot.credentials is None:
             msg = "TLS needs a certificate of our own: give the Mesh credentials"
             raise InvalidCredentials(msg)
+        state = (snapshot.credentials, snapshot.bundles, self._alpn)
+        if built := self._built_for(state):
+            return built
+        # Outside of the lock: these may be classes of the user's.
+        key_file = key_file_of(snapshot.credentials)
+        authorities = [to_der(each) for bundle in snapshot.bundles.values() for each in bundle.authorities]
+        # One thread builds it, however many handshakes begin at that moment.
         with self._building:
-            state = (snapshot.credentials, snapshot.bundles, self._alpn)
-            built = self._built
-            if built is None or any(old is not new for old, new in zip(built.state, state, strict=True)):
-                built = self._built = self._build(snapshot.credentials, snapshot.bundles, state)
+            built = self._built_for(state)
+            if built is None:
+                built = self._built = self._build(key_file, b"".join(authorities), state)
             return built
 
-    def _build(self, credentials: X509Svid, bundles: BundleSet, state: tuple[object, ...]) -> Generation:
+    def _built_for(self, state: tuple[object, ...]) -> Generation | None:
+        built = self._built
+        if built is None or any(old is not new for old, new in zip(built.state, state, strict=True)):
+            return None
+        return built
+
+    def _build(self, key_file: KeyFile, authorities: bytes, state: tuple[object, ...]) -> Generation:
         context = Generation(self.protocol)
         context.judge = self
         context.state = state
@@ -174,11 +181,13 @@ class MeshContext(ssl.SSLContext):
             context.options |= ssl.OP_NO_TICKET
             if context.protocol is ssl.PROTOCOL_TLS_SERVER:
                 context.num_tickets = 0
+        if context.protocol is ssl.PROTOCOL_TLS_SERVER:
+            context.broken_off = self._broken_off.tell
         if self._alpn:
             context.set_alpn_protocols(self._alpn)
-        if authorities := [to_der(each) for bundle in bundles.values() for each in bundle.authorities]:
-            context.load_verify_locations(cadata=b"".join(authorities))
-        load_credentials(context, credentials)
+        if authorities:
+            context.load_verify_locations(cadata=authorities)
+        load_credentials(context, key_file)
         watch(context)
         return context
 

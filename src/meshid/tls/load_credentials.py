@@ -13,6 +13,7 @@ import ssl
 import tempfile
 from pathlib import Path
 
+import attrs
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 
 from meshid.trust.credentials import X509Svid
@@ -20,26 +21,44 @@ from meshid.trust.credentials import X509Svid
 _HAS_MEMORY_FILES = hasattr(os, "memfd_create") and Path("/proc/self/fd").is_dir()
 
 
-def load_credentials(context: ssl.SSLContext, credentials: X509Svid) -> None:
-    """Make *context* present *credentials*; it must be new, since a failure leaves it broken."""
-    if _HAS_MEMORY_FILES:
-        _load_from_memory(context, credentials)
+@attrs.frozen(repr=False)
+class KeyFile:
+    """The content of a file with a key and its certificate, which no traceback or log shows.
+
+    Attributes:
+        pem: Both as PEM.
+        password: The key's password; None if it is not encrypted, for a file in memory.
+    """
+
+    pem: bytes
+    password: str | None
+
+
+def key_file_of(credentials: X509Svid) -> KeyFile:
+    """Return the content of a file with *credentials*."""
+    password = None if _HAS_MEMORY_FILES else secrets.token_hex(32)
+    encryption = None if password is None else BestAvailableEncryption(password.encode())
+    return KeyFile(credentials.key_pem(encryption) + credentials.chain_pem(), password)
+
+
+def load_credentials(context: ssl.SSLContext, file: KeyFile) -> None:
+    """Make *context* present the certificate; it must be new, since a failure leaves it broken."""
+    if file.password is None:
+        _load_from_memory(context, file)
     else:
-        _load_from_disk(context, credentials)
+        _load_from_disk(context, file)
 
 
-def _load_from_memory(context: ssl.SSLContext, credentials: X509Svid) -> None:
-    with os.fdopen(os.memfd_create("meshid"), "wb") as file:
-        file.write(credentials.key_pem() + credentials.chain_pem())
-        file.flush()
-        context.load_cert_chain(f"/proc/self/fd/{file.fileno()}")
+def _load_from_memory(context: ssl.SSLContext, file: KeyFile) -> None:
+    with os.fdopen(os.memfd_create("meshid"), "wb") as opened:
+        opened.write(file.pem)
+        opened.flush()
+        context.load_cert_chain(f"/proc/self/fd/{opened.fileno()}")
 
 
-def _load_from_disk(context: ssl.SSLContext, credentials: X509Svid) -> None:
-    password = secrets.token_hex(32)
-    key = credentials.key_pem(BestAvailableEncryption(password.encode()))
+def _load_from_disk(context: ssl.SSLContext, file: KeyFile) -> None:
     # Only this user can read the directory, and it is removed at the end of the block.
     with tempfile.TemporaryDirectory(prefix="meshid-") as directory:
         path = Path(directory, "credentials.pem")
-        path.write_bytes(key + credentials.chain_pem())
-        context.load_cert_chain(path, password=password)
+        path.write_bytes(file.pem)
+        context.load_cert_chain(path, password=file.password)

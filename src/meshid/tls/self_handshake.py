@@ -10,7 +10,7 @@ import ssl
 
 from meshid.errors import InvalidCredentials
 from meshid.support.quoting import quote
-from meshid.tls.load_credentials import load_credentials
+from meshid.tls.load_credentials import key_file_of, load_credentials
 from meshid.trust.credentials import X509Svid
 
 
@@ -24,7 +24,7 @@ def shake_hands_with_self(credentials: X509Svid) -> None:
     client.check_hostname = False
     client.verify_mode = ssl.CERT_NONE
     try:
-        load_credentials(server, credentials)
+        load_credentials(server, key_file_of(credentials))
         _shake_hands(server, client)
     except ssl.SSLError as error:
         msg = f"own certificate: OpenSSL cannot use it in a handshake: {quote(str(error))}"

@@ -80,31 +80,34 @@ class CachedVerifier:
         self._hits = 0
         self._misses = 0
 
-    def verify(self, chain: Sequence[bytes], *, role: str = "client") -> Peer:
+    def verify(self, chain: Sequence[bytes], *, role: str = "client", now: float | None = None) -> Peer:
         """Return the peer, as `ChainVerifier.verify` does, from the cache where that is sound.
 
         Args:
             chain: DER certificates, leaf first.
             role: What the peer is in this handshake, ``"client"`` or ``"server"``.
+            now: The instant of the verification, in POSIX seconds; the clock's if None.
 
         Raises:
             PeerRejected: As `ChainVerifier.verify` does.
             ValueError: If *role* is neither of the two.
         """
-        peer = self.recall(chain[0], role=role) if chain else None
-        return peer or self._verify(chain, role)
+        instant = self._clock() if now is None else now
+        peer = self.recall(chain[0], role=role, now=instant) if chain else None
+        return peer or self._verify(chain, role, instant)
 
-    def recall(self, leaf_der: bytes, *, role: str = "client") -> Peer | None:
+    def recall(self, leaf_der: bytes, *, role: str = "client", now: float | None = None) -> Peer | None:
         """Return the peer with this leaf, if its verdict is remembered and in force; else None.
 
         Args:
             leaf_der: The leaf as DER.
             role: What the peer is in this handshake, ``"client"`` or ``"server"``.
+            now: The instant of the look-up, in POSIX seconds; the clock's if None.
         """
-        now = self._clock()
+        instant = self._clock() if now is None else now
         for cache in self._caches.get(role, {}).values():
             verdict = cache.get(leaf_der)
-            if verdict is not None and verdict.since <= now <= verdict.until:
+            if verdict is not None and verdict.since <= instant <= verdict.until:
                 self._hits += 1
                 return verdict.peer
         self._misses += 1
@@ -120,10 +123,8 @@ class CachedVerifier:
             evictions=sum(cache.evictions for cache in caches),
         )
 
-    def _verify(self, chain: Sequence[bytes], role: str) -> Peer:
-        # Read before the verification: read after it, the verdict would count from too late.
-        now = self._clock()
-        peer = self.verifier.verify(chain, role=role)
+    def _verify(self, chain: Sequence[bytes], role: str, now: float) -> Peer:
+        peer = self.verifier.verify(chain, role=role, now=now)
         until = min(peer.not_after.timestamp(), now + MAX_AGE)
         self._caches[role][peer.trust_domain].put(chain[0], _Verdict(peer, now, until))
         return peer

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import attrs
 from cryptography import x509
@@ -65,8 +65,8 @@ class Peer:
         names: Every URI and DNS name in the leaf (``URI:...``, ``DNS:...``), for the record only.
         chain: The verified path as DER, leaf first, trust anchor last.
         not_before: When the last certificate of the path became valid (aware, UTC).
-        not_after: When the first certificate of the path expires, or the first revocation
-            list that was consulted is due for its next update, grace included (aware, UTC).
+        not_after: When the first certificate of the path expires, or the first revocation list that was
+            consulted is due for its next update, graces included (aware, UTC).
         fingerprint: SHA-256 over the leaf's DER, in lower-case hex.
         profile: The profile under which the name was read.
         role: What the peer is in the handshake: client or server.
@@ -98,11 +98,13 @@ class ChainVerifier:
         bundles: The bundles of all trust domains that are trusted.
         revocations: The revocation lists and the deny list; none by default.
         clock: Returns the POSIX time in seconds.
+        leaf_grace: For how many seconds after its end a leaf still counts; see `meshid.verification.grace`.
 
     Attributes:
         bundles: The bundles that chains are verified under.
         revocations: The revocation lists and the deny list; empty if there are none.
         clock: Returns the POSIX time in seconds.
+        leaf_grace: For how many seconds after its end a leaf still counts.
     """
 
     def __init__(
@@ -111,8 +113,10 @@ class ChainVerifier:
         *,
         revocations: Revocations | None = None,
         clock: Callable[[], float] = time.time,
+        leaf_grace: float = 0.0,
     ) -> None:
         self.bundles = bundles
+        self.leaf_grace = leaf_grace
         self.revocations = revocations or Revocations()
         self.revocations.find_signers(bundles.values())
         self.clock = clock
@@ -120,12 +124,13 @@ class ChainVerifier:
         self._authorities = {domain: Authorities(bundle.authorities) for domain, bundle in bundles.items()}
         self._diagnosis = Diagnosis(bundles)
 
-    def verify(self, chain: Sequence[bytes], *, role: str = "client") -> Peer:
+    def verify(self, chain: Sequence[bytes], *, role: str = "client", now: float | None = None) -> Peer:
         """Verify *chain* and return the peer.
 
         Args:
             chain: DER certificates, leaf first; the order of the others means nothing.
             role: What the peer is in this handshake, ``"client"`` or ``"server"``.
+            now: The instant of the verification, in POSIX seconds; the clock's if None.
 
         Raises:
             PeerRejected: If the chain is not that of a workload of a trust domain that is
@@ -133,20 +138,21 @@ class ChainVerifier:
             ValueError: If *role* is neither of the two.
         """
         part = Role(role)
-        now = datetime.fromtimestamp(self.clock(), UTC)
+        instant = datetime.fromtimestamp(self.clock() if now is None else now, UTC)
         name = None
         try:
             presented = read_chain(chain)
             claim = read_claim(presented.leaf, self._profiles)
             name = claim.name
-            bundle = self._bundle_for(claim, presented.leaf, part, now)
-            path = self._build_path(bundle, part, presented, now)
+            bundle = self._bundle_for(claim, presented.leaf, part)
+            leaf_end = _check_dates(presented.leaf, instant, self.leaf_grace)
+            path = self._build_path(bundle, part, presented, instant)
             spiffe_id = SpiffeId(bundle.trust_domain, claim.path)
-            due = self.revocations.check(spiffe_id, path, now)
+            due = self.revocations.check(spiffe_id, path, instant)
         except Refused as refusal:
             raise PeerRejected(refusal.decision(name)) from refusal.__cause__
         ders = tuple(map(to_der, path))
-        ends = [certificate.not_valid_after_utc for certificate in path]
+        ends = [leaf_end, *(certificate.not_valid_after_utc for certificate in path[1:])]
         peer = Peer.__new__(Peer)
         peer.__attrs_init__(
             spiffe_id=spiffe_id,
@@ -160,7 +166,9 @@ class ChainVerifier:
         )
         return peer
 
-    def explain(self, chain: Sequence[bytes], *, role: str, tls_error: str) -> Decision:
+    def explain(
+        self, chain: Sequence[bytes], *, role: str, tls_error: str, now: float | None = None
+    ) -> Decision:
         """Say why a peer is refused that the TLS library has refused already.
 
         The answer is bounded to what is cheap: no path is searched for.
@@ -169,6 +177,7 @@ class ChainVerifier:
             chain: DER certificates, leaf first.
             role: What the peer is in this handshake, ``"client"`` or ``"server"``.
             tls_error: What the TLS library said.
+            now: The instant, as for `verify`.
 
         Returns:
             The refusal. If nothing else is found, it has the words of the TLS library, as
@@ -178,7 +187,7 @@ class ChainVerifier:
             ValueError: If *role* is neither of the two.
         """
         part = Role(role)
-        now = datetime.fromtimestamp(self.clock(), UTC)
+        instant = datetime.fromtimestamp(self.clock() if now is None else now, UTC)
         reason = Reason.INVALID_PATH if _FAILED_VERIFICATION in tls_error else Reason.TLS_FAILED
         otherwise = Refused(reason, f"the TLS library says: {quote(tls_error)}")
         name = None
@@ -186,17 +195,17 @@ class ChainVerifier:
             presented = read_chain(chain)
             claim = read_claim(presented.leaf, self._profiles)
             name = claim.name
-            bundle = self._bundle_for(claim, presented.leaf, part, now)
+            bundle = self._bundle_for(claim, presented.leaf, part)
+            _check_dates(presented.leaf, instant, self.leaf_grace)
         except Refused as refusal:
             return refusal.decision(name)
-        return self._diagnose(bundle, presented, now, otherwise).decision(name)
+        return self._diagnose(bundle, presented, instant, otherwise).decision(name)
 
-    def _bundle_for(self, claim: Claim, leaf: x509.Certificate, role: Role, now: datetime) -> TrustBundle:
-        """Return the bundle that the claim is about, if nothing is wrong with the leaf itself."""
+    def _bundle_for(self, claim: Claim, leaf: x509.Certificate, role: Role) -> TrustBundle:
+        """Return the bundle that the claim is about, if nothing but the dates can be wrong with the leaf."""
         bundle = self._bundle_of(claim)
         check_leaf(leaf)
         check_purpose(leaf, role)
-        _check_dates(leaf, now)
         return bundle
 
     def _bundle_of(self, claim: Claim) -> TrustBundle:
@@ -223,13 +232,20 @@ class ChainVerifier:
             raise self._diagnose(
                 bundle, chain, now, Refused(Reason.UNKNOWN_AUTHORITY, "no name in it leads to one")
             )
+        # The backend knows one instant for the whole path.
+        instant = min(now, chain.leaf.not_valid_after_utc)
         try:
-            verifier = _builder(authorities, selection, role).time(now).build_client_verifier()
-            return tuple(verifier.verify(chain.leaf, list(selection.intermediates)).chain)
+            verifier = _builder(authorities, selection, role).time(instant).build_client_verifier()
+            path = tuple(verifier.verify(chain.leaf, list(selection.intermediates)).chain)
         # A few hostile names make the backend raise exceptions that are not its own; all mean: no path.
         except Exception as error:
             words = f"the X.509 backend says: {quote(_plain(error))}"
             raise self._diagnose(bundle, chain, now, Refused(Reason.INVALID_PATH, words)) from error
+        # A path of another instant is only a candidate for this one: its leaf alone may have ended.
+        if instant < now and any(each.not_valid_after_utc < now for each in path[1:]):
+            msg = f"a certificate above the leaf has ended, and it is {now:%Y-%m-%d %H:%M:%S} here"
+            raise Refused(Reason.AUTHORITY_NOT_IN_DATE, msg)
+        return path
 
     def _diagnose(self, bundle: TrustBundle, chain: Chain, now: datetime, otherwise: Refused) -> Refused:
         domain = bundle.trust_domain
@@ -279,13 +295,19 @@ def _authority_policy(anchors: frozenset[x509.Certificate], role: Role) -> verif
     )
 
 
-def _check_dates(leaf: x509.Certificate, now: datetime) -> None:
+def _check_dates(leaf: x509.Certificate, now: datetime, grace: float) -> datetime:
+    """Check that a leaf is in date, or ended less than its *grace* ago; return when it ends."""
     if now < leaf.not_valid_before_utc:
         msg = f"valid from {leaf.not_valid_before_utc}, and it is {now:%Y-%m-%d %H:%M:%S} here"
         raise Refused(Reason.NOT_YET_VALID, msg)
-    if now > leaf.not_valid_after_utc:
-        msg = f"valid until {leaf.not_valid_after_utc}, and it is {now:%Y-%m-%d %H:%M:%S} here"
+    end = leaf.not_valid_after_utc
+    if now <= end:
+        return end
+    if (now - end).total_seconds() > grace:
+        after = f" with {grace:g} s of grace" if grace else ""
+        msg = f"valid until {end}{after}, and it is {now:%Y-%m-%d %H:%M:%S} here"
         raise Refused(Reason.EXPIRED, msg)
+    return end + timedelta(seconds=grace)
 
 
 def _plain(error: Exception) -> str:

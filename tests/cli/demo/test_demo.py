@@ -13,8 +13,8 @@ import pytest
 
 from meshid.__main__ import main
 from meshid.admission.admission import Admission
+from meshid.admission.ended import Ended
 from meshid.admission.question import Question
-from meshid.admission.snapshot import Snapshot
 from meshid.audit.event import AuditEvent
 from meshid.cli.demo.clients import CLOSED, GREETING, Client
 from meshid.cli.demo.table import Case, CaseTable, Outcome, mismatches
@@ -149,10 +149,8 @@ def anybody() -> Peer:
 def let_everybody_in(monkeypatch: pytest.MonkeyPatch) -> None:
     judge = Admission._judge  # noqa: SLF001 - what is taken away is inside
 
-    def admit(
-        door: Admission, snapshot: Snapshot, chain: Sequence[bytes], question: Question
-    ) -> tuple[Peer | None, Decision]:
-        peer, decision = judge(door, snapshot, chain, question)
+    def admit(*asked: Any) -> tuple[Peer | None, Decision]:  # noqa: ANN401 - passed on
+        peer, decision = judge(*asked)
         return peer or anybody(), attrs.evolve(decision, allowed=True)
 
     monkeypatch.setattr(Admission, "_judge", admit)
@@ -208,7 +206,7 @@ def publish_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def leave_open_connections_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Admission, "review", lambda _: None)
+    monkeypatch.setattr(Admission, "_review", lambda *_: Ended())
 
 
 class Matching:
