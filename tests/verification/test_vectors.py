@@ -2,7 +2,7 @@
 
 The chains come with `cryptography-vectors`. Their leaves name nobody in a way that a profile
 reads, so `ChainVerifier.verify` would refuse each of them for that. What is judged is what
-comes before and after the name: `read_chain`, the path, and the revocations. The few leaves
+comes before and after the name: `read_chain`, the dates, the path, and the revocations. The few leaves
 with one DNS name go all the way, with the profile dns.
 
 Not here: the tests of section 4.8, whose verdicts depend on an initial set of certificate
@@ -30,7 +30,7 @@ from meshid.names.spiffe_id import SpiffeId
 from meshid.trust.bundles import BundleSet, TrustBundle
 from meshid.trust.crl import read_list_file
 from meshid.trust.revocations import Revocations
-from meshid.verification.verifier import ChainVerifier
+from meshid.verification.verifier import ChainVerifier, _check_dates
 
 NOW = datetime(2020, 1, 1, tzinfo=UTC)
 """The certificates are valid from 2010 to 2030."""
@@ -175,6 +175,7 @@ def accepts(vector: Vector, profile: str = "spiffe") -> bool:
         if profile == "dns":
             verifier.verify(chain)
         else:
+            _check_dates(read.leaf, NOW, grace=0.0)
             path = verifier._build_path(bundle, Role.CLIENT, read, NOW)  # noqa: SLF001 - see the top
             revocations.check(NOBODY, path, NOW)
     except (Refused, PeerRejected):

@@ -289,7 +289,7 @@ class Admission:
         policy_hash = snapshot.policy.hash if snapshot.policy else None
         if question.tls_error is not None:
             explain = snapshot.verifier.verifier.explain
-            refusal = explain(chain, role=question.role, tls_error=question.tls_error)
+            refusal = explain(chain, role=question.role, tls_error=question.tls_error, now=now)
             return None, attrs.evolve(refusal, target=question.target, policy_hash=policy_hash)
         try:
             peer = verifier.verify(chain, role=question.role, now=now)

@@ -166,7 +166,9 @@ class ChainVerifier:
         )
         return peer
 
-    def explain(self, chain: Sequence[bytes], *, role: str, tls_error: str) -> Decision:
+    def explain(
+        self, chain: Sequence[bytes], *, role: str, tls_error: str, now: float | None = None
+    ) -> Decision:
         """Say why a peer is refused that the TLS library has refused already.
 
         The answer is bounded to what is cheap: no path is searched for.
@@ -175,6 +177,7 @@ class ChainVerifier:
             chain: DER certificates, leaf first.
             role: What the peer is in this handshake, ``"client"`` or ``"server"``.
             tls_error: What the TLS library said.
+            now: The instant, as for `verify`.
 
         Returns:
             The refusal. If nothing else is found, it has the words of the TLS library, as
@@ -184,7 +187,7 @@ class ChainVerifier:
             ValueError: If *role* is neither of the two.
         """
         part = Role(role)
-        now = datetime.fromtimestamp(self.clock(), UTC)
+        instant = datetime.fromtimestamp(self.clock() if now is None else now, UTC)
         reason = Reason.INVALID_PATH if _FAILED_VERIFICATION in tls_error else Reason.TLS_FAILED
         otherwise = Refused(reason, f"the TLS library says: {quote(tls_error)}")
         name = None
@@ -193,10 +196,10 @@ class ChainVerifier:
             claim = read_claim(presented.leaf, self._profiles)
             name = claim.name
             bundle = self._bundle_for(claim, presented.leaf, part)
-            _check_dates(presented.leaf, now, 0.0)
+            _check_dates(presented.leaf, instant, self.leaf_grace)
         except Refused as refusal:
             return refusal.decision(name)
-        return self._diagnose(bundle, presented, now, otherwise).decision(name)
+        return self._diagnose(bundle, presented, instant, otherwise).decision(name)
 
     def _bundle_for(self, claim: Claim, leaf: x509.Certificate, role: Role) -> TrustBundle:
         """Return the bundle that the claim is about, if nothing but its dates is wrong with the leaf."""
