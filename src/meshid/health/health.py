@@ -95,9 +95,6 @@ def _alarms(admission: Admission, snapshot: Snapshot, now: datetime) -> Iterator
         if not (path and path.leads_to == domain) and (why := why_closed(bundle, snapshot.revocations, now))
     }
     yield from _about_bundles(snapshot, peers, closed, now)
-    if None not in {snapshot.name, snapshot.first_name} and snapshot.name != snapshot.first_name:
-        text = f"is {snapshot.name}, and was {snapshot.first_name} at the start; MESHID_SPIFFE_ID pins it"
-        yield Alarm(level=AlarmLevel.WARNING, about="own SPIFFE ID", text=text)
     if Role.CLIENT in peers:
         yield from _about_policy(admission, snapshot, frozenset(snapshot.bundles) - closed.keys())
     yield from about_revocations(snapshot.revocations, snapshot.bundles, now)
@@ -116,7 +113,7 @@ def _about_own(path: OwnPath, now: datetime) -> Iterator[Alarm]:
     if now < since:
         yield outage(_OWN, f"begins at {since}: is the clock right?")
     elif now > until:
-        yield outage(_OWN, f"ended at {until}, so peers refuse us")
+        yield outage(_OWN, f"ended at {until}, so peers refuse us: renew it")
     elif path.refusal:
         yield outage(_OWN, path.refusal)
     elif left < _SOON:
@@ -127,7 +124,7 @@ def _about_own(path: OwnPath, now: datetime) -> Iterator[Alarm]:
 def _about_end(first: x509.Certificate, *, is_leaf: bool) -> str:
     until = first.not_valid_after_utc
     if is_leaf:
-        return f"ends at {until} and has not been renewed"
+        return f"ends at {until} and has not been renewed: look at its agent, or its mount"
     above = quote(first.subject.rfc4514_string())
     return f"the authority above it, {above}, ends at {until}, before it: renew it, with its intermediates"
 
@@ -152,7 +149,7 @@ def _about_bundles(
             yield from _about_last_authority(about, bundle, now)
         # A partner may withdraw its authorities.
         elif bundle.authorities or (is_ours and is_outage):
-            text = f"{closed[domain]}, so no peer of this trust domain is admitted"
+            text = f"no peer of this trust domain is admitted: {closed[domain]}"
             yield Alarm(level=AlarmLevel.ERROR, about=about, text=text, is_outage=is_ours and is_outage)
 
 
@@ -160,7 +157,11 @@ def _about_last_authority(about: str, bundle: TrustBundle, now: datetime) -> Ite
     last = max(bundle.authorities, key=lambda each: each.not_valid_after_utc)
     until = last.not_valid_after_utc
     if _share_left(last.not_valid_before_utc, until, now) < _NOW:
-        yield Alarm(level=AlarmLevel.WARNING, about=about, text=f"its last authority ends at {until}")
+        yield Alarm(
+            level=AlarmLevel.WARNING,
+            about=about,
+            text=f"its last authority ends at {until}: add the next one",
+        )
 
 
 def _about_policy(
