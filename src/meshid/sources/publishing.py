@@ -192,8 +192,10 @@ def _smaller(parts: Sequence[Part]) -> Iterable[Sequence[Part]]:
 
 def _holders(states: States, part: Part) -> str:
     fields = ("deny",) if part == DENY else ("crls", "undetermined")
-    return " and ".join(
+    names = [
         source.name
         for source, state in states.items()
         if any(getattr(state.revocations, field) for field in fields)
-    )
+    ]
+    # What is gone from every source is told, too.
+    return " and ".join(names) or str(part)
