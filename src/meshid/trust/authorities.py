@@ -71,7 +71,7 @@ def _read_authority(der: bytes, profile: Profile, rehearsal: Rehearsal) -> x509.
         raise ValueError(msg)
     authority = read_certificate(der)
     if fault := authority_fault(authority, profile) or rehearsal.fault(authority):
-        subject = quote(authority.subject.rfc4514_string())
+        subject = quote(authority.subject.rfc4514_string()) if authority.subject.rdns else "it"
         msg = f"{subject} can never verify a peer: {fault}"
         raise ValueError(msg)
     return authority
@@ -87,7 +87,7 @@ def _count(authority: x509.Certificate, namesakes: Counter[tuple[bytes, bytes | 
     look = authority.subject.public_bytes(), key_id.digest if key_id else None
     namesakes[look] += 1
     if namesakes[look] > MAX_NAMESAKES:
-        subject = quote(authority.subject.rfc4514_string())
+        subject = quote(authority.subject.rfc4514_string()) if authority.subject.rdns else "it"
         msg = (
             f"there are more than {MAX_NAMESAKES} authorities called {subject} that no key identifier"
             f" tells apart; give each its own"
