@@ -7,8 +7,10 @@ import inspect
 import pickle
 import re
 import ssl
+import tomllib
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -90,7 +92,14 @@ def test_what_the_operator_did_not_get_wrong_is_not_invalid_input(error: type[Ex
 
 
 def test_a_missing_extra_says_how_to_install_it() -> None:
-    assert str(MissingExtra("yaml")) == "this needs an optional dependency: pip install 'meshid[yaml]'"
+    said = "this needs an optional dependency: pip install 'pyyaml>=6.0.3' (the extra 'yaml' of meshid)"
+    assert str(MissingExtra("yaml")) == said
+
+
+def test_what_an_extra_installs_is_what_the_package_declares() -> None:
+    pyproject = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text("utf-8"))
+    for extra, (requirement,) in pyproject["project"]["optional-dependencies"].items():
+        assert f"pip install {requirement!r} " in str(MissingExtra(extra))
 
 
 # -- A refusal ----------------------------------------------------------------

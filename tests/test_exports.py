@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import subprocess
 import sys
+import typing
 from types import ModuleType
 
 import pytest
 
 import meshid
+import meshid.sources
+import meshid.testing
 
 PUBLIC = [(name, getattr(meshid, name, None)) for name in meshid.__all__]
 OPTIONAL = [
@@ -38,7 +42,12 @@ LOADED_WHEN_USED = [
     "meshid.policy.report",
     "meshid.settings.lookup",
     "meshid.settings.parsing",
-    "meshid.sources",
+    "meshid.sources.alarms",
+    "meshid.sources.endpoint",
+    "meshid.sources.files",
+    "meshid.sources.merging",
+    "meshid.sources.refresher",
+    "meshid.sources.workload",
     "meshid.support.did_you_mean",
     "meshid.support.documents",
     "meshid.testing",
@@ -90,3 +99,27 @@ def test_importing_meshid_loads_only_what_its_public_names_need() -> None:
     assert "meshid" in imported
     # A room comes with its package, so the package is enough to look for.
     assert not {*LOADED_WHEN_USED, *ONLY_FOR_TESTS} & set(imported)
+
+
+def routines(kind: type) -> list[object]:
+    members = [inspect.getattr_static(kind, name) for name in dir(kind)]
+    return [getattr(each, "__func__", getattr(each, "fget", each)) for each in members]
+
+
+@pytest.mark.parametrize("module", [meshid, meshid.sources, meshid.testing])
+def test_the_types_of_what_is_public_can_be_asked_for(module: ModuleType) -> None:
+    """As dependency injection and generators of documentation do."""
+    for name in module.__all__:
+        thing = getattr(module, name)
+        if inspect.isclass(thing):
+            typing.get_type_hints(thing)
+            for each in filter(inspect.isfunction, routines(thing)):
+                typing.get_type_hints(each)
+        elif inspect.isfunction(thing):
+            typing.get_type_hints(thing)
+
+
+def test_a_name_that_there_is_not_is_an_error_of_an_attribute() -> None:
+    with pytest.raises(AttributeError, match=r"^module 'meshid\.sources' has no attribute 'WorkloadAPI'$"):
+        _ = meshid.sources.WorkloadAPI  # type: ignore[attr-defined]
+    assert sorted(dir(meshid.sources)) == meshid.sources.__all__

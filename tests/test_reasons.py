@@ -97,7 +97,7 @@ STABLE = """
     no_name ambiguous_name invalid_name name_without_path unknown_trust_domain profile_mismatch
     leaf_is_ca leaf_may_sign no_digital_signature wrong_key_purpose weak_key not_yet_valid expired
     self_signed foreign_authority unknown_authority authority_not_in_date invalid_path revoked
-    crl_not_in_date deny_listed
+    crl_not_in_date revocation_undetermined deny_listed
     denied no_rule no_policy unsafe_request unexpected_server
     tls_failed internal_error
 """

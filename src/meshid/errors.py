@@ -4,7 +4,6 @@
     ├── PeerRejected            the peer is refused
     ├── NoPeer                  the caller asked for a peer where none was admitted
     ├── SourceUnavailable       a file, an endpoint or an agent cannot be read now
-    ├── AmbiguousSources        two sources deliver something that only one may deliver
     ├── MissingExtra            an optional dependency is not installed
     └── InvalidInput            the operator has to correct something that was loaded
         ├── InvalidSpiffeId
@@ -35,6 +34,14 @@ from meshid.reasons import Reason
 
 MAX_SHOWN_PROBLEMS = 50
 """Problems that the text of an error lists, except for Istio policies; `problems` always has all of them."""
+
+_EXTRAS = {
+    "opentelemetry": "opentelemetry-api>=1.35",
+    "prometheus": "prometheus-client>=0.22",
+    "spire": "spiffe>=0.3.2,<0.4",
+    "yaml": "pyyaml>=6.0.3",
+}
+"""What the extras install: `pip install 'meshid[...]'` works only where an index has meshid."""
 
 _X509_V_ERR_APPLICATION_VERIFICATION = 50
 
@@ -146,14 +153,19 @@ class PolicyTooComplex(InvalidInput):
 
 
 class SourceUnavailable(MeshidError):
-    """A source cannot be read now."""
+    """A source cannot be read now.
 
+    Args:
+        text: What is wrong, and where.
+        is_lasting: Whether the content is there and is wrong, so that waiting does not help.
 
-class AmbiguousSources(MeshidError):
-    """Two sources deliver something that only one may deliver.
-
-    `Mesh` reports it inside a `SourceUnavailable`, or as an alarm.
+    Attributes:
+        is_lasting: The same.
     """
+
+    def __init__(self, text: str, *, is_lasting: bool = False) -> None:
+        super().__init__(text)
+        self.is_lasting = is_lasting
 
 
 class MissingExtra(MeshidError):
@@ -164,7 +176,8 @@ class MissingExtra(MeshidError):
     """
 
     def __init__(self, extra: str) -> None:
-        super().__init__(f"this needs an optional dependency: pip install 'meshid[{extra}]'")
+        right = f"pip install '{_EXTRAS[extra]}' (the extra {extra!r} of meshid)"
+        super().__init__(f"this needs an optional dependency: {right}")
 
 
 class NoPeer(MeshidError):

@@ -17,8 +17,10 @@ from meshid.audit.event import Sink
 from meshid.decisions import Decision
 from meshid.health.health import Health, health_of
 from meshid.health.status import SourceStatus, status_of
+from meshid.names.spiffe_id import SpiffeId
 from meshid.policy import REQUEST_FOLLOWS, Policy, RequestLike
 from meshid.settings.settings import Settings
+from meshid.sources.source import Source
 from meshid.tls.context import MeshContext
 from meshid.tls.self_handshake import shake_hands_with_self
 from meshid.trust.bundles import BundleSet
@@ -28,7 +30,6 @@ from meshid.verification.verifier import Peer
 
 if TYPE_CHECKING:
     from meshid.sources.refresher import Refresher
-    from meshid.sources.source import Source
 
 _START_SECONDS = 10.0
 """A sidecar that starts beside us may write its first files a little later."""
@@ -46,6 +47,7 @@ class Mesh:
         bundles: The trust bundles, one for each trust domain; without any, nobody is admitted.
         policy: Who may reach what; without one, no client is admitted.
         revocations: What is revoked: CRLs and the deny list.
+        spiffe_id: Our SPIFFE ID; credentials with another one are refused.
         service: The name of this service, which is the target of a peer that names no other.
         audit: Called with each `AuditEvent` before its decision takes effect, or after an open
             connection was ended; if it raises, a peer that asks is refused.
@@ -59,10 +61,10 @@ class Mesh:
     meshid holds no lock while it calls them.
 
     Raises:
-        InvalidInput: If *leaf_grace* is not a number from 0 to 3600.
-        InvalidCredentials: If the credentials are not in date, lead to no authority of their
-            trust domain, cannot be used by OpenSSL, or belong to another environment than
-            the policy.
+        InvalidInput: If *leaf_grace* is not a number from 0 to 3600, or *spiffe_id* is no SPIFFE ID.
+        InvalidCredentials: If the credentials are not in date, have another name than *spiffe_id*,
+            lead to no authority of their trust domain, cannot be used by OpenSSL, or belong to
+            another environment than the policy.
         InvalidBundle: If none of the authorities of a bundle is in date.
         TypeError: If an argument has the wrong type.
     """
@@ -74,6 +76,7 @@ class Mesh:
         bundles: BundleSet | None = None,
         policy: Policy | None = None,
         revocations: Revocations | None = None,
+        spiffe_id: SpiffeId | str | None = None,
         service: str | None = None,
         audit: Sink | None = None,
         on_revoked: OnRevoked | None = None,
@@ -88,6 +91,7 @@ class Mesh:
         }
         self._admission = Admission(
             changes,
+            spiffe_id=None if spiffe_id is None else SpiffeId.parse(str(spiffe_id)),
             service=service,
             audit=audit,
             on_revoked=on_revoked,
@@ -102,6 +106,7 @@ class Mesh:
         cls,
         sources: Iterable[Source],
         *,
+        spiffe_id: SpiffeId | str | None = None,
         service: str | None = None,
         audit: Sink | None = None,
         on_revoked: OnRevoked | None = None,
@@ -117,6 +122,7 @@ class Mesh:
 
         Args:
             sources: Where credentials, bundles, revocations and the policy come from.
+            spiffe_id: As for `Mesh`; of several SVIDs of an agent, `WorkloadApi` chooses.
             service: As for `Mesh`.
             audit: As for `Mesh`.
             on_revoked: As for `Mesh`.
@@ -130,7 +136,14 @@ class Mesh:
         """
         from meshid.sources.refresher import Refresher
 
-        mesh = cls(service=service, audit=audit, on_revoked=on_revoked, clock=clock, leaf_grace=leaf_grace)
+        mesh = cls(
+            spiffe_id=spiffe_id,
+            service=service,
+            audit=audit,
+            on_revoked=on_revoked,
+            clock=clock,
+            leaf_grace=leaf_grace,
+        )
         file = None if state_file is None else Path(state_file)
         mesh._refresher = Refresher(mesh._admission, sources, clock, file)
         try:
@@ -144,22 +157,18 @@ class Mesh:
     def from_settings(
         cls, settings: Settings, *, audit: Sink | None = None, on_revoked: OnRevoked | None = None
     ) -> Self:
-        """Return a mesh that follows what *settings* name.
-
-        Args:
-            settings: The settings.
-            audit: As for `Mesh`.
-            on_revoked: As for `Mesh`.
+        """Return a mesh that follows what *settings* name; *audit* and *on_revoked* are as for `Mesh`.
 
         Raises:
-            InvalidInput: If the URL of a bundle endpoint is not valid.
-            SourceUnavailable: As `from_sources` does.
+            InvalidInput, SourceUnavailable: As the sources and `from_sources` do.
         """
         return cls.from_sources(
             settings.sources(),
+            spiffe_id=settings.spiffe_id,
             service=settings.service,
             audit=audit,
             on_revoked=on_revoked,
+            timeout=settings.start_timeout,
             state_file=settings.state_file,
             leaf_grace=settings.leaf_grace,
         )
@@ -181,8 +190,7 @@ class Mesh:
 
         Raises:
             InvalidSettings: With everything that is wrong with them.
-            InvalidInput: If the URL of a bundle endpoint is not valid.
-            SourceUnavailable: As `from_sources` does.
+            InvalidInput, SourceUnavailable: As the sources and `from_sources` do.
         """
         return cls.from_settings(Settings.from_env(environ), audit=audit, on_revoked=on_revoked)
 
@@ -213,9 +221,6 @@ class Mesh:
                 the caller will `check` each one; None if there is none.
             expect: For a peer that is a server, in place of the policy: the SPIFFE ID, or a
                 pattern of SPIFFE IDs, that its name must match; or several, one of which.
-
-        Returns:
-            The verified peer.
 
         Raises:
             PeerRejected: If the peer may not be there, or if meshid fails.
@@ -266,11 +271,10 @@ class Mesh:
         peer may no longer be there has ended. Parts with equal content are not a change: the same
         snapshot stays, with its cache.
 
+        Returns the snapshot in force.
+
         Args:
             changes: Any of ``credentials``, ``bundles``, ``revocations``, ``policy``.
-
-        Returns:
-            The snapshot in force.
 
         Raises:
             InvalidCredentials, InvalidBundle, InvalidRevocations, InvalidPolicy: If a part
@@ -298,9 +302,6 @@ class Mesh:
             resumption: Whether clients may resume TLS sessions; each is judged again, under
                 what is in force then.
             minimum_version: The oldest TLS version that is accepted: TLS 1.3 or 1.2.
-
-        Returns:
-            A context that never has to be made again.
 
         Raises:
             InvalidCredentials: If the mesh has no credentials.
@@ -333,9 +334,6 @@ class Mesh:
             alpn: The application protocols to ask for, preferred first (RFC 7301).
             minimum_version: The oldest TLS version that is accepted: TLS 1.3 or 1.2.
 
-        Returns:
-            A context that never has to be made again.
-
         Raises:
             InvalidCredentials: If the mesh has no credentials.
             InvalidPattern: If one of the patterns is not valid.
@@ -350,10 +348,7 @@ class Mesh:
         return MeshContext(self._admission, question=question, alpn=alpn, minimum_version=minimum_version)
 
     def refresh(self) -> Snapshot:
-        """Read all sources now, except streams such as the Workload API, instead of when they are due.
-
-        Returns:
-            The snapshot in force.
+        """Read all sources now, except streams such as the Workload API; return the snapshot in force.
 
         Raises:
             SourceUnavailable: With everything that is wrong; the last good state stays in force.
@@ -363,9 +358,9 @@ class Mesh:
         return self.snapshot
 
     def health(self) -> Health:
-        """Return whether the mesh can serve, and what a person should look at."""
+        """Return whether the next peer that ought to be admitted would be, and what to look at."""
         alarms = () if self._refresher is None else self._refresher.alarms()
-        return health_of(self.snapshot, datetime.fromtimestamp(self._admission.clock(), UTC), *alarms)
+        return health_of(self._admission, datetime.fromtimestamp(self._admission.clock(), UTC), *alarms)
 
     def status(self) -> dict[str, object]:
         """Return what is loaded, until when it is valid, and what failed last, as plain values."""

@@ -194,7 +194,7 @@ class Reason(StrEnum):
         "invalid_path",
         "The names lead to an authority, but the path breaks a rule of path validation.",
         "RFC 5280 section 6.1",
-        "Read the detail: a signature, a name constraint, a path length or a CA without keyCertSign.",
+        "Read the detail: a signature, its algorithm, a name constraint, a path length, no keyCertSign.",
     )
     REVOKED = (
         "revoked",
@@ -207,6 +207,12 @@ class Reason(StrEnum):
         "The revocation list of an issuer in the path is past its next update, or not valid yet.",
         "RFC 5280 section 6.3.3 (a)",
         "Publish a current list for that issuer, or remove the old one.",
+    )
+    REVOCATION_UNDETERMINED = (
+        "revocation_undetermined",
+        "A revocation list of an issuer in the path cannot be used, so nobody knows what it revokes.",
+        "RFC 5280 section 6.3.3",
+        "Read the detail: publish a list that can be read and that the issuer signed, or remove that one.",
     )
     DENY_LISTED = (
         "deny_listed",

@@ -12,6 +12,7 @@ from meshid import (
     InvalidBundle,
     InvalidCredentials,
     InvalidPolicy,
+    InvalidSpiffeId,
     Mesh,
     MeshidError,
     Policy,
@@ -54,6 +55,30 @@ class TestABadUpdateChangesNothing:
     def test_a_certificate_of_an_authority_that_peers_do_not_trust(self, mesh: Mesh) -> None:
         own = credentials(CA("prod.example.org"))
         self.refuse(mesh, InvalidCredentials, "No path leads from the leaf", {"credentials": own})
+
+    def test_a_certificate_with_another_name_than_the_pinned_one(self, prod_ca: CA) -> None:
+        bundles = BundleSet([prod_ca.bundle()])
+        mesh = Mesh(bundles=bundles, spiffe_id="spiffe://prod.example.org/a")
+        mesh.publish(credentials=prod_ca.issue("/a").svid)
+        said = r"its SPIFFE ID is spiffe://prod\.example\.org/b, and must be spiffe://prod\.example\.org/a$"
+        self.refuse(mesh, InvalidCredentials, said, {"credentials": prod_ca.issue("/b").svid})
+        mesh.publish(credentials=None)
+        mesh.publish(credentials=prod_ca.issue("/a").svid)
+        pinned = SpiffeId.parse("spiffe://prod.example.org/a")
+        with pytest.raises(InvalidCredentials, match=said):
+            Mesh(credentials=prod_ca.issue("/b").svid, bundles=bundles, spiffe_id=pinned)
+        with pytest.raises(InvalidSpiffeId, match=r"^'a' does not begin with"):
+            Mesh(spiffe_id="a")
+
+    def test_a_host_name_that_no_bundle_makes_a_name(self) -> None:
+        corp = CA("corp.example")
+        own = corp.issue(uris=[], dns=["api.corp.example"]).svid
+        pin = "spiffe://corp.example/dns/api.corp.example"
+        said = f"its SPIFFE ID is /dns/api.corp.example, and must be {pin}"
+        with pytest.raises(InvalidCredentials, match=said):
+            Mesh(credentials=own, spiffe_id=pin)
+        mesh = Mesh(credentials=own, bundles=BundleSet([corp.bundle(profile="dns")]), spiffe_id=pin)
+        assert str(mesh.snapshot.name) == pin
 
     def test_a_certificate_of_another_environment(self, mesh: Mesh, dev_ca: CA) -> None:
         own = credentials(dev_ca)

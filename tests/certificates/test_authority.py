@@ -30,17 +30,20 @@ from tests.helpers.forged import (
     Field,
     der,
     edited,
+    explicit_curve,
     huge_exponent,
     pem,
+    pss_key,
     rsa_public_key,
     with_key,
     with_unknown_key,
 )
-from tests.helpers.world import HOST, LINKERD_HOST, PATH
+from tests.helpers.world import HOST, LINKERD_HOST, PATH, hosts
 
 DOMAIN = "cluster.local"
 SPIFFE, LINKERD, DNS = Profile
 NAMED = x509.DirectoryName(x509.Name.from_rfc4514_string("O=mesh"))
+RSA = rsa.generate_private_key(65537, 2048)
 WEB = x509.UniformResourceIdentifier("cluster.local")
 
 
@@ -78,6 +81,10 @@ def unknown_key() -> CA:
     return remade(authority, with_unknown_key(authority.certificate, authority))
 
 
+def reshaped(authority: CA, change: Callable[[CA], x509.Certificate]) -> CA:
+    return remade(authority, to_der(change(authority)))
+
+
 def numbered(octets: bytes) -> CA:
     return forged({Field.SERIAL: der(INTEGER, octets)})
 
@@ -91,8 +98,8 @@ def unknown_extension(*, critical: bool) -> CA:
     return CA(DOMAIN, extra=[(extension, critical)])
 
 
-def permitting(name: x509.GeneralName, *, critical: bool = True) -> CA:
-    return CA(DOMAIN, extra=[(x509.NameConstraints([name], None), critical)])
+def permitting(*names: x509.GeneralName, critical: bool = True) -> CA:
+    return CA(DOMAIN, extra=[(x509.NameConstraints(names, None), critical)])
 
 
 def excluding(name: x509.GeneralName, *, critical: bool = True) -> CA:
@@ -134,6 +141,8 @@ FAULTS = [
     Anchor("P-192", lambda: CA(DOMAIN, key=ec.generate_private_key(ec.SECP192R1())), "secp192r1"),
     Anchor("RSA-1024", lambda: CA(DOMAIN, key=rsa.generate_private_key(65537, 1024)), "at least 2048 bits"),  # noqa: S505 - weak on purpose
     Anchor("an unknown key", unknown_key, "the kind of key"),
+    Anchor("a curve without a name", lambda: reshaped(CA(DOMAIN), explicit_curve), "parameters of its curve"),
+    Anchor("RSASSA-PSS", lambda: reshaped(CA(DOMAIN, key=RSA), pss_key), "for RSASSA-PSS only"),
     Anchor("no basic constraints", lambda: CA(DOMAIN, ca=None), "not a certificate authority"),
     Anchor("cA = false", lambda: CA(DOMAIN, ca=False), "not a certificate authority"),
     Anchor("no keyCertSign", lambda: CA(DOMAIN, usages={"crl_sign"}), "lacks keyCertSign"),
@@ -166,6 +175,17 @@ OURS = [
     Anchor("RSA-2047", lambda: CA(DOMAIN, key=rsa.generate_private_key(65537, 2047)), "at least 2048 bits"),  # noqa: S505 - weak on purpose
     Anchor("a huge exponent", lambda: CA(DOMAIN, key=huge_exponent()), "an exponent above 2^32"),
     Anchor("an uncritical directory", lambda: permitting(NAMED, critical=False), "directory name constraint"),
+    # OpenSSL would refuse each of its leafs.
+    Anchor(
+        "for any purpose",
+        lambda: for_purpose(ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE),
+        "names neither clientAuth nor serverAuth",
+    ),
+    Anchor(
+        "65 name constraints",
+        lambda: permitting(*map(x509.DNSName, hosts(65))),
+        "it has 65 name constraints, and each handshake reads them all; at most 64 are accepted",
+    ),
 ]
 
 NEIGHBOURS = [
@@ -185,7 +205,6 @@ NEIGHBOURS = [
     Anchor("nothing critical", lambda: CA(DOMAIN, critical=False)),
     Anchor("for clients", lambda: CA(DOMAIN, purposes={"client"}), roles=frozenset({Role.CLIENT})),
     Anchor("for servers", lambda: CA(DOMAIN, purposes={"server"}), roles=frozenset({Role.SERVER})),
-    Anchor("for any purpose", lambda: for_purpose(ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE)),
     Anchor(
         "a critical purpose",
         lambda: for_purpose(ExtendedKeyUsageOID.CLIENT_AUTH, critical=True),
@@ -200,6 +219,7 @@ NEIGHBOURS = [
     Anchor("an excluded host, linkerd", lambda: excluding(x509.DNSName("corp.example")), profile=LINKERD),
     Anchor("a permitted URI, dns", lambda: permitting(WEB), profile=DNS),
     Anchor("an excluded URI, linkerd", lambda: excluding(WEB), profile=LINKERD),
+    Anchor("64 name constraints", lambda: permitting(*map(x509.DNSName, hosts(64)))),
     Anchor("a mail constraint", lambda: permitting(x509.RFC822Name("example.org"))),
 ]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 
 import pytest
@@ -16,26 +15,34 @@ from meshid.certificates.reading import (
     MAX_RSA_BITS,
     MAX_RSA_EXPONENT,
     MIN_RSA_BITS,
-    certificate_from_pem_block,
     fingerprint,
     fingerprints,
     key_fault,
-    pem_blocks,
+    key_form_fault,
     public_key_of,
     read_certificate,
+    read_leaf,
     rsa_is_too_heavy,
+    subject_of,
     to_der,
-    to_pem,
 )
 from meshid.testing import CA
 from tests.helpers.forged import (
     BIT_STRING,
+    GENERALIZED_TIME,
+    PRINTABLE_STRING,
     SEQUENCE,
+    TELETEX_STRING,
+    UTC_TIME,
+    UTF8_STRING,
     Field,
     children,
     damaged,
     der,
     edited,
+    explicit_curve,
+    name,
+    pss_key,
     rsa_public_key,
     twin,
     with_unknown_key,
@@ -98,82 +105,88 @@ def test_whatever_was_read_raises_nothing_later(data: bytes) -> None:
     key_fault(public_key_of(certificate))
 
 
+DATE = der(UTC_TIME, b"250101000000Z")
+YEAR_0 = der(GENERALIZED_TIME, b"00000101000000Z")
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        pytest.param(
+            {Field.SUBJECT: name(PRINTABLE_STRING, b"Fargo & Company")},
+            "its subject has the PrintableString 'Fargo & Company', with a character",
+            id="a character in the subject",
+        ),
+        pytest.param(
+            {Field.SUBJECT: name(TELETEX_STRING, b"Soci\xe9t\xe9")},
+            "its subject has the TeletexString",
+            id="Latin-1 in the subject",
+        ),
+        pytest.param(
+            {Field.ISSUER: name(UTF8_STRING, b"\xff")}, "its issuer has the UTF8String", id="a wrong issuer"
+        ),
+        pytest.param({Field.SUBJECT: b"\x30\1\0"}, "it is not DER, or a field", id="no name at all"),
+        pytest.param(
+            {Field.SUBJECT: name(0x03, b"\0abc")},
+            "its subject is not a name",
+            id="a bit string in the subject",
+        ),
+        pytest.param(
+            {Field.ISSUER: name(0x03, b"\0abc")}, "its issuer is not a name", id="a bit string in the issuer"
+        ),
+        pytest.param(
+            {Field.VALIDITY: der(SEQUENCE, YEAR_0, DATE)},
+            "the date that it is valid from does not exist",
+            id="from a year 0",
+        ),
+        pytest.param(
+            {Field.VALIDITY: der(SEQUENCE, DATE, YEAR_0)},
+            "the date that it is valid until does not exist",
+            id="until a year 0",
+        ),
+    ],
+)
+def test_a_part_that_cannot_be_read_is_named(fields: dict[Field, bytes], expected: str) -> None:
+    with pytest.raises(ValueError, match="not a certificate that can be read") as caught:
+        read_certificate(edited(LEAF.certificate, AUTHORITY, fields))
+    assert expected in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "data", [with_extension(b"\xff"), with_extension(der(BIT_STRING, b""))], ids=["broken", "empty"]
+)
+def test_a_broken_extension_is_told_without_the_words_of_a_parser(data: bytes) -> None:
+    with pytest.raises(
+        ValueError, match=r"read: an extension of it is broken, or there twice \(RFC 5280"
+    ) as caught:
+        read_certificate(data)
+    assert "ParseError" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [b"Soci\xe9t\xe9", b"\xff"], ids=ascii)
+def test_the_subject_of_a_leaf_need_not_be_readable(value: bytes) -> None:
+    odd = read_leaf(edited(LEAF.certificate, AUTHORITY, {Field.SUBJECT: name(TELETEX_STRING, value)}))
+    assert subject_of(odd) is None
+    assert odd.issuer == AUTHORITY.certificate.subject
+    assert subject_of(LEAF.certificate) == LEAF.certificate.subject
+
+
+@given(damaged(DER))
+def test_whatever_was_read_as_a_leaf_raises_nothing_later(data: bytes) -> None:
+    try:
+        leaf = read_leaf(data)
+    except ValueError:
+        return
+    subject_of(leaf)
+    assert leaf.not_valid_before_utc.tzinfo
+    assert leaf.not_valid_after_utc.tzinfo
+    assert isinstance(leaf.issuer.rfc4514_string(), str)
+    key_fault(public_key_of(leaf))
+    key_form_fault(leaf)
+
+
 def test_a_certificate_goes_to_bytes_and_back() -> None:
     assert to_der(read_certificate(DER)) == DER
-
-
-# -- PEM ----------------------------------------------------------------------
-
-
-def test_certificates_go_to_pem_and_back() -> None:
-    ders = (DER, to_der(AUTHORITY.certificate))
-    blocks = pem_blocks(to_pem(ders))
-    assert [label for label, _ in blocks] == ["CERTIFICATE", "CERTIFICATE"]
-    assert tuple(to_der(certificate_from_pem_block(block)) for _, block in blocks) == ders
-
-
-def test_pem_is_what_other_programs_read() -> None:
-    assert to_der(x509.load_pem_x509_certificate(PEM)) == DER
-
-
-def test_pem_has_lines_of_64_characters() -> None:
-    """RFC 7468 section 2: "each line consists of exactly 64 characters except for the final line"."""
-    for block in (PEM, to_pem([DER])):
-        *full, last = block.splitlines()[1:-1]
-        assert {len(line) for line in full} == {64}
-        assert 0 < len(last) <= 64
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        pytest.param(b"# a comment\n" + PEM + b"trailing words\n", id="words around it"),
-        pytest.param(PEM.replace(b"\n", b"\r\n"), id="Windows line ends"),
-        pytest.param(PEM.replace(b"\n", b""), id="no line ends"),
-        pytest.param(PEM.rstrip(), id="no line end at the end"),
-    ],
-)
-def test_pem_is_read_as_it_is_found(text: bytes) -> None:
-    ((label, block),) = pem_blocks(text)
-    assert label == "CERTIFICATE"
-    assert to_der(certificate_from_pem_block(block)) == DER
-
-
-def test_blocks_keep_their_labels_and_their_order() -> None:
-    text = b"-----BEGIN A B-----\nAA==\n-----END A B-----\n-----BEGIN C1-----\n-----END C1-----\n"
-    assert [label for label, _ in pem_blocks(text)] == ["A B", "C1"]
-
-
-def test_a_text_without_blocks_has_none() -> None:
-    assert pem_blocks(b"nothing here") == []
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        pytest.param(PEM[:-20], id="cut off in its last line"),
-        pytest.param(PEM[:200], id="cut off in the middle"),
-        pytest.param(PEM + PEM[:200], id="the second cut off"),
-        pytest.param(PEM[:200] + PEM, id="the first cut off"),
-        pytest.param(PEM.replace(b"END CERTIFICATE", b"END KEY"), id="another end"),
-        pytest.param(PEM.replace(b"CERTIFICATE", b"certificate"), id="lower-case label"),
-    ],
-)
-def test_a_block_that_begins_and_does_not_end_is_noticed(text: bytes) -> None:
-    with pytest.raises(ValueError, match="the text was cut off or mixed up"):
-        pem_blocks(text)
-
-
-@pytest.mark.parametrize("body", [b"!", b"A", b"AAAA=AAA", "ä".encode(), b"AA\0AA"])
-def test_a_block_that_is_not_base64_is_refused(body: bytes) -> None:
-    with pytest.raises(ValueError, match="a PEM block is not base64"):
-        certificate_from_pem_block(b"-----BEGIN CERTIFICATE-----\n" + body + b"\n-----END CERTIFICATE-----")
-
-
-def test_a_block_that_holds_something_else_is_refused() -> None:
-    body = base64.b64encode(b"something else")
-    with pytest.raises(ValueError, match="not a certificate that can be read"):
-        certificate_from_pem_block(b"-----BEGIN CERTIFICATE-----\n" + body + b"\n-----END CERTIFICATE-----")
 
 
 # -- Keys ---------------------------------------------------------------------
@@ -254,6 +267,23 @@ def test_a_key_that_cannot_be_decoded_is_none() -> None:
 
 def test_a_key_that_is_known_is_returned() -> None:
     assert public_key_of(LEAF.certificate) == LEAF.key.public_key()
+
+
+@pytest.mark.parametrize("curve", [ec.SECP256R1(), ec.SECP384R1(), ec.SECP521R1()], ids=lambda it: it.name)
+def test_a_key_with_the_parameters_of_its_curve_has_a_form_at_fault(curve: ec.EllipticCurve) -> None:
+    authority = CA("prod.example.org", key=ec.generate_private_key(curve))
+    assert key_form_fault(authority.certificate) is None
+    written_out = explicit_curve(authority)
+    assert public_key_of(written_out) == authority.key.public_key()
+    assert "the parameters of its curve in place of the curve's name" in (key_form_fault(written_out) or "")
+
+
+def test_a_key_for_pss_only_has_a_form_at_fault() -> None:
+    authority = CA("prod.example.org", key=rsa.generate_private_key(65537, 2048))
+    assert key_form_fault(authority.certificate) is None
+    for_pss = pss_key(authority)
+    assert public_key_of(for_pss) == authority.key.public_key()
+    assert "for RSASSA-PSS only" in (key_form_fault(for_pss) or "")
 
 
 @given(st.binary())

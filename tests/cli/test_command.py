@@ -194,6 +194,34 @@ class TestEnding:
         assert (ended.returncode, ended.stderr) == (0, "")
         assert " 1 \\u2713 allowed by a rule" in ended.stdout
 
+    @pytest.mark.parametrize("arguments", ["--help", "--version", "settings", "policy schema"])
+    def test_nothing_is_printed_to_a_closed_standard_output(self, arguments: str) -> None:
+        # Not only the status: Python's `print` would do nothing, or take the other stream.
+        ended = run("sh", "-c", f"exec {' '.join(MODULE)} {arguments} >&-")
+        assert (ended.returncode, ended.stderr) == (2, "meshid: standard output is closed\n")
+
+    @pytest.mark.parametrize("arguments", ["policy check -", "verify --bundle prod.example.org=x -"])
+    def test_a_closed_standard_input_is_told(self, arguments: str) -> None:
+        ended = run("sh", "-c", f"exec {' '.join(MODULE)} {arguments} <&-")
+        assert (ended.returncode, ended.stdout) == (2, "")
+        assert ended.stderr == "meshid: standard input is closed\n"
+
+    def test_errors_do_not_go_to_standard_output_where_there_is_no_other(self) -> None:
+        ended = run("sh", "-c", f"exec {' '.join(MODULE)} status /gone 2>&-")
+        assert (ended.returncode, ended.stdout) == (2, "")
+
+    def test_closed_streams_are_told_from_within(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setattr(sys, "stdin", None)
+        assert main(["policy", "check", "-"]) == 2
+        assert capsys.readouterr() == ("", "meshid: standard input is closed\n")
+        monkeypatch.setattr(sys, "stdout", None)
+        assert main(["--help"]) == 2
+        assert capsys.readouterr() == ("", "meshid: standard output is closed\n")
+        monkeypatch.setattr(sys, "stderr", None)
+        assert main(["--help"]) == 2
+
     def test_its_output_can_go_to_any_text_stream(self, question: list[str]) -> None:
         out = io.StringIO()
         with contextlib.redirect_stdout(out):

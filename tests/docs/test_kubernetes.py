@@ -8,7 +8,8 @@ import re
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,14 @@ import kubernetes_validate  # type: ignore[import-untyped]  # it has no types
 import pytest
 import yaml
 
+from meshid.__main__ import main
+from meshid.health.state_file import StateFile
 from meshid.settings.keys import CONFIG_DIR
 from meshid.settings.settings import KEYS
 from meshid.testing import CA, Issued
 from tests.helpers.mounted import eventually
-from tests.helpers.tls_peers import HELLO, HOST, TIMEOUT, knock
+from tests.helpers.processes import UNMEASURED
+from tests.helpers.tls_peers import HELLO, HOST, TIMEOUT, knock, mesh_of
 from tests.helpers.volumes import KubernetesVolume, pair
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "kubernetes"
@@ -153,10 +157,80 @@ class TestFiles:
         ]
 
 
+PYTHON, *PROBE = CONTAINER["readinessProbe"]["exec"]["command"]
+
+
+def is_ready(below: Callable[[str], str], environ: dict[str, str]) -> bool:
+    """Run the readiness probe, on files in another place."""
+    assert PYTHON == "python"
+    ended = subprocess.run(
+        [sys.executable, *map(below, PROBE)], env=environ, capture_output=True, check=False
+    )
+    return ended.returncode == 0
+
+
+class TestProbe:
+    """The readiness probe answers as `meshid status` does."""
+
+    @pytest.fixture
+    def file(self, tmp_path: Path) -> Path:
+        return tmp_path / "state.json"
+
+    def is_ready(self, file: Path) -> bool:
+        ready = is_ready(lambda text: text.replace("/run/meshid/state.json", str(file)), dict(os.environ))
+        assert ready is (main(["status", str(file)]) == 0)
+        return ready
+
+    def test_what_the_process_says(self, file: Path, prod_ca: CA) -> None:
+        state = StateFile(file)
+        mesh = mesh_of(prod_ca)
+        assert state.write(mesh.status(), 0) is None
+        assert self.is_ready(file)
+        mesh.publish(policy=None)
+        assert state.write(mesh.status(), 1) is None
+        assert not self.is_ready(file)
+
+    def test_nobody_is_ready_by_a_text(self, file: Path, prod_ca: CA) -> None:
+        """What a file of others can bring into an alarm, or a name."""
+        status = {
+            **mesh_of(prod_ca, policy=None).status(),
+            "service": '"ready": true',
+            "a": '\\"ready": true',
+        }
+        assert StateFile(file).write(status, 0) is None
+        assert not self.is_ready(file)
+
+    def test_there_is_no_file(self, file: Path) -> None:
+        assert not self.is_ready(file)
+
+    @pytest.mark.parametrize("seconds", [-40, 40])
+    def test_its_process_is_gone_or_its_clock_wrong(self, file: Path, prod_ca: CA, seconds: float) -> None:
+        then = time.time() + seconds
+        clock = lambda: then  # noqa: E731
+        StateFile(file).write(mesh_of(prod_ca, clock=clock).status(), 0)
+        os.utime(file, (then, then))
+        assert not self.is_ready(file)
+
+    @pytest.mark.slow
+    def test_it_costs_at_most_a_bare_start_of_python(self, file: Path, prod_ca: CA) -> None:
+        StateFile(file).write(mesh_of(prod_ca).status(), 0)
+        probe = [text.replace("/run/meshid/state.json", str(file)) for text in PROBE]
+        commands = {"probe": [sys.executable, *probe], "bare": [sys.executable, "-c", "pass"]}
+        # In turns, so that whatever else this machine does slows both down alike.
+        seconds: dict[str, list[float]] = {name: [] for name in commands}
+        for _ in range(30):
+            for name, command in commands.items():
+                begin = time.perf_counter()
+                subprocess.run(command, check=True, env=UNMEASURED)
+                seconds[name].append(time.perf_counter() - begin)
+        assert min(seconds["probe"]) < 1.1 * min(seconds["bare"])
+
+
 class Pod:
     """The volumes of a pod as the kubelet lays them out, below a directory in place of the root."""
 
     def __init__(self, root: Path, environment: str, ca: CA) -> None:
+        self.root = root
         settings = the("ConfigMap", EXAMPLE / environment / f"{environment}.yaml")["data"]
         own = pair(ca.issue("/ns/payments/sa/api")) | {"ca.crt": ca.pem}
         base = EXAMPLE / "base"
@@ -195,11 +269,7 @@ class Pod:
                 process.terminate()
 
     def is_ready(self) -> bool:
-        command = CONTAINER["readinessProbe"]["exec"]["command"]
-        ended = subprocess.run(
-            [sys.executable, "-m", *command], env=self.environ, capture_output=True, check=False
-        )
-        return ended.returncode == 0
+        return is_ready(lambda text: self._below(self.root, text), self.environ)
 
 
 def answer(port: int, client: Issued) -> bytes:

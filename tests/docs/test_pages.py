@@ -81,18 +81,19 @@ def agrees(told: str, real: str) -> bool:
 
 
 @pytest.fixture
-def the_audit_log_as_it_was() -> Iterator[None]:
-    logger = logging.getLogger("meshid.audit")
-    before, level = list(logger.handlers), logger.level
+def the_logs_as_they_were() -> Iterator[None]:
+    loggers = [logging.getLogger(name) for name in ("meshid.audit", "meshid.refresh")]
+    before = [(list(logger.handlers), logger.level) for logger in loggers]
     yield
-    for handler in set(logger.handlers) - set(before):
-        logger.removeHandler(handler)
-        handler.close()
-    logger.setLevel(level)
+    for logger, (handlers, level) in zip(loggers, before, strict=True):
+        for handler in set(logger.handlers) - set(handlers):
+            logger.removeHandler(handler)
+            handler.close()
+        logger.setLevel(level)
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("the_audit_log_as_it_was")
+@pytest.mark.usefixtures("the_logs_as_they_were")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_a_page_runs_as_it_is_written(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

@@ -4,20 +4,51 @@ from __future__ import annotations
 
 import json
 import math
-from datetime import UTC, datetime, timedelta
+from collections.abc import Sequence
+from datetime import timedelta
 
 import pytest
 
-from meshid import BundleSet, Mesh, Revocations, TrustBundle
-from meshid.health.health import AlarmLevel
+from meshid import BundleSet, Denial, Mesh, PeerRejected, Policy, Reason, Revocations, TrustBundle
+from meshid.health.alarm import AlarmLevel
 from meshid.testing import CA
+from meshid.trust.crl import Undetermined
 from tests.helpers.world import DAY, HOUR, Clock
 
 OWN = "/ns/pay/sa/payments"
 
 
+POLICY = Policy.from_toml(
+    """
+    version = 1
+    [environments.prod]
+    trust_domains = ["prod.example.org"]
+    [[allow]]
+    id = "all"
+    from = ["/**"]
+    to = ["payments"]
+    """,
+    environment="prod",
+)
+
+
+def admitting(ca: CA, revocations: Revocations, clock: Clock) -> Mesh:
+    return Mesh(
+        bundles=BundleSet([ca.bundle()]),
+        revocations=revocations,
+        policy=POLICY,
+        service="payments",
+        clock=clock,
+    )
+
+
 def said(mesh: Mesh) -> list[tuple[str, str]]:
     return [(str(alarm.level), str(alarm)) for alarm in mesh.health().alarms]
+
+
+def said_of_lists(mesh: Mesh) -> list[tuple[str, str]]:
+    """Leave out what it means for all peers, which `test_ready.py` asks."""
+    return [(level, text) for level, text in said(mesh) if not text.startswith("bundle of")]
 
 
 @pytest.fixture
@@ -53,6 +84,24 @@ class TestOwnCertificate:
         assert said(mesh) == expected
         assert mesh.health().ready is bool(mesh.health()) is (0 <= hours <= 30)
 
+    def test_another_name_than_at_the_start_is_an_alarm_until_it_is_the_first_again(
+        self, mesh: Mesh, ca: CA, clock: Clock
+    ) -> None:
+        first = mesh.snapshot.credentials
+        for name in ("/ns/pay/sa/other", "/ns/pay/sa/third"):
+            other = ca.issue(name, not_before=clock.now, not_after=clock.now + HOUR).svid
+            mesh.publish(credentials=other)
+            text = (
+                f"own SPIFFE ID: is spiffe://prod.example.org{name}, and was spiffe://prod.example.org{OWN}"
+                " at the start; MESHID_SPIFFE_ID pins it"
+            )
+            assert said(mesh) == [("warning", text)]
+            assert mesh.health().ready
+            mesh.publish(credentials=None)
+            assert said(mesh) == []
+        mesh.publish(credentials=first)
+        assert said(mesh) == []
+
     def test_a_mesh_without_one_only_verifies_and_is_ready(self, ca: CA) -> None:
         health = Mesh(bundles=BundleSet([ca.bundle()])).health()
         assert (health.ready, health.alarms) == (True, ())
@@ -71,38 +120,121 @@ class TestBundles:
         clock.now = end + HOUR
         text = f"{about}ended at {end}, so no peer of this trust domain is admitted"
         assert said(mesh) == [("error", text)]
-        assert mesh.health().ready
+        assert not mesh.health().ready
 
-    def test_an_empty_bundle_never_expires(self, clock: Clock) -> None:
-        empty = TrustBundle.from_spiffe_json("prod.example.org", b'{"keys": []}')
-        assert said(Mesh(bundles=BundleSet([empty]), clock=clock)) == []
+    def test_a_partner_may_withdraw_its_authorities(self, ca: CA, clock: Clock) -> None:
+        withdrawn = TrustBundle.from_spiffe_json("partner.example", b'{"keys": []}')
+        assert said(Mesh(bundles=BundleSet([ca.bundle(), withdrawn]), clock=clock)) == []
 
 
 class TestRevocationLists:
+    ISSUER = "revocation list of 'CN=root,O=prod.example.org'"
+
     @pytest.mark.parametrize(
         ("grace", "level", "text"),
         [
-            (0, "error", "peers that it covers are refused"),
+            (0, "error", "every certificate of this issuer is refused"),
             (7200, "warning", "it counts for 7200 s after that"),
             (math.inf, "warning", "it counts for inf s after that"),
         ],
     )
     def test_one_that_is_overdue(self, ca: CA, clock: Clock, grace: float, level: str, text: str) -> None:
         due = clock.now + HOUR
-        mesh = Mesh(revocations=Revocations(crls=[ca.crl(next_update=due)], grace=grace), clock=clock)
-        assert said(mesh) == []
+        mesh = lists_in(clock, ca, ca.crl(next_update=due), grace=grace)
+        assert said_of_lists(mesh) == []
         clock.now += timedelta(hours=1, seconds=1)
-        issuer = "revocation list of 'CN=root,O=prod.example.org'"
-        assert said(mesh) == [(level, f"{issuer}: its next update was due at {due}; {text}")]
+        assert said_of_lists(mesh) == [(level, f"{self.ISSUER}: its next update was due at {due}; {text}")]
+
+    def test_one_that_is_overdue_beside_one_that_is_not(self, ca: CA, clock: Clock) -> None:
+        due = clock.now + HOUR
+        mesh = lists_in(clock, ca, ca.crl(next_update=due), ca.crl(next_update=due + DAY))
+        clock.now += 2 * HOUR
+        text = f"{self.ISSUER}: its next update was due at {due}; another list counts"
+        assert said_of_lists(mesh) == [("warning", text)]
+
+    def test_one_of_tomorrow(self, ca: CA, clock: Clock) -> None:
+        begin = clock.now + HOUR
+        mesh = lists_in(clock, ca, ca.crl(last_update=begin))
+        text = f"the one of {begin} is not valid yet: is the clock right? every certificate"
+        assert said_of_lists(mesh) == [("error", f"{self.ISSUER}: {text} of this issuer is refused")]
+
+    def test_one_that_an_authority_of_its_name_did_not_sign(self, ca: CA, clock: Clock) -> None:
+        forged = CA("prod.example.org").crl(last_update=clock.now)
+        mesh = lists_in(clock, ca, forged)
+        text = f"{self.ISSUER}: the one of {clock.now} is signed by no authority of that name;"
+        assert said_of_lists(mesh) == [("error", f"{text} every certificate of this issuer is refused")]
+        mesh = lists_in(clock, ca, forged, ca.crl())
+        assert said_of_lists(mesh) == [("warning", f"{text} another list counts")]
+
+    def test_one_of_an_intermediate_until_its_first_certificate_comes(self, ca: CA, clock: Clock) -> None:
+        issuing, other = (ca.intermediate(subject=f"CN={name}") for name in ("issuing", "other"))
+        lists = [issuing.crl(last_update=clock.now), CA("x", subject="CN=other").crl(last_update=clock.now)]
+        mesh = lists_in(clock, ca, *lists)
+        about = f"the one of {clock.now} is signed by no authority that is known so far; certificates of its"
+        text = f"{about} issuer are refused, unless their issuer has signed it"
+        assert said_of_lists(mesh) == [
+            ("warning", f"revocation list of 'CN={name}': {text}") for name in ("issuing", "other")
+        ]
+        mesh.admit(issuing.issue().chain)
+        with pytest.raises(PeerRejected) as caught:
+            mesh.admit(other.issue().chain)
+        assert caught.value.reason is Reason.REVOCATION_UNDETERMINED
+        ((level, alarm),) = said_of_lists(mesh)
+        assert level == "error"
+        assert alarm.endswith(
+            "is signed by no authority of that name; every certificate of this issuer is refused"
+        )
+
+    def test_one_that_cannot_be_used(self, ca: CA, clock: Clock) -> None:
+        issuer = ca.certificate.subject
+        mesh = lists_in(clock, ca, undetermined=[Undetermined("'a.crl': broken", issuer)])
+        text = "'a.crl': broken; every certificate of this issuer is refused while it is there"
+        assert said_of_lists(mesh) == [("error", f"{self.ISSUER}: {text}")]
+        mesh = lists_in(clock, ca, undetermined=[Undetermined("'README': junk", None)])
+        text = "revocation lists: 'README': junk; every peer is refused while it is there"
+        assert said_of_lists(mesh) == [("error", text)]
+
+    def test_a_part_beside_the_whole(self, ca: CA, clock: Clock) -> None:
+        part = Undetermined("'a.crl': a delta", ca.certificate.subject, is_part=True)
+        text = "every certificate of this issuer is refused that no complete list covers"
+        assert said_of_lists(lists_in(clock, ca, ca.crl(), undetermined=[part])) == [
+            ("warning", f"{self.ISSUER}: 'a.crl': a delta; it is not used, and {text}")
+        ]
+        assert [level for level, _ in said_of_lists(lists_in(clock, ca, undetermined=[part]))] == ["error"]
+
+    @pytest.mark.parametrize("turn", [1, -1])
+    def test_of_several_about_one_issuer_the_worst(self, ca: CA, clock: Clock, turn: int) -> None:
+        issuer = ca.certificate.subject
+        several = [Undetermined("part", issuer, is_part=True), Undetermined("broken", issuer)][::turn]
+        ((level, alarm),) = said_of_lists(lists_in(clock, ca, ca.crl(), undetermined=several))
+        assert level == "error"
+        assert "broken" in alarm
 
 
-def test_it_is_plain_values_for_a_probe(ca: CA) -> None:
-    clock = Clock()
-    clock.now = datetime(2100, 1, 1, tzinfo=UTC)
-    mesh = Mesh(bundles=BundleSet([]), revocations=Revocations(crls=[ca.crl()]), clock=clock)
+def lists_in(
+    clock: Clock, ca: CA, *crls: bytes, grace: float = 0, undetermined: Sequence[Undetermined] = ()
+) -> Mesh:
+    revocations = Revocations(crls=crls, grace=grace, undetermined=undetermined)
+    return admitting(ca, revocations, clock)
+
+
+def test_a_denial_that_denies_nobody_is_told_by_name(ca: CA, clock: Clock) -> None:
+    denial = Denial(issuer="CN=rot,O=prod.example.org", serial=7)
+    mesh = admitting(ca, Revocations(deny=[denial]), clock)
+    text = f"deny list: {denial} denies nobody: no issuer of that name is known; known are 'CN=root,"
+    ((level, alarm),) = said(mesh)
+    assert level == "warning"
+    assert alarm.startswith(text)
+
+
+def test_it_is_plain_values_for_a_probe() -> None:
+    mesh = Mesh()
     document = mesh.health().as_dict()
     assert json.loads(json.dumps(document)) == document
-    assert document["ready"] is True
-    assert document["generation"] == mesh.snapshot.generation
-    (alarm,) = json.loads(json.dumps(document["alarms"]))
-    assert set(alarm) == {"level", "about", "text"}
+    alarm = {
+        "level": "error",
+        "about": "trust bundles",
+        "text": "there are none, so nobody is admitted: set MESHID_TRUST",
+        "is_outage": True,
+    }
+    assert document == {"ready": False, "generation": 0, "alarms": [alarm]}

@@ -15,9 +15,20 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from hypothesis import strategies as st
 
 from meshid.certificates.reading import to_der
-from meshid.testing import CA
+from meshid.testing import CA, Issued
 
 INTEGER, BIT_STRING, OID, SEQUENCE, UTC_TIME, GENERALIZED_TIME = 0x02, 0x03, 0x06, 0x30, 0x17, 0x18
+OCTET_STRING, SET, UTF8_STRING, PRINTABLE_STRING, TELETEX_STRING, VISIBLE_STRING = (
+    0x04,
+    0x31,
+    0x0C,
+    0x13,
+    0x14,
+    0x1A,
+)
+
+
+YEAR_0 = b"\x18\x0f00000101000000Z"
 
 
 class Field(IntEnum):
@@ -68,6 +79,12 @@ def pem(label: str, data: bytes) -> bytes:
     return f"-----BEGIN {label}-----\n{base64.b64encode(data).decode()}\n-----END {label}-----\n".encode()
 
 
+def name(kind: int, value: bytes) -> bytes:
+    """Return a name, in DER, with one organization: a string of this ASN.1 *kind*, whether it fits or not."""
+    organization = der(OID, bytes([0x55, 4, 10]))
+    return der(SEQUENCE, der(SET, der(SEQUENCE, organization, der(kind, value))))
+
+
 # -- Certificates -------------------------------------------------------------
 
 
@@ -77,11 +94,35 @@ def signed(tbs: bytes, algorithm: bytes, key: object) -> bytes:
     return der(SEQUENCE, tbs, algorithm, der(BIT_STRING, b"\0", key.sign(tbs, ec.ECDSA(hashes.SHA256()))))
 
 
+def edited_list(crl: bytes, issuer: CA, edit: Mapping[int, bytes]) -> bytes:
+    """Return a revocation list, PEM or DER, with other fields, by their place in it.
+
+    0 is the version, 1 the algorithm, 2 the issuer, 3 and 4 are the dates, 5 the entries; a list
+    without entries has its extensions there.
+    """
+    whole = base64.b64decode(b"".join(crl.splitlines()[1:-1])) if crl.startswith(b"-----") else crl
+    tbs, algorithm, _ = children(whole)
+    parts = [edit.get(at, old) for at, old in enumerate(children(tbs))]
+    return signed(der(SEQUENCE, *parts), algorithm, issuer.key)
+
+
+def issuing_point(**fields: object) -> x509.IssuingDistributionPoint:
+    """Return an issuing distribution point (RFC 5280 section 5.2.5)."""
+    none = dict.fromkeys(("full_name", "relative_name", "only_some_reasons"))
+    flags = (
+        "only_contains_user_certs",
+        "only_contains_ca_certs",
+        "indirect_crl",
+        "only_contains_attribute_certs",
+    )
+    return x509.IssuingDistributionPoint(**{**none, **dict.fromkeys(flags, False), **fields})  # type: ignore[arg-type]
+
+
 def edited(certificate: x509.Certificate, issuer: CA, fields: Mapping[Field, bytes]) -> bytes:
     """Return *certificate* with other *fields* (none, where they are empty), signed by *issuer*."""
     tbs, algorithm, _ = children(to_der(certificate))
     parts = [fields.get(Field(at), old) for at, old in enumerate(children(tbs))]
-    return signed(der(SEQUENCE, *parts), algorithm, issuer.key)
+    return signed(der(SEQUENCE, *parts), fields.get(Field.ALGORITHM, algorithm), issuer.key)
 
 
 def rewritten(certificate: x509.Certificate, issuer: CA, old: bytes, new: bytes) -> bytes:
@@ -103,6 +144,79 @@ def with_unknown_key(certificate: x509.Certificate, issuer: CA) -> bytes:
     algorithm, point = children(children(children(to_der(certificate))[0])[Field.KEY])
     unknown = der(SEQUENCE, der(OID, bytes([0x2A, 3, 4])), *children(algorithm)[1:])
     return edited(certificate, issuer, {Field.KEY: der(SEQUENCE, unknown, point)})
+
+
+def until_year_0(certificate: x509.Certificate, issuer: CA) -> bytes:
+    """Return *certificate* with an end in the year 0, which DER can say and Python cannot."""
+    start, _ = children(children(children(to_der(certificate))[0])[Field.VALIDITY])
+    return edited(certificate, issuer, {Field.VALIDITY: der(SEQUENCE, start, YEAR_0)})
+
+
+def since_year_0(certificate: x509.Certificate, issuer: CA) -> bytes:
+    """Return *certificate* with a beginning in the year 0."""
+    _, end = children(children(children(to_der(certificate))[0])[Field.VALIDITY])
+    return edited(certificate, issuer, {Field.VALIDITY: der(SEQUENCE, YEAR_0, end)})
+
+
+def with_digest(certificate: x509.Certificate, issuer: CA, digest: int) -> bytes:
+    """Return *certificate* as if it were signed with ECDSA and SHA-1 (1) or SHA-224 (224).
+
+    Nobody accepts those, so nobody finds out that the digest was another one.
+    """
+    number = {1: (4, 1), 224: (4, 3, 1)}[digest]
+    oid = der(OID, bytes([0x2A, 0x86, 0x48, 0xCE, 0x3D, *number]))
+    return edited(certificate, issuer, {Field.ALGORITHM: der(SEQUENCE, oid)})
+
+
+def explicit_curve(authority: CA | Issued) -> x509.Certificate:
+    """Return the certificate of *authority* with the parameters of its key's curve in place of its name."""
+    key = authority.key
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    curve, prime, size = key.curve, _PRIMES[key.curve.name], (key.curve.key_size + 7) // 8
+    base = ec.derive_private_key(1, curve).public_key()
+    at = base.public_numbers()
+    a, b = prime - 3, (at.y**2 - at.x**3 + 3 * at.x) % prime
+    field = der(SEQUENCE, der(OID, bytes.fromhex("2a8648ce3d0101")), _integer(prime))
+    equation = der(SEQUENCE, *(der(OCTET_STRING, each.to_bytes(size, "big")) for each in (a, b)))
+    parameters = der(
+        SEQUENCE,
+        _integer(1),
+        field,
+        equation,
+        der(OCTET_STRING, _point(base)),
+        _integer(curve.group_order),
+        _integer(1),
+    )
+    algorithm = der(SEQUENCE, der(OID, bytes.fromhex("2a8648ce3d0201")), parameters)
+    return _with_spki(authority, der(SEQUENCE, algorithm, der(BIT_STRING, b"\0", _point(key.public_key()))))
+
+
+def pss_key(authority: CA | Issued) -> x509.Certificate:
+    """Return the certificate of *authority*, of RSA, with its key declared as one for RSASSA-PSS only."""
+    _, bits = children(children(children(to_der(authority.certificate))[0])[Field.KEY])
+    algorithm = der(SEQUENCE, der(OID, bytes.fromhex("2a864886f70d01010a")))
+    return _with_spki(authority, der(SEQUENCE, algorithm, bits))
+
+
+def _with_spki(authority: CA | Issued, spki: bytes) -> x509.Certificate:
+    # The signature of an authority is not checked, so another one can sign.
+    signer = CA("prod.example.org")
+    return x509.load_der_x509_certificate(edited(authority.certificate, signer, {Field.KEY: spki}))
+
+
+_PRIMES = {
+    "secp256r1": 2**256 - 2**224 + 2**192 + 2**96 - 1,
+    "secp384r1": 2**384 - 2**128 - 2**96 + 2**32 - 1,
+    "secp521r1": 2**521 - 1,
+}
+
+
+def _integer(number: int) -> bytes:
+    return der(INTEGER, number.to_bytes(number.bit_length() // 8 + 1, "big"))
+
+
+def _point(key: ec.EllipticCurvePublicKey) -> bytes:
+    return key.public_bytes(serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint)
 
 
 def twin(certificate: x509.Certificate, curve: ec.EllipticCurve | None = None) -> bytes:

@@ -11,8 +11,9 @@ import pytest
 
 from meshid.sources import Source
 from meshid.sources.files.credential_files import CredentialFiles
+from meshid.sources.files.deny_list_file import DenyListFile
 from meshid.sources.files.policy_file import PolicyFile
-from meshid.sources.files.revocation_files import RevocationFiles
+from meshid.sources.files.revocation_list_files import RevocationListFiles
 from meshid.sources.files.trust_file import TrustFile
 from meshid.testing import CA, Issued
 from tests.helpers.tls_peers import POLICY
@@ -27,7 +28,8 @@ def sources_in(root: Path) -> list[Source]:
         CredentialFiles(root / "tls"),
         TrustFile("prod.example.org", root / "ca.pem"),
         PolicyFile(root / "policy.toml", "prod"),
-        RevocationFiles([root / "crls"], root / "deny.toml"),
+        DenyListFile(root / "deny.toml"),
+        RevocationListFiles([root / "crls"]),
     ]
 
 
@@ -78,7 +80,8 @@ def alarms(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make a second of waiting a fiftieth of one, so that a drill of many rounds ends."""
-    monkeypatch.setattr("meshid.sources.files.polled.POLL_SECONDS", 0.02)
+    for module in ("polled", "revocation_list_files"):
+        monkeypatch.setattr(f"meshid.sources.files.{module}.POLL_SECONDS", 0.02)
     monkeypatch.setattr("meshid.sources.files.consistent_read.SETTLING_SECONDS", 0.002)
     monkeypatch.setattr("meshid.sources.alarms.LASTING", 0.1)
     monkeypatch.setattr("meshid.sources.refresher.TICK_SECONDS", 0.02)

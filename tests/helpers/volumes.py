@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from meshid.testing import Issued
@@ -40,3 +42,15 @@ class KubernetesVolume:
                 visible.symlink_to(Path("..data") / name)
         if before is not None:
             shutil.rmtree(self.path / before)
+
+
+@contextlib.contextmanager
+def unprivileged() -> Iterator[None]:
+    """Lose root's right to read everything."""
+    before = os.geteuid()
+    if before == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(before)

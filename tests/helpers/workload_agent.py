@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,15 @@ from meshid.trust.bundles import TrustBundle
 
 
 class Agent:
-    """Answers each call with what a test gives it: messages, an end of the stream, a status."""
+    """Answers each call with what a test gives it: messages, an end of the stream, a status.
 
-    def __init__(self, socket: Path) -> None:
-        self.address = f"unix://{socket}"
+    Args:
+        where: The path of its socket; or an IP address, where it takes a free TCP port.
+    """
+
+    def __init__(self, where: Path | str) -> None:
+        self._ip = where if isinstance(where, str) else None
+        self.address = f"unix://{where}"
         self.calls = 0
         self.metadata: dict[str, object] = {}
         self._outbox: queue.SimpleQueue[bytes | grpc.StatusCode | None] = queue.SimpleQueue()
@@ -33,7 +38,10 @@ class Agent:
         handler: Any = grpc.unary_stream_rpc_method_handler(self._fetch)
         service = grpc.method_handlers_generic_handler("SpiffeWorkloadAPI", {"FetchX509SVID": handler})
         self._server.add_generic_rpc_handlers((service,))
-        self._server.add_insecure_port(self.address)
+        if self._ip is None:
+            self._server.add_insecure_port(self.address)
+        else:
+            self.address = f"tcp://{self._ip}:{self._server.add_insecure_port(f'{self._ip}:0')}"
         self._server.start()
 
     def stop(self) -> None:
@@ -72,23 +80,45 @@ def authorities(bundle: TrustBundle) -> bytes:
     return b"".join(map(to_der, bundle.authorities))
 
 
+def svid(  # noqa: PLR0913 - all named
+    ca: CA,
+    issued: Issued,
+    *,
+    hint: str = "",
+    name: str | None = None,
+    key: bytes | None = None,
+    chain: bytes | None = None,
+    bundle: bytes | None = None,
+) -> workload_pb2.X509SVID:
+    """Return a valid SVID, except for what is given."""
+    return workload_pb2.X509SVID(
+        spiffe_id=str(issued.svid.claim.spiffe_id) if name is None else name,
+        x509_svid=b"".join(issued.chain) if chain is None else chain,
+        x509_svid_key=pkcs8(issued) if key is None else key,
+        bundle=authorities(ca.bundle()) if bundle is None else bundle,
+        hint=hint,
+    )
+
+
+def response(
+    *svids: workload_pb2.X509SVID, federated: Mapping[str, bytes] = {}, crls: Sequence[bytes] = ()
+) -> bytes:
+    """Return a message with these SVIDs."""
+    message = workload_pb2.X509SVIDResponse(svids=svids, crl=crls, federated_bundles=federated)
+    return bytes(message.SerializeToString())
+
+
 def message(  # noqa: PLR0913 - all named
     ca: CA,
     issued: Issued,
     *,
-    name: str = "",
+    name: str | None = None,
     key: bytes | None = None,
     chain: bytes | None = None,
     bundle: bytes | None = None,
-    federated: dict[str, bytes] | None = None,
-    crls: tuple[bytes, ...] = (),
+    federated: Mapping[str, bytes] = {},
+    crls: Sequence[bytes] = (),
 ) -> bytes:
-    """Return a valid message, except for what is given."""
-    svid = workload_pb2.X509SVID(
-        spiffe_id=name or str(issued.svid.claim.spiffe_id),
-        x509_svid=b"".join(issued.chain) if chain is None else chain,
-        x509_svid_key=pkcs8(issued) if key is None else key,
-        bundle=authorities(ca.bundle()) if bundle is None else bundle,
-    )
-    response = workload_pb2.X509SVIDResponse(svids=[svid], crl=crls, federated_bundles=federated or {})
-    return bytes(response.SerializeToString())
+    """Return a valid message with one SVID, except for what is given."""
+    only = svid(ca, issued, name=name, key=key, chain=chain, bundle=bundle)
+    return response(only, federated=federated, crls=crls)

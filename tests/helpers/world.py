@@ -56,6 +56,7 @@ class World:
         self.revoked = self.prod.intermediate()
         self.stale = self.prod.intermediate()
         self.early = self.prod.intermediate()
+        self.unclear = self.prod.intermediate()
         self.denied_leaf = self.prod.issue("/ns/stolen/sa/api")
         self.denied = self.prod.intermediate()
         self.denied_root = CA("lost.example")
@@ -75,6 +76,7 @@ class World:
                 self.prod.crl(self.revoked_leaf, self.revoked),
                 self.stale.crl(last_update=self.past - DAY, next_update=self.past),
                 self.early.crl(last_update=self.future),
+                CA("prod.example.org", subject=called(self.unclear)).crl(),
             ],
             deny=[
                 "spiffe://prod.example.org/ns/denied/sa/api",
@@ -109,6 +111,16 @@ def as_leaf(authority: CA) -> Issued:
 
 def self_signed() -> Issued:
     return as_leaf(CA("prod.example.org", ca=False, usages={"digital_signature"}, uris=[PROD]))
+
+
+def namesake(authority: CA) -> CA:
+    """Return a stranger of the same name."""
+    return CA(authority.trust_domain, subject=called(authority))
+
+
+def renewed(authority: CA) -> CA:
+    """Return the same authority with a new key, which its old key has signed."""
+    return authority.intermediate(subject=called(authority))
 
 
 def deep(world: World, depth: int) -> Issued:

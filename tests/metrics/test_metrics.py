@@ -15,9 +15,10 @@ from meshid import BundleSet, Mesh, PeerRejected, Revocations, TrustBundle
 from meshid.metrics import to_opentelemetry, to_prometheus
 from meshid.sources import SourceUnavailable, State
 from meshid.testing import CA
+from tests.helpers.forged import edited_list
+from tests.helpers.mounted import eventually
 from tests.helpers.tls_peers import PATH, mesh_of, policy
 from tests.helpers.world import HOUR, Clock
-from tests.trust.test_revocations import edited_list
 
 
 @pytest.fixture
@@ -68,6 +69,9 @@ def test_prometheus(mesh: Mesh, prod_ca: CA, clock: Clock) -> None:
         ): 1,
         "meshid_verify_cache_hits": 0,
         "meshid_verify_cache_misses": 3,
+        "meshid_ready": 1,
+        'meshid_alarms{level="warning"}': 0,
+        'meshid_alarms{level="error"}': 0,
         "meshid_connections": 0,
         "meshid_generation": 1,
         "meshid_credential_not_after_timestamp_seconds": own.leaf.not_valid_after_utc.timestamp(),
@@ -85,12 +89,25 @@ def test_opentelemetry(mesh: Mesh) -> None:
     assert figures["meshid.policy.info"] == [({"environment": "prod", "hash": policy().hash}, 1)]
     counts = {labels["reason"]: value for labels, value in figures["meshid.peer.decisions"]}
     assert counts == {"allowed": 2, "unknown_trust_domain": 1}
+    assert figures["meshid.ready"] == [({}, 1)]
+    assert figures["meshid.alarms"] == [({"level": "warning"}, 0), ({"level": "error"}, 0)]
+
+
+def test_a_mesh_that_is_not_ready(mesh: Mesh) -> None:
+    mesh.publish(policy=None)
+    figures = in_prometheus(mesh)
+    assert figures["meshid_ready"] == 0
+    assert figures['meshid_alarms{level="error"}'] == 1
+    assert in_opentelemetry(mesh)["meshid.ready"] == [({}, 0)]
 
 
 def test_a_mesh_with_nothing_has_few_figures() -> None:
     assert set(in_prometheus(Mesh())) == {
         "meshid_verify_cache_hits",
         "meshid_verify_cache_misses",
+        "meshid_ready",
+        'meshid_alarms{level="warning"}',
+        'meshid_alarms{level="error"}',
         "meshid_connections",
         "meshid_generation",
     }
@@ -109,7 +126,8 @@ class Partner:
     is_required = False
     is_stream = False
 
-    def __init__(self) -> None:
+    def __init__(self, ca: CA) -> None:
+        self.bundle = ca.bundle()
         self.reads = 0
         self.enough = threading.Event()
 
@@ -119,7 +137,7 @@ class Partner:
             self.enough.set()
         if self.reads % 2:
             raise SourceUnavailable(self.name)
-        return State()
+        return State(bundles=(self.bundle,))
 
     def pause(self) -> float:
         return 60.0 if self.enough.is_set() else 0.0
@@ -137,9 +155,8 @@ class Gone(Partner):
         raise SourceUnavailable(self.name)
 
 
-def test_the_readings_of_sources() -> None:
-    partner = Partner()
-    gone = Gone()
+def test_the_readings_of_sources(prod_ca: CA) -> None:
+    partner, gone = Partner(prod_ca), Gone(prod_ca)
     gone.enough.set()
     with Mesh.from_sources([partner, gone]) as mesh:
         assert partner.enough.wait(10)
@@ -149,6 +166,38 @@ def test_the_readings_of_sources() -> None:
         assert figures['meshid_reload_total{result="failure",source="partner"}'] == 2
         assert 'meshid_last_successful_reload_timestamp_seconds{source="gone"}' not in figures
         assert figures['meshid_last_successful_reload_timestamp_seconds{source="partner"}'] > 1e9
+
+
+class Named(Partner):
+    """A source with a place in its name, which is never read again."""
+
+    def __init__(self, name: str, ca: CA | None = None) -> None:
+        super().__init__(ca or CA("elsewhere.example"))
+        self.name = name
+        self.enough.set()
+        self.works = ca is not None
+
+    def read(self) -> State:
+        if not self.works:
+            raise SourceUnavailable(self.name)
+        return State(bundles=(self.bundle,))
+
+
+def test_no_label_has_a_path_or_a_url() -> None:
+    sources = [
+        Named("trust of a.example '/etc/mesh/a.pem'", CA("a.example")),
+        Named("trust of a.example '/etc/mesh/b.pem'"),
+        Named('bundle endpoint of b.example "https://b.example/it\'s"', CA("b.example")),
+        Named("/mnt/unquoted", CA("c.example")),
+    ]
+    with Mesh.from_sources(sources) as mesh:
+        assert eventually(lambda: all(each.reads for each in mesh.sources()))
+        figures = in_prometheus(mesh)
+    assert figures['meshid_reload_total{result="success",source="trust of a.example"}'] == 1
+    assert figures['meshid_reload_total{result="failure",source="trust of a.example"}'] == 1
+    assert figures['meshid_reload_total{result="success",source="bundle endpoint of b.example"}'] == 1
+    assert figures['meshid_reload_total{result="success",source=""}'] == 1
+    assert not any("/" in name for name in figures)
 
 
 def test_the_registry_and_the_meter_of_the_process_are_meant_if_none_is_named(mesh: Mesh) -> None:
@@ -181,4 +230,4 @@ def test_without_the_extra_it_says_what_is_missing(name: str) -> None:
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert ended.returncode == 1
-    assert f"pip install 'meshid[{name}]'" in ended.stderr
+    assert f"(the extra {name!r} of meshid)" in ended.stderr

@@ -16,18 +16,22 @@ from meshid import InvalidSettings, Mesh, Settings, SpiffeId, TrustDomain
 from meshid.__main__ import main
 from meshid.certificates.leaf import Profile
 from meshid.errors import InvalidInput
+from meshid.settings.keys import Found, Key
 from meshid.settings.settings import KEYS
 from meshid.settings.trust_setting import Trust
 from meshid.sources import (
     BundleEndpoint,
     BundleMapFile,
     CredentialFiles,
+    DenyListFile,
     PolicyFile,
-    RevocationFiles,
+    RevocationListFiles,
     SourceUnavailable,
     TrustFile,
+    WorkloadApi,
 )
 from meshid.testing import CA
+from tests.helpers.endpoints import document, serving
 from tests.helpers.mounted import OWN
 from tests.helpers.tls_peers import POLICY
 from tests.helpers.volumes import KubernetesVolume, pair
@@ -50,6 +54,7 @@ class TestValues:
     def test_all_of_them(self) -> None:
         settings = read(
             MESHID_ENVIRONMENT="prod",
+            MESHID_SPIFFE_ID="spiffe://prod.example.org/ns/pay/sa/payments",
             MESHID_SERVICE="payments",
             MESHID_PORT="8443",
             MESHID_CREDENTIALS="/etc/tls",
@@ -60,10 +65,12 @@ class TestValues:
             MESHID_CRLS="/etc/crls, /etc/other.crl",
             MESHID_DENY="/etc/deny.toml",
             MESHID_CRL_GRACE="1.5",
+            MESHID_START_TIMEOUT="30",
             MESHID_LEAF_GRACE="60",
         )
         assert settings == Settings(
             environment="prod",
+            spiffe_id=SpiffeId.parse("spiffe://prod.example.org/ns/pay/sa/payments"),
             service="payments",
             port=8443,
             credentials=Path("/etc/tls"),
@@ -75,9 +82,10 @@ class TestValues:
             crls=(Path("/etc/crls"), Path("/etc/other.crl")),
             deny=Path("/etc/deny.toml"),
             crl_grace=1.5,
+            start_timeout=30.0,
             leaf_grace=60,
         )
-        kinds = [CredentialFiles, TrustFile, BundleMapFile, PolicyFile, RevocationFiles]
+        kinds = [CredentialFiles, TrustFile, BundleMapFile, PolicyFile, DenyListFile, RevocationListFiles]
         assert [type(source) for source in settings.sources()] == kinds
         assert [type(source) for source in read().sources()] == [TrustFile]
 
@@ -90,7 +98,7 @@ class TestValues:
     def test_seconds(self, text: str, seconds: float) -> None:
         assert read(MESHID_CRL_GRACE=text).crl_grace == seconds
 
-    @pytest.mark.parametrize("text", ["-1", "nan", "an hour"])
+    @pytest.mark.parametrize("text", ["-1", "nan", "an hour", "1e999"])
     def test_what_are_no_seconds(self, text: str) -> None:
         (problem,) = problems({"MESHID_TRUST": TRUST, "MESHID_CRL_GRACE": text})
         said = f"{text!r} is not a number of seconds: write 0 or more, or inf for ever"
@@ -122,13 +130,132 @@ class TestValues:
             "layout, from variable MESHID_LAYOUT: layout 'isto' is unknown; write one of: "
         )
 
-    def test_a_key_in_place_of_its_path_is_not_repeated(self, prod_ca: CA) -> None:
-        pem = prod_ca.issue().key_pem.decode()
-        (problem,) = problems(
-            {"MESHID_TRUST": TRUST, "MESHID_CREDENTIALS": "/etc/tls.crt", "MESHID_KEY": pem}
+    @pytest.mark.parametrize("setting", ["port", "crl_grace"])
+    @pytest.mark.parametrize(
+        ("number", "shown"),
+        [(10**5000, "this int"), (-(10**5000), "this int"), (-1, "'-1'"), (-1.5, "'-1.5'"), (True, "'True'")],
+        ids=["large", "small", "negative", "float", "bool"],
+    )
+    def test_a_number_that_is_none(self, setting: str, number: float, shown: str) -> None:
+        (problem,) = problems({}, trust=[TRUST], **{setting: number})
+        assert problem.startswith(f"{setting}, from argument: {shown} is not a ")
+
+    @pytest.mark.parametrize("name", ["MESHID_PORT", "MESHID_CRL_GRACE"])
+    def test_a_number_of_thousands_of_digits(self, name: str, tmp_path: Path) -> None:
+        digits = "9" * 5000
+        (problem,) = problems({"MESHID_TRUST": TRUST, name: digits})
+        assert problem.partition(": ")[2].startswith(f"'{'9' * 256}'... (5000 characters) is not a ")
+        config = tmp_path / "meshid.toml"
+        key = name.removeprefix("MESHID_").lower()
+        config.write_text(f"trust = ['{TRUST}']\n{key} = 0x{'f' * 5000}\n")
+        (problem,) = problems({"MESHID_CONFIG": str(config)})
+        assert problem.startswith(f"{key}, from {str(config)!r} (MESHID_CONFIG): this int is not a ")
+
+    def test_a_list_in_place_of_a_number_is_not_repeated(self) -> None:
+        (problem,) = problems({}, trust=[TRUST], crl_grace=["secret"])
+        assert problem.startswith("crl_grace, from argument: this list is not a number of seconds: ")
+
+    @pytest.mark.parametrize("name", ["/", ".", "..", "/etc/", "{tmp_path}"])
+    def test_a_state_file_that_is_a_directory(self, name: str, tmp_path: Path) -> None:
+        value = name.format(tmp_path=tmp_path)
+        (problem,) = problems({"MESHID_TRUST": TRUST, "MESHID_STATE_FILE": value})
+        shown = repr(str(Path(value)))
+        said = f"{shown} is a directory; give the path of a file"
+        assert problem == f"state_file, from variable MESHID_STATE_FILE: {said}"
+        assert read(MESHID_STATE_FILE=str(tmp_path / "x")).state_file == tmp_path / "x"
+
+    @pytest.mark.parametrize("key", [key for key in KEYS if key.parser not in {"port", "seconds"}])
+    def test_what_is_more_than_a_line(self, key: Key) -> None:
+        value = ["a\0b"] if key.parser in {"paths", "trusts"} else "a\0b"
+        problem, *_ = problems({}, **{"trust": [TRUST], key.name: value})
+        assert problem == f"{key.name}, from argument: must be one line, without NUL"
+
+    @pytest.mark.parametrize(
+        ("text", "said"),
+        [
+            ("payments", "'payments' does not begin with 'spiffe://'"),
+            (
+                "spiffe://prod.example.org",
+                "spiffe://prod.example.org is a trust domain; write the SPIFFE ID of this service, such as",
+            ),
+        ],
+    )
+    def test_what_is_no_name_of_ours(self, text: str, said: str) -> None:
+        (problem,) = problems({"MESHID_TRUST": TRUST, "MESHID_SPIFFE_ID": text})
+        assert problem.startswith(f"spiffe_id, from variable MESHID_SPIFFE_ID: {said}")
+        own = SpiffeId.parse("spiffe://prod.example.org/x")
+        assert Settings.from_env({}, trust=[TRUST], spiffe_id=own).spiffe_id is own
+
+
+class TestSecrets:
+    """A key that is set in place of something else is neither in an error nor in its traceback."""
+
+    @pytest.fixture
+    def pem(self, prod_ca: CA) -> str:
+        return prod_ca.issue().key_pem.decode()
+
+    @pytest.mark.parametrize("suffix", ["", "_FILE"])
+    @pytest.mark.parametrize("form", ["pem", "one line", "base64"])
+    @pytest.mark.parametrize("name", [*(key.name for key in KEYS), "config", "config_dir"])
+    def test_wherever_it_is_set(self, name: str, form: str, suffix: str, pem: str) -> None:
+        body = "".join(pem.splitlines()[1:-1])
+        value = {"pem": pem, "one line": pem.replace("\n", "\\n"), "base64": body}[form]
+        variable = f"MESHID_{name.upper()}{suffix}"
+        with pytest.raises(InvalidSettings) as caught:
+            Settings.from_env({"MESHID_TRUST": TRUST, variable: value})
+        kept = [frame.frame.f_locals for frame in caught.traceback[1:]]
+        assert kept
+        assert caught.value.__context__ is None
+        assert all(body[:20] not in text for text in (str(caught.value), repr(kept)))
+        if (name, suffix) not in {("trust", "_FILE"), ("config", "_FILE"), ("config_dir", "_FILE")}:
+            assert f"{variable}: is the content of a PEM file; give the path of" in str(caught.value)
+
+    def test_in_a_list_of_a_file(self, pem: str, tmp_path: Path) -> None:
+        config = tmp_path / "meshid.toml"
+        text = json.dumps(pem)
+        config.write_text(f"trust = ['{TRUST}']\ncrls = ['/x', {text}]\ncrl_grace = [{text}]\n")
+        told = problems({"MESHID_CONFIG": str(config)})
+        assert len(told) == 2
+        assert not [each for each in told if "BEGIN" in each]
+
+    def test_what_is_shown_of_a_value_that_was_found_is_not_the_value(self, pem: str) -> None:
+        assert repr(Found(pem, "variable X")).startswith("Found(origin='variable X'")
+
+
+class TestTwins:
+    """``MESHID_KEY_FILE`` names a file that has the path of the key in it, and not the key."""
+
+    def test_a_key(self, tmp_path: Path, prod_ca: CA) -> None:
+        file = tmp_path / "k.key"
+        file.write_bytes(prod_ca.issue().key_pem)
+        environ = {"MESHID_TRUST": TRUST, "MESHID_CREDENTIALS": "c", "MESHID_KEY_FILE": str(file)}
+        (problem,) = problems(environ)
+        assert problem == (
+            f"key, from {str(file)!r} (variable MESHID_KEY_FILE): is the content of a PEM file; give the path"
+            " of that file: set MESHID_KEY to it, and not MESHID_KEY_FILE, which names a file with the path"
+            " in it"
         )
-        said = "key, from variable MESHID_KEY: is the content of a PEM file; give the path of that file"
-        assert problem == said
+
+    @pytest.mark.parametrize(
+        ("policy", "said"),
+        [
+            (POLICY, "must be one line, without NUL: set MESHID_POLICY to it, and not MESHID_POLICY_FILE"),
+            ("{}", "must be a path, not '{}': set MESHID_POLICY to it"),
+        ],
+    )
+    def test_a_policy(self, policy: str, said: str, tmp_path: Path) -> None:
+        file = tmp_path / "policy"
+        file.write_text(policy)
+        environ = {"MESHID_TRUST": TRUST, "MESHID_ENVIRONMENT": "prod", "MESHID_POLICY_FILE": str(file)}
+        (problem,) = problems(environ)
+        assert problem.startswith(f"policy, from {str(file)!r} (variable MESHID_POLICY_FILE): {said}")
+
+    @pytest.mark.parametrize("name", ["MESHID_KEY_FILE", "MESHID_CONFIG", "MESHID_CONFIG_DIR"])
+    def test_a_path_that_cannot_be_one(self, name: str) -> None:
+        assert problems({"MESHID_TRUST": TRUST, name: "a\0b"}) == [f"{name}: must be one line, without NUL"]
+
+    def test_an_empty_path(self) -> None:
+        assert problems({}, trust=[TRUST], deny="") == ["deny, from argument: must be a path, not ''"]
 
 
 class TestWorkloadApi:
@@ -137,6 +264,30 @@ class TestWorkloadApi:
             {"MESHID_WORKLOAD_API": "unix:///x", "SPIFFE_ENDPOINT_SOCKET": "unix:///y"}
         )
         assert [source.name for source in settings.sources()] == ["Workload API 'unix:///x'"]
+
+    def test_ours_of_several_certificates_is_set(self) -> None:
+        name = "spiffe://prod.example.org/x"
+        environ = {"MESHID_WORKLOAD_API": "unix:///x", "MESHID_SVID_HINT": "web", "MESHID_SPIFFE_ID": name}
+        settings = Settings.from_env(environ)
+        assert (settings.svid_hint, settings.spiffe_id) == ("web", SpiffeId.parse(name))
+        (source,) = settings.sources()
+        assert isinstance(source, WorkloadApi)
+
+    def test_a_hint_without_an_agent(self) -> None:
+        assert problems({"MESHID_TRUST": TRUST, "MESHID_SVID_HINT": "web"}) == [
+            "workload_api: is not set: a hint is that of one of its certificates; set MESHID_WORKLOAD_API"
+        ]
+
+    @pytest.mark.parametrize("name", ["MESHID_WORKLOAD_API", "SPIFFE_ENDPOINT_SOCKET"])
+    def test_the_address_of_a_port_is_not_taken_for_a_kubernetes_service(self, name: str) -> None:
+        (source,) = Settings.from_env({name: "tcp://127.0.0.1:8081"}).sources()
+        assert source.name == "Workload API 'tcp://127.0.0.1:8081'"
+
+    @pytest.mark.parametrize("address", ["unix:agent.sock", "unix:run/agent.sock", "tcp://localhost:80"])
+    def test_an_address_that_is_relative_or_a_name(self, address: str) -> None:
+        for name in ("MESHID_WORKLOAD_API", "SPIFFE_ENDPOINT_SOCKET"):
+            (problem,) = problems({name: address})
+            assert problem.startswith(f"workload_api, from variable {name}: {address!r} is not the address")
 
     def test_the_usual_variable_counts_where_no_other_certificate_is_set(self) -> None:
         environ = {"SPIFFE_ENDPOINT_SOCKET": "unix:///y"}
@@ -236,10 +387,24 @@ class TestTrust:
             assert isinstance(trust.source(), BundleEndpoint)
 
     @pytest.mark.parametrize("option", ["roots=gone", "endpoint=spiffe://prod.example.org/x;bundle=gone"])
-    def test_a_file_of_an_endpoint_that_is_missing(self, tmp_path: Path, option: str) -> None:
-        trust = Trust.parse(f"prod.example.org=https://x.example/b;{option}", tmp_path)
-        with pytest.raises(SourceUnavailable, match=r"/gone' cannot be read: No such file or directory$"):
-            trust.source()
+    def test_a_file_of_an_endpoint_that_is_missing_is_a_fault_of_that_source(
+        self, tmp_path: Path, option: str
+    ) -> None:
+        source = Trust.parse(f"prod.example.org=https://x.example/b;{option}", tmp_path).source()
+        with pytest.raises(
+            SourceUnavailable, match=r"/gone' cannot be read: No such file or directory$"
+        ) as caught:
+            source.read()
+        assert str(caught.value).startswith(source.name)
+
+    def test_a_file_of_an_endpoint_may_come_later(self, tmp_path: Path, prod_ca: CA) -> None:
+        with serving(prod_ca.issue("/x"), document(prod_ca)) as endpoint:
+            option = f"prod.example.org={endpoint.url()};endpoint=spiffe://prod.example.org/x;bundle=ca.pem"
+            source = Trust.parse(option, tmp_path).source()
+            with pytest.raises(SourceUnavailable):
+                source.read()
+            (tmp_path / "ca.pem").write_bytes(prod_ca.pem)
+            assert source.read().bundles == (prod_ca.bundle(),)
 
 
 class TestLayers:
@@ -383,7 +548,7 @@ class TestWhatIsWrong:
         [
             (None, "cannot be read: No such file or directory"),
             (b"service = ", "it cannot be parsed as TOML: "),
-            (b"", "it is empty"),
+            (b"", "'{config}' cannot be read: it is empty"),
         ],
     )
     def test_a_config_file(self, tmp_path: Path, content: bytes | None, said: str) -> None:
@@ -391,7 +556,7 @@ class TestWhatIsWrong:
         if content is not None:
             config.write_bytes(content)
         (problem,) = problems({"MESHID_TRUST": TRUST, "MESHID_CONFIG": str(config)})
-        assert problem.startswith(f"{str(config)!r} (MESHID_CONFIG): {said}")
+        assert problem.startswith(f"{str(config)!r} (MESHID_CONFIG): {said.format(config=config)}")
 
     def test_a_directory_that_is_missing(self, tmp_path: Path) -> None:
         gone = str(tmp_path / "gone")
@@ -441,7 +606,7 @@ class TestMesh:
         assert main(["settings"]) == 0
         rows = [line.split(maxsplit=2) for line in capsys.readouterr().out.splitlines()]
         assert rows[0] == ["environment", "prod", "variable MESHID_ENVIRONMENT"]
-        assert rows[2] == ["port", "not", "set"]
+        assert rows[3] == ["port", "not", "set"]
         assert [row[0] for row in rows] == [key.name for key in KEYS]
         assert main(["settings", "--json"]) == 0
         shown = json.loads(capsys.readouterr().out)

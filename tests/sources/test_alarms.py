@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 import pytest
 
-from meshid.health.health import Alarm, AlarmLevel
-from meshid.sources.alarms import Alarms
+from meshid.health.alarm import Alarm, AlarmLevel
+from meshid.sources.alarms import Alarms, Failure, bounded
+from meshid.sources.telling import LOGGER
+from meshid.support.logs import log
 
 
 class Time:
@@ -23,9 +28,13 @@ def time() -> Time:
 @pytest.fixture
 def alarms(time: Time, caplog: pytest.LogCaptureFixture) -> Alarms:
     caplog.set_level("INFO", "meshid.refresh")
-    alarms = Alarms(time)
-    alarms.have_good_state = True
+    alarms = Alarms(partial(log, LOGGER), time)
+    alarms.is_started = True
     return alarms
+
+
+def failed(alarms: Alarms, what: str, about: str, text: str, **more: Any) -> None:  # noqa: ANN401 - of `Failure`
+    alarms.failed((what,), Failure(about=about, text=text, **more))
 
 
 def logged(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -38,36 +47,36 @@ class TestFailures:
     def test_one_that_passes_is_not_logged(
         self, alarms: Alarms, time: Time, caplog: pytest.LogCaptureFixture
     ) -> None:
-        alarms.failed("read", "policy", "typo")
+        failed(alarms, "read", "policy", "typo")
         time.now = 0.9
-        alarms.failed("read", "policy", "typo")
-        assert "read" in alarms
-        assert list(alarms.failures()) == []
-        alarms.worked("read")
-        assert "read" not in alarms
+        failed(alarms, "read", "policy", "typo")
+        assert ("read",) in alarms
+        assert alarms.failures() == []
+        alarms.worked(("read",))
+        assert ("read",) not in alarms
         assert logged(caplog) == []
 
     def test_one_that_lasts_is_logged_once(
         self, alarms: Alarms, time: Time, caplog: pytest.LogCaptureFixture
     ) -> None:
         for time.now in (0.0, 1.0, 2.0, 3.0):
-            alarms.failed("read", "policy", "typo")
+            failed(alarms, "read", "policy", "typo")
         assert logged(caplog) == ["policy: typo; the last good state stays in force"]
         assert [str(alarm) for alarm in alarms.failures()] == alarms.texts() == ["policy: typo"]
         for time.now in (4.0, 4.9):
-            alarms.failed("read", "policy", "another typo")
+            failed(alarms, "read", "policy", "another typo")
             assert logged(caplog) == []
         time.now = 5.0
-        alarms.failed("read", "policy", "another typo")
+        failed(alarms, "read", "policy", "another typo")
         assert logged(caplog) == ["policy: another typo; the last good state stays in force"]
-        alarms.worked("read")
+        alarms.worked(("read",))
         assert logged(caplog) == ["policy: recovered"]
         assert alarms.texts() == []
 
     def test_one_that_is_not_read_again_is_logged_nevertheless(
         self, alarms: Alarms, time: Time, caplog: pytest.LogCaptureFixture
     ) -> None:
-        alarms.failed("read", "agent", "garbage")
+        failed(alarms, "read", "agent", "garbage")
         for time.now in (1.0, 1.9):
             alarms.log_lasting()
             assert logged(caplog) == []
@@ -79,18 +88,59 @@ class TestFailures:
         self, alarms: Alarms, time: Time, caplog: pytest.LogCaptureFixture
     ) -> None:
         for time.now in (0.0, 1.0, 2.0):
-            alarms.failed("credentials", "own", f"and it is {time.now} here", "the same")
+            failed(alarms, "credentials", "own", f"and it is {time.now} here", fault="the same")
         assert logged(caplog) == ["own: and it is 1.0 here; the last good state stays in force"]
 
-    def test_before_there_is_a_good_state_nothing_is_logged(
+    def test_before_the_start_nothing_is_logged(
         self, alarms: Alarms, time: Time, caplog: pytest.LogCaptureFixture
     ) -> None:
-        alarms.have_good_state = False
+        alarms.is_started = False
         for time.now in (0.0, 1.0, 2.0):
-            alarms.failed("read", "policy", "typo")
+            failed(alarms, "read", "policy", "typo")
         assert alarms.texts() == ["policy: typo"]
-        alarms.worked("read")
+        alarms.worked(("read",))
         assert logged(caplog) == []
+
+    def test_one_with_nothing_that_stays_does_not_say_so(
+        self, alarms: Alarms, time: Time, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        for time.now in (0.0, 1.0):
+            failed(alarms, "state file", "state file", "cannot be written", stays=False)
+        assert logged(caplog) == ["state file: cannot be written"]
+
+    def test_those_of_a_kind_are_replaced_together(
+        self, alarms: Alarms, time: Time, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        one, two = Failure(about="one", text="1"), Failure(about="two", text="2")
+        failed(alarms, "other", "other", "0")
+        for time.now in (0.0, 1.0):
+            alarms.replace(("kind",), {"one": one, "two": two})
+        alarms.replace(("kind",), {"two": two})
+        assert alarms.texts() == ["other: 0", "two: 2"]
+        assert logged(caplog)[-1] == "one: recovered"
+
+    def test_what_cannot_heal_was_seen_twice_and_has_lasted(self, alarms: Alarms, time: Time) -> None:
+        key = ("read", "policy")
+        assert not alarms.cannot_heal(key)
+        for time.now, text, expected in (
+            (0.0, "typo", False),
+            (0.5, "typo", False),
+            (1.0, "typo", True),
+            (1.5, "another", False),
+            (2.5, "another", True),
+        ):
+            alarms.failed(key, Failure(about="policy", text=text, is_lasting=True))
+            assert alarms.cannot_heal(key) is expected
+        time.now = 9.0
+        alarms.failed(key, Failure(about="policy", text="missing"))
+        time.now = 19.0
+        alarms.failed(key, Failure(about="policy", text="missing"))
+        assert not alarms.cannot_heal(key)
+
+
+def test_texts_are_bounded() -> None:
+    assert list(bounded(["a"] * 20)) == ["a"] * 20
+    assert list(bounded(["a"] * 23)) == [*["a"] * 20, "and 3 more like that"]
 
 
 def test_an_alarm_about_the_snapshot_is_logged_when_it_begins_changes_and_ends(

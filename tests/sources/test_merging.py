@@ -1,20 +1,22 @@
-"""The states of all sources become one snapshot, or say which two are in each other's way."""
+"""What the sources say becomes what is wanted of each part; a fault of one part concerns no other."""
 
 from __future__ import annotations
 
 import pytest
 
-from meshid import BundleSet, Denial, Revocations
-from meshid.sources import AmbiguousSources, State
-from meshid.sources.merging import PARTS, States, holders
+from meshid import BundleSet, Denial, Revocations, TrustBundle, TrustDomain
+from meshid.admission.snapshot import Snapshot, first_snapshot, next_snapshot
+from meshid.sources import Fault, State
+from meshid.sources.merging import Claim, Part, claims_of, in_force, revocations_of
 from meshid.testing import CA
 from tests.helpers.fake_sources import FakeSource
 from tests.helpers.mounted import OWN
 from tests.helpers.tls_peers import policy
+from tests.helpers.world import Clock
 
-
-def states_of(**states: State) -> States:
-    return {FakeSource(name, state): state for name, state in states.items()}
+PARTNER = CA("partner.example")
+PARTNERS = PARTNER.bundle().trust_domain
+A, B, C = (FakeSource(name, State()) for name in "ABC")
 
 
 @pytest.fixture
@@ -22,40 +24,95 @@ def own(prod_ca: CA) -> State:
     return State(credentials=prod_ca.issue(OWN).svid, bundles=(prod_ca.bundle(),), policy=policy())
 
 
-def merged(states: States) -> dict[str, object]:
-    return {name: value for part in PARTS.values() for name, value in part(states).items()}
+@pytest.fixture
+def snapshot(own: State, clock: Clock) -> Snapshot:
+    """A snapshot in which everything of *own* and the partner's bundle is in force."""
+    bundles = BundleSet([*own.bundles, PARTNER.bundle()])
+    changes = {"credentials": own.credentials, "bundles": bundles, "policy": own.policy}
+    return next_snapshot(first_snapshot(clock, 0.0), changes, clock())  # type: ignore[arg-type]
 
 
-def test_each_part_comes_from_the_source_that_has_it(own: State, prod_ca: CA) -> None:
-    partner = CA("partner.example").bundle()
-    states = states_of(own=own, partner=State(bundles=(partner,)))
-    assert merged(states) == {
-        "credentials": own.credentials,
-        "bundles": BundleSet([prod_ca.bundle(), partner]),
-        "policy": own.policy,
-        "revocations": Revocations(),
+def test_each_part_comes_from_the_source_that_has_it(own: State, snapshot: Snapshot, prod_ca: CA) -> None:
+    claims = claims_of({A: own, B: State(bundles=(PARTNER.bundle(),))}, {})
+    assert {part: claim.owner for part, claim in claims.items()} == {
+        "credentials": A,
+        "policy": A,
+        prod_ca.bundle().trust_domain: A,
+        PARTNERS: B,
     }
-    assert [source.name for source in holders("bundles", states)] == ["own", "partner"]
-    assert [source.name for source in holders("policy", states)] == ["own"]
+    empty = first_snapshot(lambda: 0.0, 0.0)
+    for part, claim in claims.items():
+        assert claim.wanted(empty) == in_force(part, snapshot)
+        assert claim.ambiguity == ""
 
 
-def test_what_any_source_revokes_is_revoked(own: State, prod_ca: CA) -> None:
+def part_of(own: State, what: str) -> tuple[Part, State]:
+    parts: dict[str, tuple[Part, State]] = {
+        "our own certificate": ("credentials", State(credentials=own.credentials)),
+        "the policy": ("policy", State(policy=own.policy)),
+        "the bundle of prod.example.org": (TrustDomain("prod.example.org"), State(bundles=own.bundles)),
+    }
+    return parts[what]
+
+
+@pytest.mark.parametrize("what", ["our own certificate", "the policy", "the bundle of prod.example.org"])
+def test_of_two_sources_the_first_stays_in_charge(own: State, snapshot: Snapshot, what: str) -> None:
+    part, state = part_of(own, what)
+    first = claims_of({A: state}, {})
+    both = claims_of({B: state, A: state}, first)[part]
+    assert both.owner is A
+    assert both.about == "B and A"
+    assert both.ambiguity == f"{what} comes from B and from A: remove one of them"
+    # Without a first one, nothing changes.
+    neither = claims_of({A: state, B: state}, {})[part]
+    assert neither.owner is None
+    assert neither.wanted(snapshot) == in_force(part, snapshot)
+    assert neither.wanted(first_snapshot(lambda: 0.0, 0.0)) is None
+    # As soon as there is one, it is in charge.
+    assert claims_of({B: state}, {part: both})[part].owner is B
+
+
+def test_who_is_in_charge_can_take_away_what_it_gave(snapshot: Snapshot) -> None:
+    many = TrustBundle.from_pem("partner.example", PARTNER.pem + CA("partner.example").pem)
+    first = claims_of({A: State(bundles=(many,))}, {})
+    both = claims_of({A: State(bundles=(PARTNER.bundle(),)), B: State(bundles=(many,))}, first)
+    assert both[PARTNERS].wanted(snapshot) == PARTNER.bundle()
+
+
+def test_what_no_source_has_any_more_is_gone(own: State, snapshot: Snapshot) -> None:
+    claims = claims_of({A: State()}, claims_of({A: own}, {}))
+    assert [claim.wanted(snapshot) for claim in claims.values()] == [None, None, None]
+
+
+def test_what_its_source_cannot_read_stays(own: State, snapshot: Snapshot) -> None:
+    before = claims_of({A: own, B: State(bundles=(PARTNER.bundle(),))}, {})
+    faults = (
+        Fault("own certificate: the key is not that of it"),
+        Fault("cut off", TrustDomain("prod.example.org")),
+    )
+    claims = claims_of({A: State(faults=faults), B: State(faults=(Fault("?"),))}, before)
+    for part in ("credentials", "policy", TrustDomain("prod.example.org")):
+        assert claims[part].wanted(snapshot) == in_force(part, snapshot)
+        assert claims[part].wanted(snapshot) is not None
+    # B says nothing about its bundle.
+    assert claims[PARTNERS].wanted(snapshot) is None
+
+
+def test_another_source_does_not_take_over_while_the_one_in_charge_cannot_read_it(snapshot: Snapshot) -> None:
+    stranger = CA("partner.example").bundle()
+    before = claims_of({A: State(bundles=(PARTNER.bundle(),)), B: State(bundles=(stranger,))}, {})
+    before = {PARTNERS: Claim(PARTNERS, before[PARTNERS].values, A)}
+    now = claims_of({A: State(faults=(Fault("?", PARTNERS),)), B: State(bundles=(stranger,))}, before)
+    assert now[PARTNERS].owner is A
+    assert now[PARTNERS].wanted(snapshot) == PARTNER.bundle()
+
+
+def test_what_any_source_revokes_is_revoked(prod_ca: CA) -> None:
     crl, denied = prod_ca.crl(), "spiffe://prod.example.org/x"
     lists = State(revocations=Revocations(crls=[crl], grace=60))
-    states = states_of(own=own, lists=lists, denied=State(revocations=Revocations(deny=[denied])))
-    assert merged(states)["revocations"] == Revocations(crls=[crl], deny=[Denial(peer=denied)], grace=60)
-
-
-@pytest.mark.parametrize(
-    ("part", "what"),
-    [
-        ("credentials", "our own certificate"),
-        ("policy", "the policy"),
-        ("bundles", "the bundle of prod.example.org"),
-    ],
-)
-def test_two_sources_of_one_thing_are_an_error(own: State, part: str, what: str) -> None:
-    states = states_of(own=own, other=State(**{part: getattr(own, part)}))
-    with pytest.raises(AmbiguousSources) as caught:
-        PARTS[part](states)
-    assert str(caught.value) == f"{what} comes from own and from other: remove one of them"
+    denying = State(revocations=Revocations(deny=[denied]))
+    assert revocations_of({A: State(), B: lists, C: denying}) == Revocations(
+        crls=[crl], deny=[Denial(peer=denied)], grace=60
+    )
+    assert revocations_of({A: State(), B: lists}) is lists.revocations
+    assert revocations_of({A: State()}) == Revocations()

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import gc
+import queue
 import socket
 import subprocess
 import sys
 import threading
 import time
 import weakref
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import attrs
 import pytest
 
-from meshid import BundleSet, Denial, Mesh, Reason, Revocations
+from meshid import BundleSet, Denial, Mesh, Reason, Revocations, peer_of
 from meshid.admission.admission import Admission
 from meshid.sources import SourceUnavailable, State, refresher
 from meshid.sources.refresher import Refresher, restart_all
@@ -142,7 +143,7 @@ class TestParts:
         with Mesh.from_sources([own, lists], service="payments", clock=clock) as mesh:
             before = mesh.snapshot
             lists.now = State(revocations=Revocations(crls=[old]))
-            assert eventually(lambda: [alarm.about for alarm in mesh.health().alarms] == ["lists"])
+            assert eventually(lambda: {alarm.about for alarm in mesh.health().alarms} == {"lists"})
             assert mesh.snapshot is before
 
 
@@ -216,7 +217,7 @@ class TestRefreshing:
 
     def test_a_thread_ends_if_its_mesh_is_gone_before_it_is_stopped(self) -> None:
         # The garbage collector runs between the two only by chance.
-        refresher._keep_ticking(lambda: None, threading.Event())  # noqa: SLF001
+        refresher._keep_doing(lambda: None, queue.SimpleQueue(), ())  # noqa: SLF001
 
     def test_it_can_be_closed_from_a_thread_of_its_own(
         self, own: FakeSource, monkeypatch: pytest.MonkeyPatch
@@ -274,7 +275,7 @@ class TestEachSecond:
     ) -> None:
         with Mesh.from_sources([own], service="payments") as mesh:
             with monkeypatch.context() as broken:
-                for method in ("tick", "accept"):
+                for method in ("sweep", "accept"):
                     broken.setattr(Refresher, method, lambda *_: 1 / 0)
                 assert eventually(lambda: len(alarms(caplog)) > 3)
             assert set(alarms(caplog)) == {
@@ -333,12 +334,15 @@ class TestEachSecond:
             ):
                 tls.sendall(b"hello\n")
                 assert tls.recv(100)
-                assert admission_of(mesh).connections.first_end() == (clock.now + HOUR).timestamp()
+
+                def end() -> datetime:
+                    (entry,) = admission_of(mesh).connections.now()
+                    return peer_of(entry.connection()).not_after
+
+                assert end() == clock.now + HOUR
                 clock.now += timedelta(minutes=1)
                 source.now = lists(2)
-                assert eventually(
-                    lambda: admission_of(mesh).connections.first_end() == (clock.now + 2 * HOUR).timestamp()
-                )
+                assert eventually(lambda: end() == clock.now + 2 * HOUR)
 
 
 FORKING = """

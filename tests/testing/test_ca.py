@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -240,6 +243,27 @@ def test_what_cannot_be_a_leaf_cannot_be_credentials(prod_ca: CA) -> None:
     issued = prod_ca.issue(PATH, ca=True)
     with pytest.raises(InvalidCredentials):
         _ = issued.svid
+
+
+@pytest.mark.parametrize(
+    ("shape", "kind", "said"),
+    [
+        ({"not_aftr": NOW}, TypeError, "a certificate has no 'not_aftr'; did you mean 'not_after'?"),
+        ({"zzz": 1}, TypeError, "a certificate has no 'zzz'; write one of: uris, dns, not_before, "),
+        (
+            {"usages": ["digital_signatur"]},
+            ValueError,
+            "a certificate has no 'digital_signatur'; did you mean 'digital_signature'?",
+        ),
+    ],
+)
+def test_a_misspelt_shape_is_not_passed_over(shape: dict[str, Any], kind: type[Exception], said: str) -> None:
+    ca = CA("prod.example.org")
+    makers: list[Callable[..., object]] = [partial(CA, "prod.example.org"), ca.intermediate, ca.issue]
+    for make in makers:
+        with pytest.raises(kind) as caught:
+            make(**shape)
+        assert str(caught.value).startswith(said)
 
 
 def test_each_test_gets_its_own_authorities(prod_ca: CA, dev_ca: CA) -> None:

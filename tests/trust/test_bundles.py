@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
+import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import mldsa, rsa
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,10 +20,12 @@ from meshid.errors import InvalidBundle, InvalidSpiffeId, PeerRejected
 from meshid.names.spiffe_id import TrustDomain
 from meshid.reasons import Reason
 from meshid.testing import CA
-from meshid.trust.bundles import MAX_BUNDLE_BYTES, BundleSet, TrustBundle
+from meshid.trust.authorities import MAX_AUTHORITY_BYTES, MAX_ENTRIES, MAX_NAMESAKES, MAX_SKIPPED
+from meshid.trust.bundles import MAX_BUNDLE_BYTES, MAX_JSON_VALUES, BundleSet, TrustBundle
 from meshid.verification.verifier import ChainVerifier
+from tests.helpers.bad_authorities import BAD
 from tests.helpers.forged import damaged, pem
-from tests.helpers.world import PATH
+from tests.helpers.world import PATH, hosts, padding
 
 DOMAIN = "prod.example.org"
 ROOT, OTHER = CA(DOMAIN), CA(DOMAIN)
@@ -80,7 +85,7 @@ class TestB2:
         assert "known: EC, RSA, AKP" in skipped.what
 
     def test_a_missing_kty_is_skipped_and_reported(self) -> None:
-        (skipped,) = read(without("kty")).skipped
+        (skipped,) = read(entry(OTHER), without("kty")).skipped
         assert "kty is 'None'" in skipped.what
 
     @pytest.mark.parametrize("kty", ["EC", "RSA", "AKP"])
@@ -98,7 +103,7 @@ class TestB3:
         assert [(each.where, each.what.split(" is ")[0]) for each in bundle.skipped] == [("keys[1]", "use")]
 
     def test_a_missing_use_is_skipped_and_reported(self) -> None:
-        (skipped,) = read(without("use")).skipped
+        (skipped,) = read(entry(OTHER), without("use")).skipped
         assert "use is 'None'; known: x509-svid" in skipped.what
 
     @pytest.mark.parametrize("use", ["jwt-svid", "wit-svid"])
@@ -107,18 +112,42 @@ class TestB3:
         assert (bundle.authorities, bundle.skipped) == ((ROOT.certificate,), ())
 
 
+JWT = {"kty": "EC", "use": "jwt-svid", "kid": "k"}
+WIT = {"kty": "EC", "use": "wit-svid", "kid": "w"}
+
+
 class TestB4:
     """Bundle 4.1.3: with no usable key, readers "MUST treat all SVIDs from the trust domain as invalid"."""
 
     @pytest.mark.parametrize(
-        "keys", [(), (entry(ROOT, use="sig"),), (entry(NEVER),)], ids=["none", "sig", "unusable"]
+        "keys", [(), (JWT,), (JWT, WIT)], ids=["none", "jwt-svid", "jwt-svid and wit-svid"]
     )
-    def test_a_bundle_without_authorities_trusts_nobody(self, keys: tuple[object, ...]) -> None:
+    def test_a_bundle_without_keys_for_x509_trusts_nobody(self, keys: tuple[object, ...]) -> None:
         bundle = read(*keys)
-        assert bundle.authorities == ()
+        assert (bundle.authorities, bundle.skipped) == ((), ())
         with pytest.raises(PeerRejected) as caught:
             ChainVerifier(BundleSet([bundle])).verify(ROOT.issue(PATH).chain)
         assert caught.value.reason is Reason.UNKNOWN_AUTHORITY
+
+    @pytest.mark.parametrize(
+        ("keys", "expected"),
+        [
+            pytest.param((entry(ROOT, use="x509_svid"),), "keys[0]: use is 'x509_svid'", id="a typo in use"),
+            pytest.param((entry(ROOT, kty="ec"),), "keys[0]: kty is 'ec'", id="a typo in kty"),
+            pytest.param((entry(ROOT, x5c="AAAA"),), "keys[0]: x5c is missing", id="no array"),
+            pytest.param((entry(ROOT, x5c=["!"]),), "keys[0]: x5c[0] is not base64", id="no base64"),
+            pytest.param((entry(NEVER),), "can never verify a peer", id="no authority"),
+            pytest.param((JWT, {}), "keys[1]: kty is 'None'", id="beside a key of another kind"),
+        ],
+    )
+    def test_a_bundle_in_which_every_entry_was_skipped_is_refused(
+        self, keys: tuple[object, ...], expected: str
+    ) -> None:
+        """It is a mistake, and the bundle that is in force must outlive it; an empty one is meant."""
+        with pytest.raises(InvalidBundle) as caught:
+            read(*keys)
+        assert str(caught.value).startswith(f"bundle of {DOMAIN}: none of its entries can be used; ")
+        assert expected in str(caught.value)
 
 
 class TestB7:
@@ -223,13 +252,14 @@ def test_several_authorities_are_read_in_their_order_and_once() -> None:
         pytest.param(to_der(ROOT.certificate), "it holds no PEM certificate", id="DER"),
         pytest.param(ROOT.pem + ROOT.issue(PATH).key_pem, "PEM block 2 is 'PRIVATE KEY'", id="a key"),
         pytest.param(ROOT.crl() + ROOT.pem, "PEM block 1 is 'X509 CRL'", id="a revocation list"),
-        pytest.param(ROOT.pem + OTHER.pem[:-9], "2 PEM blocks begin and 1 end", id="cut off"),
         pytest.param(
-            ROOT.pem.replace(b"M", b"!", 1), "certificate 1: a PEM block is not base64", id="no base64"
+            ROOT.pem + OTHER.pem[:-9], "PEM block 2 (CERTIFICATE) begins and does not end", id="cut off"
         ),
         pytest.param(
-            ROOT.pem + pem("CERTIFICATE", b"no DER"), "certificate 2: not a certificate", id="no DER"
+            ROOT.pem.replace(b"\n", b"\\n"), "the two characters \\n where its lines", id="no lines"
         ),
+        pytest.param(ROOT.pem.decode().encode("utf-16"), "the text is UTF-16", id="UTF-16"),
+        pytest.param(pem("CERTIFICATE", b"no DER"), "certificate 1: not a certificate", id="no DER"),
         pytest.param(
             NEVER.pem, "no certificate in it can be an authority; certificate 1:", id="no authority"
         ),
@@ -283,7 +313,7 @@ def test_der_certificates_make_the_same_bundle_as_pem() -> None:
     ("ders", "expected"),
     [
         pytest.param([], "no certificate in it can be an authority", id="nothing"),
-        pytest.param([to_der(ROOT.certificate), ROOT.pem], "certificate 2: not a certificate", id="PEM"),
+        pytest.param([ROOT.pem], "certificate 1: not a certificate", id="PEM"),
         pytest.param([to_der(NEVER.certificate)], "certificate 1: 'CN=root,O=prod", id="no authority"),
     ],
 )
@@ -348,6 +378,177 @@ def test_only_one_bundle_can_have_the_profile_dns() -> None:
         BundleSet(hosts)
 
 
+# -- Bad company --------------------------------------------------------------
+
+
+bad = pytest.mark.parametrize(("written", "expected"), BAD.values(), ids=BAD.keys())
+
+
+def of_three_forms(written: bytes) -> list[TrustBundle]:
+    """Return the bundle of a bad authority between two good ones, from each format."""
+    first, last = to_der(ROOT.certificate), to_der(OTHER.certificate)
+    ders = [first, written, last]
+    return [
+        TrustBundle.from_der(DOMAIN, ders),
+        TrustBundle.from_pem(DOMAIN, b"".join(pem("CERTIFICATE", each) for each in ders)),
+        read(*(entry(x5c=[base64.b64encode(each).decode()]) for each in ders)),
+    ]
+
+
+@bad
+def test_one_bad_authority_spoils_no_other(written: bytes, expected: str) -> None:
+    for bundle in of_three_forms(written):
+        assert bundle.authorities == (ROOT.certificate, OTHER.certificate)
+        (skipped,) = bundle.skipped
+        assert skipped.where in {"certificate 2", "keys[1]"}
+        assert expected in skipped.what
+        assert "ParseError" not in skipped.what
+
+
+@bad
+def test_a_bad_authority_alone_is_no_bundle(written: bytes, expected: str) -> None:
+    with pytest.raises(InvalidBundle) as caught:
+        TrustBundle.from_der(DOMAIN, [written])
+    assert expected in str(caught.value)
+
+
+def test_a_block_that_is_not_base64_spoils_no_other() -> None:
+    bundle = TrustBundle.from_pem(DOMAIN, ROOT.pem.replace(b"M", b"!", 1) + OTHER.pem)
+    assert bundle.authorities == (OTHER.certificate,)
+    assert [str(each) for each in bundle.skipped] == ["certificate 1: a PEM block is not base64"]
+
+
+# -- Bounds -------------------------------------------------------------------
+
+
+def test_the_findings_about_a_bundle_are_bounded() -> None:
+    bundle = read(*[{}] * (MAX_SKIPPED - 1), entry(ROOT), {})
+    assert len(bundle.skipped) == MAX_SKIPPED
+    bundle = read(*[{}] * (MAX_ENTRIES - 1), entry(ROOT))
+    assert len(bundle.skipped) == MAX_SKIPPED + 1
+    assert str(bundle.skipped[-1]) == f"{MAX_ENTRIES - 1 - MAX_SKIPPED} more entries"
+
+
+@pytest.mark.parametrize("reader", ["from_pem", "from_der", "from_spiffe_json", "from_spiffe_document"])
+def test_the_entries_of_a_bundle_are_bounded(reader: str) -> None:
+    def load(count: int) -> TrustBundle:
+        one = to_der(ROOT.certificate)
+        data = {
+            "from_pem": ROOT.pem * count,
+            "from_der": (one for _ in range(count)),
+            "from_spiffe_json": document(*[entry(ROOT)] * count),
+            "from_spiffe_document": {"keys": [JWT] * (count - 1) + [entry(ROOT)]},
+        }
+        bundle: TrustBundle = getattr(TrustBundle, reader)(DOMAIN, data[reader])
+        return bundle
+
+    assert load(MAX_ENTRIES).authorities == (ROOT.certificate,)
+    with pytest.raises(InvalidBundle, match=f"it has more than {MAX_ENTRIES} "):
+        load(MAX_ENTRIES + 1)
+
+
+@pytest.mark.parametrize(
+    "part", [b"{},", b"[],", b"1,", b'{"a":1},', b"[[[[[1]]]]],", b"[{", b'"",'], ids=ascii
+)
+def test_json_of_4_mib_costs_no_more_than_an_honest_bundle(part: bytes) -> None:
+    # 4 MiB of `{}` took 14 s and 2.8 GB.
+    data = b'{"keys": [' + part * ((MAX_BUNDLE_BYTES - 100) // len(part)) + b"{}]}"
+    start = time.perf_counter()
+    with pytest.raises(InvalidBundle, match=f"it has more than {MAX_JSON_VALUES} values"):
+        TrustBundle.from_spiffe_json(DOMAIN, data)
+    assert time.perf_counter() - start < 0.5
+
+
+def test_json_with_as_many_values_as_are_read_is_read() -> None:
+    values = MAX_JSON_VALUES - document(entry(ROOT), other=[]).count(b",") - 6
+    assert read(entry(ROOT), other=[0] * values).authorities == (ROOT.certificate,)
+
+
+def test_an_authority_that_would_make_each_handshake_dearer_is_skipped() -> None:
+    # With 16 000 name constraints each handshake with a peer of this trust domain took up to 0.5 s.
+    constraints = x509.NameConstraints([x509.DNSName(each) for each in hosts(65)], None)
+    heavy = CA(DOMAIN, extra=[(constraints, True)])
+    huge = CA(DOMAIN, extra=[padding(MAX_AUTHORITY_BYTES)])
+    bundle = TrustBundle.from_pem(DOMAIN, heavy.pem + huge.pem + ROOT.pem)
+    assert bundle.authorities == (ROOT.certificate,)
+    name_constraints, size = (each.what for each in bundle.skipped)
+    assert "it has 65 name constraints, and each handshake reads them all" in name_constraints
+    assert f"at most {MAX_AUTHORITY_BYTES} are read of one authority" in size
+
+
+@pytest.mark.slow
+def test_200_authorities_are_loaded_in_no_time() -> None:
+    text = b"".join(CA(DOMAIN, subject=f"CN=root {number}").pem for number in range(200))
+    start = time.process_time()
+    assert len(TrustBundle.from_pem(DOMAIN, text).authorities) == 200
+    # It takes 0.07 s; the limit leaves room for a busy machine.
+    assert time.process_time() - start < 0.5
+
+
+def with_key_id(digest: bytes) -> CA:
+    return CA(DOMAIN, extra=[(x509.SubjectKeyIdentifier(digest), False)])
+
+
+@pytest.mark.parametrize("make", [lambda: CA(DOMAIN), lambda: with_key_id(b"same")], ids=["none", "one"])
+def test_authorities_that_nothing_tells_apart_are_bounded(make: Callable[[], CA]) -> None:
+    same = [make() for _ in range(MAX_NAMESAKES + 1)]
+    others = [CA(DOMAIN, subject="CN=another"), with_key_id(b"another")]
+    bundle = TrustBundle.from_pem(DOMAIN, b"".join(each.pem for each in [*same, same[0], same[-1], *others]))
+    assert bundle.authorities == tuple(each.certificate for each in [*same[:-1], *others])
+    assert [each.where for each in bundle.skipped] == [
+        f"certificate {MAX_NAMESAKES + 1}",
+        f"certificate {MAX_NAMESAKES + 3}",
+    ]
+    assert "more than 32 authorities called 'CN=root,O=prod.example.org' that no key identifier" in (
+        bundle.skipped[0].what
+    )
+
+
+def test_authorities_of_one_name_that_a_key_identifier_tells_apart_are_all_kept() -> None:
+    """SPIRE servers that sign for themselves have one subject, and two or three authorities each."""
+    many = [with_key_id(bytes([number])) for number in range(MAX_NAMESAKES + 8)]
+    bundle = TrustBundle.from_pem(DOMAIN, b"".join(each.pem for each in many))
+    assert (len(bundle.authorities), bundle.skipped) == (len(many), ())
+
+
+# -- Wrong types --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("call", "arguments", "expected"),
+    [
+        (TrustBundle.from_pem, (DOMAIN, ROOT.pem.decode()), "pem must be PEM certificates as bytes, such as"),
+        (TrustBundle.from_pem, (DOMAIN, None), "pem must be PEM certificates as bytes, such as"),
+        (TrustBundle.from_pem, (5, ROOT.pem), "trust_domain must be a TrustDomain or a str, not int"),
+        (TrustBundle.from_spiffe_json, (DOMAIN, "{}"), "data must be a SPIFFE bundle as bytes, such as"),
+        (TrustBundle.from_der, (DOMAIN, 5), "certificates must be a list of DER certificates, not int"),
+        (TrustBundle.from_der, (DOMAIN, b"0"), "each of the certificates must be DER as bytes, not int"),
+        (TrustBundle.from_der, (DOMAIN, [ROOT]), "each of the certificates must be DER as bytes, not CA"),
+        (TrustBundle, (DOMAIN, ()), "trust_domain must be a TrustDomain, not str"),
+        (TrustBundle, (TrustDomain(DOMAIN), (), "spiffe"), "profile must be a Profile, not str"),
+        (TrustBundle, (TrustDomain(DOMAIN), (ROOT,)), "each of the authorities must be an x509.Certificate"),
+        (BundleSet, (ROOT.bundle(),), "bundles must be a list of bundles, such as BundleSet([bundle, ...])"),
+        (BundleSet, ([ROOT],), "each of the bundles must be a TrustBundle, not CA"),
+        (
+            BundleSet,
+            ({TrustDomain(DOMAIN): 1},),
+            "each of the bundles must be a TrustBundle, not TrustDomain",
+        ),
+    ],
+)
+def test_a_wrong_type_is_told_where_it_is_given(
+    call: Callable[..., object], arguments: tuple[object, ...], expected: str
+) -> None:
+    with pytest.raises(TypeError) as caught:
+        call(*arguments)
+    assert expected in str(caught.value)
+
+
+def test_a_profile_of_a_wrong_type_is_told() -> None:
+    with pytest.raises(TypeError, match="profile must be a str, not NoneType"):
+        TrustBundle.from_pem(DOMAIN, ROOT.pem, profile=None)  # type: ignore[arg-type]  # the mistake
+
+
 # -- Anything at all ----------------------------------------------------------
 
 
@@ -363,6 +564,7 @@ def is_bundle_or_invalid(reader: Any, data: bytes) -> None:  # noqa: ANN401 - ei
         assert len(str(error)) < 20_000
     else:
         assert isinstance(bundle, TrustBundle)
+        assert bundle.authorities or not bundle.skipped
         BundleSet([bundle])
 
 
@@ -386,9 +588,8 @@ def test_any_json_is_a_bundle_or_invalid(value: object) -> None:
         | st.just(entry(ROOT))
     )
 )
-def test_any_array_of_entries_is_a_bundle(keys: list[dict[str, object]]) -> None:
-    bundle = read(*keys)
-    assert ROOT.certificate in bundle.authorities or entry(ROOT) not in keys
+def test_any_array_of_entries_beside_a_good_one_is_a_bundle(keys: list[dict[str, object]]) -> None:
+    assert read(*keys, entry(ROOT)).authorities == (ROOT.certificate,)
 
 
 @lenient
@@ -405,6 +606,22 @@ def test_any_bytes_are_a_pem_bundle_or_invalid(data: st.DataObject) -> None:
     cut = st.integers(0, len(whole)).map(lambda size: whole[:size])
     text = data.draw(damaged(whole) | cut | st.binary())
     is_bundle_or_invalid(TrustBundle.from_pem, text)
+
+
+ders = st.just(to_der(ROOT.certificate)) | damaged(to_der(OTHER.certificate)) | st.binary()
+
+
+@lenient
+@given(st.lists(ders, max_size=6))
+def test_any_list_of_ders_is_a_bundle_or_invalid(certificates: list[bytes]) -> None:
+    try:
+        bundle = TrustBundle.from_der(DOMAIN, certificates)
+    except InvalidBundle as error:
+        assert to_der(ROOT.certificate) not in certificates
+        assert str(error).isascii()
+    else:
+        assert len(bundle.authorities) + len(bundle.skipped) <= len(certificates)
+        assert {to_der(each) for each in bundle.authorities} <= set(certificates)
 
 
 @pytest.mark.slow

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import traceback
+from collections.abc import Callable, Iterator
+
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, rsa
@@ -10,11 +13,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meshid.certificates.leaf import Profile
-from meshid.certificates.reading import pem_blocks, to_der
+from meshid.certificates.pem import pem_blocks
+from meshid.certificates.reading import to_der
 from meshid.errors import InvalidCredentials
 from meshid.testing import CA, Issued
 from meshid.trust.credentials import X509Svid
-from tests.helpers.forged import damaged, pem
+from tests.helpers.forged import (
+    OID,
+    SEQUENCE,
+    TELETEX_STRING,
+    Field,
+    children,
+    damaged,
+    der,
+    edited,
+    explicit_curve,
+    name,
+    pem,
+    pss_key,
+)
 from tests.helpers.world import LINKERD, LINKERD_HOST, PATH, PROD, hosts
 
 AUTHORITY = CA("prod.example.org")
@@ -31,6 +48,9 @@ def pkcs8(issued: Issued, encryption: serialization.KeySerializationEncryption |
 
 
 OWN_KEY = pkcs8(OWN)
+AUTHORITY_KEY = AUTHORITY.key.private_bytes(
+    serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+)
 
 
 def in_form(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey, form: str) -> bytes:
@@ -138,7 +158,6 @@ class TestX18:
         [
             pytest.param(OWN.chain_pem, OTHER.key_pem, id="another key"),
             pytest.param(OTHER.chain_pem, OWN.key_pem, id="another chain"),
-            pytest.param(OTHER.chain_pem + OWN.chain_pem, OWN.key_pem, id="the leaf is not first"),
             pytest.param(
                 OWN.chain_pem,
                 AUTHORITY.issue(key=rsa.generate_private_key(65537, 2048)).key_pem,
@@ -149,6 +168,226 @@ class TestX18:
     def test_a_key_that_is_not_the_leafs_is_refused(self, chain: bytes, key: bytes) -> None:
         with pytest.raises(InvalidCredentials, match="the private key is not that of the first certificate"):
             X509Svid.from_pem(chain, key)
+
+
+ROOT_FIRST = AUTHORITY.pem + OWN.intermediates[0].public_bytes(serialization.Encoding.PEM) + OWN.chain_pem
+SPIRE = AUTHORITY.intermediate(uris=["spiffe://prod.example.org"])
+SPIRES = SPIRE.issue(PATH)
+
+
+@pytest.mark.parametrize(
+    ("chain", "key", "leaf"),
+    [
+        pytest.param(ROOT_FIRST, OWN.key_pem, f"certificate 3, {PROD},", id="the root first"),
+        pytest.param(
+            SPIRE.pem + SPIRES.chain_pem, SPIRES.key_pem, f"certificate 2, {PROD},", id="as SPIRE signs"
+        ),
+        pytest.param(
+            OTHER.chain_pem + OWN.chain_pem, OWN.key_pem, f"certificate 2, {PROD},", id="another leaf first"
+        ),
+        pytest.param(
+            OTHER.chain_pem + AUTHORITY.pem,
+            AUTHORITY_KEY,
+            "certificate 2, 'CN=root,O=prod.example.org',",
+            id="the key is the root's",
+        ),
+    ],
+)
+def test_a_leaf_that_is_not_first_is_named(chain: bytes, key: bytes, leaf: str) -> None:
+    """The key tells which certificate is the leaf, whatever comes first."""
+    with pytest.raises(InvalidCredentials) as caught:
+        X509Svid.from_pem(chain, key)
+    assert str(caught.value) == (
+        f"own certificate: the order is wrong: the private key is that of {leaf} which is the leaf and must"
+        " come first"
+    )
+
+
+TYPE = "PEM as bytes, such as Path(...).read_bytes(), not str"
+
+
+@pytest.mark.parametrize(
+    ("chain", "key", "expected"),
+    [
+        pytest.param(
+            OWN.key_pem, OWN.chain_pem, "the certificate chain and the private key are swapped", id="swapped"
+        ),
+        pytest.param(
+            OWN.key_pem, OWN.key_pem, "a private key is in the place of the certificate chain", id="two keys"
+        ),
+        pytest.param(
+            OWN.chain_pem, OWN.chain_pem, "a certificate is in the place of the private key", id="two chains"
+        ),
+        pytest.param(
+            OWN.chain_pem + OWN.key_pem, OWN.key_pem, "a private key is in the place", id="a key too many"
+        ),
+        pytest.param(
+            OWN.chain_pem, OWN.key_pem + OWN.chain_pem, "a certificate is in the place", id="a chain too many"
+        ),
+        pytest.param(b"", OWN.key_pem, "there is no PEM certificate", id="no chain"),
+        pytest.param(OWN.chain_pem, b"", "there must be one PEM private key, not 0", id="no key"),
+        pytest.param(
+            OWN.chain_pem[:-9],
+            OWN.key_pem,
+            "the certificate chain: PEM block 2 (CERTIFICATE) begins and",
+            id="half a chain",
+        ),
+        pytest.param(
+            OWN.chain_pem,
+            OWN.key_pem[:-9],
+            "the private key: PEM block 1 (PRIVATE KEY) begins and",
+            id="half a key",
+        ),
+        pytest.param(
+            OWN.chain_pem.replace(b"\n", b"\\n"),
+            OWN.key_pem,
+            "the certificate chain: PEM block 1 (CERTIFICATE) has the two characters \\n",
+            id="no lines in the chain",
+        ),
+        pytest.param(
+            OWN.chain_pem,
+            OWN.key_pem.replace(b"\n", b"\\n"),
+            "the private key: PEM block 1 (PRIVATE KEY) has the two characters \\n",
+            id="no lines in the key",
+        ),
+        pytest.param(
+            OWN.chain_pem.decode().encode("utf-16"),
+            OWN.key_pem,
+            "the certificate chain: the text is UTF-16",
+            id="chain in UTF-16",
+        ),
+        pytest.param(
+            OWN.chain_pem,
+            OWN.key_pem.decode().encode("utf-16"),
+            "the private key: the text is UTF-16",
+            id="key in UTF-16",
+        ),
+    ],
+)
+def test_of_two_texts_the_one_at_fault_is_named(chain: bytes, key: bytes, expected: str) -> None:
+    with pytest.raises(InvalidCredentials) as caught:
+        X509Svid.from_pem(chain, key)
+    assert str(caught.value).startswith(f"own certificate: {expected}")
+
+
+@pytest.mark.parametrize(
+    ("make", "arguments", "expected"),
+    [
+        (X509Svid.from_pem, (OWN.chain_pem.decode(), OWN.key_pem), f"cert_chain must be {TYPE}"),
+        (X509Svid.from_pem, (OWN.chain_pem, OWN.key_pem.decode()), f"key must be {TYPE}"),
+        (X509Svid.from_pem, (None,), "cert_chain must be PEM as bytes"),
+        (X509Svid.from_der, (5, OWN_KEY), "chain must be a list of DER certificates, not int"),
+        (
+            X509Svid.from_der,
+            (OWN.chain[0], OWN_KEY),
+            "each certificate of the chain must be DER as bytes, not int",
+        ),
+        (X509Svid.from_der, (OWN.chain, OWN_KEY.hex()), "key must be a PKCS #8 key in DER as bytes, not str"),
+    ],
+)
+def test_a_wrong_type_is_told_where_it_is_given(
+    make: Callable[..., object], arguments: tuple[object, ...], expected: str
+) -> None:
+    with pytest.raises(TypeError) as caught:
+        make(*arguments)
+    assert str(caught.value).startswith(expected)
+
+
+def reachable(error: BaseException) -> Iterator[object]:
+    """Return all that a reporter of errors shows: texts, and the local variables of this package."""
+    seen: list[BaseException] = []
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        each = waiting.pop()
+        if each is None or each in seen:
+            continue
+        seen.append(each)
+        yield from (str(each), repr(each), each.args)
+        for frame, _ in traceback.walk_tb(each.__traceback__):
+            if frame.f_globals["__name__"].startswith("meshid"):
+                yield from frame.f_locals.values()
+        waiting += [each.__cause__, each.__context__]
+
+
+SECRET = OWN.key_pem.splitlines()[1]
+SECRET_DER = (
+    OWN.key.private_numbers().private_value.to_bytes(32, "big")
+    if isinstance(OWN.key, ec.EllipticCurvePrivateKey)
+    else b""
+)
+DAMAGED = OWN.key_pem.replace(SECRET, SECRET[:-4] + b"!!!!")
+
+
+@pytest.mark.parametrize(
+    ("make", "arguments"),
+    [
+        pytest.param(X509Svid.from_pem, (OTHER.chain_pem, OWN.key_pem), id="another chain"),
+        pytest.param(X509Svid.from_pem, (OWN.chain_pem, DAMAGED), id="a damaged key"),
+        pytest.param(X509Svid.from_pem, (OWN.chain_pem, OWN.key_pem[:-9]), id="half a key"),
+        pytest.param(X509Svid.from_pem, (OWN.chain_pem, OWN.key_pem.replace(b"\n", b"\\n")), id="no lines"),
+        pytest.param(X509Svid.from_pem, (OWN.chain_pem, OWN.key_pem * 2), id="two keys"),
+        pytest.param(X509Svid.from_pem, (OWN.key_pem, OWN.chain_pem), id="swapped"),
+        pytest.param(X509Svid.from_pem, (OWN.key_pem,), id="no chain"),
+        pytest.param(X509Svid.from_pem, (OWN.chain_pem, OWN.key_pem.decode()), id="a str"),
+        pytest.param(X509Svid.from_pem, (OWN.chain_pem.decode(), OWN.key_pem), id="the chain a str"),
+        pytest.param(X509Svid.from_der, (OTHER.chain, OWN_KEY), id="another chain, DER"),
+        pytest.param(X509Svid.from_der, (OWN.chain, OWN_KEY[:-1]), id="half a key, DER"),
+        pytest.param(X509Svid.from_der, (5, OWN_KEY), id="no chain, DER"),
+    ],
+)
+def test_no_error_leads_to_the_private_key(
+    make: Callable[..., object], arguments: tuple[object, ...]
+) -> None:
+    with pytest.raises((InvalidCredentials, TypeError)) as caught:
+        make(*arguments)
+    for value in reachable(caught.value):
+        assert not isinstance(value, ec.EllipticCurvePrivateKey)
+        shown = value if isinstance(value, bytes) else repr(value).encode()
+        assert SECRET[:32] not in shown
+        assert SECRET_DER not in shown
+
+
+def test_a_key_for_pss_only_is_refused_by_name() -> None:
+    """OpenSSL would lose the restriction with the parameters, and then find another key than the leaf's."""
+    authority = CA("prod.example.org", key=rsa.generate_private_key(65537, 2048))
+    leaf = authority.issue(PATH, key=authority.key)
+    written = pss_key(leaf)
+    with pytest.raises(
+        InvalidCredentials, match=r"its key is for RSASSA-PSS only, .* use P-256 or plain RSA"
+    ):
+        X509Svid.from_der([to_der(written)], pkcs8(leaf))
+
+
+def test_a_key_without_the_name_of_its_curve_is_refused_by_name() -> None:
+    leaf = AUTHORITY.issue(PATH)
+    with pytest.raises(InvalidCredentials, match="its key has the parameters of its curve"):
+        X509Svid.from_der([to_der(explicit_curve(leaf))], pkcs8(leaf))
+
+
+@pytest.mark.parametrize("place", [0, 1], ids=["kind", "curve"])
+def test_a_key_of_an_unknown_kind_is_refused(place: int) -> None:
+    version, algorithm, point = children(OWN_KEY)[:3]
+    parts = children(algorithm)
+    parts[place] = der(OID, bytes([0x2A, 3, 4]))
+    unknown = der(SEQUENCE, version, der(SEQUENCE, *parts), point)
+    with pytest.raises(
+        InvalidCredentials, match="the private key is of a kind that is not supported; use P-256"
+    ):
+        X509Svid.from_der(OWN.chain, unknown)
+
+
+def test_our_own_subject_need_not_be_readable() -> None:
+    leaf = AUTHORITY.issue(PATH)
+    odd = edited(leaf.certificate, AUTHORITY, {Field.SUBJECT: name(TELETEX_STRING, b"\xff")})
+    assert str(X509Svid.from_der([odd], pkcs8(leaf)).claim.spiffe_id) == PROD
+    with pytest.raises(
+        InvalidCredentials, match=r"that of the first certificate, which is for spiffe://prod\."
+    ):
+        X509Svid.from_der([odd], OWN_KEY)
+    nameless = AUTHORITY.issue(PATH, uris=[])
+    odd = edited(nameless.certificate, AUTHORITY, {Field.SUBJECT: name(TELETEX_STRING, b"\xff")})
+    with pytest.raises(InvalidCredentials, match="that of the first certificate, which is for nobody"):
+        X509Svid.from_der([odd], OWN_KEY)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
-from cryptography.x509.oid import ObjectIdentifier
+from cryptography.x509.oid import NameOID, ObjectIdentifier
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,8 +21,18 @@ from meshid.testing import CA
 from meshid.trust.bundles import BundleSet
 from meshid.trust.revocations import Revocations
 from meshid.verification.verifier import ChainVerifier
-from tests.helpers.forged import SEQUENCE, children, damaged, der, pem, signed, twin
-from tests.helpers.world import DAY, HOUR, PATH, PROD
+from tests.helpers.forged import (
+    SEQUENCE,
+    children,
+    damaged,
+    der,
+    edited_list,
+    issuing_point,
+    pem,
+    signed,
+    twin,
+)
+from tests.helpers.world import DAY, HOUR, PATH, PROD, called
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 """When this file is collected, which may be minutes before its tests run."""
@@ -31,6 +41,7 @@ ISSUING = ROOT.intermediate()
 LEAF = ISSUING.issue(PATH)
 OTHER = ISSUING.issue(PATH)
 NAME = SpiffeId.parse(PROD)
+INTERMEDIATE_SERIAL = ISSUING.certificate.serial_number
 PATH_TO_ROOT = (LEAF.certificate, ISSUING.certificate, ROOT.certificate)
 
 
@@ -54,13 +65,6 @@ def as_der(crl: bytes) -> bytes:
     return x509.load_pem_x509_crl(crl).public_bytes(serialization.Encoding.DER)
 
 
-def edited_list(crl: bytes, issuer: CA, edit: dict[int, bytes]) -> bytes:
-    """Return a list with other fields: 0 version, 1 algorithm, 2 issuer, 3 and 4 dates, 5 entries."""
-    tbs, algorithm, _ = children(as_der(crl))
-    parts = [edit.get(at, old) for at, old in enumerate(children(tbs))]
-    return signed(der(SEQUENCE, *parts), algorithm, issuer.key)
-
-
 # -- Lists --------------------------------------------------------------------
 
 
@@ -81,10 +85,16 @@ def test_a_list_speaks_for_its_issuer_only(crl: bytes, reason: Reason | None) ->
     assert reason_of(Revocations(crls=[crl])) is reason
 
 
-def test_a_list_by_a_namesake_of_the_issuer_says_nothing() -> None:
-    namesake = CA("prod.example.org", subject=ISSUING.certificate.subject.rfc4514_string())
+def test_a_list_that_nobody_of_its_name_signed_leaves_its_issuer_undetermined() -> None:
+    namesake = CA("prod.example.org", subject=called(ISSUING))
     assert namesake.certificate.subject == ISSUING.certificate.subject
-    assert reason_of(Revocations(crls=[namesake.crl(LEAF)])) is None
+    revocations = Revocations(crls=[namesake.crl(LEAF)])
+    with pytest.raises(Refused) as caught:
+        check(revocations)
+    assert caught.value.reason is Reason.REVOCATION_UNDETERMINED
+    assert (
+        caught.value.detail == f"{revocations.crls[0]} is signed by no authority of that name that is known"
+    )
 
 
 @pytest.mark.parametrize(
@@ -92,11 +102,11 @@ def test_a_list_by_a_namesake_of_the_issuer_says_nothing() -> None:
     [ed25519.Ed25519PrivateKey.generate(), rsa.generate_private_key(65537, 2048)],
     ids=["Ed25519", "RSA"],
 )
-def test_a_list_signed_with_another_kind_of_key_says_nothing(
+def test_a_list_signed_with_another_kind_of_key_is_not_the_issuers(
     key: ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey,
 ) -> None:
-    namesake = CA("prod.example.org", subject=ISSUING.certificate.subject.rfc4514_string(), key=key)
-    assert reason_of(Revocations(crls=[namesake.crl(LEAF)])) is None
+    namesake = CA("prod.example.org", subject=called(ISSUING), key=key)
+    assert reason_of(Revocations(crls=[namesake.crl(LEAF)])) is Reason.REVOCATION_UNDETERMINED
 
 
 @pytest.mark.parametrize(
@@ -104,7 +114,7 @@ def test_a_list_signed_with_another_kind_of_key_says_nothing(
     [
         pytest.param({"key_cert_sign", "crl_sign"}, Reason.REVOKED, id="both"),
         pytest.param({"crl_sign"}, Reason.REVOKED, id="cRLSign"),
-        pytest.param({"key_cert_sign"}, None, id="keyCertSign only"),
+        pytest.param({"key_cert_sign"}, Reason.REVOCATION_UNDETERMINED, id="keyCertSign only"),
         pytest.param(None, Reason.REVOKED, id="no key usage"),
     ],
 )
@@ -162,13 +172,15 @@ def test_two_lists_of_one_issuer_both_count() -> None:
         assert reason_of(Revocations(crls=lists)) is Reason.REVOKED
 
 
-def test_a_list_does_not_count_for_a_namesake_of_its_issuer_however_often_they_alternate() -> None:
-    # Who signed a list is remembered for each issuer.
-    namesake = CA("prod.example.org", subject=ISSUING.certificate.subject.rfc4514_string())
-    revocations = Revocations(crls=[ISSUING.crl(LEAF)])
-    foreign = namesake.issue(PATH)
+def test_a_list_says_nothing_about_a_namesake_of_its_issuer_in_another_trust_domain() -> None:
+    # Who signed a list is remembered for each issuer, so they alternate.
+    namesake = CA("dev.example.org", subject=called(ROOT))
+    foreign = namesake.issue(PATH, serial=INTERMEDIATE_SERIAL)
+    revocations = Revocations(crls=[ROOT.crl(ISSUING)])
+    revocations.find_signers([ROOT.bundle(), namesake.bundle()])
+    dev = SpiffeId.parse(f"spiffe://dev.example.org{PATH}")
     for _ in range(3):
-        assert reason_of(revocations, (foreign.certificate, namesake.certificate)) is None
+        assert revocations.check(dev, (foreign.certificate, namesake.certificate), NOW) is None
         assert reason_of(revocations) is Reason.REVOKED
 
 
@@ -201,7 +213,9 @@ def test_a_list_is_read_as_pem_and_as_der(data: bytes) -> None:
         pytest.param("text", "revocation list 2: ", id="no bytes"),
         pytest.param(edited_list(ROOT.crl(), ROOT, {0: b"\2\1\5"}), "revocation list 2: ", id="version 6"),
         pytest.param(
-            edited_list(ROOT.crl(), ROOT, {2: b"\x30\2\x31\0"}), "revocation list 2: ", id="broken issuer"
+            edited_list(ROOT.crl(), ROOT, {2: b"\x30\2\x31\0"}),
+            "revocation list 2: ",
+            id="broken issuer",
         ),
     ],
 )
@@ -211,24 +225,44 @@ def test_what_cannot_be_read_is_refused_with_its_place(data: bytes, expected: st
     assert expected in str(caught.value)
 
 
+ONLY_KEY_COMPROMISE = frozenset([x509.ReasonFlags.key_compromise])
+
+
+@pytest.mark.parametrize("critical", [True, False])
 @pytest.mark.parametrize(
-    ("extension", "oid"),
+    ("extension", "why"),
     [
+        pytest.param(x509.DeltaCRLIndicator(1), "has only what changed", id="delta"),
         pytest.param(
-            x509.IssuingDistributionPoint(None, None, True, False, None, False, False),
-            "2.5.29.28",
-            id="partial",
+            issuing_point(indirect_crl=True), "is about certificates of other issuers", id="indirect"
         ),
-        pytest.param(x509.DeltaCRLIndicator(1), "2.5.29.27", id="delta"),
+        pytest.param(issuing_point(only_some_reasons=ONLY_KEY_COMPROMISE), "for some reasons", id="reasons"),
         pytest.param(
-            x509.UnrecognizedExtension(ObjectIdentifier("1.2.3.4"), b"\5\0"), "1.2.3.4", id="unknown"
+            issuing_point(only_contains_attribute_certs=True), "about attribute certificates", id="attributes"
+        ),
+        pytest.param(
+            issuing_point(
+                relative_name=x509.RelativeDistinguishedName([x509.NameAttribute(NameOID.COMMON_NAME, "1")])
+            ),
+            "is for a relative distribution point",
+            id="relative name",
         ),
     ],
 )
-def test_a_list_of_a_part_only_is_refused(extension: x509.ExtensionType, oid: str) -> None:
+def test_a_list_of_a_part_only_is_refused(extension: x509.ExtensionType, why: str, *, critical: bool) -> None:
+    """RFC 5280 sections 5.2.4 and 5.2.5: critical; but one that is not must not be taken for complete."""
+    with pytest.raises(InvalidRevocations, match=f"revocation list 1: the list of '.*' .*{why}"):
+        Revocations(crls=[ROOT.crl(extra=[(extension, critical)])])
+
+
+def test_a_list_with_an_unknown_critical_extension_is_refused() -> None:
     """RFC 5280 section 5.2: a list with a critical extension that cannot be processed must not be used."""
-    with pytest.raises(InvalidRevocations, match=f"critical extension {oid}: only complete lists"):
-        Revocations(crls=[ROOT.crl(extra=[(extension, True)])])
+    unknown = x509.UnrecognizedExtension(ObjectIdentifier("1.2.3.4"), b"\5\0")
+    with pytest.raises(
+        InvalidRevocations, match=r"the list has the extension 1\.2\.3\.4, which is not processed"
+    ):
+        Revocations(crls=[ROOT.crl(extra=[(unknown, True)])])
+    assert Revocations(crls=[ROOT.crl(extra=[(unknown, False)])]).crls
 
 
 def test_extensions_that_are_not_critical_do_no_harm() -> None:
@@ -263,7 +297,12 @@ def test_any_bytes_are_revocations_or_invalid(data: bytes) -> None:
     except InvalidRevocations as error:
         assert str(error).isascii()
     else:
-        assert reason_of(revocations) in {None, Reason.REVOKED, Reason.CRL_NOT_IN_DATE}
+        assert reason_of(revocations) in {
+            None,
+            Reason.REVOKED,
+            Reason.CRL_NOT_IN_DATE,
+            Reason.REVOCATION_UNDETERMINED,
+        }
 
 
 # -- The deny list ------------------------------------------------------------
@@ -403,7 +442,7 @@ class TestRollback:
     def test_a_smaller_number_is_one(self) -> None:
         before, after = Revocations(crls=[numbered(7)]), Revocations(crls=[numbered(6)])
         with pytest.raises(
-            InvalidRevocations, match=r"is number 6 of .*, older than the one in force, number 7 of "
+            InvalidRevocations, match=r"number 6 of .*, is older than the one in force, number 7 of "
         ):
             after.check_follows(before)
         before.check_follows(after)
@@ -419,7 +458,7 @@ class TestRollback:
         Revocations(crls=[numbered(1, ROOT)]).check_follows(Revocations(crls=[numbered(7)]))
 
     def test_a_list_of_another_key_of_the_same_name_is_not_older(self) -> None:
-        renewed = CA("prod.example.org", subject=ROOT.certificate.subject.rfc4514_string())
+        renewed = CA("prod.example.org", subject=called(ROOT))
         lists = [
             issuer.crl(
                 extra=[
@@ -439,15 +478,16 @@ class TestRollback:
 
 
 def test_who_signed_a_list_is_known_before_a_handshake_has_to_wait_for_it() -> None:
+    prod = ROOT.trust_domain
     mesh = Mesh(bundles=BundleSet([ROOT.bundle()]), revocations=Revocations(crls=[ROOT.crl(), ISSUING.crl()]))
     of_root, of_issuing = mesh.snapshot.revocations.crls
-    assert of_root.known_signers() == [ROOT.certificate]
-    assert of_issuing.known_signers() == []
+    assert of_root.signers() == ((prod, ROOT.certificate),)
+    assert of_issuing.signers() == ()
     mesh.snapshot.verifier.verify(LEAF.chain)
-    assert of_issuing.known_signers() == [ISSUING.certificate]
+    assert of_issuing.signers() == ((prod, ISSUING.certificate),)
     # Of a new list, whoever signed the one before is asked first.
     mesh.publish(revocations=Revocations(crls=[ISSUING.crl(last_update=datetime.now(UTC))]))
-    assert mesh.snapshot.revocations.crls[0].known_signers() == [ISSUING.certificate]
+    assert mesh.snapshot.revocations.crls[0].signers() == ((prod, ISSUING.certificate),)
 
 
 def test_lists_that_were_read_before_are_taken_as_they_are() -> None:

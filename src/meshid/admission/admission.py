@@ -29,14 +29,15 @@ from meshid.admission.snapshot import Changes, Snapshot, first_snapshot, next_sn
 from meshid.audit.connection_info import ConnectionInfo
 from meshid.audit.counters import Counters
 from meshid.audit.event import LOGGER, AuditEvent, Sink, new_limits, record, wants
+from meshid.certificates.leaf import Role
 from meshid.decisions import Call, Decision
 from meshid.errors import PeerRejected
 from meshid.names.peer_pattern import PeerPattern
-from meshid.names.spiffe_id import TrustDomain
+from meshid.names.spiffe_id import SpiffeId, TrustDomain
 from meshid.reasons import Reason
 from meshid.support.locks import Order, new_lock
 from meshid.support.logs import ERROR, log
-from meshid.support.quoting import described, quote
+from meshid.support.quoting import described
 from meshid.trust.credentials import X509Svid
 from meshid.verification.cache import CachedVerifier
 from meshid.verification.grace import checked_leaf_grace
@@ -66,6 +67,7 @@ class Admission:
         self,
         changes: Changes,
         *,
+        spiffe_id: SpiffeId | None = None,
         service: str | None = None,
         audit: Sink | None = None,
         on_revoked: OnRevoked | None = None,
@@ -84,12 +86,15 @@ class Admission:
         self.clock = clock
         self.connections = OpenConnections()
         self.counters = Counters()
+        # What TLS contexts meet: health depends on it. Only added to, so that no lock is needed.
+        self.roles: set[Role] = set()
+        self.listeners: set[Question] = set()
         self._sink = audit
         self._log_limits = new_limits()
         self._on_revoked = on_revoked
         self._try_credentials = try_credentials
         self._publishing = new_lock(Order.PUBLISHING)
-        self._snapshot = first_snapshot(clock, checked_leaf_grace(leaf_grace))
+        self._snapshot = first_snapshot(clock, checked_leaf_grace(leaf_grace), spiffe_id)
         self.publish(changes)
 
     @property
@@ -189,6 +194,10 @@ class Admission:
             raise PeerRejected(decision)
         return peer
 
+    def decide(self, chain: Sequence[bytes], question: Question) -> tuple[Peer | None, Decision]:
+        """Decide about a chain as `admit` does, for a caller who keeps no record and waits for no log."""
+        return self._settle(Call.ADMIT, chain, question, None)[2:]
+
     def check(self, peer: Peer, question: Question) -> Decision:
         """Decide again about a peer with an open connection, as `Mesh.check` does."""
         return self._decide(Call.CHECK, peer.chain, question, None)[1]
@@ -277,20 +286,15 @@ class Admission:
         question: Question,
         now: float,
     ) -> tuple[Peer | None, Decision]:
+        policy_hash = snapshot.policy.hash if snapshot.policy else None
+        if question.tls_error is not None:
+            explain = snapshot.verifier.verifier.explain
+            refusal = explain(chain, role=question.role, tls_error=question.tls_error, now=now)
+            return None, attrs.evolve(refusal, target=question.target, policy_hash=policy_hash)
         try:
             peer = verifier.verify(chain, role=question.role, now=now)
         except PeerRejected as rejection:
-            policy_hash = snapshot.policy.hash if snapshot.policy else None
             return None, attrs.evolve(rejection.decision, target=question.target, policy_hash=policy_hash)
-        if question.tls_error is not None:
-            detail = f"the TLS library says: {quote(question.tls_error)}"
-            return None, Decision(
-                allowed=False,
-                reason=Reason.TLS_FAILED,
-                name=str(peer.spiffe_id),
-                target=question.target,
-                detail=detail,
-            )
         if question.expect is not None:
             return peer, _expected(peer, question.expect, snapshot)
         if snapshot.policy is None:

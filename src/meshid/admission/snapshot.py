@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 from typing import TypedDict, cast
 
 import attrs
-from cryptography import x509
 
 from meshid.certificates.leaf import Profile, Role
 from meshid.errors import InvalidBundle, InvalidCredentials, InvalidPolicy, PeerRejected, Problem
@@ -48,6 +47,8 @@ class Snapshot:
         generation: How many publications have changed something so far.
         verifier: Verifies chains under these bundles and revocations, and caches the results.
         open_verifier: The same, for the peers of connections that are open: with the grace of their leafs.
+        pinned_name: The SPIFFE ID that our credentials must have; None if it may be any.
+        first_name: The first SPIFFE ID that we had; None if we have had none yet.
     """
 
     credentials: X509Svid | None
@@ -57,6 +58,8 @@ class Snapshot:
     generation: int
     verifier: CachedVerifier = attrs.field(eq=False, repr=False)
     open_verifier: CachedVerifier = attrs.field(eq=False, repr=False)
+    pinned_name: SpiffeId | None = None
+    first_name: SpiffeId | None = None
 
     @property
     def name(self) -> SpiffeId | None:
@@ -70,12 +73,15 @@ class Snapshot:
         return claim.spiffe_id
 
 
-def first_snapshot(clock: Callable[[], float], leaf_grace: float) -> Snapshot:
+def first_snapshot(
+    clock: Callable[[], float], leaf_grace: float = 0.0, pinned_name: SpiffeId | None = None
+) -> Snapshot:
     """Return the snapshot before the first publication: it trusts nobody.
 
     Args:
         clock: Returns the POSIX time in seconds.
         leaf_grace: For how many seconds an open connection may outlive its peer's leaf.
+        pinned_name: The SPIFFE ID that our credentials must have; None if it may be any.
     """
     verifier, open_verifier = _verifiers(BundleSet(), Revocations(), clock, leaf_grace)
     return Snapshot(
@@ -86,6 +92,7 @@ def first_snapshot(clock: Callable[[], float], leaf_grace: float) -> Snapshot:
         generation=0,
         verifier=verifier,
         open_verifier=open_verifier,
+        pinned_name=pinned_name,
     )
 
 
@@ -110,8 +117,8 @@ def next_snapshot(current: Snapshot, changes: Changes, now: float) -> Snapshot:
         now: The POSIX time in seconds.
 
     Raises:
-        InvalidCredentials: If new credentials are not in date, do not verify under the bundle of
-            their trust domain, or do not belong to the policy's environment.
+        InvalidCredentials: If new credentials are not in date, do not have the pinned name, do not
+            verify under the bundle of their trust domain, or do not belong to the policy's environment.
         InvalidBundle: If none of the authorities of a new bundle is in date.
         InvalidRevocations: If a revocation list is older than the one in force.
         InvalidPolicy: If a new policy is for another environment than our credentials.
@@ -125,6 +132,7 @@ def next_snapshot(current: Snapshot, changes: Changes, now: float) -> Snapshot:
     if not news:
         return current
     draft = attrs.evolve(current, **news, generation=current.generation + 1)
+    draft = attrs.evolve(draft, first_name=current.first_name or draft.name)
     if "bundles" in news or "revocations" in news:
         before = current.open_verifier.verifier
         verifier, open_verifier = _verifiers(
@@ -134,7 +142,7 @@ def next_snapshot(current: Snapshot, changes: Changes, now: float) -> Snapshot:
     if "revocations" in news:
         draft.revocations.check_follows(current.revocations)
     if "bundles" in news or "revocations" in news:
-        draft.revocations.find_signers(_issuers(draft, current))
+        draft.revocations.ask_signers_of(current.revocations)
     if "bundles" in news:
         _check_bundles(draft.bundles, current.bundles, now)
     if "credentials" in news:
@@ -163,12 +171,6 @@ def _check_type(name: str, value: object) -> None:
         raise TypeError(msg)
 
 
-def _issuers(draft: Snapshot, current: Snapshot) -> set[x509.Certificate]:
-    """Return who may have signed a CRL: every authority, and every signer that is known so far."""
-    authorities = {each for bundle in draft.bundles.values() for each in bundle.authorities}
-    return authorities.union(*(each.known_signers() for each in current.revocations.crls))
-
-
 def _check_bundles(bundles: BundleSet, known: BundleSet, now: float) -> None:
     instant = datetime.fromtimestamp(now, UTC)
     for bundle in bundles.values():
@@ -185,6 +187,10 @@ def _check_bundles(bundles: BundleSet, known: BundleSet, now: float) -> None:
 def _check_credentials(draft: Snapshot, now: float) -> None:
     if draft.credentials is None:
         return
+    if draft.pinned_name not in {None, draft.name}:
+        name = draft.name or draft.credentials.claim.path
+        msg = f"own certificate: its SPIFFE ID is {name}, and must be {draft.pinned_name}"
+        raise InvalidCredentials(msg)
     leaf = draft.credentials.leaf
     instant = datetime.fromtimestamp(now, UTC)
     if not leaf.not_valid_before_utc <= instant <= leaf.not_valid_after_utc:

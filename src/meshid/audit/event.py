@@ -10,6 +10,7 @@ import json
 import logging
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from typing import Protocol, runtime_checkable
 
 import attrs
 from cryptography import x509
@@ -17,7 +18,7 @@ from cryptography import x509
 from meshid.audit.connection_info import ConnectionInfo
 from meshid.audit.rate_limit import RateLimit
 from meshid.certificates.chain import MAX_LEAF_BYTES
-from meshid.certificates.reading import fingerprint, read_certificate
+from meshid.certificates.reading import fingerprint, read_leaf, subject_of
 from meshid.decisions import Call, Decision
 from meshid.support.logs import INFO, WARNING, log
 from meshid.support.quoting import MAX_QUOTED, escaped, quote
@@ -31,6 +32,7 @@ EVENT_NAME = "event.name"
 VERDICT = "meshid.decision"
 REASON = "meshid.reason"
 PEER = "meshid.peer.spiffe_id"
+LOCAL_NAME = "meshid.local.spiffe_id"
 TARGET = "meshid.target"
 REQUEST = "meshid.request"
 OBSERVED = "meshid.observed"
@@ -89,7 +91,7 @@ class AuditEvent:
             "meshid.detail": decision.detail,
             PEER: decision.name,
             "meshid.peer.role": self.role,
-            "meshid.local.spiffe_id": self.local_name,
+            LOCAL_NAME: self.local_name,
             TARGET: decision.target,
             REQUEST: decision.request,
             OBSERVED: ", ".join(decision.observed),
@@ -157,16 +159,25 @@ def record(sink: Sink | None, event: AuditEvent, limits: Mapping[Call, RateLimit
     log(LOGGER, level, "%s", event, meshid=event)
 
 
+@runtime_checkable
+class _Event(Protocol):
+    """An event of another room."""
+
+    def as_dict(self) -> dict[str, object]:
+        """Return it as a flat mapping."""
+
+
 class JsonFormatter(logging.Formatter):
-    """Formats events of the logger ``meshid.audit`` as one JSON object per line."""
+    """Formats the events of the loggers of meshid, and any other record, as one JSON object per line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the event as JSON; for any other record, its time, level and message."""
+        """Return the event as JSON; for other records than those of the audit, with time and message."""
         event = getattr(record, "meshid", None)
         if isinstance(event, AuditEvent):
             return json.dumps({"level": record.levelname, **event.as_dict()})
         time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-        return json.dumps({"level": record.levelname, TIME: time, "message": super().format(record)})
+        line = {"level": record.levelname, TIME: time, "message": super().format(record)}
+        return json.dumps({**line, **event.as_dict()} if isinstance(event, _Event) else line)
 
 
 def _level(allowed: bool) -> int:  # noqa: FBT001  # the one fact about a decision that a level depends on
@@ -181,12 +192,13 @@ def _about_leaf(leaf: bytes | None, role: str) -> dict[str, object]:
     if len(leaf) > MAX_LEAF_BYTES:
         return about
     try:
-        certificate = read_certificate(leaf)
+        certificate = read_leaf(leaf)
     except ValueError:
         return about
+    subject = subject_of(certificate)
     return {
         **about,
-        f"tls.{role}.subject": _text(certificate.subject),
+        f"tls.{role}.subject": "" if subject is None else _text(subject),
         f"tls.{role}.issuer": _text(certificate.issuer),
         f"tls.{role}.not_before": certificate.not_valid_before_utc.isoformat(),
         f"tls.{role}.not_after": certificate.not_valid_after_utc.isoformat(),

@@ -5,7 +5,8 @@ rules (RFC 5280 section 6.1, and what the backend supports). An anchor that brea
 them would refuse every peer, at the first handshake, with a message that does not
 say why. For each rule here a test shows that the backend indeed never verifies a
 leaf under such an anchor, except for a few where we are stricter: odd serial numbers,
-heavy or slightly short RSA keys, and directory name constraints that are not critical.
+heavy or slightly short RSA keys, directory name constraints that are not critical, what
+would make each handshake dearer, and anyExtendedKeyUsage, with which OpenSSL refuses.
 
 Not checked: an anchor's own signature and its dates. The signature is not part of
 path validation; the dates need a clock and are checked at each verification.
@@ -16,8 +17,9 @@ from __future__ import annotations
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
-from meshid.certificates.leaf import ANY_PURPOSE, PURPOSE, Profile
-from meshid.certificates.reading import extension, key_fault, public_key_of
+from meshid.certificates.chain import MAX_NAME_CONSTRAINTS
+from meshid.certificates.leaf import PURPOSE, Profile
+from meshid.certificates.reading import extension, key_fault, key_form_fault, public_key_of
 
 MAX_SERIAL_BITS = 8 * 20
 """RFC 5280 section 4.1.2.2: serial numbers are positive and have at most 20 octets."""
@@ -31,7 +33,7 @@ _PROCESSED = (
 )
 """Extensions that may be critical; the X.509 backend refuses all others (RFC 5280 section 4.2)."""
 
-_USABLE_PURPOSES = frozenset({ANY_PURPOSE, *PURPOSE.values()})
+_USABLE_PURPOSES = frozenset(PURPOSE.values())
 
 
 def authority_fault(certificate: x509.Certificate, profile: Profile) -> str | None:
@@ -60,7 +62,7 @@ def _key_fault(certificate: x509.Certificate) -> str | None:
     key = public_key_of(certificate)
     if isinstance(key, ed25519.Ed25519PublicKey):
         return "its key is Ed25519, which the X.509 backend cannot verify with; use P-256"
-    return key_fault(key)
+    return key_fault(key) or key_form_fault(certificate)
 
 
 def _usage_fault(certificate: x509.Certificate) -> str | None:
@@ -72,7 +74,7 @@ def _usage_fault(certificate: x509.Certificate) -> str | None:
         return "its key usage lacks keyCertSign"
     purposes = extension(certificate, x509.ExtendedKeyUsage)
     if purposes is not None and _USABLE_PURPOSES.isdisjoint(purposes):
-        return "its extended key usage allows neither clientAuth nor serverAuth"
+        return "its extended key usage names neither clientAuth nor serverAuth, which OpenSSL demands"
     return None
 
 
@@ -91,6 +93,11 @@ def _name_constraint_fault(certificate: x509.Certificate, profile: Profile) -> s
     if constraints is None:
         return None
     subtrees = [*(constraints.permitted_subtrees or ()), *(constraints.excluded_subtrees or ())]
+    if len(subtrees) > MAX_NAME_CONSTRAINTS:
+        return (
+            f"it has {len(subtrees)} name constraints, and each handshake reads them all;"
+            f" at most {MAX_NAME_CONSTRAINTS} are accepted"
+        )
     kinds = {type(subtree) for subtree in subtrees}
     if x509.UniformResourceIdentifier in kinds and profile is Profile.SPIFFE:
         return "it has a URI name constraint, which the X.509 backend cannot evaluate"

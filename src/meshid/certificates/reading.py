@@ -8,10 +8,8 @@ believes a certificate: what is read is a chain, not a peer.
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
 from cryptography import x509
@@ -20,8 +18,10 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, rsa
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
+from cryptography.x509.oid import PublicKeyAlgorithmOID
 
-from meshid.support.quoting import quote
+from meshid.certificates.name_fault import name_fault
+from meshid.certificates.pem import decoded
 
 MIN_RSA_BITS = 2048
 """NIST SP 800-131A section 3: shorter keys are disallowed."""
@@ -38,8 +38,17 @@ _ML_DSA = (mldsa.MLDSA44PublicKey, mldsa.MLDSA65PublicKey, mldsa.MLDSA87PublicKe
 _LONG_FORM = 0x80
 """From this many octets on, a length is preceded by its own length (X.690 section 8.1.3.5)."""
 
-_PEM_BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----(.*?)-----END \1-----", re.DOTALL)
-
+_PARTS = ("issuer", "extensions", "serial_number", "not_valid_before_utc", "not_valid_after_utc")
+_FAULTS = {
+    "": "it is not DER, or a field of it is not as in RFC 5280 section 4.1",
+    "subject": "its subject is not a name (RFC 5280 section 4.1.2.6)",
+    "issuer": "its issuer is not a name (RFC 5280 section 4.1.2.4)",
+    "extensions": "an extension of it is broken, or there twice (RFC 5280 section 4.2)",
+    "serial_number": "its serial number is not positive (RFC 5280 section 4.1.2.2)",
+    "not_valid_before_utc": "the date that it is valid from does not exist, as in a year 0",
+    "not_valid_after_utc": "the date that it is valid until does not exist, as in a year 0",
+}
+"""What is said of each part that cannot be read; the X.509 backend speaks to its developers."""
 
 _Extension = TypeVar("_Extension", bound=x509.ExtensionType)
 
@@ -60,17 +69,45 @@ def read_certificate(der: bytes) -> x509.Certificate:
     Raises:
         ValueError: If any part cannot be read (RFC 5280 section 4.1).
     """
+    return _read(der, ("subject", *_PARTS))
+
+
+def read_leaf(der: bytes) -> x509.Certificate:
+    """Read one DER certificate, every part of it but the subject.
+
+    The subject of a leaf names nobody (X509-SVID section 2), and real ones have strings that
+    cannot be read: use `subject_of`.
+
+    Raises:
+        ValueError: If any other part cannot be read (RFC 5280 section 4.1).
+    """
+    return _read(der, _PARTS)
+
+
+def _read(der: bytes, parts: Sequence[str]) -> x509.Certificate:
+    part = ""
     try:
         certificate = x509.load_der_x509_certificate(der)
         # A serial number that is not positive makes the backend warn at each access, which raises under
         # `-W error`: here, so never later. `catch_warnings` would change the filters of all threads.
-        for part in ("subject", "issuer", "extensions", "serial_number", "not_valid_before_utc"):
+        for part in parts:
             getattr(certificate, part)
     # Five exception classes without a common base, and more with each version: they all mean the same.
     except Exception as error:
-        msg = f"not a certificate that can be read: {quote(str(error))}"
+        is_about_names = part in {"", "subject", "issuer"} and isinstance(der, bytes)
+        fault = (name_fault(der) if is_about_names else None) or _FAULTS[part]
+        msg = f"not a certificate that can be read: {fault}"
         raise ValueError(msg) from error
     return certificate
+
+
+def subject_of(certificate: x509.Certificate) -> x509.Name | None:
+    """Return the subject; None if it cannot be read, which may be so for what `read_leaf` returned."""
+    try:
+        return certificate.subject
+    # As in `_read`.
+    except Exception:  # noqa: BLE001
+        return None
 
 
 def to_der(certificate: x509.Certificate) -> bytes:
@@ -84,33 +121,13 @@ def to_pem(ders: Iterable[bytes]) -> bytes:
     return b"".join(each.public_bytes(serialization.Encoding.PEM) for each in certificates)
 
 
-def pem_blocks(pem: bytes) -> list[tuple[str, bytes]]:
-    """Return the label and the whole text of each PEM block (RFC 7468 section 2).
-
-    Raises:
-        ValueError: If a block begins and does not end, as in a file that was cut off.
-    """
-    blocks = [(match[1].decode("ascii"), match[0]) for match in _PEM_BLOCK.finditer(pem)]
-    begun = pem.count(b"-----BEGIN ")
-    if begun != len(blocks):
-        msg = f"{begun} PEM blocks begin and {len(blocks)} end: the text was cut off or mixed up"
-        raise ValueError(msg)
-    return blocks
-
-
 def certificate_from_pem_block(block: bytes) -> x509.Certificate:
     """Read the certificate in one PEM block.
 
     Raises:
         ValueError: If the block does not hold a certificate that can be read.
     """
-    body = b"".join(block.split(b"-----")[2].split())
-    try:
-        der = base64.b64decode(body, validate=True)
-    except ValueError as error:
-        msg = "a PEM block is not base64"
-        raise ValueError(msg) from error
-    return read_certificate(der)
+    return read_certificate(decoded(block))
 
 
 def public_key_of(certificate: x509.Certificate) -> CertificatePublicKeyTypes | None:
@@ -133,6 +150,27 @@ def key_fault(key: CertificatePublicKeyTypes | None) -> str | None:
     if isinstance(key, (ed25519.Ed25519PublicKey, *_ML_DSA)):
         return None
     return "the kind of key is not accepted"
+
+
+def key_form_fault(certificate: x509.Certificate) -> str | None:
+    """Say what is wrong with the form in which a key is written; None if nothing is.
+
+    The X.509 backend trusts no authority with a key in such a form, although it can load it.
+    """
+    if certificate.public_key_algorithm_oid == PublicKeyAlgorithmOID.RSASSA_PSS:
+        return "its key is for RSASSA-PSS only, which the X.509 backend does not know; use P-256 or plain RSA"
+    key = public_key_of(certificate)
+    if isinstance(key, ec.EllipticCurvePublicKey) and not _names_curve(certificate, key):
+        return "its key has the parameters of its curve in place of the curve's name (RFC 5480 section 2.1.1)"
+    return None
+
+
+def _names_curve(certificate: x509.Certificate, key: ec.EllipticCurvePublicKey) -> bool:
+    written = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    # The first element is the algorithm with the name of the curve; it is shorter than 128 octets.
+    start = 2 if written[1] < _LONG_FORM else 2 + written[1] - _LONG_FORM
+    algorithm = written[start : start + 2 + written[start + 1]]
+    return algorithm in certificate.tbs_certificate_bytes
 
 
 def _rsa_fault(key: rsa.RSAPublicKey) -> str | None:

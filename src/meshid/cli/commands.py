@@ -83,6 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")
     argv = sys.argv[1:] if argv is None else argv
     try:
+        _check_streams()
         arguments = _parser(argv).parse_args(argv)
         status: int = arguments.run(arguments)
         # Flushed now, so that a closed pipe is noticed here and not when the interpreter exits.
@@ -101,6 +102,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:  # noqa: BLE001
         return _fail(f"internal error, please report it: {type(error).__name__}: {quote(str(error))}")
     return status
+
+
+def _check_streams() -> None:
+    """Make do without a standard error, but not without a standard output."""
+    # Python has None for a stream that the caller has closed, and `print` to None is to standard output.
+    if sys.stderr is None:
+        sys.stderr = io.StringIO()
+    if sys.stdout is None:
+        msg = "standard output is closed"
+        raise NoAnswer(msg)
 
 
 class _Version(argparse.Action):

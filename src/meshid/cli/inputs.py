@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 import attrs
 
-from meshid.certificates.reading import pem_blocks
+from meshid.certificates.pem import pem_blocks
 from meshid.cli.no_answer import STDIN, NoAnswer, errors_named, file_name
 from meshid.errors import InvalidInput, InvalidPolicy, Problem
 from meshid.names.spiffe_id import TrustDomain
@@ -164,9 +164,13 @@ def opened(path: str) -> Iterator[BinaryIO]:
     """Open a file to read, or standard input for ``-``.
 
     Raises:
+        NoAnswer: If standard input is closed.
         OSError: If it cannot be opened.
     """
     if path == STDIN:
+        if sys.stdin is None:
+            msg = "standard input is closed"
+            raise NoAnswer(msg)
         yield sys.stdin.buffer
         return
     with Path(path).open("rb") as file:

@@ -12,8 +12,8 @@ from typing import Any
 
 from meshid.cli.no_answer import NoAnswer, errors_named
 from meshid.cli.terminal import Colour, Paint, clean, paint_for_stdout
-from meshid.health.state_file import HEARTBEAT_SECONDS
-from meshid.support.quoting import plural
+from meshid.health.state_file import HEARTBEAT_SECONDS, MAX_BYTES
+from meshid.support.quoting import plural, quote
 
 _MISSED = 3
 """Heartbeats that may be missed before the process counts as gone."""
@@ -44,44 +44,82 @@ def run(arguments: Namespace) -> int:
         raise NoAnswer(msg)
     status = _read(path)
     age = (datetime.now(UTC) - datetime.fromisoformat(status["time"])).total_seconds()
-    is_well = status["ready"] and age < _MISSED * HEARTBEAT_SECONDS
+    stale = _why_stale(age)
     if arguments.json:
-        print(json.dumps({**status, "age": age}, indent=2))
+        print(json.dumps({"stale": stale is not None, "age": age, **status}, indent=2))
     else:
-        print(*_lines(status, age, paint_for_stdout()), sep="\n")
-    return 0 if is_well else 1
+        print(*_lines(status, stale, paint_for_stdout()), sep="\n")
+    return 0 if status["ready"] and not stale else 1
 
 
 def _read(path: str) -> dict[str, Any]:
-    with errors_named(path):
-        data = Path(path).read_bytes()
+    with errors_named(path), Path(path).open("rb") as file:
+        data = file.read(MAX_BYTES)
     try:
         status = json.loads(data)
-        if status["version"] == 1:
-            datetime.fromisoformat(status["time"])
-            list(_lines(status, 0.0, lambda text, _: text))
+        version = status["version"]
+        if version == 1:
+            _check(status)
             return dict(status)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        msg = f"{path!r} is not a state file: {type(error).__name__}"
+        msg = f"{path!r} is not a state file: {_why(error)}"
         raise NoAnswer(msg) from error
-    msg = f"{path!r} has version {status['version']!r}; this meshid reads version 1"
+    msg = f"{path!r} has version {quote(str(version))}; this meshid reads version 1"
     raise NoAnswer(msg)
 
 
-def _lines(status: dict[str, Any], age: float, paint: Paint) -> Iterator[str]:
-    is_late = age >= _MISSED * HEARTBEAT_SECONDS
-    is_ready = status["ready"] and not is_late
-    yield paint("ready" if is_ready else "NOT ready", Colour.GOOD if is_ready else Colour.BAD)
-    if is_late:
-        yield paint(f"  no heartbeat for {age:.0f} s: the process is gone, or stuck", Colour.BAD)
+def _check(status: dict[str, Any]) -> None:
+    """Check that a state file has all that is shown of it.
+
+    Raises:
+        ValueError, LookupError, TypeError, AttributeError: If it has not.
+    """
+    if datetime.fromisoformat(status["time"]).tzinfo is None:
+        msg = (
+            f"its time {quote(status['time'])} has no time zone; meshid writes UTC, as in ...T12:00:00+00:00"
+        )
+        raise _NotAState(msg)
+    if type(status["ready"]) is not bool:
+        msg = "its `ready` is neither true nor false"
+        raise _NotAState(msg)
+    list(_lines(status, None, lambda text, _: text))
+
+
+class _NotAState(ValueError):
+    """A fault that has been put into words for people."""
+
+
+def _why(error: Exception) -> str:
+    return str(error) if isinstance(error, _NotAState) else type(error).__name__
+
+
+def _why_stale(age: float) -> str | None:
+    """Return why what a state file says may no longer be so; None if it is fresh."""
+    if age >= _MISSED * HEARTBEAT_SECONDS:
+        return f"no heartbeat for {age:.0f} s: the process is gone, or stuck"
+    # As fresh for ever as the clock was wrong.
+    if age <= -_MISSED * HEARTBEAT_SECONDS:
+        return f"it was written {-age:.0f} s from now: the clock is wrong, here or there"
+    return None
+
+
+def _lines(status: dict[str, Any], stale: str | None, paint: Paint) -> Iterator[str]:
+    if stale:
+        was = "ready" if status["ready"] else "NOT ready"
+        yield paint(f"STALE, {stale}", Colour.BAD)
+        yield f"  what it said last: {was}"
+    else:
+        is_ready = status["ready"]
+        yield paint("ready" if is_ready else "NOT ready", Colour.GOOD if is_ready else Colour.BAD)
     for alarm in status["alarms"]:
-        yield paint(clean(f"  {alarm['level']}: {alarm['about']}: {alarm['text']}"), Colour.STAR)
+        level = "outage" if alarm.get("is_outage") else alarm["level"]
+        yield paint(clean(f"  {level}: {alarm['about']}: {alarm['text']}"), Colour.STAR)
     for name, text in _rows(status):
         yield f"  {name:<12} {clean(text)}"
     for source in status["sources"]:
         read = f"read {source['read']}" if source["read"] else "never read"
         fault = f"; {source['fault']}" if source["fault"] else ""
-        yield f"  {'source':<12} {clean(source['name'])}: {read}{clean(fault)}"
+        yield f"  {'source':<12} {clean(source['name'])}: {clean(read)}{clean(fault)}"
 
 
 def _rows(status: dict[str, Any]) -> Iterator[tuple[str, str]]:

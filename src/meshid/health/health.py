@@ -1,18 +1,36 @@
-"""Whether a mesh can serve, and the alarms that a person should look at before it cannot."""
+"""Whether a mesh would let in the next peer that ought to be, and what a person should look at.
+
+The rules of this module:
+
+- Ready means: the next peer that ought to be admitted would be. What means that nobody is, is an alarm
+  that says so, and the only thing that makes a mesh not ready.
+- It goes by what is in force and not by what was loaded: what was good when it was loaded may have
+  ended since, or no longer fit what came after it.
+- The policy and the service count only where clients are admitted: for a mesh that has the name of a
+  service, or has made a server's context.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
-from enum import StrEnum
 
 import attrs
+from cryptography import x509
 
+from meshid.admission.admission import Admission
+from meshid.admission.question import Question
 from meshid.admission.snapshot import Snapshot
+from meshid.certificates.leaf import Role
+from meshid.health.about_revocations import about_revocations
+from meshid.health.alarm import Alarm, AlarmLevel, outage
+from meshid.health.entrance import why_closed, why_nobody
+from meshid.health.own_path import OwnPath, find_own_path
+from meshid.names.spiffe_id import TrustDomain
+from meshid.policy import REQUEST_FOLLOWS
+from meshid.support.logs import failures
 from meshid.support.quoting import quote
 from meshid.trust.bundles import TrustBundle
-from meshid.trust.credentials import X509Svid
-from meshid.trust.crl import RevocationList
 
 _SOON = 1 / 3
 """The share of its lifetime that our own certificate may have left before it is overdue for renewal:
@@ -21,40 +39,15 @@ and may be renewed late, so only the last tenth counts for it."""
 
 _NOW = 1 / 10
 
-
-class AlarmLevel(StrEnum):
-    """How urgent an alarm is."""
-
-    WARNING = "warning"
-    """What is in force works; something needs attention before it stops."""
-    ERROR = "error"
-    """Something does not work, or soon will not."""
-
-
-@attrs.frozen(kw_only=True)
-class Alarm:
-    """One thing to look at.
-
-    Attributes:
-        level: How urgent it is.
-        about: What it is about, such as ``own certificate``; there is at most one alarm about it.
-        text: What is wrong, for people.
-    """
-
-    level: AlarmLevel
-    about: str
-    text: str
-
-    def __str__(self) -> str:
-        return f"{self.about}: {self.text}"
+_OWN = "own certificate"
 
 
 @attrs.frozen(kw_only=True)
 class Health:
-    """The health of a mesh at one instant; true if it can serve.
+    """The health of a mesh at one instant; true if it is ready.
 
     Attributes:
-        ready: Whether it can serve: its own certificate, if it has one, is valid now.
+        ready: Whether the next peer that ought to be admitted would be: no alarm is an outage.
         generation: The number of the snapshot in force.
         alarms: What to look at.
     """
@@ -68,66 +61,134 @@ class Health:
 
     def as_dict(self) -> dict[str, object]:
         """Return it as plain values, for a probe or a file."""
-        alarms = [{"level": str(each.level), "about": each.about, "text": each.text} for each in self.alarms]
+        alarms = [{**attrs.asdict(each), "level": str(each.level)} for each in self.alarms]
         return {"ready": self.ready, "generation": self.generation, "alarms": alarms}
 
 
-def health_of(snapshot: Snapshot, now: datetime, *more: Alarm) -> Health:
+def health_of(admission: Admission, now: datetime, *more: Alarm) -> Health:
     """Return the health of a mesh at the instant *now*, with *more* alarms that others have found."""
-    own = snapshot.credentials
-    return Health(
-        ready=own is None or own.leaf.not_valid_before_utc <= now <= own.leaf.not_valid_after_utc,
-        generation=snapshot.generation,
-        alarms=(*alarms_about(snapshot, now), *more),
-    )
+    snapshot = admission.snapshot
+    alarms = (*_alarms(admission, snapshot, now), *more, *_about_log())
+    ready = not any(alarm.is_outage for alarm in alarms)
+    return Health(ready=ready, generation=snapshot.generation, alarms=alarms)
 
 
-def alarms_about(snapshot: Snapshot, now: datetime) -> Iterator[Alarm]:
-    """Return what is wrong with a snapshot at the instant *now*, or soon will be."""
+def _about_log() -> Iterator[Alarm]:
+    # Not in `alarms_about`, whose alarms are logged: it would lose, or log, a new line each second.
+    if lost := failures():
+        yield Alarm(level=AlarmLevel.WARNING, about="log", text=f"{lost}; see to the log handler")
+
+
+def alarms_about(admission: Admission, now: datetime) -> Iterator[Alarm]:
+    """Return what is wrong with the snapshot in force at the instant *now*, or soon will be."""
+    return _alarms(admission, admission.snapshot, now)
+
+
+def _alarms(admission: Admission, snapshot: Snapshot, now: datetime) -> Iterator[Alarm]:
+    peers, path = _peers(admission), None
     if snapshot.credentials is not None:
-        yield from _about_credentials(snapshot.credentials, now)
-    for bundle in snapshot.bundles.values():
-        yield from _about_bundle(bundle, now)
-    for each in snapshot.revocations.crls:
-        yield from _about_list(each, snapshot.revocations.grace, now)
+        path = find_own_path(snapshot, snapshot.credentials, peers)
+        yield from _about_own(path, now)
+    # Behind a proxy, or beside one, no certificate is needed.
+    elif admission.roles:
+        yield outage(_OWN, "there is none any more, so no handshake succeeds: publish one")
+    if None not in {snapshot.name, snapshot.first_name} and snapshot.name != snapshot.first_name:
+        text = f"is {snapshot.name}, and was {snapshot.first_name} at the start; MESHID_SPIFFE_ID pins it"
+        yield Alarm(level=AlarmLevel.WARNING, about="own SPIFFE ID", text=text)
+    closed = {
+        domain: why
+        for domain, bundle in snapshot.bundles.items()
+        # That there is a path to it is a better proof than any.
+        if not (path and path.leads_to == domain) and (why := why_closed(bundle, snapshot.revocations, now))
+    }
+    yield from _about_bundles(snapshot, peers, closed, now)
+    if Role.CLIENT in peers:
+        yield from _about_policy(admission, snapshot, frozenset(snapshot.bundles) - closed.keys())
+    yield from about_revocations(snapshot.revocations, snapshot.bundles, now)
 
 
-def _about_credentials(own: X509Svid, now: datetime) -> Iterator[Alarm]:
-    about, leaf = "own certificate", own.leaf
+def _peers(admission: Admission) -> frozenset[Role]:
+    """Return what peers are to us: what our TLS contexts meet, and clients if there is a service."""
+    roles = frozenset(admission.roles)
+    return roles if admission.service is None else roles | {Role.CLIENT}
+
+
+def _about_own(path: OwnPath, now: datetime) -> Iterator[Alarm]:
+    leaf, first = path.certificates[0], path.first_to_end
     since, until = leaf.not_valid_before_utc, leaf.not_valid_after_utc
-    left = _share_left(since, until, now)
+    left = _share_left(since, first.not_valid_after_utc, now)
     if now < since:
-        yield Alarm(level=AlarmLevel.ERROR, about=about, text=f"begins at {since}: is the clock right?")
-    elif left < 0:
-        yield Alarm(level=AlarmLevel.ERROR, about=about, text=f"ended at {until}, so peers refuse us")
+        yield outage(_OWN, f"begins at {since}: is the clock right?")
+    elif now > until:
+        yield outage(_OWN, f"ended at {until}, so peers refuse us")
+    elif path.refusal:
+        yield outage(_OWN, path.refusal)
     elif left < _SOON:
         level = AlarmLevel.ERROR if left < _NOW else AlarmLevel.WARNING
-        yield Alarm(level=level, about=about, text=f"ends at {until} and has not been renewed")
+        yield Alarm(level=level, about=_OWN, text=_about_end(first, is_leaf=first is leaf))
 
 
-def _about_bundle(bundle: TrustBundle, now: datetime) -> Iterator[Alarm]:
-    last = max(bundle.authorities, key=lambda each: each.not_valid_after_utc, default=None)
-    if last is None:
+def _about_end(first: x509.Certificate, *, is_leaf: bool) -> str:
+    until = first.not_valid_after_utc
+    if is_leaf:
+        return f"ends at {until} and has not been renewed"
+    above = quote(first.subject.rfc4514_string())
+    return f"the authority above it, {above}, ends at {until}, before it: renew it, with its intermediates"
+
+
+def _about_bundles(
+    snapshot: Snapshot, peers: Collection[Role], closed: Mapping[TrustDomain, str], now: datetime
+) -> Iterator[Alarm]:
+    """Return alarms about bundles that vouch for nobody, or soon will not."""
+    bundles, policy = snapshot.bundles, snapshot.policy
+    own = policy.environment.trust_domains if policy and Role.CLIENT in peers else ()
+    is_outage = not any(domain in bundles and domain not in closed for domain in own or bundles)
+    level = AlarmLevel.ERROR if is_outage else AlarmLevel.WARNING
+    for domain in own:
+        if domain not in bundles:
+            text = "there is none, so no peer of this trust domain of our own is admitted: set MESHID_TRUST"
+            yield Alarm(level=level, about=f"bundle of {domain}", text=text, is_outage=is_outage)
+    if not (bundles or own):
+        yield outage("trust bundles", "there are none, so nobody is admitted: set MESHID_TRUST")
+    for domain, bundle in bundles.items():
+        about, is_ours = f"bundle of {domain}", not own or domain in own
+        if domain not in closed:
+            yield from _about_last_authority(about, bundle, now)
+        # A partner may withdraw its authorities.
+        elif bundle.authorities or (is_ours and is_outage):
+            text = f"{closed[domain]}, so no peer of this trust domain is admitted"
+            yield Alarm(level=AlarmLevel.ERROR, about=about, text=text, is_outage=is_ours and is_outage)
+
+
+def _about_last_authority(about: str, bundle: TrustBundle, now: datetime) -> Iterator[Alarm]:
+    last = max(bundle.authorities, key=lambda each: each.not_valid_after_utc)
+    until = last.not_valid_after_utc
+    if _share_left(last.not_valid_before_utc, until, now) < _NOW:
+        yield Alarm(level=AlarmLevel.WARNING, about=about, text=f"its last authority ends at {until}")
+
+
+def _about_policy(
+    admission: Admission, snapshot: Snapshot, vouching: frozenset[TrustDomain]
+) -> Iterator[Alarm]:
+    """Return alarms about targets that nobody reaches: an outage only if that is all of them."""
+    if snapshot.policy is None:
+        yield outage("policy", "there is none, so no client is admitted: set MESHID_POLICY, or publish one")
         return
-    about, until = f"bundle of {bundle.trust_domain}", last.not_valid_after_utc
-    left = _share_left(last.not_valid_before_utc, until, now)
-    if left < 0:
-        text = f"its last authority ended at {until}, so no peer of this trust domain is admitted"
-        yield Alarm(level=AlarmLevel.ERROR, about=about, text=text)
-    elif left < _NOW:
-        text = f"its last authority ends at {until}"
-        yield Alarm(level=AlarmLevel.WARNING, about=about, text=text)
-
-
-def _about_list(each: RevocationList, grace: float, now: datetime) -> Iterator[Alarm]:
-    due = each.crl.next_update_utc
-    if due is None or now <= due:
-        return
-    about = f"revocation list of {quote(each.crl.issuer.rfc4514_string())}"
-    refused = (now - due).total_seconds() > grace
-    text = "peers that it covers are refused" if refused else f"it counts for {grace:g} s after that"
-    level = AlarmLevel.ERROR if refused else AlarmLevel.WARNING
-    yield Alarm(level=level, about=about, text=f"its next update was due at {due}; {text}")
+    questions = frozenset(admission.listeners)
+    if not questions:
+        # What the requests of a service are like is not known without a context.
+        questions = frozenset({Question(target=admission.service, request=REQUEST_FOLLOWS)})
+    # That nobody of our own trust domains gets in is told by their bundles.
+    is_told = vouching.isdisjoint(snapshot.policy.environment.trust_domains)
+    whose = None if is_told else vouching
+    nobody = {each: why for each in questions if (why := why_nobody(snapshot.policy, each, whose))}
+    for target, why in {each.target: why for each, why in nobody.items()}.items():
+        yield Alarm(
+            level=AlarmLevel.ERROR,
+            about=f"target {quote(str(target))}",
+            text=why,
+            is_outage=len(nobody) == len(questions),
+        )
 
 
 def _share_left(since: datetime, until: datetime, now: datetime) -> float:

@@ -31,15 +31,15 @@ class SourceStatus:
     reads: int = 0
     failures: int = 0
 
-    def after(self, outcome: object, now: float) -> SourceStatus:
+    def after(self, fault: str | None, now: float) -> SourceStatus:
         """Return how it does after another read.
 
         Args:
-            outcome: What was read; a `str` says what was wrong.
+            fault: What was wrong with all or a part of it; None if nothing was.
             now: The POSIX time in seconds.
         """
-        if isinstance(outcome, str):
-            return attrs.evolve(self, fault=outcome, reads=self.reads + 1, failures=self.failures + 1)
+        if fault is not None:
+            return attrs.evolve(self, fault=fault, reads=self.reads + 1, failures=self.failures + 1)
         return attrs.evolve(self, fault=None, reads=self.reads + 1, read_at=now)
 
 

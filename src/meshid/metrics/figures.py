@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 
 import attrs
 
 from meshid.certificates.leaf import Role
+from meshid.health.alarm import AlarmLevel
+from meshid.health.status import SourceStatus
 from meshid.mesh import Mesh
 
 _DIRECTIONS = {Role.CLIENT: "inbound", Role.SERVER: "outbound"}
+
+_BEFORE_THE_PLACE = re.compile(r"[^'\"/]*")
+"""A source is named by its kind and its place, such as ``policy '/etc/policy.toml'``."""
 
 Sample = tuple[Mapping[str, str], float]
 
@@ -85,21 +92,44 @@ def _policy(mesh: Mesh) -> Iterator[Sample]:
 
 
 def _reloads(mesh: Mesh) -> Iterator[Sample]:
-    for source in mesh.sources():
-        yield {"source": source.name, "result": "success"}, source.reads - source.failures
-        yield {"source": source.name, "result": "failure"}, source.failures
+    for kind, sources in _sources_by_kind(mesh).items():
+        reads, failures = sum(each.reads for each in sources), sum(each.failures for each in sources)
+        yield {"source": kind, "result": "success"}, reads - failures
+        yield {"source": kind, "result": "failure"}, failures
 
 
 def _last_reloads(mesh: Mesh) -> Iterator[Sample]:
-    for source in mesh.sources():
-        if source.read_at is not None:
-            yield {"source": source.name}, source.read_at
+    for kind, sources in _sources_by_kind(mesh).items():
+        times = [each.read_at for each in sources if each.read_at is not None]
+        # One that was never read is seen in the failures; of the others the oldest is the one to look at.
+        if times:
+            yield {"source": kind}, min(times)
+
+
+def _sources_by_kind(mesh: Mesh) -> dict[str, list[SourceStatus]]:
+    """Return the sources by what they are: a path or URL in a label would be one time series a deployment."""
+    found: dict[str, list[SourceStatus]] = {}
+    for each in mesh.sources():
+        found.setdefault(_BEFORE_THE_PLACE.match(each.name)[0].strip(), []).append(each)  # type: ignore[index]
+    return found
+
+
+def _ready(mesh: Mesh) -> Iterator[Sample]:
+    yield {}, int(mesh.health().ready)
+
+
+def _alarms(mesh: Mesh) -> Iterator[Sample]:
+    counts = Counter(alarm.level for alarm in mesh.health().alarms)
+    for level in AlarmLevel:
+        yield {"level": str(level)}, counts[level]
 
 
 FIGURES = (
     Figure("meshid.peer.decisions", "Decisions about peers.", _decisions, is_counter=True),
     Figure("meshid.verify.cache.hits", "Verifications answered from the cache of the trust in force.", _hits),
     Figure("meshid.verify.cache.misses", "Verifications not answered from that cache.", _misses),
+    Figure("meshid.ready", "Whether the next peer that ought to be admitted would be: 1 or 0.", _ready),
+    Figure("meshid.alarms", "What a person should look at, by level.", _alarms),
     Figure("meshid.connections", "Open connections.", _connections),
     Figure("meshid.generation", "The number of the snapshot in force.", _generation),
     Figure("meshid.credential.not_after", "When our own certificate expires.", _credential_end, is_time=True),

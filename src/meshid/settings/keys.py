@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import attrs
 
 PREFIX = "MESHID_"
@@ -32,3 +34,23 @@ class Key:
     def variable(self) -> str:
         """The name of its variable."""
         return PREFIX + self.name.upper()
+
+
+@attrs.frozen
+class Found:
+    """A value as it was found.
+
+    Attributes:
+        value: A string; from TOML, or as an argument, a value of any type.
+        origin: Where it was found, for people.
+        is_text: Whether the place can hold only strings, so that a list or a number is written as one.
+        base: Where relative paths begin.
+        twin: The variable that names the file with this value in it; empty if none does.
+    """
+
+    # It may be a secret that somebody has set in the wrong place.
+    value: object = attrs.field(repr=False)
+    origin: str
+    is_text: bool = True
+    base: Path = Path()
+    twin: str = ""

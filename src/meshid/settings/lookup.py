@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from meshid.errors import InvalidInput, Problem, SourceUnavailable
-from meshid.settings.keys import CONFIG, CONFIG_DIR, FILE, PREFIX, Key
-from meshid.settings.parsing import Found
+from meshid.settings import parsing
+from meshid.settings.keys import CONFIG, CONFIG_DIR, FILE, PREFIX, Found, Key
 from meshid.sources.files.consistent_read import read_together
 from meshid.sources.workload.workload_api import ADDRESS_VARIABLE
 from meshid.support.did_you_mean import Suggestions
@@ -42,8 +42,8 @@ class Lookup:
         layers = (
             {name: Found(value, "argument", is_text=False) for name, value in arguments.items()},
             self._in_variables(variables),
-            {} if directory is None else self._in_directory(Path(directory)),
-            {} if file is None else self._in_file(Path(file)),
+            {} if directory is None else self._in_directory(directory),
+            {} if file is None else self._in_file(file),
             {name: Found(value, "default", is_text=False) for name, value in defaults.items()},
         )
         found = {name: each for layer in reversed(layers) for name, each in layer.items()}
@@ -73,20 +73,32 @@ class Lookup:
             elif twin.variable in variables:
                 self._report(name, f"is set, and so is {twin.variable}; set one of them")
             else:
-                origin = f"{quote(variables[name])} (variable {name})"
-                if (text := self._read(Path(variables[name]), origin)) is not None:
-                    found[twin.name] = Found(text, origin)
+                path = self._path(name, variables[name])
+                origin = f"{quote(str(path))} (variable {name})"
+                if path is not None and (text := self._read(path, origin)) is not None:
+                    found[twin.name] = Found(text, origin, twin=name)
         return found
 
     def _is_service_link(self, name: str, value: str) -> bool:
         """Tell whether Kubernetes has set a variable for a Service whose name begins with ``meshid``."""
-        is_ours = name in self._by_variable
-        return bool(_SERVICE_URL.match(value)) or (bool(_SERVICE_LINK.search(name)) and not is_ours)
+        # `MESHID_PORT` is ours, too; the address of a Workload API has the form of such a URL.
+        is_url = name.endswith("_PORT") and bool(_SERVICE_URL.match(value))
+        return is_url or (bool(_SERVICE_LINK.search(name)) and name not in self._by_variable)
 
-    def _in_directory(self, path: Path) -> dict[str, Found]:
+    def _path(self, name: str, value: str) -> Path | None:
+        """Return the path in a variable; None if it cannot be one."""
+        try:
+            return parsing.path(Found(value, name))
+        except InvalidInput as error:
+            self._report(name, str(error))
+            return None
+
+    def _in_directory(self, value: str) -> dict[str, Found]:
         """Read a file for each key, as Kubernetes mounts a ConfigMap; names with a dot are skipped."""
         found: dict[str, Found] = {}
         near = Suggestions()
+        if (path := self._path(CONFIG_DIR, value)) is None:
+            return found
         try:
             names = sorted(each.name for each in path.iterdir() if "." not in each.name)
         except OSError as error:
@@ -100,22 +112,24 @@ class Lookup:
                 found[name] = Found(text, f"{where} ({CONFIG_DIR})", base=path)
         return found
 
-    def _in_file(self, path: Path) -> dict[str, Found]:
+    def _in_file(self, value: str) -> dict[str, Found]:
+        if (path := self._path(CONFIG, value)) is None:
+            return {}
         where = f"{quote(str(path))} ({CONFIG})"
         try:
-            document = toml_document(path.read_bytes())
+            document = toml_document(read_together([path])[0])
         except OSError as error:
             self._report(where, f"cannot be read: {error.strerror}")
             return {}
-        except InvalidInput as error:
+        except (InvalidInput, SourceUnavailable) as error:
             self._report(where, str(error))
             return {}
         found: dict[str, Found] = {}
         near = Suggestions()
         table: dict[str, object] = document if isinstance(document, dict) else {}
-        for name, value in table.items():
+        for name, each in table.items():
             if name in self._keys:
-                found[name] = Found(value, where, is_text=False, base=path.parent)
+                found[name] = Found(each, where, is_text=False, base=path.parent)
             else:
                 self._report(f"{where} {quote(name)}", _unknown(name, self._keys, near))
         return found

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
+import os.path
 import re
 from pathlib import Path
 
-import attrs
-
-# The package before its modules: a thread that imports a module first holds its lock and waits for the
-# package, while one that imports the package does the opposite, and Python breaks that with an error.
-import meshid.sources  # noqa: F401 - see above
 from meshid.errors import InvalidInput
+from meshid.names.spiffe_id import SpiffeId
+from meshid.settings.keys import FILE, Found
 from meshid.settings.trust_setting import Trust
 from meshid.sources.files.layouts import layout_named
 from meshid.sources.workload.address import target_of
@@ -20,50 +18,92 @@ from meshid.verification.grace import checked_leaf_grace
 
 _PORT = re.compile(r"[0-9]{1,5}", re.ASCII)
 _MAX_PORT = 65535
+_LONG = 64
 _BETWEEN = re.compile(r"[\s,]+", re.ASCII)
+_MORE_THAN_A_LINE = re.compile(r"[\0\r\n]")
+
+# PEM, or base64 of a DER sequence without its PEM lines.
+_KEY_MATERIAL = re.compile(r"-----BEGIN|PRIVATE KEY|\A\s*M[A-J][A-Za-z0-9+/=\s]{48,}\Z", re.ASCII)
 
 
-@attrs.frozen
-class Found:
-    """A value as it was found.
-
-    Attributes:
-        value: A string; from TOML, or as an argument, a value of any type.
-        origin: Where it was found, for people.
-        is_text: Whether the place can hold only strings, so that a list or a number is written as one.
-        base: Where relative paths begin.
-    """
-
-    value: object
-    origin: str
-    is_text: bool = True
-    base: Path = Path()
+def is_key_material(value: str) -> bool:
+    """Tell whether a value is a key or a certificate: no message may repeat it."""
+    return bool(_KEY_MATERIAL.search(value))
 
 
 def text(found: Found) -> str:
-    """Return a string.
+    """Return a string of one line.
 
     Raises:
-        InvalidInput: If it is not a string, or is the content of a PEM file, which the error does not repeat.
+        InvalidInput: If it is not one, or is the content of a PEM file, which the error does not repeat.
     """
+    value = _string(found)
+    if _MORE_THAN_A_LINE.search(value):
+        msg = f"must be one line, without NUL{_instead(found)}"
+        raise InvalidInput(msg)
+    return value
+
+
+def _string(found: Found) -> str:
     if not isinstance(found.value, str):
         msg = f"must be a string, not {type(found.value).__name__}"
         raise InvalidInput(msg)
-    if "-----BEGIN" in found.value:
-        msg = "is the content of a PEM file; give the path of that file"
+    if is_key_material(found.value):
+        msg = f"is the content of a PEM file; give the path of that file{_instead(found)}"
         raise InvalidInput(msg)
     return found.value
+
+
+def _instead(found: Found) -> str:
+    """Return what to set in place of a variable that names a file with the value in it."""
+    name = found.twin
+    return (
+        f": set {name.removesuffix(FILE)} to it, and not {name}, which names a file with the path in it"
+        if name
+        else ""
+    )
 
 
 def path(found: Found) -> Path:
     """Return a path; a relative one begins where the value was found.
 
     Raises:
-        InvalidInput: If it is neither a string nor a path.
+        InvalidInput: If it is neither a string nor a path, or cannot be one.
     """
     if isinstance(found.value, Path):
         return found.value
-    return found.base / text(found)
+    value = text(found)
+    # A policy of one line.
+    if not value or value.startswith("{"):
+        msg = f"must be a path, not {quote(value)}{_instead(found)}"
+        raise InvalidInput(msg)
+    return found.base / value
+
+
+def output_file(found: Found) -> Path:
+    """Return the path of a file to write.
+
+    Raises:
+        InvalidInput: If it is not a path, or is that of a directory.
+    """
+    file = path(found)
+    if not file.name or os.path.isdir(file):  # noqa: PTH112 - it never raises; that of `Path` does
+        msg = f"{quote(str(file))} is a directory; give the path of a file"
+        raise InvalidInput(msg)
+    return file
+
+
+def spiffe_id(found: Found) -> SpiffeId:
+    """Return the SPIFFE ID of a workload.
+
+    Raises:
+        InvalidInput: If it is not one, or is that of a trust domain.
+    """
+    name = found.value if isinstance(found.value, SpiffeId) else SpiffeId.parse(text(found))
+    if not name.path:
+        msg = f"{name} is a trust domain; write the SPIFFE ID of this service, such as {name}/ns/pay/sa/api"
+        raise InvalidInput(msg)
+    return name
 
 
 def paths(found: Found) -> tuple[Path, ...]:
@@ -117,27 +157,27 @@ def port(found: Found) -> int:
     Raises:
         InvalidInput: If it is not a number from 0 to 65535.
     """
-    value = str(found.value) if isinstance(found.value, int) and not found.is_text else text(found)
-    if not _PORT.fullmatch(value) or int(value) > _MAX_PORT:
-        msg = f"{quote(value)} is not a port: write a number from 0 to {_MAX_PORT}, 0 for a free one"
+    number = found.value
+    if isinstance(number, str):
+        number = int(number) if _PORT.fullmatch(text(found)) else None
+    if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number <= _MAX_PORT:
+        msg = f"{_shown(found.value)} is not a port: write a number from 0 to {_MAX_PORT}, 0 for a free one"
         raise InvalidInput(msg)
-    return int(value)
+    return number
 
 
 def seconds(found: Found) -> float:
     """Return a number of seconds.
 
     Raises:
-        InvalidInput: If it is not a number, or is negative.
+        InvalidInput: If it is not a number, is too large for one, or is negative.
     """
-    value = found.value
-    try:
-        number = float(text(found)) if isinstance(value, str) else _number(value)
-    except (ValueError, OverflowError):
-        number = math.nan
+    value = text(found) if isinstance(found.value, str) else found.value
+    number = _number(value)
+    is_too_large = math.isinf(number) and value not in {math.inf, "inf"}
     # Written this way so that NaN is rejected.
-    if not number >= 0:
-        msg = f"{quote(str(value))} is not a number of seconds: write 0 or more, or inf for ever"
+    if not number >= 0 or is_too_large:
+        msg = f"{_shown(value)} is not a number of seconds: write 0 or more, or inf for ever"
         raise InvalidInput(msg)
     return number
 
@@ -152,14 +192,28 @@ def leaf_grace(found: Found) -> float:
 
 
 def _number(value: object) -> float:
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else math.nan
+    if not isinstance(value, (str, int, float)) or isinstance(value, bool):
+        return math.nan
+    try:
+        return float(value)
+    except (ValueError, OverflowError):
+        return math.nan
+
+
+def _shown(value: object) -> str:
+    """Return a value that is wrong, for people."""
+    if isinstance(value, str):
+        return quote(value)
+    # Python refuses to write a number of thousands of digits, and a list may have a secret in it.
+    is_short = isinstance(value, float) or (isinstance(value, int) and value.bit_length() < _LONG)
+    return quote(str(value)) if is_short else f"this {type(value).__name__}"
 
 
 def _items(found: Found) -> list[Found]:
     """Return the items of a list; in a string, white space and commas separate them."""
     value = found.value
     if found.is_text:
-        value = [each for each in _BETWEEN.split(text(found)) if each]
+        value = [each for each in _BETWEEN.split(_string(found)) if each]
     if not isinstance(value, (list, tuple)):
         msg = f"must be a list of strings, not {type(value).__name__}"
         raise InvalidInput(msg)

@@ -10,18 +10,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import attrs
 
 from meshid.errors import InvalidInput, InvalidSettings, Problem
-from meshid.settings.keys import Key
+from meshid.names.spiffe_id import SpiffeId
+from meshid.settings.keys import Found, Key
 from meshid.settings.trust_setting import Trust
+from meshid.sources.source import Source
 from meshid.support.quoting import escaped
-
-if TYPE_CHECKING:
-    from meshid.settings.parsing import Found
-    from meshid.sources import Source
 
 _T = TypeVar("_T")
 
@@ -36,6 +34,9 @@ class Settings:
     """Everything that an operator has set; `from_env` reads it."""
 
     environment: str | None = _key("text", None, "the environment of the policy that is in force here")
+    spiffe_id: SpiffeId | None = _key(
+        "spiffe_id", None, "our SPIFFE ID: a certificate with another one is refused; any if not set"
+    )
     service: str | None = _key("text", None, "the name of this service: what peers reach")
     port: int | None = _key("port", None, "the port to listen on, for your server to read; 0 is a free one")
     credentials: Path | None = _key("path", None, "our certificate: a directory, or a PEM file")
@@ -49,6 +50,9 @@ class Settings:
         "our certificate and the trust bundles, from a SPIFFE Workload API: `unix:///path` or"
         " `tcp://IP-ADDRESS:PORT` (extra `spire`); the one of `SPIFFE_ENDPOINT_SOCKET` if neither"
         " this nor `credentials` is set",
+    )
+    svid_hint: str | None = _key(
+        "text", None, "the hint of our certificate, if the agent of the `workload_api` has several for us"
     )
     trust: tuple[Trust, ...] = _key(
         "trusts", (), "trust bundles, each as `TRUST_DOMAIN=PATH` or `TRUST_DOMAIN=https://HOST/PATH`"
@@ -65,8 +69,14 @@ class Settings:
         0,
         "how many seconds, at most 3600, an open connection may outlive its peer's certificate",
     )
+    start_timeout: float = _key(
+        "seconds",
+        10.0,
+        "how many seconds to wait at the start for what is missing: our certificate, our own trust bundle, a"
+        " policy or a deny list that is set; what is there and wrong is not waited for",
+    )
     state_file: Path | None = _key(
-        "path", None, "the file to write the health of this process to, for `meshid status`"
+        "output_file", None, "the file to write the health of this process to, for `meshid status`"
     )
     origins: Mapping[str, str] = attrs.field(factory=dict, eq=False, repr=False)
     _found: Mapping[str, Found] = attrs.field(factory=dict, eq=False, repr=False)
@@ -105,6 +115,8 @@ class Settings:
                     problems.append(Problem(f"{key.name}, from {found[key.name].origin}", str(error)))
         problems += _missing(found)
         if problems:
+            # One of them may be a secret in the wrong place, and the traceback keeps this frame.
+            del environ, arguments, found
             raise InvalidSettings(tuple(problems))
         return cls(**values, origins={name: each.origin for name, each in found.items()}, found=found)
 
@@ -113,7 +125,6 @@ class Settings:
 
         Raises:
             InvalidInput: If the URL of a bundle endpoint or the address of a Workload API is not valid.
-            SourceUnavailable: If a file that is read only once cannot be read.
             MissingExtra: If there is a Workload API, and the extra ``spire`` is not installed.
         """
         return list(self._sources())
@@ -134,15 +145,17 @@ class Settings:
         if self.credentials is not None:
             yield sources.CredentialFiles(self.credentials, self.key, layout=self.layout)
         if self.workload_api is not None:
-            yield sources.WorkloadApi(self.workload_api)
+            yield sources.WorkloadApi(self.workload_api, spiffe_id=self.spiffe_id, hint=self.svid_hint)
         for trust in self.trust:
             yield trust.source()
         if self.bundle_map is not None:
             yield sources.BundleMapFile(self.bundle_map)
         if self.policy is not None and self.environment is not None:
             yield sources.PolicyFile(self.policy, self.environment)
-        if self.crls or self.deny is not None:
-            yield sources.RevocationFiles(self.crls, self.deny, grace=self.crl_grace)
+        if self.deny is not None:
+            yield sources.DenyListFile(self.deny)
+        if self.crls:
+            yield sources.RevocationListFiles(self.crls, grace=self.crl_grace)
 
 
 KEYS = tuple(
@@ -166,6 +179,8 @@ def _missing(found: Mapping[str, Found]) -> Iterator[Problem]:
         yield _not_set("environment", "a policy is loaded for one environment")
     if "key" in found and "credentials" not in found:
         yield _not_set("credentials", "a key needs its certificate")
+    if "svid_hint" in found and "workload_api" not in found:
+        yield _not_set("workload_api", "a hint is that of one of its certificates")
     if not {"trust", "bundle_map", "workload_api"} & found.keys():
         yield _not_set("trust", "no peer can be verified", "=prod.example.org=/etc/tls/ca.crt")
 

@@ -1,94 +1,140 @@
-"""Merges the states of all sources into the parts of a snapshot."""
+"""What is wanted of each part, given what the sources say and what is in force.
+
+The rules of this module:
+
+- The parts are our own certificate, the policy, the bundle of each trust domain, and the
+  revocations. Each stands or falls alone: a fault of one says nothing about the others.
+- One source is in charge of a part. If a second one has it, too, that is a fault, and the first
+  stays in charge: what it takes away is gone. If neither was there first, nothing changes.
+- A part that no source has any more is gone, unless its source has a fault about it.
+- What is revoked by any source is revoked.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TypeVar
+from collections.abc import Iterator, Mapping
+from typing import Protocol, TypeAlias
 
-from meshid.admission.snapshot import Changes
-from meshid.errors import AmbiguousSources
+import attrs
+
+from meshid.admission.snapshot import Snapshot
 from meshid.names.spiffe_id import TrustDomain
-from meshid.sources.source import Source, State
-from meshid.trust.bundles import BundleSet, TrustBundle
+from meshid.policy import Policy
+from meshid.sources.source import State
+from meshid.trust.bundles import TrustBundle
+from meshid.trust.credentials import X509Svid
 from meshid.trust.revocations import Revocations
 
-_T = TypeVar("_T")
 
-States = Mapping[Source, State]
+class Named(Protocol):
+    """A source, of which only the name is used here."""
+
+    @property
+    def name(self) -> str:
+        """What it is and where, for people."""
 
 
-def credentials_of(states: States) -> Changes:
-    """Return our own credentials.
+States: TypeAlias = Mapping[Named, State]
 
-    Raises:
-        AmbiguousSources: If two sources have credentials.
+CREDENTIALS, POLICY = "credentials", "policy"
+
+Part: TypeAlias = str | TrustDomain
+"""`CREDENTIALS` or `POLICY`, or the trust domain of a bundle."""
+
+Value: TypeAlias = X509Svid | Policy | TrustBundle | None
+
+_NAMES = {CREDENTIALS: "our own certificate", POLICY: "the policy"}
+
+
+@attrs.frozen
+class Claim:
+    """What the sources say about one part.
+
+    Attributes:
+        part: The part.
+        values: What each source that has it delivers; None from one that could not read it.
+        owner: The source in charge; None if that is not clear.
     """
-    return {"credentials": _only("our own certificate", states, lambda state: state.credentials)}
+
+    part: Part
+    values: Mapping[Named, Value]
+    owner: Named | None
+
+    def wanted(self, snapshot: Snapshot) -> Value:
+        """Return what ought to be in force, where that is a *snapshot* now."""
+        if not self.values:
+            return None
+        value = None if self.owner is None else self.values[self.owner]
+        return in_force(self.part, snapshot) if value is None else value
+
+    @property
+    def about(self) -> str:
+        """The names of the sources that have it, for people."""
+        return " and ".join(source.name for source in self.values)
+
+    @property
+    def ambiguity(self) -> str:
+        """What is wrong, for people, if two sources have it; otherwise empty."""
+        one, other, *_ = [*(source.name for source in self.values), "", ""]
+        what = f"the bundle of {self.part}" if isinstance(self.part, TrustDomain) else _NAMES[self.part]
+        return other and f"{what} comes from {one} and from {other}: remove one of them"
 
 
-def policy_of(states: States) -> Changes:
-    """Return the policy.
+def claims_of(states: States, before: Mapping[Part, Claim]) -> dict[Part, Claim]:
+    """Return what the sources say about each part.
 
-    Raises:
-        AmbiguousSources: If two sources have a policy.
+    Args:
+        states: The last good state of each source.
+        before: What they said before; about these parts the result says something, too.
     """
-    return {"policy": _only("the policy", states, lambda state: state.policy)}
-
-
-def bundles_of(states: States) -> Changes:
-    """Return the bundles.
-
-    Raises:
-        AmbiguousSources: If two sources have a bundle of the same trust domain.
-        InvalidBundle: If a `BundleSet` cannot hold them all.
-    """
-    found: dict[TrustDomain, tuple[Source, TrustBundle]] = {}
+    values: dict[Part, dict[Named, Value]] = {part: {} for part in before}
     for source, state in states.items():
-        for bundle in state.bundles:
-            domain = bundle.trust_domain
-            if domain in found:
-                what = f"the bundle of {domain}"
-                raise _ambiguous(what, found[domain][0], source)
-            found[domain] = source, bundle
-    return {"bundles": BundleSet(bundle for _, bundle in found.values())}
+        for part, value in _values(state):
+            values.setdefault(part, {})[source] = value
+        for part in _unread(source, state, before):
+            values.setdefault(part, {}).setdefault(source, None)
+    return {part: Claim(part, each, _owner(each, before.get(part))) for part, each in values.items()}
 
 
-def revocations_of(states: States) -> Changes:
+def in_force(part: Part, snapshot: Snapshot) -> Value:
+    """Return a part of a snapshot."""
+    if isinstance(part, TrustDomain):
+        return snapshot.bundles.get(part)
+    return snapshot.credentials if part == CREDENTIALS else snapshot.policy
+
+
+def revocations_of(states: States) -> Revocations:
     """Return everything that any source revokes."""
     each = [state.revocations for state in states.values() if state.revocations != Revocations()]
     if len(each) == 1:
-        return {"revocations": each[0]}
-    return {
-        "revocations": Revocations(
-            crls=tuple(crl for revocations in each for crl in revocations.crls),
-            deny=tuple(entry for revocations in each for entry in revocations.deny),
-            # A setting for all lists, which only one source is given.
-            grace=max((revocations.grace for revocations in each), default=0.0),
-        )
-    }
+        return each[0]
+    return Revocations(
+        crls=tuple(crl for revocations in each for crl in revocations.crls),
+        deny=tuple(entry for revocations in each for entry in revocations.deny),
+        undetermined=tuple(one for revocations in each for one in revocations.undetermined),
+        # A setting for all lists, which only one source is given.
+        grace=max((revocations.grace for revocations in each), default=0.0),
+    )
 
 
-PARTS: Mapping[str, Callable[[States], Changes]] = {
-    # Revocations first: each part may have to be published by itself.
-    "revocations": revocations_of,
-    "bundles": bundles_of,
-    "policy": policy_of,
-    "credentials": credentials_of,
-}
+def _values(state: State) -> Iterator[tuple[Part, Value]]:
+    if state.credentials is not None:
+        yield CREDENTIALS, state.credentials
+    if state.policy is not None:
+        yield POLICY, state.policy
+    for bundle in state.bundles:
+        yield bundle.trust_domain, bundle
 
 
-def holders(part: str, states: States) -> list[Source]:
-    """Return the sources that deliver a part."""
-    empty = getattr(State(), part)
-    return [source for source, state in states.items() if getattr(state, part) != empty]
+def _unread(source: Named, state: State, before: Mapping[Part, Claim]) -> Iterator[Part]:
+    for fault in state.faults:
+        if fault.trust_domain is not None:
+            yield fault.trust_domain
+        else:
+            yield from (part for part in _NAMES if part in before and before[part].owner is source)
 
 
-def _only(what: str, states: States, part: Callable[[State], _T | None]) -> _T | None:
-    found = [(source, value) for source, state in states.items() if (value := part(state)) is not None]
-    if len(found) > 1:
-        raise _ambiguous(what, found[0][0], found[1][0])
-    return found[0][1] if found else None
-
-
-def _ambiguous(what: str, one: Source, other: Source) -> AmbiguousSources:
-    return AmbiguousSources(f"{what} comes from {one.name} and from {other.name}: remove one of them")
+def _owner(values: Mapping[Named, Value], before: Claim | None) -> Named | None:
+    if before is not None and before.owner in values:
+        return before.owner
+    return next(iter(values)) if len(values) == 1 else None

@@ -2,10 +2,11 @@
 
 The rules of this module:
 
-- Each source is read by a thread of its own, so that a slow one delays no other.
-- What a source delivers is published whole; if that fails, each part by itself, so that an
-  expired certificate does not hold up a revocation. Whatever fails, the last good state
-  stays in force, and is tried again after the next read.
+- Each source is read by a thread of its own and by no other, so that a slow one delays no other.
+- Each part of what they deliver is put in force by itself. Whatever fails, the last good one
+  stays, and what is wanted is tried again each second.
+- The user's code runs without a lock of ours, and nobody waits for it: what there is to tell is
+  told by a thread of its own, and who asks for the health or the status takes no lock.
 - The threads hold the mesh only for an instant, so that a mesh without a reference stops.
 - A forked child reads the sources with threads of its own.
 """
@@ -16,43 +17,44 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import TypeAlias
 
 import attrs
 
 from meshid.admission.admission import Admission
-from meshid.admission.snapshot import Changes
-from meshid.errors import MeshidError, SourceUnavailable
-from meshid.health.health import Alarm, AlarmLevel, alarms_about, health_of
+from meshid.admission.ended import Ended
+from meshid.errors import SourceUnavailable
+from meshid.health.alarm import Alarm, AlarmLevel
+from meshid.health.health import alarms_about, health_of
+from meshid.health.refresh_event import RefreshEvent
 from meshid.health.state_file import StateFile
 from meshid.health.status import SourceStatus, status_of
-from meshid.sources.alarms import LOGGER, Alarms
-from meshid.sources.merging import PARTS, holders
+from meshid.sources.alarms import MAX_TEXTS, Alarms, Failure, bounded
+from meshid.sources.merging import Named
+from meshid.sources.publishing import Publisher
+from meshid.sources.reading import Done, Reader
 from meshid.sources.source import Source, State
+from meshid.sources.starting import Obstacles, obstacles_to_start
+from meshid.sources.telling import Telling
 from meshid.support.locks import Order, new_lock
-from meshid.support.quoting import quote
+from meshid.support.logs import ERROR, INFO, WARNING
+from meshid.support.quoting import plural, quote
 
 TICK_SECONDS = 1.0
 
+REFRESH_SECONDS = 10.0
+"""How long `Refresher.refresh` waits for the sources at most."""
 
-@attrs.frozen(eq=False)
-class _Reader:
-    """A source, which one thread reads at a time."""
+_PARTS = ("credentials", "bundles", "revocations", "policy")
+_STATE_FILE = ("state file",)
 
-    source: Source
-    reading: threading.Lock = attrs.field(factory=threading.Lock)
-
-    def read(self) -> State | str:
-        """Return its state, or a text that says what is wrong."""
-        with self.reading:
-            try:
-                return self.source.read()
-            # The caller's own source may fail in any way, and is read again all the same.
-            except Exception as error:  # noqa: BLE001
-                return _one_line(error)
+_Step: TypeAlias = "Callable[[Refresher], None]"
 
 
 class Refresher:
@@ -73,135 +75,161 @@ class Refresher:
         state_file: Path | None = None,
     ) -> None:
         self._admission = admission
-        self._sources = tuple(sources)
+        self._readers = tuple(map(Reader, sources))
         self._clock = clock
+        # For those who change what follows. What others read is replaced whole, so that they need no lock.
         self._lock = new_lock(Order.REFRESHING)
-        self._was_read = threading.Condition(self._lock)
-        self._states: dict[Source, State] = {}
-        self._statuses = {source: SourceStatus(name=source.name) for source in self._sources}
+        self._states: Mapping[Named, State] = {}
+        self._statuses = {reader: SourceStatus(name=reader.name) for reader in self._readers}
+        self._first: frozenset[Reader] = frozenset()
+        self._telling = Telling()
+        self._alarms = Alarms(self._telling.say)
+        self._publisher = Publisher(admission)
+        self._is_started = self._is_behind = False
+        self._news: SimpleQueue[None] = SimpleQueue()
         self._state_file = None if state_file is None else StateFile(state_file)
-        self._alarms = Alarms()
-        self._published: set[str] = set()
-        self._last_try = -TICK_SECONDS
-        self._is_started = False
         self._start_threads()
         _REFRESHERS.add(self)
 
     def start(self, timeout: float) -> None:
         """Put the first state in force.
 
+        It waits for what is ours: the required sources, and the bundle of our own trust domain.
+
         Args:
-            timeout: How many seconds to wait until the required sources deliver a state that
-                can be put in force.
+            timeout: How many seconds to wait. What waiting cannot heal ends it after two reads.
 
         Raises:
-            SourceUnavailable: With everything that is wrong at the end of that time.
+            SourceUnavailable: With everything that is wrong then.
         """
-        end = time.monotonic() + timeout
+        begun = time.monotonic()
         is_logged = False
-        with self._was_read:
-            while not self._try_to_start():
-                if not is_logged and (texts := self._alarms.texts()):
-                    LOGGER.warning("not ready yet, waiting up to %g s: %s", timeout, "; ".join(texts))
-                    is_logged = True
-                self._was_read.wait(min(TICK_SECONDS, end - time.monotonic()))
-                if time.monotonic() >= end:
-                    silent = [
-                        f"{source.name} has not delivered any state"
-                        for source in self._sources
-                        if source not in self._states
-                    ]
-                    raise SourceUnavailable("\n".join(self._alarms.texts() or silent))
-            self._is_started = self._alarms.have_good_state = True
+        while not self._try_to_start(waited := time.monotonic() - begun):
+            texts = self._alarms.texts()
+            if waited >= timeout or self._obstacles().cannot_heal(self._alarms):
+                silent = [f"{each.name} has not delivered any state" for each in self._unheard()]
+                raise SourceUnavailable("\n".join(texts or silent))
+            if texts and not is_logged:
+                self._telling.say(WARNING, "not ready yet, waiting up to %g s: %s", timeout, "; ".join(texts))
+                is_logged = True
+            with suppress(Empty):
+                self._news.get(timeout=min(TICK_SECONDS, timeout - waited))
 
     def refresh(self) -> None:
-        """Read every source now, except streams, which deliver by themselves; publish what is new.
+        """Have every source read now, except streams, which deliver by themselves; publish what is new.
+
+        To the code of a source, which must not wait for itself, it returns at once.
 
         Raises:
             SourceUnavailable: With everything that is wrong; the last good state stays in force.
         """
-        for reader in self._readers:
-            if not reader.source.is_stream:
-                self.accept(reader.source, reader.read())
-        with self._lock:
-            if texts := self._alarms.texts():
-                raise SourceUnavailable("\n".join(texts))
+        done: Done = SimpleQueue()
+        asked = {reader for reader in self._readers if not reader.is_stream}
+        for reader in asked:
+            reader.inbox.put(done)
+        if not self.is_open or threading.current_thread() in self._threads:
+            asked.clear()
+        end = time.monotonic() + REFRESH_SECONDS
+        with suppress(Empty):
+            while asked:
+                asked.discard(done.get(timeout=max(0.0, end - time.monotonic())))
+        late = [f"{each.name}: it was not read within {REFRESH_SECONDS:g} s" for each in asked]
+        if texts := self._alarms.texts() + late:
+            raise SourceUnavailable("\n".join(texts))
 
     def alarms(self) -> tuple[Alarm, ...]:
         """Return what fails, and what the sources warn of."""
-        with self._lock:
-            warnings = [
-                Alarm(level=AlarmLevel.WARNING, about=source.name, text=text)
-                for source, state in self._states.items()
-                for text in state.warnings
-            ]
-            return (*self._alarms.failures(), *warnings)
+        warnings = [
+            Alarm(level=AlarmLevel.WARNING, about=source.name, text=text)
+            for source, state in self._states.items()
+            for text in bounded(state.warnings)
+        ]
+        if dropped := self._telling.dropped:
+            text = (
+                f"{plural(dropped, 'call')} of on_revoked, a sink or a log handler had to be left out,"
+                " because an earlier one takes too long"
+            )
+            warnings.append(Alarm(level=AlarmLevel.ERROR, about="what there is to tell", text=text))
+        return (*self._alarms.failures(), *warnings)
+
+    def statuses(self) -> tuple[SourceStatus, ...]:
+        """Return the status of each source."""
+        return tuple(self._statuses.values())
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it still reads."""
+        return self._finalizer.alive
 
     def close(self) -> None:
         """Stop reading; what is in force stays in force."""
         self._finalizer()
-        for thread in self._threads:
+        for thread in (*self._threads, self._telling.thread):
             if thread is not threading.current_thread():
                 thread.join(TICK_SECONDS)
 
-    def accept(self, source: Source, outcome: State | str) -> None:
-        """Accept the outcome of a read: a state to publish, or a text that says what is wrong."""
-        with self._was_read:
-            what = f"read {source.name}"
-            self._statuses[source] = self._statuses[source].after(outcome, self._clock())
-            if isinstance(outcome, str):
-                self._alarms.failed(what, source.name, outcome.removeprefix(f"{source.name}: "))
+    def accept(self, reader: Reader, outcome: State | Failure) -> None:
+        """Accept the outcome of a read: a state to put in force, or what is wrong."""
+        now = self._now()
+        with self._lock:
+            if self._note(reader, outcome, now) and self._is_started:
+                self._publish(now, reader)
+        if not self._is_started:
+            self._news.put(None)
+
+    def sweep(self) -> None:
+        """End the connections whose time is over, and those that no review has reached."""
+        self._tell(self._admission.sweep())
+
+    def retry(self) -> None:
+        """Put in force what could not be before, if it can be now."""
+        now = self._now()
+        with self._lock:
+            if self._is_started and self._is_behind:
+                self._publish(now)
+
+    def look(self) -> None:
+        """Log what has lasted, and what is wrong with the snapshot in force."""
+        if self._is_started:
+            found = list(alarms_about(self._admission, datetime.fromtimestamp(self._now(), UTC)))
+            with self._lock:
+                self._alarms.log_lasting()
+                self._alarms.log_changes(found)
+
+    def write(self) -> None:
+        """Write the state file."""
+        file, now = self._state_file, self._now()
+        if file is None:
+            return
+        health = health_of(self._admission, datetime.fromtimestamp(now, UTC), *self.alarms())
+        fault = file.write(status_of(self._admission, health, self.statuses(), now), time.monotonic())
+        with self._lock:
+            if fault is None:
+                self._alarms.worked(_STATE_FILE)
             else:
-                self._alarms.worked(what)
-                is_new = self._states.get(source) is not outcome
-                self._states[source] = outcome
-                if self._is_started and (is_new or self._is_due()):
-                    self._publish()
-            self._was_read.notify_all()
-
-    def tick(self) -> None:
-        """Do what is due each second: end expired connections, log alarms, write the state file."""
-        now = self._clock()
-        self._admission.tell(self._admission.sweep())
-        with self._lock:
-            self._alarms.log_lasting()
-        self._alarms.log_changes(alarms_about(self._admission.snapshot, datetime.fromtimestamp(now, UTC)))
-        if self._state_file is not None:
-            self._write(self._state_file, now)
-
-    def statuses(self) -> tuple[SourceStatus, ...]:
-        """Return the status of each source."""
-        with self._lock:
-            return tuple(self._statuses.values())
+                about = f"state file {quote(str(file.path))}"
+                self._alarms.failed(_STATE_FILE, Failure(about=about, text=fault, stays=False))
 
     def restart(self) -> None:
         """Read the sources with new threads, in a forked child; the state file stays the parent's."""
         self._state_file = None
         self._finalizer.detach()
-        self._was_read = threading.Condition(self._lock)
+        self._telling.restart()
+        for reader in self._readers:
+            reader.restart()
         self._start_threads()
 
-    def _write(self, file: StateFile, now: float) -> None:
-        health = health_of(self._admission.snapshot, datetime.fromtimestamp(now, UTC), *self.alarms())
-        try:
-            file.write(status_of(self._admission, health, self.statuses(), now), time.monotonic())
-        except OSError as error:
-            text = f"cannot be written: {error.strerror}"
-            with self._lock:
-                self._alarms.failed("state file", f"state file {quote(str(file.path))}", text)
-        else:
-            with self._lock:
-                self._alarms.worked("state file")
-
     def _start_threads(self) -> None:
-        self._readers = tuple(map(_Reader, self._sources))
         self._threads: list[threading.Thread] = []
-        stopping = threading.Event()
+        inboxes: list[SimpleQueue[None]] = [SimpleQueue(), SimpleQueue()]
         # Also at exit: a daemon thread must not run while the interpreter shuts down.
-        self._finalizer = weakref.finalize(self, _stop, stopping, self._sources)
+        self._finalizer = weakref.finalize(self, _stop, self._readers, inboxes, self._telling)
         for reader in self._readers:
-            self._start_thread(_keep_reading, reader, stopping)
-        self._start_thread(_keep_ticking, stopping)
+            self._start_thread(_keep_reading, reader)
+        self._start_thread(_keep_doing, inboxes[0], (Refresher.sweep, Refresher.retry, Refresher.look))
+        # On its own, because a disk may hang.
+        if self._state_file is not None:
+            self._start_thread(_keep_doing, inboxes[1], (Refresher.write,))
 
     def _start_thread(self, work: Callable[..., None], *arguments: object) -> None:
         thread = threading.Thread(
@@ -210,89 +238,128 @@ class Refresher:
         self._threads.append(thread)
         thread.start()
 
-    def _try_to_start(self) -> bool:
-        if any(source.is_required and source not in self._states for source in self._sources):
+    def _unheard(self) -> list[Reader]:
+        return [reader for reader in self._readers if not self._statuses[reader].reads]
+
+    def _try_to_start(self, waited: float) -> bool:
+        now = self._now()
+        with self._lock:
+            # What is there at once is in force from the start, also what the start does not wait for.
+            if self._unheard() and waited < TICK_SECONDS:
+                return False
+            if all(reader in self._states for reader in self._readers if reader.is_required):
+                self._publish(now, *self._states)
+                if not self._obstacles():
+                    self._is_started = self._alarms.is_started = True
+            return self._is_started
+
+    def _obstacles(self) -> Obstacles:
+        return obstacles_to_start(self._readers, self._states, self._alarms, self._admission.snapshot)
+
+    def _note(self, source: Reader, outcome: State | Failure, now: float) -> bool:
+        """Note the outcome of a read; return whether there is something new to put in force."""
+        before = self._states.get(source)
+        if isinstance(outcome, Failure):
+            self._statuses[source] = self._statuses[source].after(outcome.text, now)
+            self._alarms.failed(("read", source), attrs.evolve(outcome, stays=before is not None))
             return False
-        return self._publish()
-
-    def _is_due(self) -> bool:
-        waited = time.monotonic() - self._last_try
-        return waited >= TICK_SECONDS and any(part in self._alarms for part in PARTS)
-
-    def _publish(self) -> bool:
-        self._last_try = time.monotonic()
-        # In the order in which they were given, whichever delivered first.
-        states = {source: self._states[source] for source in self._sources if source in self._states}
-        parts = [part for part in PARTS if part in self._published or holders(part, states)]
-        before = self._admission.snapshot
-        if not self._publish_parts(parts, states):
-            for part in parts:
-                self._publish_parts([part], states, report=True)
-        now = self._admission.snapshot
-        if now is not before:
-            changed = ", ".join(part for part in PARTS if getattr(before, part) != getattr(now, part))
-            LOGGER.info("generation %d: new %s", now.generation, changed)
-        return not any(part in self._alarms for part in parts)
-
-    def _publish_parts(self, parts: list[str], states: dict[Source, State], *, report: bool = False) -> bool:
-        try:
-            changes: Changes = {}
-            for part in parts:
-                changes.update(PARTS[part](states))
-            self._admission.publish(changes)
-        # Whatever cannot be published: the last good state stays in force.
-        except Exception as error:  # noqa: BLE001
-            if report:
-                about = " and ".join(source.name for source in holders(parts[0], states))
-                self._alarms.failed(parts[0], about, _one_line(error), tuple(states.values()))
+        texts = tuple(bounded([fault.text for fault in outcome.faults]))
+        self._statuses[source] = self._statuses[source].after("; ".join(texts) or None, now)
+        self._alarms.worked(("read", source))
+        self._alarms.replace(("fault", source), self._failures_of(source, outcome))
+        if outcome is before or outcome == before:
             return False
-        for part in parts:
-            self._alarms.worked(part)
-        self._published.update(parts)
+        # In the order in which the sources were given, whichever delivered first.
+        states = {**self._states, source: outcome}
+        self._states = {each: states[each] for each in self._readers if each in states}
+        if before is None:
+            self._first |= {source}
         return True
 
+    def _failures_of(self, source: Reader, state: State) -> dict[Hashable, Failure]:
+        in_force = self._admission.snapshot.bundles
+        return {
+            fault.text: Failure(
+                about=source.name,
+                text=fault.text,
+                stays=fault.trust_domain is None or fault.trust_domain in in_force,
+                # What an agent sends may be better the next time.
+                is_lasting=not source.is_stream,
+            )
+            for fault in state.faults[:MAX_TEXTS]
+        }
 
-def _one_line(error: Exception) -> str:
-    if isinstance(error, MeshidError):
-        return "; ".join(str(error).splitlines())
-    return f"{type(error).__name__}: {quote(str(error))}"
+    def _publish(self, now: float, *news: Named) -> None:
+        before = self._admission.snapshot
+        # Until it is known to have gone well: whatever happens, it is tried again.
+        self._is_behind = True
+        failures = self._publisher.publish(self._states, self._first, now)
+        for ended in self._publisher.take_ended():
+            self._tell(ended)
+        self._alarms.replace(("publish",), failures)
+        self._first = frozenset()
+        self._is_behind = bool(failures)
+        after = self._admission.snapshot
+        if after is not before:
+            changed = ", ".join(part for part in _PARTS if getattr(before, part) != getattr(after, part))
+            event = RefreshEvent.of_change(before, after, [source.name for source in news])
+            self._telling.say(INFO, "generation %d: new %s", after.generation, changed, meshid=event)
+
+    def _tell(self, ended: Ended) -> None:
+        if ended.connections or ended.failures:
+            self._telling.put(partial(self._admission.tell, ended))
+
+    def _now(self) -> float:
+        try:
+            return self._clock()
+        # Without it nobody is admitted; what is taken away is taken away all the same.
+        except Exception:  # noqa: BLE001
+            return time.time()
+
+    def _survive(self, step: Callable[[], object]) -> None:
+        """Do something, and go on after a bug of ours: without its thread, nothing would ever be revoked."""
+        try:
+            step()
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is logged
+            self._telling.say(
+                ERROR, "a bug in meshid, please report it; meshid tries again in a moment", error=error
+            )
 
 
-def _keep_reading(owner: Callable[[], Refresher | None], reader: _Reader, stopping: threading.Event) -> None:
-    while not stopping.is_set():
+def _keep_reading(owner: Callable[[], Refresher | None], reader: Reader) -> None:
+    asked: list[Done] | None = []
+    while asked is not None:
         outcome = reader.read()
         refresher = owner()
-        if refresher is None or stopping.is_set():
+        if refresher is None or not refresher.is_open:
             return
-        with _surviving():
-            refresher.accept(reader.source, outcome)
+        refresher._survive(partial(refresher.accept, reader, outcome))  # noqa: SLF001 - it is ours
         del refresher
-        stopping.wait(reader.source.pause())
+        for each in asked:
+            each.put(reader)
+        asked = reader.wait()
 
 
-def _keep_ticking(owner: Callable[[], Refresher | None], stopping: threading.Event) -> None:
-    while not stopping.wait(TICK_SECONDS):
+def _keep_doing(
+    owner: Callable[[], Refresher | None], inbox: SimpleQueue[None], steps: Iterable[_Step]
+) -> None:
+    while True:
+        with suppress(Empty):
+            return inbox.get(timeout=TICK_SECONDS)
         refresher = owner()
         if refresher is None:
-            return
-        with _surviving():
-            refresher.tick()
+            return None
+        for step in steps:
+            refresher._survive(partial(step, refresher))  # noqa: SLF001 - it is ours
         del refresher
 
 
-@contextmanager
-def _surviving() -> Iterator[None]:
-    """Log a bug of ours and go on: without its thread, a mesh would never revoke anything again."""
-    try:
-        yield
-    except Exception:  # noqa: BLE001 - whatever it is, it is logged
-        LOGGER.exception("a bug in meshid, please report it; meshid tries again in a moment")
-
-
-def _stop(stopping: threading.Event, sources: tuple[Source, ...]) -> None:
-    stopping.set()
-    for source in sources:
-        source.close()
+def _stop(readers: Iterable[Reader], inboxes: Iterable[SimpleQueue[None]], telling: Telling) -> None:
+    for inbox in inboxes:
+        inbox.put(None)
+    for reader in readers:
+        reader.close()
+    telling.close()
 
 
 _REFRESHERS: weakref.WeakSet[Refresher] = weakref.WeakSet()

@@ -6,6 +6,7 @@ The rules of this module:
   domain that is no longer in it is no longer trusted.
 - If it cannot be read, it raises an error that names the source, the place and what would be
   right. The caller keeps the last good state.
+- If only a part of it cannot be read, the state has that as a fault, and the rest of it counts.
 - A source knows nothing of a mesh, of threads or of other sources.
 """
 
@@ -15,10 +16,25 @@ from typing import Protocol
 
 import attrs
 
+from meshid.names.spiffe_id import TrustDomain
 from meshid.policy import Policy
 from meshid.trust.bundles import TrustBundle
 from meshid.trust.credentials import X509Svid
 from meshid.trust.revocations import Revocations
+
+
+@attrs.frozen
+class Fault:
+    """A part that a source could not deliver: the last good one of it stays in force.
+
+    Attributes:
+        text: What is wrong, for people.
+        trust_domain: The trust domain whose bundle it is about; None for anything else, such
+            as our own certificate.
+    """
+
+    text: str
+    trust_domain: TrustDomain | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -31,6 +47,7 @@ class State:
         revocations: What is revoked.
         policy: Who may reach what; None if this source has none.
         warnings: Texts about what works now and needs attention; each is an alarm.
+        faults: What is missing here because it could not be read; each is an alarm.
     """
 
     credentials: X509Svid | None = None
@@ -38,6 +55,7 @@ class State:
     revocations: Revocations = attrs.field(factory=Revocations)
     policy: Policy | None = None
     warnings: tuple[str, ...] = ()
+    faults: tuple[Fault, ...] = ()
 
 
 class Source(Protocol):
@@ -52,7 +70,11 @@ class Source(Protocol):
 
     @property
     def is_required(self) -> bool:
-        """Whether a mesh waits for it at the start; it does not wait for a partner's bundle."""
+        """Whether a mesh cannot start before it has delivered a state.
+
+        False for bundles: a mesh waits for the one of its own trust domain, whichever source
+        has it, and for no other.
+        """
 
     @property
     def is_stream(self) -> bool:
@@ -66,7 +88,8 @@ class Source(Protocol):
 
         Raises:
             MeshidError: If there is no usable state; the text says what is wrong, where, and
-                what would be right.
+                what would be right. At the start, a mesh does not wait for long after an
+                `InvalidInput`, or a `SourceUnavailable` that is lasting.
         """
 
     def pause(self) -> float:

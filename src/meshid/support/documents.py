@@ -6,6 +6,7 @@ The cost of saying so must not depend on what is in it.
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 import tomllib
@@ -42,7 +43,9 @@ def is_json(data: str | bytes) -> bool:
 
     The name of a file tells nothing: a mounted key of a ConfigMap is often called just ``policy``.
     """
-    return data.lstrip().startswith(b"{") if isinstance(data, bytes) else data.lstrip().startswith("{")
+    if isinstance(data, bytes):
+        return data.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"{")
+    return data.lstrip().startswith("{")
 
 
 def file_document(path: Path) -> object:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import secrets
 import ssl
 import tempfile
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +27,7 @@ from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPri
 from meshid.certificates.leaf import PURPOSE, Role
 from meshid.certificates.reading import to_der
 from meshid.names.spiffe_id import TrustDomain
+from meshid.support.did_you_mean import Suggestions
 from meshid.trust.bundles import TrustBundle
 from meshid.trust.credentials import X509Svid
 
@@ -171,9 +172,12 @@ class CA:
 
     Raises:
         InvalidSpiffeId: If *trust_domain* is not the name of a trust domain.
+        TypeError: If *shape*, here or in the methods, has a name that is not in `Shape`.
+        ValueError: If it has a key usage that there is not.
     """
 
     def __init__(self, trust_domain: TrustDomain | str, **shape: Unpack[Shape]) -> None:
+        _check_shape(shape)
         self.trust_domain = TrustDomain(str(trust_domain))
         own = _authority_shape(shape, _subject("root", self.trust_domain))
         self.key = own["key"]
@@ -186,6 +190,7 @@ class CA:
         Args:
             shape: What is different about its own certificate, by the names in `Shape`.
         """
+        _check_shape(shape)
         below = CA.__new__(CA)
         below.trust_domain = self.trust_domain
         own = _authority_shape(shape, _subject(f"intermediate {secrets.token_hex(4)}", self.trust_domain))
@@ -202,6 +207,7 @@ class CA:
                 SAN, unless *shape* has others.
             shape: What is different about the certificate, by the names in `Shape`.
         """
+        _check_shape(shape)
         uri = f"spiffe://{self.trust_domain}{name}" if name.startswith("/") or not name else name
         leaf: Shape = {
             "uris": [uri],
@@ -258,6 +264,24 @@ class CA:
         for extension, critical in extra:
             builder = builder.add_extension(extension, critical)
         return builder.sign(self.key, _digest(self.key)).public_bytes(serialization.Encoding.PEM)
+
+
+def _check_shape(shape: Shape) -> None:
+    """Reject a misspelt name: a certificate that is not as bad as a test wants makes it pass for nothing."""
+    if misspelt := _misspelt(shape, Shape.__annotations__):
+        raise TypeError(misspelt)
+    if misspelt := _misspelt(shape.get("usages") or (), _USAGES):
+        raise ValueError(misspelt)
+
+
+def _misspelt(names: Iterable[str], known: Collection[str]) -> str | None:
+    """Return a text about the first name that is not known."""
+    for name in names:
+        if name not in known:
+            meant = Suggestions().to(name, known)
+            right = f"did you mean {meant!r}?" if meant else f"write one of: {', '.join(known)}"
+            return f"a certificate has no {name!r}; {right}"
+    return None
 
 
 def _subject(kind: str, trust_domain: TrustDomain) -> str:

@@ -84,6 +84,9 @@ class MeshContext(ssl.SSLContext):
         self._built: Generation | None = None
         # Built now, so that a server without a certificate fails when it starts.
         self._generation()
+        admission.roles.add(question.role)
+        if question.expect is None:
+            admission.listeners.add(question)
 
     @override
     def wrap_socket(

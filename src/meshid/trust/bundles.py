@@ -10,22 +10,30 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Self
+from itertools import islice
+from typing import Any, Self, TypeVar
 
 import attrs
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from meshid.certificates.authority import authority_fault
 from meshid.certificates.jwk import KEY_TYPES, public_jwk
 from meshid.certificates.leaf import Profile
-from meshid.certificates.reading import certificate_from_pem_block, pem_blocks, read_certificate, to_der
+from meshid.certificates.pem import decoded, pem_blocks
+from meshid.certificates.reading import to_der
 from meshid.errors import InvalidBundle, Problem
 from meshid.names.spiffe_id import TrustDomain
 from meshid.support.quoting import quote
+from meshid.support.types import check_type
+from meshid.trust.authorities import MAX_ENTRIES, sort_authorities
 
 MAX_BUNDLE_BYTES = 4 * 1024 * 1024
-"""A bundle holds a handful of authorities of about 1 kB; this leaves room for thousands."""
+"""A bundle holds a handful of authorities of about 1 kB; this leaves room for hundreds of large ones."""
+
+MAX_JSON_VALUES = 100_000
+"""Commas and opening brackets in a JSON text: Python takes up to 250 bytes for what follows one."""
+
+_Entry = TypeVar("_Entry")
 
 _X509_USE = "x509-svid"
 _OTHER_USES = frozenset({"jwt-svid", "wit-svid"})
@@ -44,13 +52,23 @@ class TrustBundle:
         trust_domain: The one trust domain that these authorities may speak for.
         authorities: The trust anchors.
         profile: How these authorities write a workload's name into a leaf.
-        skipped: The entries that were ignored, each with its place and the reason.
+        skipped: The entries that were ignored, each with its place and the reason; the first 20,
+            and how many more there are.
+
+    Raises:
+        TypeError: If a part has another type.
     """
 
     trust_domain: TrustDomain
     authorities: tuple[x509.Certificate, ...] = attrs.field(repr=lambda it: f"<{len(it)}>", eq=frozenset)
     profile: Profile = Profile.SPIFFE
     skipped: tuple[Problem, ...] = attrs.field(default=(), eq=False)
+
+    def __attrs_post_init__(self) -> None:
+        check_type(type(self.trust_domain), TrustDomain, "trust_domain", "a TrustDomain")
+        check_type(type(self.profile), Profile, "profile", "a Profile")
+        for each in self.authorities:
+            check_type(type(each), x509.Certificate, "each of the authorities", "an x509.Certificate")
 
     @classmethod
     def from_pem(cls, trust_domain: TrustDomain | str, pem: bytes, *, profile: str = "spiffe") -> Self:
@@ -62,16 +80,18 @@ class TrustBundle:
             profile: How these authorities write names: ``spiffe``, ``linkerd`` or ``dns``.
 
         Returns:
-            The bundle; certificates that can never verify a leaf are in its `skipped`.
+            The bundle; certificates that cannot be read or can never verify a leaf are in its `skipped`.
 
         Raises:
             InvalidBundle: If *pem* holds anything else, is cut off, or if none of its
                 certificates can serve as an authority.
             InvalidSpiffeId: If *trust_domain* is not a trust domain name.
+            TypeError: If *pem* is not bytes.
         """
         domain, kind = _owner(trust_domain, profile)
+        check_type(type(pem), bytes, "pem", "PEM certificates as bytes, such as Path(...).read_bytes()")
         blocks = _certificate_blocks(domain, _bounded(domain, pem))
-        return cls._of_certificates(domain, kind, blocks, certificate_from_pem_block)
+        return cls._of_certificates(domain, kind, blocks, decoded)
 
     @classmethod
     def from_der(
@@ -81,17 +101,20 @@ class TrustBundle:
 
         Args:
             trust_domain: The trust domain that they speak for.
-            certificates: The certificates.
+            certificates: The certificates, at most 512.
             profile: As for `from_pem`.
 
         Returns:
-            The bundle; certificates that can never verify a leaf are in its `skipped`.
+            The bundle; certificates that cannot be read or can never verify a leaf are in its `skipped`.
 
         Raises:
-            InvalidBundle: If a certificate cannot be read, or if none can serve as an authority.
+            InvalidBundle: If there are too many, or if none can serve as an authority.
             InvalidSpiffeId: If *trust_domain* is not a trust domain name.
+            TypeError: If *certificates* are not bytes, one for each.
         """
-        return cls._of_certificates(*_owner(trust_domain, profile), certificates, read_certificate)
+        domain, kind = _owner(trust_domain, profile)
+        ders = _ders(domain, certificates)
+        return cls._of_certificates(domain, kind, ders, bytes)
 
     @classmethod
     def from_spiffe_json(
@@ -102,7 +125,8 @@ class TrustBundle:
         An entry that cannot be used is skipped and the bundle stands: an unknown
         ``kty`` or ``use``, a missing ``x5c``, an authority that can never verify a leaf.
         Of several ``x5c`` values only the first counts. Entries for JWT-SVIDs and WIT-SVIDs
-        are passed over.
+        are passed over. If nothing is left, the document withdraws all authorities only if
+        nothing was skipped, since an entry may have been skipped for a typo.
 
         Args:
             trust_domain: The trust domain that the authorities speak for.
@@ -113,8 +137,10 @@ class TrustBundle:
             The bundle; what was ignored, and why, is in its `skipped`.
 
         Raises:
-            InvalidBundle: If *data* is not a JSON object with an array ``keys`` of objects.
+            InvalidBundle: If *data* is not a JSON object with an array ``keys`` of objects, or if
+                none of its entries for X509-SVIDs can be used.
             InvalidSpiffeId: If *trust_domain* is not a trust domain name.
+            TypeError: If *data* is not bytes.
         """
         domain, _ = _owner(trust_domain, profile)
         return cls.from_spiffe_document(domain, parse_document(domain, data), profile=profile)
@@ -134,30 +160,31 @@ class TrustBundle:
             The bundle.
 
         Raises:
-            InvalidBundle: If *document* is not an object with an array ``keys`` of objects.
+            InvalidBundle: If *document* is not an object with an array ``keys`` of objects, or if
+                none of its entries for X509-SVIDs can be used.
             InvalidSpiffeId: If *trust_domain* is not a trust domain name.
         """
         domain, kind = _owner(trust_domain, profile)
-        skipped: list[Problem] = []
-        entries = list(_jwk_entries(_jwks(domain, document), skipped))
-        return cls._of(domain, kind, entries, skipped)
+        entries = [
+            (f"keys[{index}]", key)
+            for index, key in enumerate(_jwks(domain, document))
+            if not _is_for_others(key)
+        ]
+        bundle = cls._of(domain, kind, entries, _jwk_certificate)
+        if entries and not bundle.authorities:
+            raise _fault(domain, "none of its entries can be used", bundle.skipped)
+        return bundle
 
     @classmethod
     def _of_certificates(
         cls,
         domain: TrustDomain,
         profile: Profile,
-        encoded: Iterable[bytes],
-        read: Callable[[bytes], x509.Certificate],
+        certificates: Iterable[bytes],
+        decode: Callable[[bytes], bytes],
     ) -> Self:
-        entries = []
-        for number, each in enumerate(encoded, 1):
-            where = f"certificate {number}"
-            try:
-                entries.append((where, read(each)))
-            except ValueError as error:
-                raise _fault(domain, f"{where}: {error}") from error
-        bundle = cls._of(domain, profile, entries, [])
+        entries = [(f"certificate {number}", each) for number, each in enumerate(certificates, 1)]
+        bundle = cls._of(domain, profile, entries, decode)
         if not bundle.authorities:
             raise _fault(domain, "no certificate in it can be an authority", bundle.skipped)
         return bundle
@@ -167,17 +194,11 @@ class TrustBundle:
         cls,
         domain: TrustDomain,
         profile: Profile,
-        entries: Iterable[tuple[str, x509.Certificate]],
-        skipped: list[Problem],
+        entries: Iterable[tuple[str, _Entry]],
+        decode: Callable[[_Entry], bytes],
     ) -> Self:
-        usable: dict[x509.Certificate, None] = {}
-        for where, certificate in entries:
-            if fault := authority_fault(certificate, profile):
-                subject = quote(certificate.subject.rfc4514_string())
-                skipped.append(Problem(where, f"{subject} can never verify a peer: {fault}"))
-            else:
-                usable[certificate] = None
-        return cls(domain, tuple(usable), profile, tuple(skipped))
+        authorities, skipped = sort_authorities(entries, decode, profile)
+        return cls(domain, authorities, profile, skipped)
 
     def to_pem(self) -> bytes:
         """Return the authorities as PEM certificates (RFC 7468 section 5)."""
@@ -205,13 +226,17 @@ class BundleSet(Mapping[TrustDomain, TrustBundle]):
     Raises:
         InvalidBundle: If two are of the same trust domain, or two have the profile ``dns``
             (a DNS name does not say its trust domain, so only one bundle can be meant).
+        TypeError: If *bundles* are anything else.
     """
 
     __slots__ = ("_bundles",)
 
     def __init__(self, bundles: Iterable[TrustBundle] = ()) -> None:
         self._bundles: dict[TrustDomain, TrustBundle] = {}
+        right = "a list of bundles, such as BundleSet([bundle, ...])"
+        check_type(type(bundles), Iterable, "bundles", right)
         for bundle in bundles:
+            check_type(type(bundle), TrustBundle, "each of the bundles", "a TrustBundle")
             if bundle.trust_domain in self._bundles:
                 msg = f"there are two bundles for trust domain {bundle.trust_domain}; they are never merged"
                 raise InvalidBundle(msg)
@@ -242,6 +267,9 @@ class BundleSet(Mapping[TrustDomain, TrustBundle]):
 
 
 def _owner(trust_domain: TrustDomain | str, profile: str) -> tuple[TrustDomain, Profile]:
+    if not isinstance(trust_domain, TrustDomain):
+        check_type(type(trust_domain), str, "trust_domain", "a TrustDomain or a str")
+    check_type(type(profile), str, "profile", "a str")
     domain = trust_domain if isinstance(trust_domain, TrustDomain) else TrustDomain.parse(trust_domain)
     try:
         return domain, Profile(profile)
@@ -258,6 +286,20 @@ def _bounded(domain: TrustDomain, data: bytes) -> bytes:
     if len(data) > MAX_BUNDLE_BYTES:
         raise _fault(domain, f"it has {len(data)} bytes, and at most {MAX_BUNDLE_BYTES} are read")
     return data
+
+
+def _ders(domain: TrustDomain, certificates: Iterable[bytes]) -> list[bytes]:
+    check_type(type(certificates), Iterable, "certificates", "a list of DER certificates")
+    ders = list(islice(certificates, MAX_ENTRIES + 1))
+    for each in ders:
+        check_type(type(each), bytes, "each of the certificates", "DER as bytes")
+    _check_count(domain, len(ders))
+    return ders
+
+
+def _check_count(domain: TrustDomain, count: int) -> None:
+    if count > MAX_ENTRIES:
+        raise _fault(domain, f"it has more than {MAX_ENTRIES} entries")
 
 
 def _certificate_blocks(domain: TrustDomain, pem: bytes) -> list[bytes]:
@@ -279,6 +321,7 @@ def parse_document(domain: TrustDomain, data: bytes) -> object:
     Raises:
         InvalidBundle: If it is not JSON, or larger than `MAX_BUNDLE_BYTES`.
     """
+    check_type(type(data), bytes, "data", "a SPIFFE bundle as bytes, such as Path(...).read_bytes()")
     data = _bounded(domain, data)
     try:
         return parse_json(data)
@@ -290,8 +333,11 @@ def parse_json(data: bytes) -> object:
     """Parse JSON in which no member may occur twice.
 
     Raises:
-        ValueError: If it is anything else.
+        ValueError: If it is anything else, or if it has more than `MAX_JSON_VALUES`.
     """
+    if sum(map(data.count, (b",", b"[", b"{"))) > MAX_JSON_VALUES:
+        msg = f"it has more than {MAX_JSON_VALUES} values"
+        raise ValueError(msg)
     try:
         return json.loads(data, object_pairs_hook=_no_duplicates)
     except (ValueError, RecursionError) as error:
@@ -311,24 +357,16 @@ def _jwks(domain: TrustDomain, document: object) -> list[dict[str, Any]]:
     keys = document.get("keys") if isinstance(document, dict) else None
     if not isinstance(keys, list) or not all(isinstance(key, dict) for key in keys):
         raise _fault(domain, 'it must be a JSON object with an array "keys" of objects')
+    _check_count(domain, len(keys))
     return keys
 
 
-def _jwk_entries(
-    keys: list[dict[str, Any]], skipped: list[Problem]
-) -> Iterator[tuple[str, x509.Certificate]]:
-    for index, key in enumerate(keys):
-        use = key.get("use")
-        if isinstance(use, str) and use in _OTHER_USES:
-            continue
-        where = f"keys[{index}]"
-        try:
-            yield where, _jwk_certificate(key)
-        except ValueError as error:
-            skipped.append(Problem(where, str(error)))
+def _is_for_others(key: dict[str, Any]) -> bool:
+    use = key.get("use")
+    return isinstance(use, str) and use in _OTHER_USES
 
 
-def _jwk_certificate(key: dict[str, Any]) -> x509.Certificate:
+def _jwk_certificate(key: dict[str, Any]) -> bytes:
     for member, known in (("kty", KEY_TYPES), ("use", (_X509_USE,))):
         value = key.get(member)
         if not isinstance(value, str) or value not in known:
@@ -339,8 +377,7 @@ def _jwk_certificate(key: dict[str, Any]) -> x509.Certificate:
         msg = "x5c is missing, empty or not an array of strings"
         raise ValueError(msg)
     try:
-        der = base64.b64decode(chain[0], validate=True)
+        return base64.b64decode(chain[0], validate=True)
     except ValueError as error:
         msg = "x5c[0] is not base64"
         raise ValueError(msg) from error
-    return read_certificate(der)

@@ -4,18 +4,31 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
+from itertools import islice
 
 import attrs
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
+from meshid.certificates.distinguished_name import NameKey, name_key, read_name
 from meshid.certificates.reading import fingerprints
 from meshid.errors import InvalidPattern, InvalidRevocations
+from meshid.names.pattern_index import PatternIndex
 from meshid.names.peer_pattern import PeerPattern
-from meshid.names.spiffe_id import SpiffeId
-from meshid.support.quoting import quote
+from meshid.names.spiffe_id import SpiffeId, TrustDomain
+from meshid.support.quoting import quote, quote_all
+from meshid.trust.bundles import TrustBundle
+
+MAX_SHOWN = 20
+"""Entries that deny nobody that are told one by one."""
+
+_MAX_COMPARED = 100
+"""Entries about one peer that are looked at for the one to tell."""
+
+_MAX_NAMES = 4
+"""Names that a text about such an entry offers."""
 
 _SHA256_HEX = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
@@ -39,9 +52,12 @@ def _name(value: x509.Name | str | None) -> x509.Name | None:
     if value is None or isinstance(value, x509.Name):
         return value
     try:
-        return x509.Name.from_rfc4514_string(value)
+        return read_name(value)
     except ValueError as error:
-        msg = f"deny list: issuer {quote(value)} is not a distinguished name, such as 'CN=root,O=Example'"
+        msg = (
+            f"deny list: issuer {quote(value)} is not a distinguished name, such as 'CN=root,O=Example':"
+            f" {error}"
+        )
         raise InvalidRevocations(msg) from error
 
 
@@ -68,7 +84,9 @@ class Denial:
         peer: A SPIFFE ID, or a pattern of them.
         certificate: SHA-256 over the certificate in DER, in lower-case hex (`Peer.fingerprint`).
         key: SHA-256 over the public key in DER (SubjectPublicKeyInfo, RFC 5280 section 4.1.2.7).
-        issuer: The issuer of a certificate, as in RFC 4514.
+        issuer: The issuer of a certificate, as RFC 4514 writes it or as `openssl` prints it, in
+            either order: a name and the same one backwards are both meant. Names are compared as in
+            RFC 5280 section 7.1.
         serial: Its serial number; required with *issuer*, and only then.
         reason: Why, for people; it is in the refusal's detail.
         until: When the entry ends, with an offset from UTC; None if it does not end.
@@ -128,41 +146,107 @@ class Denial:
 
 
 class DenyList:
-    """The entries, indexed by what they name.
+    """The entries, indexed by what they name: the cost of a look-up does not depend on how many there are.
 
     Args:
         entries: The entries, in any order.
     """
 
-    def __init__(self, entries: Collection[Denial]) -> None:
+    def __init__(self, entries: Iterable[Denial]) -> None:
         self._by_name: dict[object, list[Denial]] = {}
-        self._peers = [each for each in entries if each.peer is not None]
+        self._patterns: dict[TrustDomain | None, PatternIndex[list[Denial]]] = {}
+        self._by_domain: dict[TrustDomain | None, list[Denial]] = {}
+        self._by_issuer: dict[NameKey, list[Denial]] = {}
+        self._has_keys = False
+        self._seen: set[NameKey] = set()
+        self._last_unmatched: tuple[Mapping[TrustDomain, TrustBundle], int, tuple[str, ...]] | None = None
         for each in entries:
-            self._by_name.setdefault(each.certificate or each.key or (each.issuer, each.serial), []).append(
-                each
-            )
-        self._has_keys = any(each.key for each in entries)
+            self._file(each)
 
     def entry_for(
         self, spiffe_id: SpiffeId, path: tuple[x509.Certificate, ...], now: datetime
     ) -> Denial | None:
         """Return an entry in force that names the peer or a certificate of its path; None without one."""
         in_force = (each for each in self._about(spiffe_id, path) if each.until is None or now < each.until)
-        return min(in_force, key=str, default=None)
+        # One is enough to refuse; which one is told should not depend on the order of the entries.
+        return min(islice(in_force, _MAX_COMPARED), key=str, default=None)
+
+    def unmatched(self, bundles: Mapping[TrustDomain, TrustBundle]) -> tuple[str, ...]:
+        """Return a text for each entry that can match nothing that is known: it may be a typing error.
+
+        An issuer is known if an authority or a certificate that was verified names it. Whether a
+        certificate or a key is known cannot be told from its SHA-256.
+
+        Args:
+            bundles: The bundles of all trust domains.
+
+        Returns:
+            At most `MAX_SHOWN` texts, and one that says how many more there are.
+        """
+        last = self._last_unmatched
+        if last is None or last[0] is not bundles or last[1] != len(self._seen):
+            last = bundles, len(self._seen), _first_of(self._find_unmatched(bundles))
+            self._last_unmatched = last
+        return last[2]
+
+    def _file(self, entry: Denial) -> None:
+        if entry.peer is not None:
+            domain = entry.peer.trust_domain
+            index = self._patterns.setdefault(domain, PatternIndex())
+            index.setdefault(entry.peer.path, list).append(entry)
+            self._by_domain.setdefault(domain, []).append(entry)
+        elif entry.issuer is not None:
+            key = name_key(entry.issuer)
+            self._by_issuer.setdefault(key, []).append(entry)
+            # A text does not tell in which order it is, and no authority has another's name backwards.
+            for order in {key, key[::-1]}:
+                self._by_name.setdefault((order, entry.serial), []).append(entry)
+        else:
+            self._by_name.setdefault(entry.certificate or entry.key, []).append(entry)
+            self._has_keys |= entry.key is not None
 
     def _about(self, spiffe_id: SpiffeId, path: tuple[x509.Certificate, ...]) -> Iterator[Denial]:
         for certificate in path:
             for name in self._names(certificate):
                 yield from self._by_name.get(name, ())
-        for each in self._peers:
-            if each.peer is not None and each.peer.matches(spiffe_id, own=()):
-                yield each
+        index = self._patterns.get(spiffe_id.trust_domain)
+        for some in index.matching(spiffe_id.path) if index else ():
+            yield from some
 
     def _names(self, certificate: x509.Certificate) -> Iterator[object]:
         yield from fingerprints(certificate)
-        yield certificate.issuer, certificate.serial_number
+        if self._by_issuer:
+            issuer = name_key(certificate.issuer)
+            self._seen.update({issuer, issuer[::-1]}.intersection(self._by_issuer))
+            yield issuer, certificate.serial_number
         if self._has_keys:
             yield _key_hash(certificate)
+
+    def _find_unmatched(self, bundles: Mapping[TrustDomain, TrustBundle]) -> Iterator[tuple[Denial, str]]:
+        issuers = dict.fromkeys(
+            name
+            for bundle in bundles.values()
+            for each in bundle.authorities
+            for name in (each.subject, each.issuer)
+        )
+        known = self._seen.union(map(name_key, issuers))
+        names = quote_all([each.rfc4514_string() for each in issuers], _MAX_NAMES) or "none"
+        for key, entries in self._by_issuer.items():
+            if known.isdisjoint((key, key[::-1])):
+                yield from ((each, f"no issuer of that name is known; known are {names}") for each in entries)
+        domains = ", ".join(sorted(map(str, bundles))[:_MAX_NAMES]) or "none"
+        for domain, entries in self._by_domain.items():
+            if domain not in bundles:
+                yield from (
+                    (each, f"no bundle of {domain} is loaded; loaded are {domains}") for each in entries
+                )
+
+
+def _first_of(found: Iterable[tuple[Denial, str]]) -> tuple[str, ...]:
+    entries = list(found)
+    texts = [f"{entry} denies nobody: {why}" for entry, why in entries[:MAX_SHOWN]]
+    hidden = len(entries) - len(texts)
+    return (*texts, f"and {hidden} more entries") if hidden else tuple(texts)
 
 
 def _key_hash(certificate: x509.Certificate) -> str:

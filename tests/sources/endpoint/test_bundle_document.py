@@ -146,7 +146,7 @@ class TestDocuments:
 
     def test_each_depth_is_read_or_refused(self) -> None:
         outcomes: set[object] = set()
-        for depth in (*range(10, 1100), 10_000, 100_000):
+        for depth in (*range(10, 1100), 10_000, 90_000):
             deep = b'{"keys": [], "x": ' + b"[" * depth + b"]" * depth + b"}"
             try:
                 outcomes.add(BundleDocument.read(PARTNER, deep).sequence)

@@ -136,3 +136,10 @@ class TestOtherWriters:
             SourceUnavailable, match=r"tls\.crt' cannot be read: it was being written during 5 reads"
         ):
             read_together([path])
+
+
+def test_a_directory_in_place_of_a_file_is_not_left_open(tmp_path: Path) -> None:
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with pytest.raises(IsADirectoryError):
+        read_together([tmp_path])
+    assert len(list(Path("/proc/self/fd").iterdir())) == before

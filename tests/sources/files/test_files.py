@@ -7,18 +7,21 @@ from pathlib import Path
 
 import pytest
 
+from meshid.names.spiffe_id import TrustDomain
 from meshid.policy import Policy
+from meshid.sources.files import revocation_list_files
 from meshid.sources.files.credential_files import CredentialFiles
+from meshid.sources.files.deny_list_file import DenyListFile
 from meshid.sources.files.layouts import LAYOUTS, Layout
 from meshid.sources.files.policy_file import PolicyFile
-from meshid.sources.files.revocation_files import RevocationFiles
+from meshid.sources.files.revocation_list_files import RevocationListFiles
 from meshid.sources.files.trust_file import BundleMapFile, TrustFile
 from meshid.sources.source import State
 from meshid.testing import CA
 from meshid.trust.bundles import TrustBundle
 from meshid.trust.deny_list import Denial
 from meshid.trust.revocations import Revocations
-from tests.helpers.volumes import KubernetesVolume, pair
+from tests.helpers.volumes import KubernetesVolume, pair, unprivileged
 
 PROD = CA("prod.example.org")
 ISSUED = PROD.intermediate().issue("/ns/payments/sa/api")
@@ -110,6 +113,27 @@ class TestTrust:
         write("prod.example.org")
         assert source.read() == State(bundles=(PROD.bundle(),))
 
+    def test_a_bundle_of_the_map_that_cannot_be_read_is_a_fault_of_its_trust_domain(
+        self, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "map.json"
+        bundles = {
+            "prod.example.org": json.loads(PROD.bundle().to_spiffe_json()),
+            "partner.example": [],
+            "Prod": {"keys": []},
+        }
+        path.write_text(json.dumps({"trust_domains": bundles}))
+        source = BundleMapFile(path)
+        state = source.read()
+        assert state.bundles == (PROD.bundle(),)
+        partner, nobody = state.faults
+        assert partner.trust_domain == TrustDomain("partner.example")
+        assert partner.text.startswith("bundle of partner.example: it must be a JSON object")
+        assert nobody.trust_domain is None
+        assert nobody.text.startswith("trust domain 'Prod' may hold only a-z")
+        assert not source.is_required
+        assert not TrustFile("prod.example.org", path).is_required
+
 
 class TestPolicy:
     @pytest.mark.parametrize(
@@ -125,32 +149,93 @@ class TestPolicy:
         assert PolicyFile(path, "prod").read() == State(policy=Policy.from_toml(POLICY, "prod"))
 
 
-class TestRevocations:
-    def test_lists_of_a_directory_and_of_files_and_a_deny_list(self, tmp_path: Path) -> None:
+class TestDenyList:
+    def test_a_deny_list(self, tmp_path: Path) -> None:
+        path = tmp_path / "deny.toml"
+        path.write_text("version = 1\n[[deny]]\npeer = 'spiffe://prod.example.org/x'\nreason = 'INC-1'\n")
+        source = DenyListFile(path)
+        assert source.name == f"deny list {str(path)!r}"
+        assert source.is_required
+        denial = Denial(peer="spiffe://prod.example.org/x", reason="INC-1")
+        assert source.read() == State(revocations=Revocations(deny=[denial]))
+        path.write_text("version = 1\n")
+        assert source.read() == State()
+
+
+class TestRevocationLists:
+    def test_lists_of_a_directory_and_of_files(self, tmp_path: Path) -> None:
         dev, test = CA("dev.example.org"), CA("test.example.org")
         volume = KubernetesVolume(tmp_path / "volume", {"prod.crl": PROD.crl(), "dev.crl": dev.crl()})
-        single, deny = tmp_path / "single", tmp_path / "deny"
+        single = tmp_path / "single"
         single.write_bytes(test.crl())
-        deny.write_text("version = 1\n[[deny]]\npeer = 'spiffe://prod.example.org/x'\nreason = 'INC-1'\n")
-        state = RevocationFiles([volume.path, single], deny, grace=60).read()
+        source = RevocationListFiles([volume.path, single], grace=60)
+        assert source.name == f"revocation lists {str(volume.path)!r}, {str(single)!r}"
         expected = [(volume.path / "dev.crl").read_bytes(), (volume.path / "prod.crl").read_bytes()]
-        assert state == State(
-            revocations=Revocations(
-                crls=[*expected, single.read_bytes()],
-                deny=[Denial(peer="spiffe://prod.example.org/x", reason="INC-1")],
-                grace=60,
-            )
-        )
+        crls = [*expected, single.read_bytes()]
+        assert source.read() == State(revocations=Revocations(crls=crls, grace=60))
+        assert source.read() is source.read()
+        source.close()
+        assert (source.is_required, source.is_stream, source.pause()) == (True, False, 1.0)
 
     def test_a_list_that_is_new_in_the_directory_counts(self, tmp_path: Path) -> None:
-        source = RevocationFiles([tmp_path])
+        source = RevocationListFiles([tmp_path])
         assert source.read() == State()
         (tmp_path / "prod.crl").write_bytes(PROD.crl(ISSUED))
         assert len(source.read().revocations.crls) == 1
 
-    def test_a_deny_list_alone(self, tmp_path: Path) -> None:
-        path = tmp_path / "deny.toml"
-        path.write_text("version = 1\n")
-        source = RevocationFiles(deny=path)
-        assert source.name == f"revocations {str(path)!r}"
-        assert source.read() == State()
+    @pytest.mark.parametrize("content", [b"# About these lists\n", b"-----BEGIN CERTIFICATE-----\n"])
+    def test_what_is_no_list_counts_for_nothing_in_a_directory(self, tmp_path: Path, content: bytes) -> None:
+        (tmp_path / "README").write_bytes(content)
+        (tmp_path / "prod.crl").write_bytes(PROD.crl())
+        state = RevocationListFiles([tmp_path]).read()
+        assert len(state.revocations.crls) == 1
+        assert state.revocations.undetermined == ()
+        assert state.warnings == (
+            f"{str(tmp_path / 'README')!r} is no revocation list, and counts for nothing",
+        )
+
+    @pytest.mark.parametrize(
+        ("name", "content"),
+        [
+            ("prod.crl", b"junk"),
+            ("prod.pem", b"junk"),
+            ("prod.der", b"junk"),
+            ("prod", PROD.crl()[:100]),
+            ("prod", b"-----BEGIN X509 CRL-----\nMII"),
+            ("prod", b""),
+        ],
+    )
+    def test_a_list_that_cannot_be_used_says_nothing_about_the_others(
+        self, tmp_path: Path, name: str, content: bytes
+    ) -> None:
+        (tmp_path / name).write_bytes(content)
+        (tmp_path / "dev.crl").write_bytes(CA("dev.example.org").crl())
+        state = RevocationListFiles([tmp_path]).read()
+        assert len(state.revocations.crls) == 1
+        (undetermined,) = state.revocations.undetermined
+        assert undetermined.text.startswith(repr(str(tmp_path / name)))
+        assert undetermined.issuer is None
+
+    def test_a_file_that_is_named_is_always_meant_to_be_a_list(self, tmp_path: Path) -> None:
+        path = tmp_path / "named"
+        path.write_bytes(b"# About these lists\n")
+        (undetermined,) = RevocationListFiles([path]).read().revocations.undetermined
+        assert undetermined.text.startswith(repr(str(path)))
+
+    def test_what_is_missing_is_a_list_that_cannot_be_used(self, tmp_path: Path) -> None:
+        (undetermined,) = RevocationListFiles([tmp_path / "gone"]).read().revocations.undetermined
+        assert undetermined.text == f"{str(tmp_path / 'gone')!r} cannot be read: No such file or directory"
+
+    def test_a_directory_that_may_not_be_read(self, tmp_path: Path) -> None:
+        directory = tmp_path / "crls"
+        directory.mkdir(mode=0)
+        with unprivileged():
+            (undetermined,) = RevocationListFiles([directory]).read().revocations.undetermined
+        assert undetermined.text == f"{str(directory)!r} cannot be read: Permission denied"
+
+    def test_a_directory_of_too_many_files(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(revocation_list_files, "MAX_FILES", 2)
+        for name in "abc":
+            (tmp_path / name).write_bytes(PROD.crl())
+        (undetermined,) = RevocationListFiles([tmp_path]).read().revocations.undetermined
+        assert undetermined.text == f"{str(tmp_path)!r} has 3 files, and at most 2 are read"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
+import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,12 +13,13 @@ import pytest
 from meshid.errors import SourceUnavailable
 from meshid.sources.files import consistent_read
 from meshid.sources.files.credential_files import CredentialFiles
+from meshid.sources.files.deny_list_file import DenyListFile
 from meshid.sources.files.policy_file import PolicyFile
 from meshid.sources.files.polled import PolledFiles
-from meshid.sources.files.revocation_files import RevocationFiles
 from meshid.sources.files.trust_file import BundleMapFile, TrustFile
 from meshid.testing import CA
-from tests.helpers.volumes import pair
+from meshid.trust.bundles import MAX_BUNDLE_BYTES
+from tests.helpers.volumes import pair, unprivileged
 
 MISSING = "cannot be read: No such file or directory"
 
@@ -36,7 +37,7 @@ SOURCES: dict[str, Callable[[Path], PolledFiles]] = {
     "trust of prod.example.org": lambda path: TrustFile("prod.example.org", path),
     "bundle map": BundleMapFile,
     "policy": lambda path: PolicyFile(path, "prod"),
-    "revocations": lambda path: RevocationFiles([path]),
+    "deny list": DenyListFile,
 }
 
 
@@ -49,18 +50,6 @@ def fault(source: PolledFiles) -> str:
 
 def fault_of(path: Path) -> str:
     return fault(TrustFile("prod.example.org", path)).removeprefix(f"{str(path)!r} ")
-
-
-@contextlib.contextmanager
-def unprivileged() -> Iterator[None]:
-    """Lose root's right to read everything."""
-    before = os.geteuid()
-    if before == 0:
-        os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(before)
 
 
 class TestWhatCannotBeRead:
@@ -138,8 +127,11 @@ class TestWhatCannotBeUsed:
                 'it must be a JSON object with an object "trust_domains" that has a bundle for each name',
             ),
             (b'{"trust_domains": []}', 'it must be a JSON object with an object "trust_domains"'),
-            (b'{"trust_domains": {"prod.example.org": []}}', "bundle of prod.example.org: "),
-            (b'{"trust_domains": {"Prod": {"keys": []}}}', "trust domain 'Prod' may hold only a-z"),
+            (b" " * (MAX_BUNDLE_BYTES + 1) + b"{}", "it has 4194307 bytes, and at most 4194304 are read"),
+            (
+                json.dumps({"trust_domains": dict.fromkeys(range(1001))}).encode(),
+                "it has 1001 bundles, and at most 1000 are read",
+            ),
         ],
     )
     def test_a_bundle_map(self, path: Path, content: bytes, expected: str) -> None:
@@ -155,12 +147,9 @@ class TestWhatCannotBeUsed:
         assert "did you mean 'allow'?" in expected
         assert "\n" not in expected
 
-    def test_a_revocation_list_says_which_file(self, path: Path) -> None:
-        assert fault(RevocationFiles([path])).startswith(f"{str(path)!r}: revocation list 1: ")
-
     def test_a_deny_list_with_all_its_mistakes(self, path: Path) -> None:
         path.write_text("version = 1\n[[deny]]\npeer = 1\nresaon = 'x'\n")
-        expected = fault(RevocationFiles(deny=path))
+        expected = fault(DenyListFile(path))
         assert expected == (
             "deny[0].peer: must be a SPIFFE ID or a pattern of them;"
             " deny[0].resaon: is unknown; did you mean 'reason'?"
@@ -179,6 +168,14 @@ class TestCredentials:
     def test_the_key_of_another_certificate(self, directory: Path) -> None:
         (directory / "tls.key").write_bytes(CA("prod.example.org").issue().key_pem)
         assert fault(CredentialFiles(directory)).startswith("own certificate: the private key is not that of")
+
+    def test_a_certificate_alone(self, directory: Path) -> None:
+        file = directory / "tls.crt"
+        assert fault(CredentialFiles(file)) == (
+            f"own certificate: there is no private key in {str(file)!r};"
+            " set MESHID_KEY to the file that has it"
+        )
+        assert CredentialFiles(file, directory / "tls.key").read().credentials
 
     @pytest.mark.parametrize("name", ["tls.crt", "tls.key"])
     def test_truncated_pem(self, directory: Path, name: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol, Self, TypeVar
 
 import attrs
@@ -11,8 +11,9 @@ import attrs
 from meshid.admission.admission import Admission
 from meshid.admission.open_connections import Connection
 from meshid.admission.question import Question
-from meshid.certificates.reading import certificate_from_pem_block, pem_blocks, to_der
-from meshid.errors import InvalidBundle
+from meshid.certificates.pem import pem_blocks
+from meshid.certificates.reading import certificate_from_pem_block, to_der
+from meshid.errors import InvalidBundle, PeerRejected
 from meshid.names.spiffe_id import SpiffeId
 from meshid.tls.connections import Generation
 from meshid.trust.bundles import BundleSet, TrustBundle
@@ -89,9 +90,31 @@ class _Asking(Generation):
     question: Question
 
     def ask(self, connection: Connection, chain: Sequence[bytes], *, tls_error: str | None = None) -> None:
-        """Admit the peer, as `MeshContext.ask` does; nothing else is published to this admission."""
+        """Let the server in, or raise; there is no audit event about it: it is no peer of the mesh."""
         question = attrs.evolve(self.question, tls_error=tls_error)
-        connection.peer = self.admission.admit(chain, question)
+        peer, decision = self.admission.decide(chain, question)
+        if peer is None or not decision.allowed:
+            raise PeerRejected(decision)
+        connection.peer = peer
+
+
+@attrs.frozen
+class LateServer:
+    """A server that takes files to know, which may be missing or wrong until the first connection.
+
+    Attributes:
+        make: Reads them; raises what a read of the endpoint may raise.
+    """
+
+    make: Callable[[], Server]
+
+    def context(self) -> ssl.SSLContext:
+        """Return the context of the server."""
+        return self.make().context()
+
+    def after(self, bundle: TrustBundle) -> Server:
+        """Return the server, which is known from now on."""
+        return self.make().after(bundle)
 
 
 @attrs.frozen

@@ -29,6 +29,9 @@ _R = TypeVar("_R")
 Place: TypeAlias = tuple[int, int, int, str, tuple[Any, ...]]
 """An address, as `socket.getaddrinfo` returns it."""
 
+MAX_LINES = 20_000
+"""Two for each chunk: a bundle of the largest size, in chunks of 420 bytes."""
+
 _UNDER_WAY = frozenset({errno.EINPROGRESS, errno.EWOULDBLOCK})
 
 
@@ -79,7 +82,7 @@ class TlsStream(io.RawIOBase):
 
     def makefile(self, _mode: str) -> io.BufferedReader:
         """Return a buffered stream; `http.client` asks its socket for one."""
-        return io.BufferedReader(self)
+        return _Lines(self)
 
     def _until_done(self, step: Callable[[], _R]) -> _R:
         while True:
@@ -90,6 +93,19 @@ class TlsStream(io.RawIOBase):
             except ssl.SSLWantWriteError:
                 event = selectors.EVENT_WRITE
             self._deadline.wait(self._tls, event)
+
+
+class _Lines(io.BufferedReader):
+    """A buffered stream of a bounded number of lines: each costs `http.client` microseconds."""
+
+    _left = MAX_LINES
+
+    @override
+    def readline(self, size: int | None = -1, /) -> bytes:
+        self._left -= 1
+        if self._left < 0:
+            raise OSError(errno.EMSGSIZE, f"it sends more than {MAX_LINES} lines of headers and chunks")
+        return super().readline(size)
 
 
 @contextmanager

@@ -56,6 +56,38 @@ def read_together(paths: Sequence[Path]) -> list[bytes]:
     return _read_settled(paths)
 
 
+def read_each(paths: Sequence[Path]) -> list[bytes | str]:
+    """Return the content of each file, or what is wrong with it; they need not fit together.
+
+    So one that cannot be read, or that is being written, keeps back no other.
+    """
+    found: dict[Path, bytes | str] = {}
+    waiting = list(paths)
+    for _ in range(_TRIES):
+        first = [_content(path) for path in waiting]
+        time.sleep(SETTLING_SECONDS)
+        again = [_content(path) for path in waiting]
+        found |= zip(waiting, again, strict=True)
+        waiting = [path for path, old, new in zip(waiting, first, again, strict=True) if old != new]
+        if not waiting:
+            break
+    return [str(_unsettled([path])) if path in waiting else found[path] for path in paths]
+
+
+def reason_of(error: OSError) -> str:
+    """Return what is wrong with a file, for people."""
+    return f"{quote(str(error.filename))} cannot be read: {error.strerror}"
+
+
+def _content(path: Path) -> bytes | str:
+    try:
+        return _read(path)
+    except OSError as error:
+        return reason_of(error)
+    except SourceUnavailable as error:
+        return str(error)
+
+
 def _read_pinned(swapped: Path, names: list[str]) -> list[bytes]:
     for _ in range(_TRIES):
         try:
@@ -74,9 +106,12 @@ def _read_settled(paths: Sequence[Path]) -> list[bytes]:
         time.sleep(SETTLING_SECONDS)
         if look(paths) == before and [_read(path) for path in paths] == contents:
             return contents
+    raise _unsettled(paths)
+
+
+def _unsettled(paths: Sequence[Path]) -> SourceUnavailable:
     names = ", ".join(quote(str(path)) for path in paths)
-    msg = f"{names} cannot be read: it was being written during {_TRIES} reads"
-    raise SourceUnavailable(msg)
+    return SourceUnavailable(f"{names} cannot be read: it was being written during {_TRIES} reads")
 
 
 def _seen(found: os.stat_result) -> _Seen:
@@ -85,10 +120,10 @@ def _seen(found: os.stat_result) -> _Seen:
 
 def _read(path: Path, directory: int | None = None) -> bytes:
     """Read a file; relative to *directory* if that is open."""
+    name = path if directory is None else path.name
     try:
-        with os.fdopen(
-            os.open(path if directory is None else path.name, _FLAGS, dir_fd=directory), "rb"
-        ) as file:
+        # `os.fdopen` would leave a directory open, which it refuses.
+        with open(name, "rb", opener=lambda at, _: os.open(at, _FLAGS, dir_fd=directory)) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise _unavailable(path, "it is not a regular file")
             data = file.read(MAX_FILE_BYTES + 1)

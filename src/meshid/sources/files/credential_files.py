@@ -7,11 +7,15 @@ from pathlib import Path
 
 from typing_extensions import override
 
+from meshid.errors import InvalidCredentials
 from meshid.sources.files.layouts import AUTO, layout_in, layout_named
 from meshid.sources.files.polled import PolledFiles
 from meshid.sources.source import State
 from meshid.support.quoting import quote
 from meshid.trust.credentials import X509Svid
+
+_CERTIFICATE = b"-----BEGIN CERTIFICATE-----"
+_KEY = b"PRIVATE KEY-----"
 
 
 class CredentialFiles(PolledFiles):
@@ -46,4 +50,10 @@ class CredentialFiles(PolledFiles):
 
     @override
     def _state(self, paths: Sequence[Path], contents: Sequence[bytes]) -> State:
+        if len(contents) == 1 and _CERTIFICATE in contents[0] and _KEY not in contents[0]:
+            where = quote(str(paths[0]))
+            msg = (
+                f"own certificate: there is no private key in {where}; set MESHID_KEY to the file that has it"
+            )
+            raise InvalidCredentials(msg)
         return State(credentials=X509Svid.from_pem(*contents))

@@ -9,10 +9,9 @@ from pathlib import Path
 import attrs
 
 from meshid.errors import InvalidInput, SourceUnavailable
-from meshid.sources.files.consistent_read import look, read_together
+from meshid.sources.files.consistent_read import look, read_together, reason_of
 from meshid.sources.files.subpath import warnings_about
 from meshid.sources.source import State
-from meshid.support.quoting import quote
 
 POLL_SECONDS = 1.0
 
@@ -25,21 +24,19 @@ class PolledFiles(ABC):
 
     Attributes:
         name: The name of the source, for people.
+        is_required: Whether a mesh cannot start without it.
         is_stream: False: it is polled.
     """
 
+    is_required = True
+    """A file that is configured has to be there."""
     is_stream = False
     """Files are read again and again."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         """What is read, and where."""
-        self._last: tuple[object, State] | None = None
-
-    @property
-    def is_required(self) -> bool:
-        """True: a file that is configured has to be there."""
-        return True
+        self._last: tuple[object, State | str] | None = None
 
     def read(self) -> State:
         """Return the present state; the same one as long as no file has changed.
@@ -51,19 +48,15 @@ class PolledFiles(ABC):
             SourceUnavailable: If a file cannot be read or its content cannot be used.
         """
         try:
-            paths = self._paths()
-            seen = paths, look(paths)
-            if self._last is None or self._last[0] != seen:
-                state = self._state(paths, read_together(paths))
-                warnings = (*state.warnings, *warnings_about(paths))
-                self._last = seen, attrs.evolve(state, warnings=warnings)
-            return self._last[1]
+            outcome, is_lasting = self._read(), True
         except OSError as error:
-            fault = f"{quote(str(error.filename))} cannot be read: {error.strerror}"
-        except (InvalidInput, SourceUnavailable) as error:
-            fault = "; ".join(str(error).splitlines())
-        msg = f"{self.name}: {fault}"
-        raise SourceUnavailable(msg)
+            outcome, is_lasting = reason_of(error), False
+        except SourceUnavailable as error:
+            outcome, is_lasting = str(error), False
+        if isinstance(outcome, State):
+            return outcome
+        msg = f"{self.name}: {outcome}"
+        raise SourceUnavailable(msg, is_lasting=is_lasting)
 
     def pause(self) -> float:
         """Return the seconds until the next poll."""
@@ -71,6 +64,22 @@ class PolledFiles(ABC):
 
     def close(self) -> None:  # noqa: B027 - a file is not held open
         """Do nothing; there is nothing to release."""
+
+    def _read(self) -> State | str:
+        """Return the present state, or what is wrong with the content."""
+        paths = self._paths()
+        seen = paths, look(paths)
+        # What cannot be used is not parsed again either, until it changes.
+        if self._last is None or self._last[0] != seen:
+            self._last = seen, self._parsed(paths, read_together(paths))
+        return self._last[1]
+
+    def _parsed(self, paths: Sequence[Path], contents: Sequence[bytes]) -> State | str:
+        try:
+            state = self._state(paths, contents)
+        except InvalidInput as error:
+            return "; ".join(str(error).splitlines())
+        return attrs.evolve(state, warnings=(*state.warnings, *warnings_about(paths)))
 
     @abstractmethod
     def _paths(self) -> Sequence[Path]:

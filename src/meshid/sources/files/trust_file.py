@@ -8,14 +8,17 @@ from pathlib import Path
 
 from typing_extensions import override
 
-from meshid.errors import InvalidBundle
+from meshid.errors import InvalidBundle, InvalidInput
 from meshid.names.spiffe_id import TrustDomain
 from meshid.sources.files.layouts import layout_in
 from meshid.sources.files.polled import PolledFiles
-from meshid.sources.source import State
+from meshid.sources.source import Fault, State
 from meshid.support.documents import is_json
 from meshid.support.quoting import quote
-from meshid.trust.bundles import TrustBundle, parse_json
+from meshid.trust.bundles import MAX_BUNDLE_BYTES, TrustBundle, parse_json
+
+MAX_BUNDLES = 1000
+"""In one bundle map."""
 
 
 class TrustFile(PolledFiles):
@@ -27,9 +30,14 @@ class TrustFile(PolledFiles):
             Secret, of Istio or of spiffe-helper.
         profile: How these authorities write names: ``spiffe``, ``linkerd`` or ``dns``.
 
+    Attributes:
+        is_required: False: a mesh waits for the bundle of its own trust domain only.
+
     Raises:
         InvalidSpiffeId: If *trust_domain* is not a trust domain name.
     """
+
+    is_required = False
 
     def __init__(self, trust_domain: str, path: str | Path, *, profile: str = "spiffe") -> None:
         self._trust_domain = TrustDomain.parse(trust_domain)
@@ -54,11 +62,17 @@ class TrustFile(PolledFiles):
 class BundleMapFile(PolledFiles):
     """The bundles of several trust domains (SPIFFE Trust Domain and Bundle section 5).
 
-    A trust domain that is no longer in the file is no longer trusted.
+    A trust domain that is no longer in the file is no longer trusted. One whose bundle cannot
+    be read is a fault of that trust domain alone.
 
     Args:
-        path: A SPIFFE bundle map, in JSON.
+        path: A SPIFFE bundle map, in JSON, of at most `MAX_BUNDLE_BYTES` and `MAX_BUNDLES`.
+
+    Attributes:
+        is_required: False: a mesh waits for the bundle of its own trust domain only.
     """
+
+    is_required = False
 
     def __init__(self, path: str | Path) -> None:
         super().__init__(f"bundle map {quote(str(path))}")
@@ -70,14 +84,22 @@ class BundleMapFile(PolledFiles):
 
     @override
     def _state(self, paths: Sequence[Path], contents: Sequence[bytes]) -> State:
-        bundles = tuple(
-            TrustBundle.from_spiffe_document(name, document)
-            for name, document in _bundle_map(contents[0]).items()
-        )
-        return State(bundles=bundles, warnings=tuple(chain.from_iterable(map(_warnings, bundles))))
+        bundles, faults = [], []
+        for name, document in _bundle_map(contents[0]).items():
+            domain = None
+            try:
+                domain = TrustDomain.parse(name)
+                bundles.append(TrustBundle.from_spiffe_document(domain, document))
+            except InvalidInput as error:
+                faults.append(Fault(str(error), domain))
+        warnings = tuple(chain.from_iterable(map(_warnings, bundles)))
+        return State(bundles=tuple(bundles), warnings=warnings, faults=tuple(faults))
 
 
 def _bundle_map(data: bytes) -> dict[str, object]:
+    if len(data) > MAX_BUNDLE_BYTES:
+        msg = f"it has {len(data)} bytes, and at most {MAX_BUNDLE_BYTES} are read"
+        raise InvalidBundle(msg)
     try:
         document = parse_json(data)
     except ValueError as error:
@@ -85,6 +107,9 @@ def _bundle_map(data: bytes) -> dict[str, object]:
     bundles = document.get("trust_domains") if isinstance(document, dict) else None
     if not isinstance(bundles, dict):
         msg = 'it must be a JSON object with an object "trust_domains" that has a bundle for each name'
+        raise InvalidBundle(msg)
+    if len(bundles) > MAX_BUNDLES:
+        msg = f"it has {len(bundles)} bundles, and at most {MAX_BUNDLES} are read"
         raise InvalidBundle(msg)
     return bundles
 

@@ -19,7 +19,8 @@ def target_of(address: str) -> str:
         InvalidInput: If it is anything else.
     """
     try:
-        parts = urlsplit(address)
+        # It drops line breaks and tabs, and white space at the ends, without a word.
+        parts = urlsplit(address if address.isprintable() and address == address.strip() else "")
         target = _of_unix(parts) if parts.scheme == "unix" else _of_tcp(parts)
     except ValueError:
         target = None
@@ -34,11 +35,14 @@ def target_of(address: str) -> str:
 
 
 def _of_unix(parts: SplitResult) -> str | None:
-    return f"unix://{parts.path}" if not parts.netloc and parts.path.strip("/") else None
+    is_absolute = parts.path.startswith("/") and not parts.path.endswith("/")
+    return f"unix://{parts.path}" if not parts.netloc and is_absolute else None
 
 
 def _of_tcp(parts: SplitResult) -> str | None:
     if parts.scheme != "tcp" or parts.path or parts.hostname is None or not parts.port:
         return None
     ip = ip_address(parts.hostname)
+    if isinstance(ip, IPv6Address) and ip.scope_id is not None:
+        return None
     return f"ipv6:[{ip}]:{parts.port}" if isinstance(ip, IPv6Address) else f"ipv4:{ip}:{parts.port}"

@@ -8,9 +8,11 @@ import secrets
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
-from meshid.errors import InvalidInput, MissingExtra, SourceUnavailable
+from meshid.errors import InvalidInput, MeshidError, MissingExtra, SourceUnavailable
+from meshid.names.spiffe_id import SpiffeId
 from meshid.sources.source import State
 from meshid.sources.workload.address import target_of
+from meshid.sources.workload.choice import Choice, Pick
 from meshid.sources.workload.messages import state_of
 from meshid.support.quoting import quote
 
@@ -20,6 +22,18 @@ ADDRESS_VARIABLE = "SPIFFE_ENDPOINT_SOCKET"
 _METHOD = "/SpiffeWorkloadAPI/FetchX509SVID"
 _METADATA = (("workload.spiffe.io", "true"),)
 """An agent must refuse calls without it: a web page in a browser cannot send it (section 3)."""
+
+_OPTIONS = (("grpc.enable_http_proxy", 0),)
+"""The agent is on this node: its answers, which have our private key, must not go by way of a proxy."""
+
+_NO_IDENTITY = "PERMISSION_DENIED"
+"""There is no identity for this process, or not yet (SPIFFE Workload Endpoint section 6). We ask again.
+The standard would have us cease to use the last one (Workload API section 5.2.1); but an agent
+that starts, or that cannot tell who we are for a moment, says the same, and to cease protects nobody:
+our certificate ends by itself, and peers judge it by what they know."""
+
+_FINAL = frozenset({"INVALID_ARGUMENT", "UNIMPLEMENTED"})
+"""What must not be asked again (SPIFFE Workload Endpoint appendix A)."""
 
 _FIRST_PAUSE, _LAST_PAUSE = 1.0, 30.0
 """Seconds between attempts to reach an agent: doubled each time, from the first to the last."""
@@ -40,9 +54,12 @@ class _Call(Iterator[bytes], Protocol):
 class WorkloadApi:
     """Our own certificate, our trust bundle, those of partners, and revocation lists, from an agent.
 
-    Each message of the agent is the whole state: what is absent from it is removed. A message
-    that cannot be read, or an agent that is down, leaves the last good state in force. gRPC
-    accepts messages of up to 4 MiB.
+    Each message of the agent is the whole state: what is absent from it is removed. Of a part
+    that cannot be read, or of an agent that is down or has no identity for us any more, the last
+    good state stays in force. gRPC accepts messages of up to 4 MiB.
+
+    An agent may offer several SVIDs. Without any of the arguments for that, the first one is
+    ours, and from then on the one with the same SPIFFE ID, as long as the agent has it.
 
     gRPC does not survive a fork: a child keeps the last good state, and each read fails and says
     so. Make the mesh in the worker, or spawn it.
@@ -50,11 +67,16 @@ class WorkloadApi:
     Args:
         address: ``unix:///path/to/agent.sock`` or ``tcp://IP-ADDRESS:PORT``; that of
             ``SPIFFE_ENDPOINT_SOCKET`` if None.
+        spiffe_id: The SPIFFE ID of the SVID to take.
+        hint: The hint of the SVID to take; with *spiffe_id*, of those with that name.
+        pick: Called with the SPIFFE ID and the hint of each SVID, in the order of the agent, as a
+            tuple of pairs; returns one of the pairs.
         environ: The environment variables.
 
     Raises:
-        InvalidInput: If there is no address, or if it is not valid.
+        InvalidInput: If there is no address, or if it or *spiffe_id* is not valid.
         MissingExtra: Without the extra ``spire``.
+        TypeError: If *pick* is given along with *spiffe_id* or *hint*.
 
     Attributes:
         name: What it is and where.
@@ -65,11 +87,24 @@ class WorkloadApi:
     is_required = True
     is_stream = True
 
-    def __init__(self, address: str | None = None, *, environ: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        address: str | None = None,
+        *,
+        spiffe_id: SpiffeId | str | None = None,
+        hint: str | None = None,
+        pick: Pick | None = None,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
         address = address or (os.environ if environ is None else environ).get(ADDRESS_VARIABLE)
         if not address:
             msg = f"the Workload API has no address: pass one, or set {ADDRESS_VARIABLE}"
             raise InvalidInput(msg)
+        if pick is not None and not (spiffe_id is None and hint is None):
+            msg = "pick decides alone: leave out spiffe_id and hint"
+            raise TypeError(msg)
+        name = None if spiffe_id is None else SpiffeId.parse(str(spiffe_id))
+        self._choice = Choice(spiffe_id=name, hint=hint, pick=pick)
         self._target = target_of(address)
         self.name = f"Workload API {quote(address)}"
         try:
@@ -81,8 +116,10 @@ class WorkloadApi:
         self._channel: _Channel | None = None
         self._call: _Call | None = None
         self._process: int | None = None
+        self._last: State | None = None
         self._failures = 0
         self._is_closed = False
+        self._final: str | None = None
 
     def read(self) -> State:
         """Return the state that the agent sends next; wait for it after the first.
@@ -92,21 +129,23 @@ class WorkloadApi:
 
         Raises:
             SourceUnavailable: If the agent cannot be reached, or sends what cannot be used.
+            InvalidInput: If the agent refuses the call as one that must not be made again.
         """
         data = self._next()
-        try:
-            state = state_of(self._messages.X509SVIDResponse.FromString(data))
-        except InvalidInput as error:
-            raise self._fault("; ".join(str(error).splitlines())) from error
-        # The decoder's own exception is in a module that depends on how protobuf was built.
-        except Exception as error:
-            fault = f"the response cannot be decoded: {type(error).__name__}"
-            raise self._fault(fault) from error
+        outcome = self._read(data)
+        # Raised here: a frame of the traceback that had the message would have our private key.
+        del data
+        if isinstance(outcome, str):
+            raise self._fault(outcome)
         self._failures = 0
-        return state
+        self._last = outcome
+        return outcome
 
     def pause(self) -> float:
         """Return 0 while the stream is open, because `read` waits; after failures, more seconds each time."""
+        # To read it again says again what is wrong, without a call.
+        if self._final is not None:
+            return _FIRST_PAUSE
         if self._call is not None and not self._is_forked():
             return 0.0
         pause = min(_FIRST_PAUSE * 2.0 ** (self._failures - 1), _LAST_PAUSE)
@@ -118,6 +157,8 @@ class WorkloadApi:
         self._hang_up()
 
     def _next(self) -> bytes:
+        if self._final is not None:
+            raise self._fault(self._final)
         # https://github.com/grpc/grpc/blob/master/doc/fork_support.md
         if self._is_forked():
             self._failures += 1
@@ -132,15 +173,44 @@ class WorkloadApi:
         except StopIteration:
             fault = "the agent has ended the stream"
         except self._grpc.RpcError as error:
-            fault = f"{error.code().name}: {quote(str(error.details()))}"
+            fault = self._told(error.code().name, str(error.details()))
         self._hang_up()
         self._failures += 1
         raise self._fault(fault)
 
+    def _read(self, data: bytes) -> State | str:
+        """Return the state in a message, or what is wrong with it."""
+        try:
+            return state_of(self._messages.X509SVIDResponse.FromString(data), self._choice, self._last)
+        except InvalidInput as error:
+            return "; ".join(str(error).splitlines())
+        # The decoder's own exception is in a module that depends on how protobuf was built.
+        except Exception as error:  # noqa: BLE001
+            return f"the response cannot be decoded: {type(error).__name__}"
+
+    def _told(self, code: str, details: str) -> str:
+        """Return what the status at the end of a stream means."""
+        told = f"{code}: {quote(details)}"
+        if code in _FINAL:
+            self._final = (
+                f"{told}: is this the address of a Workload API?"
+                " meshid does not ask again: correct it, and restart this process"
+            )
+            return self._final
+        if code != _NO_IDENTITY:
+            return told
+        own = None if self._last is None else self._last.credentials
+        if own is None:
+            return f"{told}: the agent has no identity for this process yet; has it a registration entry?"
+        return (
+            f"{told}: the agent has no identity for this process any more;"
+            f" the last one stays until {own.leaf.not_valid_after_utc}"
+        )
+
     def _opened(self) -> _Call:
         if self._call is None:
             self._process = os.getpid()
-            channel = self._grpc.insecure_channel(self._target)
+            channel = self._grpc.insecure_channel(self._target, options=_OPTIONS)
             # No decoder for gRPC: it would end the stream at the first message that is not valid.
             fetch = channel.unary_stream(_METHOD)
             self._channel = channel
@@ -160,5 +230,6 @@ class WorkloadApi:
         if channel is not None:
             channel.close()
 
-    def _fault(self, fault: str) -> SourceUnavailable:
-        return SourceUnavailable(f"{self.name}: {fault}")
+    def _fault(self, fault: str) -> MeshidError:
+        kind = SourceUnavailable if self._final is None else InvalidInput
+        return kind(f"{self.name}: {fault}")

@@ -1,0 +1,140 @@
+"""Whether anybody could be let in: what the trust and the policy in force say about every peer.
+
+An answer "nobody" is exact as far as it goes: where it is not given, a peer may still be refused for
+what only its own chain can tell. What a policy says of a target is worked out once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from datetime import datetime
+from functools import lru_cache
+
+from cryptography import x509
+
+from meshid.admission.question import Question
+from meshid.errors import Refused
+from meshid.names.pattern import Pattern
+from meshid.names.spiffe_id import SpiffeId, TrustDomain
+from meshid.policy import REQUEST_FOLLOWS, Policy
+from meshid.policy.rules import Effect, Rule
+from meshid.reasons import Reason
+from meshid.support.quoting import quote, quote_all
+from meshid.trust.bundles import TrustBundle
+from meshid.trust.revocations import Revocations
+
+_REMEMBERED = 8
+"""Answers about a policy and a target that are kept: a process has one policy, and a few targets."""
+
+_ANYBODY = "/meshid/asks/whether/anybody/at/all/is/let/in"
+"""A name that only a denial of everybody has."""
+
+
+def why_closed(bundle: TrustBundle, revocations: Revocations, now: datetime) -> str | None:
+    """Return why no authority of a bundle can vouch for anybody at the instant *now*; None if one can."""
+    if not bundle.authorities:
+        return "there is no authority in it"
+    last = max(each.not_valid_after_utc for each in bundle.authorities)
+    why = f"its last authority ended at {last}" if last < now else "no authority in it is in date"
+    for authority in bundle.authorities:
+        if authority.not_valid_before_utc <= now <= authority.not_valid_after_utc:
+            refusal = _refusal(authority, bundle.trust_domain, revocations, now)
+            if refusal is None:
+                return None
+            why = refusal
+    return why
+
+
+def _refusal(
+    authority: x509.Certificate, domain: TrustDomain, revocations: Revocations, now: datetime
+) -> str | None:
+    """Return why everybody is refused whose path ends at this authority."""
+    try:
+        # The shortest path that there is: whatever this authority has issued shares its fate.
+        revocations.check(SpiffeId(domain, _ANYBODY), (authority, authority), now)
+    except Refused as refusal:
+        decision = refusal.decision()
+        # It may have issued, and revoked, a certificate with the serial number of its own.
+        if decision.reason is Reason.REVOKED:
+            return None
+        return f"{decision.reason.meaning} {decision.detail}; {decision.reason.remedy}"
+    return None
+
+
+def why_nobody(policy: Policy, question: Question, vouching: Collection[TrustDomain] | None) -> str | None:
+    """Return why no client may reach a target; None if one may.
+
+    Args:
+        policy: The policy.
+        question: What is asked about each client.
+        vouching: The trust domains of which somebody can be admitted; None to go by the policy alone.
+    """
+    if policy.observe:
+        return None
+    domains = _domains_let_in(policy, question)
+    if not domains:
+        return _why_no_rule(policy, question)
+    if vouching is not None and domains.isdisjoint(vouching):
+        names = ", ".join(sorted(map(str, domains)))
+        return f"the policy lets in peers of {names} only, whose bundle is not there or vouches for nobody"
+    return None
+
+
+def _why_no_rule(policy: Policy, question: Question) -> str:
+    target = question.required_target
+    allowing = [rule for rule in policy.rules if rule.could_allow]
+    about_it = [rule for rule in allowing if _is_about(rule, target)]
+    if not about_it:
+        targets = sorted({pattern.text for rule in allowing for pattern in rule.targets})
+        return (
+            f"no allow rule is about it, so no client is let in: add one with to = [{quote(target)}], or use"
+            f" a name that the rules have: {quote_all(targets) if targets else 'there is none'}"
+        )
+    if not any(_counts(rule, question) for rule in about_it):
+        return (
+            "each allow rule about it has http conditions, so no connection is let in: promise to ask about"
+            " each request with server_context(http=True), or add a rule without them"
+        )
+    return "deny rules match every peer that an allow rule about it matches: narrow them"
+
+
+@lru_cache(_REMEMBERED)
+def _domains_let_in(policy: Policy, question: Question) -> frozenset[TrustDomain]:
+    """Return the trust domains of which somebody may reach the target.
+
+    Deny rules that keep everybody out only together are not found; `Policy.prove` would find them, and
+    takes longer than a probe may.
+    """
+    own = policy.environment.trust_domains
+    rules = [
+        rule
+        for rule in policy.rules
+        if not rule.observe and _is_about(rule, question.required_target) and _counts(rule, question)
+    ]
+    denied = _by_domain((rule for rule in rules if rule.effect is Effect.DENY), own)
+    allowed = _by_domain((rule for rule in rules if rule.effect is Effect.ALLOW), own)
+    return frozenset(
+        domain
+        for domain, patterns in allowed.items()
+        if not all(any(deny.contains(path) for deny in denied.get(domain, ())) for path in patterns)
+    )
+
+
+def _by_domain(rules: Iterable[Rule], own: tuple[TrustDomain, ...]) -> dict[TrustDomain, list[Pattern]]:
+    """Return the patterns of paths that rules have for each trust domain."""
+    found: dict[TrustDomain, list[Pattern]] = {}
+    for rule in rules:
+        for source in rule.sources:
+            for domain in source.domains(own):
+                found.setdefault(domain, []).append(source.path)
+    return found
+
+
+def _is_about(rule: Rule, target: str) -> bool:
+    return any(pattern.matches(target) for pattern in rule.targets)
+
+
+def _counts(rule: Rule, question: Question) -> bool:
+    """Return whether a rule decides at the handshake, where there is no request yet."""
+    is_undecided = question.request is REQUEST_FOLLOWS
+    return not rule.http or is_undecided is (rule.effect is Effect.ALLOW)

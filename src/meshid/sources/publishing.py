@@ -1,0 +1,199 @@
+"""Puts what is wanted of each part in force; a part that fails holds up no other.
+
+All parts are tried together; if that fails, each kind of part, and at last each part alone.
+What takes away goes first: the deny list, revocation lists, bundles.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from itertools import groupby
+from typing import TypeAlias, cast
+
+import attrs
+
+from meshid.admission.admission import Admission
+from meshid.admission.ended import Ended
+from meshid.admission.snapshot import Changes
+from meshid.errors import InvalidPolicy
+from meshid.names.spiffe_id import TrustDomain
+from meshid.sources.alarms import Failure, bounded
+from meshid.sources.merging import (
+    CREDENTIALS,
+    POLICY,
+    Claim,
+    Named,
+    Part,
+    States,
+    claims_of,
+    in_force,
+    revocations_of,
+)
+from meshid.sources.reading import text_of
+from meshid.trust.bundles import BundleSet, TrustBundle
+from meshid.trust.revocations import Revocations
+
+DENY, LISTS = "deny list", "revocation lists"
+"""The two parts of the revocations, which all sources deliver together."""
+
+# Our own certificate and the policy are one kind: each has to fit the other.
+_RANKS: Mapping[Part, int] = {DENY: 0, LISTS: 1, CREDENTIALS: 3, POLICY: 3}
+
+_FOLLOWING_SECONDS = 60.0
+
+Failures: TypeAlias = dict[Hashable, Failure]
+"""What is not in force as it ought to be, by part, and for a part perhaps by text."""
+
+
+class Publisher:
+    """Puts what the sources say in force, in one mesh; one thread at a time uses it.
+
+    Args:
+        admission: The admission of the mesh.
+    """
+
+    def __init__(self, admission: Admission) -> None:
+        self._ended: list[Ended] = []
+        self._admission = admission
+        self._claims: Mapping[Part, Claim] = {}
+        self._revocations: Revocations | None = None
+        self._said: list[Revocations] = []
+        self._texts: tuple[str, ...] = ()
+        self._followed_at = -math.inf
+
+    def publish(self, states: States, first: Collection[Named], now: float) -> Failures:
+        """Put in force what can be.
+
+        Args:
+            states: The last good state of each source.
+            first: The sources whose first state was not published yet.
+            now: The POSIX time in seconds.
+
+        Returns:
+            What could not.
+        """
+        self._claims = claims_of(states, self._claims)
+        failures: Failures = {
+            claim.part: Failure(
+                about=claim.about,
+                text=claim.ambiguity,
+                stays=in_force(claim.part, self._admission.snapshot) is not None,
+                is_lasting=True,
+                part=str(claim.part),
+            )
+            for claim in self._claims.values()
+            if claim.ambiguity
+        }
+        for text in bounded(self._want_revocations(states, first, now)):
+            failures[LISTS, text] = Failure(about=_holders(states, LISTS), text=text, stays=False, part=LISTS)
+        if parts := self._differing():
+            self._put(parts, now, states, failures)
+        # What is gone is forgotten; until then, its removal is tried again.
+        self._claims = {
+            part: claim
+            for part, claim in self._claims.items()
+            if claim.values or in_force(part, self._admission.snapshot) is not None
+        }
+        return failures
+
+    def take_ended(self) -> list[Ended]:
+        """Return what was ended since the last call."""
+        ended, self._ended = self._ended, []
+        return ended
+
+    def _want_revocations(self, states: States, first: Collection[Named], now: float) -> tuple[str, ...]:
+        parts = [state.revocations for state in states.values()]
+        is_old = len(parts) == len(self._said) and all(map(operator.is_, parts, self._said))
+        # A long deny list takes a while to be filed. What is kept ends with time, and not to the second.
+        if is_old and not first and abs(now - self._followed_at) < _FOLLOWING_SECONDS:
+            return self._texts
+        said, before = revocations_of(states), None
+        if self._revocations is None and said == Revocations():
+            return ()
+        if self._revocations is not None:
+            before = self._admission.snapshot.revocations
+            # What cannot be used at the start counts, and not all sources start at the same time.
+            new = tuple(each for source in first for each in states[source].revocations.undetermined)
+            before = attrs.evolve(before, undetermined=before.undetermined + new) if new else before
+        self._revocations, self._texts = said.following(before, datetime.fromtimestamp(now, UTC))
+        self._said, self._followed_at = parts, now
+        return self._texts
+
+    def _differing(self) -> list[Part]:
+        snapshot = self._admission.snapshot
+        wanted = {part: claim.wanted(snapshot) for part, claim in self._claims.items()}
+        parts = [part for part, value in wanted.items() if value != in_force(part, snapshot)]
+        # Of the bundles, those that are gone first.
+        parts.sort(key=lambda part: (_rank(part), wanted[part] is not None))
+        if self._revocations is None or self._revocations == snapshot.revocations:
+            return parts
+        return [DENY, LISTS, *parts]
+
+    def _put(self, parts: Sequence[Part], now: float, states: States, failures: Failures) -> None:
+        try:
+            self._ended.append(self._admission.put_in_force(self._changes(parts), now)[1])
+        # Whatever it is that cannot be put in force, the others can.
+        except Exception as error:  # noqa: BLE001
+            if len(parts) > 1:
+                for group in _smaller(parts):
+                    self._put(group, now, states, failures)
+            else:
+                failures[parts[0]] = self._failure(parts[0], states, error)
+
+    def _changes(self, parts: Collection[Part]) -> Changes:
+        snapshot = self._admission.snapshot
+        changes: dict[str, object] = {}
+        bundles = dict(snapshot.bundles)
+        for part in parts:
+            if part in {DENY, LISTS}:
+                changes["revocations"] = self._revocations_with(parts, snapshot.revocations)
+                continue
+            wanted = self._claims[part].wanted(snapshot)
+            if isinstance(part, TrustDomain):
+                bundles.pop(part, None)
+                if isinstance(wanted, TrustBundle):
+                    bundles[part] = wanted
+                changes["bundles"] = BundleSet(bundles.values())
+            else:
+                changes[part] = wanted
+        return cast("Changes", changes)
+
+    def _revocations_with(self, parts: Collection[Part], present: Revocations) -> Revocations:
+        wanted = present if self._revocations is None else self._revocations
+        if LISTS not in parts:
+            return attrs.evolve(present, deny=wanted.deny)
+        return wanted if DENY in parts else attrs.evolve(wanted, deny=present.deny)
+
+    def _failure(self, part: Part, states: States, error: Exception) -> Failure:
+        snapshot, claim = self._admission.snapshot, self._claims.get(part)
+        return Failure(
+            about=_holders(states, part) if claim is None else claim.about,
+            text=text_of(error),
+            # The text may have the time in it.
+            fault=None if claim is None else claim.wanted(snapshot),
+            stays=claim is None or in_force(part, snapshot) is not None,
+            is_lasting=isinstance(error, InvalidPolicy),
+            part=str(part),
+        )
+
+
+def _rank(part: Part) -> int:
+    return 2 if isinstance(part, TrustDomain) else _RANKS[part]
+
+
+def _smaller(parts: Sequence[Part]) -> Iterable[Sequence[Part]]:
+    """Return the kinds of *parts*, or, if there is only one, each by itself."""
+    groups = [list(group) for _, group in groupby(parts, _rank)]
+    return groups if len(groups) > 1 else [[part] for part in parts]
+
+
+def _holders(states: States, part: Part) -> str:
+    fields = ("deny",) if part == DENY else ("crls", "undetermined")
+    return " and ".join(
+        source.name
+        for source, state in states.items()
+        if any(getattr(state.revocations, field) for field in fields)
+    )

@@ -1,0 +1,48 @@
+"""Where it is said that nobody is let in, nobody is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meshid.admission.question import Question
+from meshid.health.entrance import why_nobody
+from meshid.names.spiffe_id import TrustDomain
+from meshid.policy import REQUEST_FOLLOWS
+from meshid.policy.requests import Follows
+from tests.helpers.small_world import OLD, PARTNER, PEERS, PLACES, PROD, RULES, policy_of
+
+DOMAINS = [TrustDomain(each) for each in (PROD, OLD, PARTNER)]
+
+
+@given(
+    RULES,
+    st.sampled_from(PLACES),
+    st.sampled_from([None, REQUEST_FOLLOWS]),
+    st.sets(st.sampled_from(DOMAINS)),
+)
+def test_nobody_means_nobody(
+    rules: list[dict[str, Any]], target: str, request: Follows | None, vouching: set[TrustDomain]
+) -> None:
+    policy = policy_of(rules)
+    question = Question(target=target, request=request)
+    let_in = [
+        peer
+        for peer in PEERS
+        if peer.trust_domain in vouching and policy.decide(peer, target, request).allowed
+    ]
+    if why_nobody(policy, question, vouching):
+        assert let_in == []
+
+
+@given(RULES, st.sampled_from(PLACES), st.sampled_from([None, REQUEST_FOLLOWS]))
+def test_without_deny_rules_it_is_exact(
+    rules: list[dict[str, Any]], target: str, request: Follows | None
+) -> None:
+    """Every pattern matches some peer; only the small world may not have it."""
+    policy = policy_of([{**rule, "effect": "allow", "from": ["/**"]} for rule in rules])
+    question = Question(target=target, request=request)
+    let_in = any(policy.decide(peer, target, request).allowed for peer in PEERS)
+    assert (why_nobody(policy, question, DOMAINS) is None) is let_in
