@@ -30,7 +30,8 @@ from meshid.errors import (
     PolicyTooComplex,
     Problem,
 )
-from meshid.health.health import Alarm, AlarmLevel, Health
+from meshid.health.alarm import Alarm, AlarmLevel
+from meshid.health.health import Health
 from meshid.health.status import SourceStatus
 from meshid.mesh import Mesh
 from meshid.names.pattern import Pattern

@@ -117,8 +117,8 @@ class Mesh:
     ) -> Self:
         """Return a mesh that follows sources, such as those in `meshid.sources`.
 
-        What a source says is put in force as soon as it is read; each part that cannot be is an
-        alarm, and its last good state stays.
+        What a source says from now on is put in force as soon as it is read, whole or not at
+        all. What cannot be put in force is an alarm, and the last good state stays.
 
         Args:
             sources: Where credentials, bundles, revocations and the policy come from.
@@ -212,7 +212,7 @@ class Mesh:
         request: RequestLike = None,
         expect: Expected | None = None,
     ) -> Peer:
-        """Verify a chain and ask the policy; return the verified peer, or raise.
+        """Verify a chain and ask the policy; return the peer, or raise.
 
         Args:
             chain: DER certificates, leaf first, of a peer that has proved that it holds the leaf's key.
@@ -292,7 +292,7 @@ class Mesh:
         resumption: bool = False,
         minimum_version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3,
     ) -> MeshContext:
-        """Return a server's `ssl.SSLContext`, made once: it admits clients under the policy, or refuses.
+        """Return a server's `ssl.SSLContext`: each client is admitted under the policy, or refused.
 
         Args:
             target: What clients of this listener reach; this service if None.
@@ -325,7 +325,7 @@ class Mesh:
         *,
         minimum_version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3,
     ) -> MeshContext:
-        """Return a client's `ssl.SSLContext`, made once: the server's name must match, or it is refused.
+        """Return a client's `ssl.SSLContext`: the server's name must match, or it is refused.
 
         Args:
             expect: The SPIFFE ID, or a pattern of SPIFFE IDs, that the server's name must
@@ -359,8 +359,8 @@ class Mesh:
 
     def health(self) -> Health:
         """Return whether the next peer that ought to be admitted would be, and what to look at."""
-        more = () if self._refresher is None else self._refresher.alarms()
-        return health_of(self._admission, datetime.fromtimestamp(self._admission.clock(), UTC), *more)
+        alarms = () if self._refresher is None else self._refresher.alarms()
+        return health_of(self._admission, datetime.fromtimestamp(self._admission.clock(), UTC), *alarms)
 
     def status(self) -> dict[str, object]:
         """Return what is loaded, until when it is valid, and what failed last, as plain values."""

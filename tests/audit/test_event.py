@@ -305,8 +305,10 @@ class TestTheRefusalLog:
         mesh.check(quiet, target="ledger")
         assert "/ns/shop/sa/quiet at 'ledger': no_rule" in caplog.messages[-1]
 
-    def test_strangers_do_not_silence_what_peers_do(self, caplog: pytest.LogCaptureFixture) -> None:
-        limits = new_limits()
+    def test_strangers_do_not_silence_what_peers_do(
+        self, seconds: Seconds, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        limits = {call: RateLimit(seconds) for call in new_limits()}
         for number in range(2 * TOTAL_BURST):
             record(None, event(from_=f"10.{number}.0.1"), limits)
         assert len(caplog.records) == TOTAL_BURST

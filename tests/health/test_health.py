@@ -10,7 +10,7 @@ from datetime import timedelta
 import pytest
 
 from meshid import BundleSet, Denial, Mesh, PeerRejected, Policy, Reason, Revocations, TrustBundle
-from meshid.health.health import AlarmLevel
+from meshid.health.alarm import AlarmLevel
 from meshid.testing import CA
 from meshid.trust.crl import Undetermined
 from tests.helpers.world import DAY, HOUR, Clock

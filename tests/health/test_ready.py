@@ -11,9 +11,10 @@ import pytest
 from cryptography import x509
 
 from meshid import BundleSet, InvalidCredentials, Mesh, Policy, Revocations, TrustBundle
+from meshid.health.health import alarms_about
 from meshid.testing import CA
 from meshid.trust.crl import Undetermined
-from tests.helpers.tls_peers import HELLO, PATH, arriving
+from tests.helpers.tls_peers import HELLO, PATH, admission_of, arriving
 from tests.helpers.world import HOUR, Clock
 
 OWN = "/ns/pay/sa/payments"
@@ -348,6 +349,13 @@ class TestOwnPath:
             f"the authority above it, '{subject}', ends at {end}, before it: renew it, with its intermediates"
         )
         assert world.mesh.health().ready
+
+    def test_a_clock_that_fails_is_an_outage(self, clock: Clock) -> None:
+        world = World(clock)
+        now = clock.now
+        del clock.now
+        (outage,) = [each for each in alarms_about(admission_of(world.mesh), now) if each.is_outage]
+        assert str(outage).startswith("own certificate: clients refuse us: AttributeError: ")
 
     def test_one_purpose_is_enough_until_it_is_known_what_we_are(self, clock: Clock) -> None:
         world = World(clock)

@@ -103,6 +103,18 @@ def edited_list(crl: bytes, issuer: CA, edit: Mapping[int, bytes]) -> bytes:
     return signed(der(SEQUENCE, *parts), algorithm, issuer.key)
 
 
+def issuing_point(**fields: object) -> x509.IssuingDistributionPoint:
+    """Return an issuing distribution point (RFC 5280 section 5.2.5)."""
+    none = dict.fromkeys(("full_name", "relative_name", "only_some_reasons"))
+    flags = (
+        "only_contains_user_certs",
+        "only_contains_ca_certs",
+        "indirect_crl",
+        "only_contains_attribute_certs",
+    )
+    return x509.IssuingDistributionPoint(**{**none, **dict.fromkeys(flags, False), **fields})  # type: ignore[arg-type]
+
+
 def edited(certificate: x509.Certificate, issuer: CA, fields: Mapping[Field, bytes]) -> bytes:
     """Return *certificate* with other *fields* (none, where they are empty), signed by *issuer*."""
     tbs, algorithm, _ = children(to_der(certificate))

@@ -31,6 +31,7 @@ from meshid.sources import (
     WorkloadApi,
 )
 from meshid.testing import CA
+from tests.helpers.endpoints import document, serving
 from tests.helpers.mounted import OWN
 from tests.helpers.tls_peers import POLICY
 from tests.helpers.volumes import KubernetesVolume, pair
@@ -386,10 +387,24 @@ class TestTrust:
             assert isinstance(trust.source(), BundleEndpoint)
 
     @pytest.mark.parametrize("option", ["roots=gone", "endpoint=spiffe://prod.example.org/x;bundle=gone"])
-    def test_a_file_of_an_endpoint_that_is_missing(self, tmp_path: Path, option: str) -> None:
-        trust = Trust.parse(f"prod.example.org=https://x.example/b;{option}", tmp_path)
-        with pytest.raises(SourceUnavailable, match=r"/gone' cannot be read: No such file or directory$"):
-            trust.source()
+    def test_a_file_of_an_endpoint_that_is_missing_is_a_fault_of_that_source(
+        self, tmp_path: Path, option: str
+    ) -> None:
+        source = Trust.parse(f"prod.example.org=https://x.example/b;{option}", tmp_path).source()
+        with pytest.raises(
+            SourceUnavailable, match=r"/gone' cannot be read: No such file or directory$"
+        ) as caught:
+            source.read()
+        assert str(caught.value).startswith(source.name)
+
+    def test_a_file_of_an_endpoint_may_come_later(self, tmp_path: Path, prod_ca: CA) -> None:
+        with serving(prod_ca.issue("/x"), document(prod_ca)) as endpoint:
+            option = f"prod.example.org={endpoint.url()};endpoint=spiffe://prod.example.org/x;bundle=ca.pem"
+            source = Trust.parse(option, tmp_path).source()
+            with pytest.raises(SourceUnavailable):
+                source.read()
+            (tmp_path / "ca.pem").write_bytes(prod_ca.pem)
+            assert source.read().bundles == (prod_ca.bundle(),)
 
 
 class TestLayers:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from meshid.health.health import Alarm, AlarmLevel
+from meshid.health.alarm import Alarm, AlarmLevel
 from meshid.sources.alarms import Alarms, Failure, bounded
 from meshid.sources.telling import LOGGER
 from meshid.support.logs import log

@@ -10,7 +10,7 @@ import pytest
 
 from meshid import Mesh
 from meshid.audit.connection_info import ConnectionInfo
-from meshid.audit.rate_limit import BURST
+from meshid.audit.rate_limit import BURST, RateLimit
 from meshid.testing import CA
 from meshid.tls.broken_off import BrokenOff
 from tests.helpers.mounted import eventually
@@ -115,8 +115,11 @@ class TestTheLine:
         BrokenOff(TLS13).tell(ConnectionInfo(), error(8, "EOF"))
         assert lines(caplog) == []
 
-    def test_comes_at_a_limited_rate_and_counts_what_does_not(self, caplog: pytest.LogCaptureFixture) -> None:
+    def test_comes_at_a_limited_rate_and_counts_what_does_not(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
         broken_off, error = BrokenOff(TLS13), ssl.SSLError(1, "x")
+        monkeypatch.setattr(broken_off, "_limit", RateLimit(lambda: 0.0))
         for _ in range(2 * BURST):
             broken_off.tell(ConnectionInfo(address="10.0.0.1"), error)
         assert len(lines(caplog)) == BURST

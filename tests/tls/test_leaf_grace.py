@@ -100,8 +100,8 @@ class TestEverythingElseCountsAsOfNow:
             elif removal == "revocations":
                 mesh.publish(revocations=Revocations(deny=[f"spiffe://prod.example.org{PATH}"]))
             else:
-                successor = CA("prod.example.org")
-                own = successor.issue("/ns/pay/sa/payments").svid
+                successor = CA("prod.example.org", not_after=clock.now + HOUR)
+                own = successor.issue("/ns/pay/sa/payments", not_after=clock.now + HOUR).svid
                 mesh.publish(bundles=type(mesh.snapshot.bundles)([successor.bundle()]), credentials=own)
             assert is_ended(busy)
 

@@ -476,12 +476,13 @@ def test_an_authority_that_would_make_each_handshake_dearer_is_skipped() -> None
     assert f"at most {MAX_AUTHORITY_BYTES} are read of one authority" in size
 
 
+@pytest.mark.slow
 def test_200_authorities_are_loaded_in_no_time() -> None:
     text = b"".join(CA(DOMAIN, subject=f"CN=root {number}").pem for number in range(200))
-    start = time.perf_counter()
+    start = time.process_time()
     assert len(TrustBundle.from_pem(DOMAIN, text).authorities) == 200
-    # It takes 0.05 s; the limit leaves room for a busy machine.
-    assert time.perf_counter() - start < 0.5
+    # It takes 0.07 s; the limit leaves room for a busy machine.
+    assert time.process_time() - start < 0.5
 
 
 def test_the_authorities_of_one_name_are_bounded() -> None:

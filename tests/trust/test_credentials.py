@@ -18,7 +18,19 @@ from meshid.certificates.reading import to_der
 from meshid.errors import InvalidCredentials
 from meshid.testing import CA, Issued
 from meshid.trust.credentials import X509Svid
-from tests.helpers.forged import TELETEX_STRING, Field, damaged, edited, name, pem, pss_key
+from tests.helpers.forged import (
+    OID,
+    SEQUENCE,
+    TELETEX_STRING,
+    Field,
+    children,
+    damaged,
+    der,
+    edited,
+    name,
+    pem,
+    pss_key,
+)
 from tests.helpers.world import LINKERD, LINKERD_HOST, PATH, PROD, hosts
 
 AUTHORITY = CA("prod.example.org")
@@ -343,6 +355,18 @@ def test_a_key_for_pss_only_is_refused_by_name() -> None:
         InvalidCredentials, match=r"its key is for RSASSA-PSS only, .* use P-256 or plain RSA"
     ):
         X509Svid.from_der([to_der(written)], pkcs8(leaf))
+
+
+@pytest.mark.parametrize("place", [0, 1], ids=["kind", "curve"])
+def test_a_key_of_an_unknown_kind_is_refused(place: int) -> None:
+    version, algorithm, point = children(OWN_KEY)[:3]
+    parts = children(algorithm)
+    parts[place] = der(OID, bytes([0x2A, 3, 4]))
+    unknown = der(SEQUENCE, version, der(SEQUENCE, *parts), point)
+    with pytest.raises(
+        InvalidCredentials, match="the private key is of a kind that is not supported; use P-256"
+    ):
+        X509Svid.from_der(OWN.chain, unknown)
 
 
 def test_our_own_subject_need_not_be_readable() -> None:

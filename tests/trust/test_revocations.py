@@ -21,7 +21,17 @@ from meshid.testing import CA
 from meshid.trust.bundles import BundleSet
 from meshid.trust.revocations import Revocations
 from meshid.verification.verifier import ChainVerifier
-from tests.helpers.forged import SEQUENCE, children, damaged, der, edited_list, pem, signed, twin
+from tests.helpers.forged import (
+    SEQUENCE,
+    children,
+    damaged,
+    der,
+    edited_list,
+    issuing_point,
+    pem,
+    signed,
+    twin,
+)
 from tests.helpers.world import DAY, HOUR, PATH, PROD, called
 
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -49,18 +59,6 @@ def reason_of(
     except Refused as refusal:
         return refusal.reason
     return None
-
-
-def point(**fields: object) -> x509.IssuingDistributionPoint:
-    """Return an issuing distribution point (RFC 5280 section 5.2.5)."""
-    none = dict.fromkeys(("full_name", "relative_name", "only_some_reasons"))
-    flags = (
-        "only_contains_user_certs",
-        "only_contains_ca_certs",
-        "indirect_crl",
-        "only_contains_attribute_certs",
-    )
-    return x509.IssuingDistributionPoint(**{**none, **dict.fromkeys(flags, False), **fields})  # type: ignore[arg-type]
 
 
 def as_der(crl: bytes) -> bytes:
@@ -235,13 +233,15 @@ ONLY_KEY_COMPROMISE = frozenset([x509.ReasonFlags.key_compromise])
     ("extension", "why"),
     [
         pytest.param(x509.DeltaCRLIndicator(1), "has only what changed", id="delta"),
-        pytest.param(point(indirect_crl=True), "is about certificates of other issuers", id="indirect"),
-        pytest.param(point(only_some_reasons=ONLY_KEY_COMPROMISE), "for some reasons", id="reasons"),
         pytest.param(
-            point(only_contains_attribute_certs=True), "about attribute certificates", id="attributes"
+            issuing_point(indirect_crl=True), "is about certificates of other issuers", id="indirect"
+        ),
+        pytest.param(issuing_point(only_some_reasons=ONLY_KEY_COMPROMISE), "for some reasons", id="reasons"),
+        pytest.param(
+            issuing_point(only_contains_attribute_certs=True), "about attribute certificates", id="attributes"
         ),
         pytest.param(
-            point(
+            issuing_point(
                 relative_name=x509.RelativeDistinguishedName([x509.NameAttribute(NameOID.COMMON_NAME, "1")])
             ),
             "is for a relative distribution point",

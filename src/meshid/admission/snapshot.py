@@ -74,7 +74,7 @@ class Snapshot:
 
 
 def first_snapshot(
-    clock: Callable[[], float], leaf_grace: float, pinned_name: SpiffeId | None = None
+    clock: Callable[[], float], leaf_grace: float = 0.0, pinned_name: SpiffeId | None = None
 ) -> Snapshot:
     """Return the snapshot before the first publication: it trusts nobody.
 

@@ -20,7 +20,7 @@ from cryptography import x509
 from meshid.admission.snapshot import Snapshot
 from meshid.audit.event import ENVIRONMENT, EVENT_NAME, LOCAL_NAME, POLICY_HASH
 from meshid.certificates.reading import fingerprint, to_der
-from meshid.health.health import Alarm
+from meshid.health.alarm import Alarm
 from meshid.names.spiffe_id import TrustDomain
 from meshid.policy import Policy
 from meshid.policy.rules import Rule

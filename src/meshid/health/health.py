@@ -31,8 +31,6 @@ from meshid.policy import REQUEST_FOLLOWS
 from meshid.support.quoting import quote
 from meshid.trust.bundles import TrustBundle
 
-__all__ = ["Alarm", "AlarmLevel", "Health", "alarms_about", "health_of"]
-
 _SOON = 1 / 3
 """The share of its lifetime that our own certificate may have left before it is overdue for renewal:
 SPIRE, Istio and cert-manager renew after a half or two thirds of it. An authority lives for years

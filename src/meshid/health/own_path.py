@@ -19,7 +19,7 @@ from meshid.decisions import Decision
 from meshid.errors import PeerRejected
 from meshid.names.spiffe_id import TrustDomain
 from meshid.reasons import Reason
-from meshid.support.quoting import quote
+from meshid.support.quoting import described, quote
 from meshid.trust.credentials import X509Svid
 
 _OURS = {Role.CLIENT: Role.SERVER, Role.SERVER: Role.CLIENT}
@@ -65,6 +65,10 @@ def find_own_path(snapshot: Snapshot, own: X509Svid, peers: Collection[Role]) ->
             found = snapshot.verifier.verifier.verify(own.chain, role=_OURS[role])
         except PeerRejected as rejection:
             refused[role] = rejection.decision
+        # The clock is the user's code; without it nobody is admitted, and that is no reason to be silent.
+        except Exception as error:  # noqa: BLE001
+            detail = described(error)
+            refused[role] = Decision(allowed=False, reason=Reason.INTERNAL_ERROR, detail=detail)
         else:
             path = OwnPath((own.leaf, *map(read_certificate, found.chain[1:])), domain)
     if not refused or (path.leads_to and not peers):

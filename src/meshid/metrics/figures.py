@@ -10,7 +10,7 @@ from datetime import datetime
 import attrs
 
 from meshid.certificates.leaf import Role
-from meshid.health.health import AlarmLevel
+from meshid.health.alarm import AlarmLevel
 from meshid.health.status import SourceStatus
 from meshid.mesh import Mesh
 

@@ -125,7 +125,6 @@ class Settings:
 
         Raises:
             InvalidInput: If the URL of a bundle endpoint or the address of a Workload API is not valid.
-            SourceUnavailable: If a file that is read only once cannot be read.
             MissingExtra: If there is a Workload API, and the extra ``spire`` is not installed.
         """
         return list(self._sources())

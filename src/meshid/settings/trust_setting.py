@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import attrs
 
@@ -12,6 +12,9 @@ from meshid.errors import InvalidInput, SourceUnavailable
 from meshid.names.spiffe_id import SpiffeId, TrustDomain
 from meshid.sources.source import Source
 from meshid.support.quoting import quote
+
+if TYPE_CHECKING:
+    from meshid.sources.endpoint.servers import Server
 
 _FORM = "TRUST_DOMAIN=PATH or TRUST_DOMAIN=https://HOST/PATH"
 _OF_FILES = frozenset({"profile"})
@@ -76,19 +79,23 @@ class Trust:
 
         Raises:
             InvalidInput: If the URL cannot be that of a bundle endpoint.
-            SourceUnavailable: If a file that is read only once cannot be read.
         """
         from meshid.sources import BundleEndpoint, TrustFile
+        from meshid.sources.endpoint.servers import LateServer
 
         if isinstance(self.location, Path):
             return TrustFile(str(self.trust_domain), self.location, profile=self.profile)
+        # A partner's files are read by the source: what is wrong with them holds up nothing else.
+        return BundleEndpoint(self.trust_domain, self.location, server=LateServer(self._server))
+
+    def _server(self) -> Server:
+        from meshid.sources import TrustFile
+        from meshid.sources.endpoint.servers import SpiffeServer, WebServer
+
         if self.endpoint is None or self.bundle is None:
-            roots = None if self.roots is None else _read(self.roots)
-            return BundleEndpoint.https_web(self.trust_domain, self.location, roots=roots)
+            return WebServer(None if self.roots is None else _read(self.roots))
         (bundle,) = TrustFile(str(self.endpoint.trust_domain), self.bundle).read().bundles
-        return BundleEndpoint.https_spiffe(
-            self.trust_domain, self.location, spiffe_id=self.endpoint, bundle=bundle
-        )
+        return SpiffeServer(self.endpoint, bundle)
 
 
 def _options(texts: list[str], known: frozenset[str]) -> dict[str, str]:

@@ -14,8 +14,8 @@ from typing import Protocol, TypeAlias
 
 import attrs
 
+from meshid.health.alarm import Alarm, AlarmLevel
 from meshid.health.changes import RefreshEvent
-from meshid.health.health import Alarm, AlarmLevel
 from meshid.support.logs import ERROR, INFO, WARNING
 
 LASTING = 1.0

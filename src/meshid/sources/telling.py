@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from queue import SimpleQueue
 from typing import TypeAlias
@@ -67,8 +68,8 @@ def _tell(calls: SimpleQueue[_Call | None]) -> None:
             call()
         # The user's code may raise anything, `SystemExit` included, and the rest is told all the same.
         except BaseException as error:  # noqa: BLE001
-            log(
-                LOGGER, ERROR, "on_revoked, a sink or a log handler failed: %s", described(error), error=error
-            )
+            # A log handler, perhaps the same one.
+            with suppress(BaseException):
+                log(LOGGER, ERROR, "on_revoked, a sink or a log handler: %s", described(error), error=error)
         # While nothing happens, it must not keep a mesh or a connection.
         del call

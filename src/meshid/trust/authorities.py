@@ -51,14 +51,13 @@ def sort_authorities(
     """
     rehearsal = Rehearsal()
     usable: dict[x509.Certificate, None] = {}
-    namesakes: Counter[x509.Name] = Counter()
+    namesakes: Counter[bytes] = Counter()
     skipped = []
     for where, entry in entries:
         try:
             authority = _read_authority(decode(entry), profile, rehearsal)
             if authority not in usable:
-                namesakes[authority.subject] += 1
-                _check_namesakes(authority, namesakes[authority.subject])
+                _count(authority, namesakes)
         except ValueError as error:
             skipped.append(Problem(where, str(error)))
         else:
@@ -78,8 +77,15 @@ def _read_authority(der: bytes, profile: Profile, rehearsal: Rehearsal) -> x509.
     return authority
 
 
-def _check_namesakes(authority: x509.Certificate, count: int) -> None:
-    if count > MAX_NAMESAKES:
+def _count(authority: x509.Certificate, namesakes: Counter[bytes]) -> None:
+    """Count the authorities of each name.
+
+    Raises:
+        ValueError: If there are too many of this one's.
+    """
+    name = authority.subject.public_bytes()
+    namesakes[name] += 1
+    if namesakes[name] > MAX_NAMESAKES:
         subject = quote(authority.subject.rfc4514_string())
         msg = f"there are more than {MAX_NAMESAKES} authorities called {subject}"
         raise ValueError(msg)

@@ -110,7 +110,7 @@ class RevocationList:
     _checked: Sieve[x509.Certificate, bool] = attrs.field(
         init=False, eq=False, repr=False, factory=lambda: Sieve(_MAX_SIGNERS)
     )
-    _vouchers: dict[tuple[TrustDomain, x509.Certificate], None] = attrs.field(
+    _vouchers: dict[TrustDomain, dict[x509.Certificate, None]] = attrs.field(
         init=False, eq=False, repr=False, factory=dict
     )
 
@@ -140,18 +140,20 @@ class RevocationList:
             issuer: An authority, or an intermediate of a verified path.
         """
         if self.is_from(issuer):
-            if len(self._vouchers) < _MAX_SIGNERS:
-                self._vouchers[domain, issuer] = None
+            # For each trust domain: one cannot fill the place of another.
+            known = self._vouchers.setdefault(domain, {})
+            if len(known) < _MAX_SIGNERS:
+                known[issuer] = None
             return True
-        return self.issuer_key == name_key(issuer.subject) and domain in self.domains()
+        return self.issuer_key == name_key(issuer.subject) and domain in self._vouchers
 
     def domains(self) -> frozenset[TrustDomain]:
         """Return the trust domains in which it is known who signed this list."""
-        return frozenset(domain for domain, _ in self.signers())
+        return frozenset(self._vouchers)
 
     def signers(self) -> tuple[tuple[TrustDomain, x509.Certificate], ...]:
         """Return who is known to have signed this list, each with the trust domain it is verified under."""
-        return tuple(self._vouchers)
+        return tuple((domain, each) for domain, known in list(self._vouchers.items()) for each in list(known))
 
     def is_disowned(self) -> bool:
         """Return whether somebody of its issuer's name was asked, and nobody has signed it."""

@@ -8,22 +8,19 @@ from __future__ import annotations
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
 _MAX_UNHASHED_BYTES = 256 * 1024
 """Ed25519 and ML-DSA sign the list itself and no digest of it, so each check of a signature reads it all."""
 
-_HEADER = 16
-"""The tag and the length of what is signed, and its version, are shorter."""
-
 
 def digest_of(crl: x509.CertificateRevocationList) -> bytes | None:
     """Return the digest that was signed; None if the list itself was.
 
     Raises:
-        ValueError: If a check of the signature would cost too much, or if the algorithm is not one.
+        ValueError: If a check of the signature would cost too much.
         UnsupportedAlgorithm: If the algorithm is unknown.
     """
     tbs = crl.tbs_certlist_bytes
@@ -33,7 +30,6 @@ def digest_of(crl: x509.CertificateRevocationList) -> bytes | None:
             msg = f"it has {len(tbs)} bytes; without a digest at most {_MAX_UNHASHED_BYTES} are read"
             raise ValueError(msg)
         return None
-    _check_algorithms(crl, tbs)
     digest = hashes.Hash(algorithm)
     digest.update(tbs)
     return digest.finalize()
@@ -49,17 +45,6 @@ def is_signed(crl: x509.CertificateRevocationList, digest: bytes | None, key: ob
     except (InvalidSignature, UnsupportedAlgorithm, TypeError, ValueError):
         return False
     return True
-
-
-def _check_algorithms(crl: x509.CertificateRevocationList, tbs: bytes) -> None:
-    """Check that the algorithm is the same inside and outside of what is signed (section 5.1.1.2)."""
-    whole = crl.public_bytes(serialization.Encoding.DER)
-    after = whole[whole.index(tbs) + len(tbs) :]
-    # An algorithm identifier is shorter than 128 octets: its length is its second octet.
-    algorithm = after[: 2 + after[1]]
-    if algorithm not in tbs[: _HEADER + len(algorithm)]:
-        msg = "its signature algorithm is not the one that it says it has"
-        raise ValueError(msg)
 
 
 def _verify(key: object, crl: x509.CertificateRevocationList, digest: bytes) -> None:

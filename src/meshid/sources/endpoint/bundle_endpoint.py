@@ -158,7 +158,7 @@ class BundleEndpoint:
                 if answer.location is None:
                     return answer.body
                 url = url.joined(answer.location)
-            except (NoResponse, InvalidInput) as error:
+            except (NoResponse, InvalidInput, SourceUnavailable) as error:
                 msg = f"{self.name}{way}: {error}"
                 raise SourceUnavailable(msg) from error
             way = f", redirected to {quote(url.text)}"

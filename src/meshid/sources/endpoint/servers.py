@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol, Self, TypeVar
 
 import attrs
@@ -96,6 +96,25 @@ class _Asking(Generation):
         if peer is None or not decision.allowed:
             raise PeerRejected(decision)
         connection.peer = peer
+
+
+@attrs.frozen
+class LateServer:
+    """A server that takes files to know, which may be missing or wrong until the first connection.
+
+    Attributes:
+        make: Reads them; raises what a read of the endpoint may raise.
+    """
+
+    make: Callable[[], Server]
+
+    def context(self) -> ssl.SSLContext:
+        """Return the context of the server."""
+        return self.make().context()
+
+    def after(self, bundle: TrustBundle) -> Server:
+        """Return the server, which is known from now on."""
+        return self.make().after(bundle)
 
 
 @attrs.frozen
