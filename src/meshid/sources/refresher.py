@@ -196,11 +196,9 @@ class Refresher:
                 self._alarms.log_lasting()
                 self._alarms.log_changes(found)
 
-    def write(self) -> None:
+    def write(self, file: StateFile) -> None:
         """Write the state file."""
-        file, now = self._state_file, self._now()
-        if file is None:
-            return
+        now = self._now()
         health = health_of(self._admission, datetime.fromtimestamp(now, UTC), *self.alarms())
         fault = file.write(status_of(self._admission, health, self.statuses(), now), time.monotonic())
         with self._lock:
@@ -228,8 +226,8 @@ class Refresher:
             self._start_thread(_keep_reading, reader)
         self._start_thread(_keep_doing, inboxes[0], (Refresher.sweep, Refresher.retry, Refresher.look))
         # On its own, because a disk may hang.
-        if self._state_file is not None:
-            self._start_thread(_keep_doing, inboxes[1], (Refresher.write,))
+        if (file := self._state_file) is not None:
+            self._start_thread(_keep_doing, inboxes[1], (lambda refresher: refresher.write(file),))
 
     def _start_thread(self, work: Callable[..., None], *arguments: object) -> None:
         thread = threading.Thread(
