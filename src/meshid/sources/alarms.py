@@ -15,7 +15,7 @@ from typing import Protocol, TypeAlias
 import attrs
 
 from meshid.health.alarm import Alarm, AlarmLevel
-from meshid.health.changes import RefreshEvent
+from meshid.health.refresh_event import RefreshEvent
 from meshid.support.logs import ERROR, INFO, WARNING
 
 LASTING = 1.0

@@ -31,8 +31,8 @@ from meshid.admission.admission import Admission
 from meshid.admission.ended import Ended
 from meshid.errors import SourceUnavailable
 from meshid.health.alarm import Alarm, AlarmLevel
-from meshid.health.changes import RefreshEvent
 from meshid.health.health import alarms_about, health_of
+from meshid.health.refresh_event import RefreshEvent
 from meshid.health.state_file import StateFile
 from meshid.health.status import SourceStatus, status_of
 from meshid.sources.alarms import MAX_TEXTS, Alarms, Failure, bounded

@@ -12,7 +12,7 @@ from meshid import BundleSet, JsonFormatter, Mesh, Policy, Revocations, TrustBun
 from meshid.admission.snapshot import Snapshot
 from meshid.certificates.reading import fingerprint, to_der
 from meshid.health.alarm import Alarm, AlarmLevel
-from meshid.health.changes import MAX_NAMED, RefreshEvent, changes_between
+from meshid.health.refresh_event import MAX_NAMED, RefreshEvent, changes_between
 from meshid.testing import CA
 from tests.helpers.tls_peers import mesh_of, policy
 from tests.helpers.world import DAY, Clock
