@@ -15,6 +15,7 @@ from cryptography.x509.oid import NameOID, ObjectIdentifier
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from meshid.certificates.pem import MAX_BLOCKS
 from meshid.errors import PeerRejected
 from meshid.names.spiffe_id import SpiffeId, TrustDomain
 from meshid.reasons import Reason
@@ -22,7 +23,7 @@ from meshid.testing import CA, Issued
 from meshid.trust import crl as crl_module
 from meshid.trust import crl_signature
 from meshid.trust.bundles import BundleSet, TrustBundle
-from meshid.trust.crl import MAX_LISTS, MAX_SHOWN, Undetermined, read_list_file
+from meshid.trust.crl import MAX_SHOWN, Undetermined, read_list_file
 from meshid.trust.revocations import Revocations
 from meshid.verification.verifier import ChainVerifier
 from tests.helpers.forged import (
@@ -151,14 +152,13 @@ class TestRenewedKeys:
         verifier.verify(namesake.issue(PATH).chain)
 
     def test_so_many_are_remembered_for_each_trust_domain(self) -> None:
-        # A partner can put any number of authorities with our authority's name and key into its bundle.
-        dev = "dev.example.org"
-        copies = b"".join(CA(dev, subject=called(ROOT), key=ROOT.key).pem for _ in range(70))
-        revocations = Revocations(crls=[built(ROOT, LEAF)])
-        revocations.find_signers([TrustBundle.from_pem(dev, copies), ROOT.bundle()])
-        (crl,) = revocations.crls
+        # A partner can issue any number of certificates for our authority's name and key.
+        ((crl,), _), dev = read_list_file("a list", built(ROOT, LEAF)), TrustDomain("dev.example.org")
+        for _ in range(70):
+            assert crl.counts_for(dev, CA("dev.example.org", subject=called(ROOT), key=ROOT.key).certificate)
+        assert crl.counts_for(ROOT.trust_domain, ROOT.certificate)
         assert len(crl.signers()) == 64 + 1
-        assert crl.domains() == {ROOT.trust_domain, TrustDomain(dev)}
+        assert crl.domains() == {ROOT.trust_domain, dev}
 
 
 class TestSeveralListsOfOneIssuer:
@@ -334,13 +334,18 @@ class TestReading:
 
     def test_it_has_a_bound_in_lists(self) -> None:
         block = pem("X509 CRL", b"junk")
-        lists, undetermined = read_list_file("'a.pem'", block * MAX_LISTS)
+        lists, undetermined = read_list_file("'a.pem'", block * MAX_BLOCKS)
         assert lists == ()
         assert len(undetermined) == MAX_SHOWN + 1
-        text = f"'a.pem': {MAX_LISTS - MAX_SHOWN} more revocation lists cannot be used"
+        text = f"'a.pem': {MAX_BLOCKS - MAX_SHOWN} more revocation lists cannot be used"
         assert undetermined[-1] == Undetermined(text, None)
-        text = f"'a.crl': it has {MAX_LISTS + 1} PEM blocks, and at most {MAX_LISTS} are read"
-        assert text_of(block * (MAX_LISTS + 1)) == text
+        assert text_of(block * (MAX_BLOCKS + 1)) == f"'a.crl': it has more than {MAX_BLOCKS} PEM blocks"
+
+    @pytest.mark.parametrize("data", [b"", b"Put the lists here.\n", b"\0\1", pem("X509 CRL", b"x")[20:]])
+    def test_what_is_no_list_may_be_anybodys(self, data: bytes) -> None:
+        _, (undetermined,) = read_list_file("'README'", data)
+        assert undetermined.issuer is None
+        assert undetermined.text.startswith("'README': ")
 
     @settings(max_examples=500)
     @given(damaged(built(ROOT, LEAF)) | damaged(pem("X509 CRL", built(ROOT, LEAF))) | st.binary())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from meshid.errors import InvalidRevocations
 from meshid.trust.deny_list import Denial
 from meshid.trust.deny_list_file import MAX_DENIALS, MAX_SHOWN, read_deny_list
+from meshid.trust.revocations import Revocations
 
 HASH = "ab" * 32
 
@@ -146,3 +148,22 @@ def test_whatever_is_in_the_file_it_is_read_or_refused(data: bytes) -> None:
         assert str(error).isprintable() or "\n" in str(error)
     else:
         assert all(isinstance(entry, Denial) for entry in entries)
+
+
+NAMES = st.lists(st.sampled_from(list('CNO=/,;+"\\ ab1.\n')), max_size=30).map("".join)
+SERIALS = st.lists(st.sampled_from(list("0123456789abcdefx:() =-_")), max_size=24).map("".join)
+
+
+@given(NAMES | st.text(), SERIALS | st.text())
+def test_whatever_is_denied_is_read_or_refused_in_one_line(issuer: str, serial: str) -> None:
+    values = ", ".join(
+        f"{key} = {json.dumps(value)}" for key, value in (("issuer", issuer), ("serial", serial))
+    )
+    try:
+        entries = read_deny_list(f"version = 1\ndeny = [{{{values}}}]\n".encode("utf-8", "surrogatepass"))
+    except InvalidRevocations as error:
+        assert str(error).isascii()
+        assert "\n" not in str(error)
+    else:
+        assert entries
+        Revocations(deny=entries)

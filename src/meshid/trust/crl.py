@@ -33,9 +33,6 @@ MAX_LIST_BYTES = 32 * 1024 * 1024
 MAX_ENTRIES = 1_000_000
 """Reading one takes a microsecond; no mesh has issued so many certificates that are still in date."""
 
-MAX_LISTS = 1000
-"""Lists in one file."""
-
 MAX_SHOWN = 20
 """Lists of one file that are told one by one, if they cannot be used."""
 
@@ -43,6 +40,7 @@ _MAX_SIGNERS = 64
 """Certificates of one name that a list remembers; a name has one key, or two while it is renewed."""
 
 _LABEL = "X509 CRL"
+_SEQUENCE = b"\x30"
 
 _LIST_EXTENSIONS = (
     x509.AuthorityKeyIdentifier,
@@ -286,11 +284,11 @@ def _blocks(data: bytes) -> list[tuple[str, bytes]]:
     if len(data) > MAX_LIST_BYTES:
         msg = f"it has {len(data)} bytes, and at most {MAX_LIST_BYTES} are read"
         raise ValueError(msg)
-    if b"-----BEGIN " not in data:
+    if data.startswith(_SEQUENCE) and b"-----BEGIN " not in data:
         return [(_LABEL, data)]
     blocks = pem_blocks(data)
-    if len(blocks) > MAX_LISTS:
-        msg = f"it has {len(blocks)} PEM blocks, and at most {MAX_LISTS} are read"
+    if not blocks:
+        msg = "it is no revocation list, neither in DER nor in PEM"
         raise ValueError(msg)
     return blocks
 
