@@ -143,7 +143,7 @@ def with_unknown_key(certificate: x509.Certificate, issuer: CA) -> bytes:
     return edited(certificate, issuer, {Field.KEY: der(SEQUENCE, unknown, point)})
 
 
-def explicit_curve(authority: CA) -> x509.Certificate:
+def explicit_curve(authority: CA | Issued) -> x509.Certificate:
     """Return the certificate of *authority* with the parameters of its key's curve in place of its name."""
     key = authority.key
     assert isinstance(key, ec.EllipticCurvePrivateKey)

@@ -27,6 +27,7 @@ from tests.helpers.forged import (
     damaged,
     der,
     edited,
+    explicit_curve,
     name,
     pem,
     pss_key,
@@ -355,6 +356,12 @@ def test_a_key_for_pss_only_is_refused_by_name() -> None:
         InvalidCredentials, match=r"its key is for RSASSA-PSS only, .* use P-256 or plain RSA"
     ):
         X509Svid.from_der([to_der(written)], pkcs8(leaf))
+
+
+def test_a_key_without_the_name_of_its_curve_is_refused_by_name() -> None:
+    leaf = AUTHORITY.issue(PATH)
+    with pytest.raises(InvalidCredentials, match="its key has the parameters of its curve"):
+        X509Svid.from_der([to_der(explicit_curve(leaf))], pkcs8(leaf))
 
 
 @pytest.mark.parametrize("place", [0, 1], ids=["kind", "curve"])

@@ -1,7 +1,7 @@
 """From the entries of a bundle to its authorities: one bad entry costs that entry and nothing more.
 
 What a bundle costs is bounded here, since a partner wrote it: the load by the number of
-entries and their size, and each handshake by the number of authorities of one name.
+entries and their size, and each handshake by the number of authorities that look the same.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from cryptography import x509
 from meshid.certificates.authority import authority_fault
 from meshid.certificates.leaf import Profile
 from meshid.certificates.pem import MAX_BLOCKS
-from meshid.certificates.reading import read_certificate
+from meshid.certificates.reading import extension, read_certificate
 from meshid.certificates.rehearsal import Rehearsal
 from meshid.errors import Problem
 from meshid.support.quoting import quote
@@ -27,8 +27,8 @@ MAX_AUTHORITY_BYTES = 16 * 1024
 """Real authorities have 0.5 to 8 kB, and each peer that is remembered keeps its own."""
 
 MAX_NAMESAKES = 32
-"""Authorities of one subject: a path is tried with one after the other, a signature check for each. All
-self-signed authorities of SPIRE servers have one subject, two or three for each server."""
+"""Authorities that neither their subject nor a key identifier tells apart: a path is tried with one after the
+other, a signature check for each."""
 
 MAX_SKIPPED = 20
 """Findings about one bundle that are kept; each is an alarm."""
@@ -51,7 +51,7 @@ def sort_authorities(
     """
     rehearsal = Rehearsal()
     usable: dict[x509.Certificate, None] = {}
-    namesakes: Counter[bytes] = Counter()
+    namesakes: Counter[tuple[bytes, bytes | None]] = Counter()
     skipped = []
     for where, entry in entries:
         try:
@@ -77,20 +77,24 @@ def _read_authority(der: bytes, profile: Profile, rehearsal: Rehearsal) -> x509.
     return authority
 
 
-def _count(authority: x509.Certificate, namesakes: Counter[bytes]) -> None:
-    """Count the authorities of each name.
+def _count(authority: x509.Certificate, namesakes: Counter[tuple[bytes, bytes | None]]) -> None:
+    """Count the authorities that look the same to a certificate below them (RFC 5280 section 4.2.1.1).
 
     Raises:
-        ValueError: If there are too many of this one's.
+        ValueError: If there are too many that look like this one.
     """
-    name = authority.subject.public_bytes()
-    namesakes[name] += 1
-    if namesakes[name] > MAX_NAMESAKES:
+    key_id = extension(authority, x509.SubjectKeyIdentifier)
+    look = authority.subject.public_bytes(), key_id.digest if key_id else None
+    namesakes[look] += 1
+    if namesakes[look] > MAX_NAMESAKES:
         subject = quote(authority.subject.rfc4514_string())
-        msg = f"there are more than {MAX_NAMESAKES} authorities called {subject}"
+        msg = (
+            f"there are more than {MAX_NAMESAKES} authorities called {subject} that no key identifier"
+            f" tells apart; give each its own"
+        )
         raise ValueError(msg)
 
 
 def _first(skipped: list[Problem]) -> tuple[Problem, ...]:
     more = len(skipped) - MAX_SKIPPED
-    return tuple(skipped) if more <= 0 else (*skipped[:MAX_SKIPPED], Problem("", f"and {more} more"))
+    return tuple(skipped) if more <= 0 else (*skipped[:MAX_SKIPPED], Problem("", f"{more} more entries"))
