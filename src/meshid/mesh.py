@@ -294,8 +294,6 @@ class Mesh:
     ) -> MeshContext:
         """Return a server's `ssl.SSLContext`: each client is admitted under the policy, or refused.
 
-        It never has to be made again.
-
         Args:
             target: What clients of this listener reach; this service if None.
             alpn: The application protocols on offer, preferred first (RFC 7301).
@@ -328,8 +326,6 @@ class Mesh:
         minimum_version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3,
     ) -> MeshContext:
         """Return a client's `ssl.SSLContext`: the server's name must match, or it is refused.
-
-        It never has to be made again.
 
         Args:
             expect: The SPIFFE ID, or a pattern of SPIFFE IDs, that the server's name must
