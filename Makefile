@@ -1,6 +1,7 @@
 # make demo    see it work: real handshakes, each decision with its reason
 # make test    all checks, on one Python
 # make bench   measure what it costs
+# make fuzz    throw random bytes at each parser, for minutes; FUZZ_SECONDS=600 for longer
 # make docs    the pages and the reference as a site, in build/docs
 # make clean   remove everything the other commands made
 #
@@ -15,7 +16,7 @@ BIN     := $(VENV)/bin
 PIP     := $(BIN)/python -m pip --quiet --disable-pip-version-check
 SHIPPED := pyproject.toml README.md LICENSE hatch_build.py $(shell find src -not -path '*__pycache__*')
 PAGES   := $(wildcard *.md) $(shell find docs -type f -not -path '*__pycache__*')
-CHECKED := src tests docs/conf.py hatch_build.py $(wildcard benchmarks)
+CHECKED := src tests docs/conf.py hatch_build.py $(wildcard benchmarks fuzz)
 
 # A process for each core, but no more than four: each one imports and collects all tests again.
 PARALLEL := --numprocesses logical --maxprocesses 4 --dist worksteal
@@ -24,7 +25,7 @@ PARALLEL := --numprocesses logical --maxprocesses 4 --dist worksteal
 unexport PYTHONPATH
 # Two steps must not install into the same environment at once.
 .NOTPARALLEL:
-.PHONY: demo test bench docs clean ruff format types layers cover
+.PHONY: demo test bench fuzz docs clean ruff format types layers cover
 
 demo: $(VENV)/.installed
 	@$(BIN)/meshid demo
@@ -33,6 +34,9 @@ test: ruff format types layers cover
 
 bench: $(VENV)/.installed $(VENV)/.bench
 	@set -e; for script in benchmarks/bench_*.py; do echo "-- $$script"; $(BIN)/python "$$script"; done
+
+fuzz: $(VENV)/.installed $(VENV)/.fuzz
+	@$(BIN)/python fuzz/fuzz.py
 
 docs: build/docs/index.html
 	@echo "$(CURDIR)/$<"
@@ -91,7 +95,7 @@ $(VENV)/.installed: $(VENV)/.made $(SHIPPED)
 	@$(PIP) install .
 	@touch $@
 
-$(VENV)/.dev $(VENV)/.bench $(VENV)/.docs: $(VENV)/.made pyproject.toml
+$(VENV)/.dev $(VENV)/.bench $(VENV)/.fuzz $(VENV)/.docs: $(VENV)/.made pyproject.toml
 	@echo "-- installing the tools"
 	@$(PIP) install --upgrade 'pip>=25.1' # the first release that reads dependency groups
 	@$(PIP) install --group $(subst .,,$(notdir $@))

@@ -194,7 +194,7 @@ class Reason(StrEnum):
         "invalid_path",
         "The names lead to an authority, but the path breaks a rule of path validation.",
         "RFC 5280 section 6.1",
-        "Read the detail: a signature, a name constraint, a path length or a CA without keyCertSign.",
+        "Read the detail: a signature, its algorithm, a name constraint, a path length, no keyCertSign.",
     )
     REVOKED = (
         "revoked",

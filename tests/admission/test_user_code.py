@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from meshid import AuditEvent, BundleSet, Mesh, PeerRejected, Policy, Reason, Revocations, X509Svid
 from meshid.admission.admission import Admission
@@ -16,6 +16,7 @@ from tests.helpers.tls_peers import (
     CLOSED_POLICY,
     PATH,
     POLICY,
+    TIMEOUT,
     Heard,
     Memory,
     Parts,
@@ -89,19 +90,28 @@ class TestItMayAskEverything:
         mesh.publish(policy=policy())
         assert asking.asked == 1
 
-    def test_a_private_key(self, asking: Asking, prod_ca: CA) -> None:
+    def test_credentials_that_begin_a_connection_of_the_same_context(self, prod_ca: CA) -> None:
+        begun: list[Memory] = []
+
+        def begin() -> None:
+            begun.append(Memory(context, stranger(prod_ca.issue(PATH))))
+
         class AskingCredentials(X509Svid):
             def key_pem(self, *arguments: object) -> bytes:
-                asking()
+                if is_building.pop() if is_building else False:
+                    with ThreadPoolExecutor(1) as pool:
+                        pool.submit(begin).result(TIMEOUT)
                 return super().key_pem(*arguments)  # type: ignore[arg-type]  # passed on
 
-        own = prod_ca.issue("/ns/pay/sa/payments", key=ec.generate_private_key(ec.SECP256R1())).svid
+        own, is_building = credentials(prod_ca), list[bool]()
         mesh = mesh_of(prod_ca)
         context = mesh.server_context()
         mesh.publish(credentials=AskingCredentials(own.leaf, own.chain, own.claim, own.key))
-        asking.peer, asking.mesh = mesh.admit(prod_ca.issue(PATH).chain), mesh
-        Memory(context, stranger(prod_ca.issue(PATH))).shake_hands()
-        assert asking.asked == 1
+        is_building.append(True)
+        begin()
+        for both in begun:
+            both.shake_hands()
+        assert len(begun) == 2
 
 
 class TestASignalHandlerMayAskEverything:

@@ -42,17 +42,28 @@ def test_no_decision_is_lost_under_threads() -> None:
 
 
 def test_no_decision_is_lost_to_a_signal_handler() -> None:
-    """It runs inside of the look-up, and counts a decision of the same kind."""
-    counters, interrupts = Counters(), [True]
+    """It runs inside of each look-up, and counts a decision of the same kind."""
+    counters, counted = Counters(), [1]
 
     class Interrupted:
+        is_free = True
+
         def __hash__(self) -> int:
-            if interrupts:
-                interrupts.clear()
+            if self.is_free:
+                self.is_free = False
                 interrupt()
+                self.is_free = True
             return 7
 
-    role = cast("Role", Interrupted())
-    with signalled(lambda: counters.add(Call.ADMIT, role, ALLOWED)) as interrupt:
+    interrupted = Interrupted()
+    role = cast("Role", interrupted)
+
+    def count() -> None:
+        counted.append(1)
         counters.add(Call.ADMIT, role, ALLOWED)
-    assert list(counters.now().values()) == [2]
+
+    with signalled(count) as interrupt:
+        counters.add(Call.ADMIT, role, ALLOWED)
+    interrupted.is_free = False
+    assert len(counted) > 1
+    assert list(counters.now().values()) == [len(counted)]

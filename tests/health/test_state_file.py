@@ -208,6 +208,7 @@ class TestSharing:
             ("{", "somebody else"),
             ("[" * 100_000, "somebody else"),
         ],
+        ids=["ourselves", "a text", "a truth", "nobody", "a list", "cut off", "nested"],
     )
     def test_whoever_it_is(self, file: Path, content: str, who: str) -> None:
         state = StateFile(file)

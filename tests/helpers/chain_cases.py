@@ -16,9 +16,17 @@ from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, m
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from meshid.reasons import Reason
-from meshid.testing import CA, Issued, Shape
+from meshid.testing import Issued, Shape
 from meshid.trust.bundles import BundleSet
-from tests.helpers.forged import huge_exponent, rsa_public_key, twin, with_unknown_key
+from tests.helpers.forged import (
+    huge_exponent,
+    rsa_public_key,
+    since_year_0,
+    twin,
+    until_year_0,
+    with_digest,
+    with_unknown_key,
+)
 from tests.helpers.world import (
     CORP,
     DAY,
@@ -35,13 +43,14 @@ from tests.helpers.world import (
     below_constraints,
     below_ed25519,
     below_key,
-    called,
     deep,
     for_key,
     for_purpose,
     hosts,
     linkerd_name_of,
+    namesake,
     padding,
+    renewed,
     self_signed,
     sending,
     with_path,
@@ -129,6 +138,18 @@ _ADMITTED = [
             "Ed25519": lambda w: w.prod.issue(PATH, key=ed25519.Ed25519PrivateKey.generate()),
         },
     ),
+    # OpenSSL takes the old key for the new one where certificates do not identify their keys.
+    *_rows(
+        Reason.ALLOWED,
+        PROD,
+        {
+            "below a new key of the root": lambda w: renewed(w.prod).issue(PATH),
+            "below a new key of an intermediate": lambda w: renewed(w.issuing).issue(PATH),
+            "below a new key of a new key": lambda w: renewed(renewed(w.issuing)).issue(PATH),
+            "a namesake of the root sent, too": lambda w: sending(w.prod.issue(PATH), namesake(w.prod)),
+        },
+        wire=False,
+    ),
     *_rows(
         Reason.ALLOWED,
         PROD,
@@ -167,6 +188,8 @@ _CHAINS = [
             "an empty leaf": lambda _: (b"",),
             "no DER at all": lambda _: (b"hello",),
             "a leaf cut off": lambda w: (w.prod.issue(PATH).chain[0][:-1],),
+            "a leaf until the year 0": lambda w: (until_year_0(w.prod.issue(PATH).certificate, w.prod),),
+            "a leaf from the year 0": lambda w: (since_year_0(w.prod.issue(PATH).certificate, w.prod),),
             "a leaf and then some": lambda w: (w.prod.issue(PATH).chain[0] + b"\0",),
             "a malformed intermediate": lambda w: (w.prod.issue(PATH).chain[0], b"0"),
         },
@@ -426,8 +449,9 @@ _PATHS = [
         {
             "a stranger": lambda w: w.stranger.issue(PROD),
             "a stranger with its root": lambda w: sending(w.stranger.issue(PROD), w.stranger),
-            "a stranger called like prod": lambda w: CA("prod.example.org", subject=called(w.prod)).issue(
-                PATH
+            "a stranger called like prod": lambda w: namesake(w.prod).issue(PATH),
+            "a stranger called like prod, with its root": lambda w: sending(
+                namesake(w.prod).issue(PATH), namesake(w.prod)
             ),
             "a missing intermediate": lambda w: alone(w.issuing.issue(PATH)),
         },
@@ -463,6 +487,15 @@ _PATHS = [
             "a name outside of the name constraints": lambda w: below_constraints(w, 1, "h1.example"),
             "an unknown critical extension": lambda w: w.prod.issue(PATH, extra=[padding(1, critical=True)]),
         },
+    ),
+    *_rows(
+        Reason.INVALID_PATH,
+        PROD,
+        {
+            "signed with SHA-1": lambda w: (with_digest(w.prod.issue(PATH).certificate, w.prod, 1),),
+            "signed with SHA-224": lambda w: (with_digest(w.prod.issue(PATH).certificate, w.prod, 224),),
+        },
+        wire=False,
     ),
     Case(
         "a server below one for clients",

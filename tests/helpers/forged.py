@@ -28,6 +28,9 @@ OCTET_STRING, SET, UTF8_STRING, PRINTABLE_STRING, TELETEX_STRING, VISIBLE_STRING
 )
 
 
+YEAR_0 = b"\x18\x0f00000101000000Z"
+
+
 class Field(IntEnum):
     """The fields of a version 3 certificate, in their order (RFC 5280 section 4.1)."""
 
@@ -119,7 +122,7 @@ def edited(certificate: x509.Certificate, issuer: CA, fields: Mapping[Field, byt
     """Return *certificate* with other *fields* (none, where they are empty), signed by *issuer*."""
     tbs, algorithm, _ = children(to_der(certificate))
     parts = [fields.get(Field(at), old) for at, old in enumerate(children(tbs))]
-    return signed(der(SEQUENCE, *parts), algorithm, issuer.key)
+    return signed(der(SEQUENCE, *parts), fields.get(Field.ALGORITHM, algorithm), issuer.key)
 
 
 def rewritten(certificate: x509.Certificate, issuer: CA, old: bytes, new: bytes) -> bytes:
@@ -141,6 +144,28 @@ def with_unknown_key(certificate: x509.Certificate, issuer: CA) -> bytes:
     algorithm, point = children(children(children(to_der(certificate))[0])[Field.KEY])
     unknown = der(SEQUENCE, der(OID, bytes([0x2A, 3, 4])), *children(algorithm)[1:])
     return edited(certificate, issuer, {Field.KEY: der(SEQUENCE, unknown, point)})
+
+
+def until_year_0(certificate: x509.Certificate, issuer: CA) -> bytes:
+    """Return *certificate* with an end in the year 0, which DER can say and Python cannot."""
+    start, _ = children(children(children(to_der(certificate))[0])[Field.VALIDITY])
+    return edited(certificate, issuer, {Field.VALIDITY: der(SEQUENCE, start, YEAR_0)})
+
+
+def since_year_0(certificate: x509.Certificate, issuer: CA) -> bytes:
+    """Return *certificate* with a beginning in the year 0."""
+    _, end = children(children(children(to_der(certificate))[0])[Field.VALIDITY])
+    return edited(certificate, issuer, {Field.VALIDITY: der(SEQUENCE, YEAR_0, end)})
+
+
+def with_digest(certificate: x509.Certificate, issuer: CA, digest: int) -> bytes:
+    """Return *certificate* as if it were signed with ECDSA and SHA-1 (1) or SHA-224 (224).
+
+    Nobody accepts those, so nobody finds out that the digest was another one.
+    """
+    number = {1: (4, 1), 224: (4, 3, 1)}[digest]
+    oid = der(OID, bytes([0x2A, 0x86, 0x48, 0xCE, 0x3D, *number]))
+    return edited(certificate, issuer, {Field.ALGORITHM: der(SEQUENCE, oid)})
 
 
 def explicit_curve(authority: CA | Issued) -> x509.Certificate:

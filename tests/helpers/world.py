@@ -113,6 +113,16 @@ def self_signed() -> Issued:
     return as_leaf(CA("prod.example.org", ca=False, usages={"digital_signature"}, uris=[PROD]))
 
 
+def namesake(authority: CA) -> CA:
+    """Return a stranger of the same name."""
+    return CA(authority.trust_domain, subject=called(authority))
+
+
+def renewed(authority: CA) -> CA:
+    """Return the same authority with a new key, which its old key has signed."""
+    return authority.intermediate(subject=called(authority))
+
+
 def deep(world: World, depth: int) -> Issued:
     authority = world.prod
     for _ in range(depth):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
+from collections.abc import Sequence
 from itertools import product
 from typing import Any
 
@@ -14,9 +14,12 @@ from hypothesis import strategies as st
 
 from meshid import InvalidInput, Policy, SpiffeId
 from meshid.istio import Imported, InvalidIstioPolicy, import_istio
+from meshid.istio.importing import NOTES
 from meshid.istio.yaml_documents import documents
+from tests.helpers.istio_proxies import verdicts
 
 OWN = "prod.example.org"
+OLD = "old"
 PARTNER = "partner.example"
 
 
@@ -29,9 +32,9 @@ def document(name: str = "p", namespace: str = "shop", **spec: object) -> dict[s
     }
 
 
-def imported(*policies: object) -> Imported:
+def imported(*policies: object, aliases: Sequence[str] = ()) -> Imported:
     data = yaml.safe_dump_all(policies).encode()
-    return import_istio([("mesh.yaml", data)], environment="prod", trust_domains=[OWN])
+    return import_istio([("mesh.yaml", data)], environment="prod", trust_domains=[OWN, *aliases])
 
 
 def problems(*policies: object) -> list[str]:
@@ -42,60 +45,6 @@ def problems(*policies: object) -> list[str]:
 
 
 # -- The same semantics --------------------------------------------------------
-
-
-def agrees(pattern: str, text: str) -> bool:
-    """Match as Istio's reference says: exact, prefix, suffix or presence."""
-    if pattern == "*":
-        return bool(text)
-    if pattern.startswith("*"):
-        return text.endswith(pattern[1:])
-    return text.startswith(pattern[:-1]) if pattern.endswith("*") else text == pattern
-
-
-def is_from(sources: list[dict[str, Any]], namespace: str, peer: SpiffeId) -> bool:
-    # Istio knows the mesh's own trust domain as cluster.local.
-    names = [str(peer).removeprefix("spiffe://")]
-    if str(peer.trust_domain) == OWN:
-        names.append(f"cluster.local{peer.path}")
-    account = re.fullmatch(r"/ns/([^/]+)/sa/([^/]+)", peer.path)
-
-    def one(source: dict[str, list[str]]) -> bool:
-        if "principals" in source:
-            return any(agrees(pattern, name) for pattern in source["principals"] for name in names)
-        if account is None:
-            return False
-        if "namespaces" in source:
-            return any(agrees(pattern, account[1]) for pattern in source["namespaces"])
-        wanted = [each if "/" in each else f"{namespace}/{each}" for each in source["serviceAccounts"]]
-        return f"{account[1]}/{account[2]}" in wanted
-
-    return any(one(each["source"]) for each in sources)
-
-
-def is_for(operations: list[dict[str, Any]], method: str, path: str) -> bool:
-    return any(
-        any(agrees(pattern, method) for pattern in each["operation"].get("methods", ["*"]))
-        and any(agrees(pattern, path) for pattern in each["operation"].get("paths", ["*"]))
-        for each in operations
-    )
-
-
-def istio_allows(policies: list[dict[str, Any]], peer: SpiffeId, app: str, request: str) -> bool:
-    method, _, path = request.partition(" ")
-    matched = set()
-    for policy in policies:
-        namespace, spec = policy["metadata"]["namespace"], policy["spec"]
-        selected = spec.get("selector", {}).get("matchLabels", {}).get("app", app.partition("/")[2])
-        if namespace != "istio-system" and f"{namespace}/{selected}" != app:
-            continue
-        for rule in spec.get("rules", []):
-            if ("from" not in rule or is_from(rule["from"], namespace, peer)) and (
-                "to" not in rule or is_for(rule["to"], method, path)
-            ):
-                matched.add(spec.get("action", "ALLOW"))
-    return "ALLOW" in matched and "DENY" not in matched
-
 
 PRINCIPALS = st.sampled_from(
     [
@@ -111,8 +60,16 @@ PRINCIPALS = st.sampled_from(
         "*x",
         "*a/sa/x",
         "*org/ns/a/sa/x",
+        "*d/ns/a/sa/x",
         "*e/ns/a/sa/x",
+        "*l/ns/a/sa/x",
         "*/ns/a/sa/x",
+        "*local/sa/x",
+        "cluster.local/ns/a/sa/*",
+        f"{OLD}/ns/a/sa/x",
+        f"{OLD}/ns/a/*",
+        f"{OWN}/ns/a/sa/x/*",
+        "cluster.local/ns/a",
     ]
 )
 NAMES = st.sampled_from(["*", "a", "a*", "*a", "ab"])
@@ -141,13 +98,24 @@ ISTIO_RULES = st.fixed_dictionaries(
 )
 
 
-def istio_policy(namespace: str, app: str | None, action: str | None, rules: list[Any]) -> dict[str, Any]:
+def istio_policy(
+    namespace: str, app: str | None, action: str | None, rules: list[Any], *, dry_run: bool
+) -> dict[str, Any]:
     spec: dict[str, Any] = {"rules": rules}
     if app and namespace != "istio-system":
         spec["selector"] = {"matchLabels": {"app": app}}
     if action:
         spec["action"] = action
-    return {**document(namespace=namespace), "spec": spec}
+    policy = {**document(namespace=namespace), "spec": spec}
+    if dry_run:
+        policy["metadata"]["annotations"] = {"istio.io/dry-run": "true"}
+    return policy
+
+
+def named(policies: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    for number, policy in enumerate(policies):
+        policy["metadata"]["name"] = f"p{number}"
+    return policies
 
 
 POLICIES = st.lists(
@@ -157,10 +125,11 @@ POLICIES = st.lists(
         st.sampled_from(["pay", "ship", None]),
         st.sampled_from(["ALLOW", "DENY", "AUDIT", None]),
         st.lists(ISTIO_RULES, max_size=2),
+        dry_run=st.sampled_from([False, False, False, True]),
     ),
     min_size=1,
     max_size=3,
-)
+).map(named)
 PATHS = [
     "/ns/a/sa/x",
     "/ns/ab/sa/x",
@@ -170,31 +139,127 @@ PATHS = [
     "/ns/b/sa/y",
     "/q/ns/a/sa/x",
     "/sa/x",
+    "/ns/a/sa/x/y",
+    "/ns/a/r/1/sa/x",
+    "/ns/a/b/c",
+    "/ns/b/ns/a/sa/x",
 ]
-PEERS = [SpiffeId.parse(f"spiffe://{domain}{path}") for domain, path in product([OWN, PARTNER], PATHS)]
-# It makes the partner known, as it is to a mesh that federates with it, and says nothing else.
+DOMAINS = [OWN, OLD, PARTNER, "cluster.local"]
+PEERS = [SpiffeId.parse(f"spiffe://{domain}{path}") for domain, path in product(DOMAINS, PATHS)]
+# It makes these known, as they are to a mesh that federates with them, and says nothing else.
 FEDERATED = document(
-    name="f", namespace="other", rules=[{"from": [{"source": {"principals": [f"{PARTNER}/none"]}}]}]
+    name="f",
+    namespace="other",
+    rules=[{"from": [{"source": {"principals": [f"{PARTNER}/none", "cluster.local/none"]}}]}],
 )
 REQUESTS = [
     f"{m} {p}" for m, p in product(["GET", "PUT"], ["/", "/v", "/v/", "/v/w", "/v/w/z", "/vv", "/w/v"])
 ]
 
 
+def answers_differ(policies: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
+    """Return the questions to which the imported policy and Istio's proxies have different answers.
+
+    Where the proxies differ from each other, an ALLOW means what both let in, and a DENY what
+    either refuses.
+    """
+    policies = [*policies, FEDERATED]
+    policy = Policy.from_toml(imported(*policies, aliases=[OLD]).toml, environment="prod")
+    differ = []
+    for peer, app, request in product(PEERS, ["shop/pay", "a/ship"], REQUESTS):
+        matched = verdicts(policies, str(peer), app, request, [OWN, OLD]).values()
+        allowed = all("ALLOW" in each for each in matched) and not any("DENY" in each for each in matched)
+        if policy.decide(peer, app, request).allowed != allowed:
+            differ.append((str(peer), app, request))
+    return differ
+
+
 @pytest.mark.slow
 @settings(max_examples=150)
 @given(POLICIES)
 def test_everybody_gets_the_same_answer_as_from_istio(policies: list[dict[str, Any]]) -> None:
-    policies = [*policies, FEDERATED]
-    policy = Policy.from_toml(imported(*policies).toml, environment="prod")
-    for peer, app, request in product(PEERS, ["shop/pay", "a/ship"], REQUESTS):
-        expected = istio_allows(policies, peer, app, request)
-        assert policy.decide(peer, app, request).allowed == expected, (str(peer), app, request)
+    assert answers_differ(policies) == []
+
+
+def of(action: str, **source: list[str]) -> list[dict[str, Any]]:
+    rules = [{"from": [{"source": source}]}]
+    if action == "ALLOW":
+        return [document(name="p", rules=rules)]
+    return [document(name="p", action=action, rules=rules), document(name="all", rules=[{}])]
+
+
+@pytest.mark.parametrize("action", ["ALLOW", "DENY"])
+@pytest.mark.parametrize(
+    "source",
+    [
+        {"principals": ["cluster.local/ns/a/*"]},
+        {"principals": ["cluster.local/ns/a/sa/*"]},
+        {"principals": ["cluster.local/ns/a/sa/x/y"]},
+        {"principals": [f"{OWN}/ns/a/*"]},
+        {"principals": [f"{OLD}/ns/a/sa/x"]},
+        {"principals": ["*d/ns/a/sa/x"]},
+        {"principals": ["*d/sa/x"]},
+        {"principals": ["*org/ns/a/sa/x"]},
+        {"namespaces": ["a"]},
+        {"namespaces": ["a*"]},
+        {"namespaces": ["*b"]},
+        {"namespaces": ["*"]},
+        {"serviceAccounts": ["a/x"]},
+        {"serviceAccounts": ["x"]},
+    ],
+    ids=str,
+)
+def test_each_source_means_what_it_means_to_istio(action: str, source: dict[str, list[str]]) -> None:
+    assert answers_differ(of(action, **source)) == []
+
+
+def test_a_principal_of_other_than_five_parts_names_its_trust_domain_literally() -> None:
+    result = imported(from_source(principals=["cluster.local/ns/a/*", "cluster.local/ns/a/sa/*"]))
+    loaded = Policy.from_toml(result.toml, "prod")
+    assert list(map(str, loaded.rules[0].sources)) == ["spiffe://cluster.local/ns/a/*/**", "/ns/a/sa/*/**"]
+    assert result.notes[0] == (
+        "'mesh.yaml': shop/p: spec.rules[0].from[0].source.principals[0]: 'cluster.local/ns/a/*' has not five"
+        " parts, so Istio takes cluster.local literally: it means no peer of this mesh"
+    )
+
+
+def test_a_mesh_may_be_called_as_istio_calls_every_mesh() -> None:
+    data = yaml.safe_dump(from_source(principals=["cluster.local/ns/a/*"])).encode()
+    result = import_istio([("a", data)], environment="prod", trust_domains=["cluster.local", OLD])
+    (source,) = Policy.from_toml(result.toml, "prod").rules[0].sources
+    assert str(source) == "spiffe://cluster.local/ns/a/*/**"
+    assert result.notes == NOTES
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        {"principals": ["*.org/ns/a/sa/x"]},
+        {"principals": ["*/sa/a.b"]},
+        {"namespaces": ["a.b"]},
+        {"serviceAccounts": ["a/x.y"]},
+    ],
+    ids=str,
+)
+def test_a_dot_that_istio_reads_as_any_character_is_refused_in_a_deny(source: dict[str, list[str]]) -> None:
+    (problem,) = problems(*of("DENY", **source))
+    assert "has a '.', which Istio's sidecars read as any character; deny the principals" in problem
+    assert "[[allow]]" in imported(*of("ALLOW", **source)).toml
+
+
+def test_a_dry_run_only_observes() -> None:
+    policy = document(action="DENY", rules=[{}])
+    policy["metadata"]["annotations"] = {"istio.io/dry-run": "true"}
+    (rule,) = Policy.from_toml(imported(policy).toml, "prod").rules
+    assert (rule.effect, rule.observe) == ("deny", True)
+    policy["metadata"]["annotations"] = {"istio.io/dry-run": "false", "x": "y"}
+    (rule,) = Policy.from_toml(imported(policy).toml, "prod").rules
+    assert not rule.observe
 
 
 def test_the_file_is_made_for_people() -> None:
     policy = document(
-        name="payments",
+        name="payments-1",
         selector={"matchLabels": {"app": "payments"}},
         action="AUDIT",
         rules=[
@@ -206,9 +271,7 @@ def test_the_file_is_made_for_people() -> None:
             }
         ],
     )
-    result = imported(
-        policy, {"kind": "Service"}, None, document(name="none"), document(name="payments", rules=[{}])
-    )
+    result = imported(policy, None, document(name="none"), document(name="payments-2", rules=[{}]), policy)
     assert (
         result.toml
         == """\
@@ -219,22 +282,21 @@ trust_domains = ["prod.example.org"]
 federates_with = ["partner.example"]
 
 [[allow]]
-id = "shop.payments.0"
-why = "Istio AuthorizationPolicy shop/payments, rule 0."
+id = "shop.payments-1.0"
+why = "Istio AuthorizationPolicy shop/payments-1, rule 0."
 from = ["/ns/checkout/sa/api", "spiffe://partner.example/ns/acc*/**"]
 to = ["shop/payments"]
 http = ["GET /v1/*/**", "GET /info"]
 observe = true
 
 [[allow]]
-id = "shop.payments.0-2"
-why = "Istio AuthorizationPolicy shop/payments, rule 0."
+id = "shop.payments-2.0"
+why = "Istio AuthorizationPolicy shop/payments-2, rule 0."
 from = ["/**", "spiffe://partner.example/**"]
 to = ["shop/**"]
 """
     )
     assert result.notes == (
-        "'mesh.yaml': skipped 'Service', which is not an AuthorizationPolicy",
         "'mesh.yaml': shop/none: has no rules, so it allows nothing",
         (
             "targets are called namespace/app: name each service like that,"
@@ -411,6 +473,12 @@ def test_each_form_of_a_path_has_its_pattern() -> None:
             "spec.rules[0].to[0].operation.paths[0]: '/v1/{*}' is a template, which has no exact equivalent;"
             " write the paths out",
             id="a template",
+        ),
+        pytest.param(
+            to_operation(paths=["/caf\u00e9"]),
+            "spec.rules[0].to[0].operation.paths[0]: '/caf\\xe9' has a character that no path has as Istio"
+            " compares it, percent-encoded",
+            id="a path that is not ASCII",
         ),
         pytest.param(
             to_operation(paths=["v1"]),

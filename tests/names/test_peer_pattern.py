@@ -170,3 +170,8 @@ def test_any_text_is_a_pattern_or_invalid(text: str) -> None:
     domain = pattern.trust_domain or PROD
     path = text.removeprefix(f"spiffe://{pattern.trust_domain}").replace("*", "x")
     assert pattern.matches(SpiffeId(domain, path), (PROD,))
+
+
+def test_what_is_not_text_is_a_mistake_of_the_caller() -> None:
+    with pytest.raises(TypeError, match=r"^a pattern of peers must be a str, not int$"):
+        PeerPattern.parse(3)  # type: ignore[arg-type]

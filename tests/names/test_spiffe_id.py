@@ -276,3 +276,10 @@ def test_the_message_says_what_would_be_right(text: str, message: str) -> None:
     with pytest.raises(InvalidSpiffeId) as caught:
         SpiffeId.parse(text)
     assert message in str(caught.value)
+
+
+def test_what_is_not_text_is_a_mistake_of_the_caller() -> None:
+    with pytest.raises(TypeError, match=r"^a SPIFFE ID must be a str, not NoneType$"):
+        SpiffeId.parse(None)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"^a trust domain must be a str, not bytes$"):
+        TrustDomain.parse(b"prod.example.org")  # type: ignore[arg-type]

@@ -8,6 +8,7 @@ import pytest
 
 from meshid import REQUEST_FOLLOWS, Policy, Reason, SpiffeId
 from meshid.policy import RequestLike
+from meshid.policy.explain import MAX_LOOKED_AT
 
 TOML = """
 version = 1
@@ -285,6 +286,30 @@ def test_the_words_are_bounded_whatever_the_rules_are() -> None:
     assert "the target" in words
     assert "the request" in words
     assert len(words) < 4096
+
+
+@pytest.mark.parametrize(("count", "is_looked_at"), [(MAX_LOOKED_AT, True), (MAX_LOOKED_AT + 1, False)])
+def test_a_rule_of_very_many_patterns_is_named_and_not_looked_at(count: int, *, is_looked_at: bool) -> None:
+    sources = [f"/ns/{number}" for number in range(count - 1)]
+    policy = Policy.from_toml(
+        f"""
+        version = 1
+        [environments.prod]
+        trust_domains = ["prod.example.org"]
+        [[allow]]
+        id = "long"
+        from = {sources}
+        to = ["payments"]
+        """,
+        environment="prod",
+    )
+    peer = SpiffeId.parse("spiffe://prod.example.org/ns/0")
+    detail = policy.decide(peer, "orders").detail
+    assert detail.startswith('allow rule "long"')
+    assert ("except for the target" in detail) is is_looked_at
+    assert (f"it has {count} patterns" in detail) is not is_looked_at
+    # Whoever asks why is told all the same.
+    assert "except for the target" in str(policy.explain(peer, "orders").nearest[0])
 
 
 def test_an_explanation_is_a_value() -> None:

@@ -120,7 +120,7 @@ class TestAtTheHandshake:
             ("/ns/support/x", "GET /v1/charges/1", Reason.ALLOWED, "support"),
             ("/ns/support/x", "POST /v1/charges/1", Reason.NO_RULE, None),
             ("/ns/support/x", "GET /v1/charges/1/2", Reason.NO_RULE, None),
-            ("/ns/support/x", "PURGE /health", Reason.ALLOWED, "support"),
+            ("/ns/support/x", "TRACE /health", Reason.ALLOWED, "support"),
             # A deny rule with conditions, and an allow rule without
             ("/ns/shop/sa/web", None, Reason.DENIED, "no-deletes"),
             ("/ns/shop/sa/web", REQUEST_FOLLOWS, Reason.ALLOWED, "checkout"),
@@ -417,3 +417,14 @@ def assert_explained(loaded: Policy, peer: SpiffeId, target: str, request: Reque
         assert decision.detail == str(explanation.nearest[0])
     else:
         assert decision.detail.startswith("no allow rule comes near")
+
+
+@pytest.mark.parametrize("ask", [Policy.decide, Policy.explain])
+def test_an_argument_of_a_wrong_type_is_a_mistake_of_the_caller(ask: Any) -> None:  # noqa: ANN401 - with wrong types
+    peer = name(f"{PROD}/ns/checkout/sa/api")
+    with pytest.raises(TypeError, match=r"^a peer must be a Peer or a SpiffeId, not str$"):
+        ask(policy(), str(peer), "payments")
+    with pytest.raises(TypeError, match=r"^a target must be a str, not NoneType$"):
+        ask(policy(), peer, None)
+    with pytest.raises(TypeError, match=r"^a request must be a str, not bytes$"):
+        ask(policy(), peer, "payments", b"GET /")

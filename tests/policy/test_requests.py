@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from unicodedata import normalize
 from urllib.parse import quote
 
 import pytest
@@ -67,6 +68,22 @@ def test_a_path_is_decoded_once_and_the_query_is_cut_off(sent: str, judged: str)
         pytest.param("/a%ff", "not UTF-8", id="not UTF-8"),
         pytest.param("/a%c0%af", "not UTF-8", id="overlong slash"),
         pytest.param("/\ud800", "not UTF-8", id="lone surrogate"),
+        pytest.param("/%c3%28", "not UTF-8", id="a broken sequence"),
+        pytest.param("/a%c0%ae%c0%ae/b", "not UTF-8", id="overlong dots"),
+        pytest.param("/a%09b", "control character", id="encoded tab"),
+        pytest.param("/a\tb", "control character", id="tab"),
+        pytest.param("/a%C2%85b", "control character", id="a C1 control"),
+        pytest.param("/a/b/..", "dot segment", id="parent at the very end"),
+        pytest.param("/a/%2e", "dot segment", id="encoded self at the end"),
+        pytest.param("/a%252e%252e/b", "encoded twice", id="parent, encoded twice"),
+        pytest.param("/a/..;/b", "parameter", id="a parameter hides a parent"),
+        pytest.param("\\a", "does not begin with '/'", id="a backslash first"),
+        pytest.param("/caf\u00e9", "must be sent percent-encoded", id="not ASCII"),
+        pytest.param("/caf\u00c3\u00a9", "must be sent percent-encoded", id="octets read as Latin-1"),
+        pytest.param("/a b", "must be sent percent-encoded", id="space"),
+        pytest.param("/\uff0e\uff0e/b", "must be sent percent-encoded", id="wide dots"),
+        pytest.param("/cafe%CC%81", "not in Unicode's normal form C", id="decomposed"),
+        pytest.param("/a" * 257, "257 segments", id="many segments"),
         pytest.param("/" + "a" * 8192, "8193 characters", id="overlong"),
     ],
 )
@@ -81,13 +98,41 @@ def test_the_query_is_not_shown() -> None:
     assert "secret" not in str(caught.value)
 
 
-@pytest.mark.parametrize("method", ["GET", "get", "M-SEARCH", "*"])
-def test_a_method_is_a_token_in_its_own_case(method: str) -> None:
+@pytest.mark.parametrize("method", ["GET", "M-SEARCH", "*", "X_1.2"])
+def test_a_method_is_a_token(method: str) -> None:
     assert str(Request.parse(f"{method} /x")) == f"{method} /x"
 
 
+@pytest.mark.parametrize("method", ["get", "Post", "pOST", "x-y"])
+def test_a_method_with_a_lower_case_letter_is_refused(method: str) -> None:
+    with pytest.raises(InvalidRequest, match="lower-case letter, and some servers write it in upper case"):
+        Request(method, "/x")
+
+
+def test_what_is_not_text_is_a_mistake_of_the_caller() -> None:
+    with pytest.raises(TypeError, match="a method must be a str, not NoneType"):
+        Request(None, "/x")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="a target must be a str, not bytes"):
+        Request("GET", b"/x")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="a request must be a str, not int"):
+        Request.parse(3)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
-    "text", ["", "GET", "/x", "GE T /x", "GET\t/x", "G\u00c9T /x", "GET\n /x", "A" * 33 + " /x"]
+    "text",
+    [
+        "",
+        "GET",
+        "/x",
+        "GE T /x",
+        "GET\t/x",
+        "G\u00c9T /x",
+        "CONNECT host:443",
+        "OPTIONS *",
+        "PRI *",
+        "GET\n /x",
+        "A" * 33 + " /x",
+    ],
 )
 def test_a_text_that_is_not_a_request_line_is_refused(text: str) -> None:
     with pytest.raises(InvalidRequest):
@@ -96,6 +141,11 @@ def test_a_text_that_is_not_a_request_line_is_refused(text: str) -> None:
 
 def test_the_longest_path_is_read() -> None:
     assert len(Request("GET", "/" + "a" * 8191).path) == 8192
+    assert Request("GET", "/a" * 256).path == "/a" * 256
+
+
+def test_a_request_is_told_as_it_could_be_sent() -> None:
+    assert str(Request("GET", "/caf%c3%a9/a%20b\"<>^`{|}'()!~")) == "GET /caf%C3%A9/a%20b\"<>^`{|}'()!~"
 
 
 @given(st.text() | st.text("/.%2eEfF?#;\\\0a").map("GET /{}".format))
@@ -115,6 +165,6 @@ def test_any_text_is_a_request_or_a_clear_error(text: str) -> None:
     )
 )
 def test_a_safe_path_survives_its_encoding(segments: list[str]) -> None:
-    path = "/" + "/".join(segment for segment in segments if segment not in {".", ".."})
+    path = "/" + "/".join(normalize("NFC", each) for each in segments if each not in {".", ".."})
     if len(quote(path)) <= 8192:
         assert Request("GET", quote(path)).path == path

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshid import Mesh, PeerRejected, Reason
+from meshid.certificates.chain import MAX_INTERMEDIATES
 from meshid.testing import CA
 from meshid.tls.peer_chain import chain_of, read_certificate_message
 from tests.helpers.forged import damaged
@@ -76,6 +77,21 @@ def _vector(width: int, data: bytes, kind: bytes = b"") -> bytes:
 )
 def test_a_wrong_length_ends_the_list(message: bytes, chain: list[bytes]) -> None:
     assert read_certificate_message(message, tls13=True) == chain
+
+
+@pytest.mark.parametrize("tls13", [True, False])
+def test_only_as_many_entries_are_read_as_a_chain_may_have_and_one(*, tls13: bool) -> None:
+    entry = _vector(3, b"certificate") + (_vector(2, b"") if tls13 else b"")
+    message = _vector(3, (_vector(1, b"") if tls13 else b"") + _vector(3, entry * 1000), kind=b"\x0b")
+    chain = read_certificate_message(message, tls13=tls13)
+    assert chain == [b"certificate"] * (1 + MAX_INTERMEDIATES + 1)
+
+
+def test_empty_entries_are_entries() -> None:
+    # 100 kB of them, which is what OpenSSL accepts, took 0.1 s to pass over.
+    empty = [(b"", b"")] * (1 + MAX_INTERMEDIATES)
+    assert read_certificate_message(tls13_message(*empty, (b"last", b"")), tls13=True) == [b"last"]
+    assert read_certificate_message(tls13_message(*empty, (b"", b""), (b"ca", b"")), tls13=True) == []
 
 
 MESSAGES = [captured(version)[0] for version in VERSIONS]

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-import pytest
-from cryptography.hazmat.primitives.asymmetric import rsa
+from typing import NoReturn
 
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.verification import VerificationError
+
+from meshid.decisions import Decision
 from meshid.errors import PeerRejected
 from meshid.names.spiffe_id import TrustDomain
 from meshid.reasons import Reason
 from meshid.testing import CA, Issued
 from meshid.trust.bundles import BundleSet, TrustBundle
-from meshid.verification.diagnosis import MAX_SIGNATURE_CHECKS
-from meshid.verification.verifier import ChainVerifier
-from tests.helpers.world import DEV, PATH, PROD, World, alone, called, sending
+from meshid.verification.diagnosis import MAX_SIGNATURE_CHECKS, _Budget
+from meshid.verification.verifier import ChainVerifier, _plain
+from tests.helpers.forged import with_digest
+from tests.helpers.world import DEV, PATH, PROD, World, alone, called, namesake, sending
 
 
 def refusal_of(issued: Issued, bundles: BundleSet) -> PeerRejected:
@@ -63,14 +69,14 @@ def test_a_missing_link_is_named(world: World) -> None:
     refusal = refusal_of(alone(world.issuing.issue(PATH)), world.bundles)
     assert refusal.reason is Reason.UNKNOWN_AUTHORITY
     assert f"has no authority called {called(world.issuing)!r}" in refusal.detail
-    assert "sent 0 usable intermediates" in refusal.detail
+    assert "sent beside the leaf: 0" in refusal.detail
 
 
 def test_the_missing_link_is_named_above_what_was_sent(world: World) -> None:
     top = CA("prod.example.org", subject="CN=nowhere").intermediate(subject="CN=half way")
     refusal = refusal_of(top.issue(PATH), world.bundles)
     assert "has no authority called 'CN=nowhere'" in refusal.detail
-    assert "sent 1 usable intermediates" in refusal.detail
+    assert "sent beside the leaf: 1" in refusal.detail
 
 
 def test_a_key_that_was_renewed_under_the_same_name_is_mentioned(world: World) -> None:
@@ -153,5 +159,130 @@ def _signed_by(issuer: CA, subject: CA) -> CA:
 
 
 def test_a_refusal_keeps_what_caused_it(world: World) -> None:
-    refusal = refusal_of(world.stranger.issue(PROD), world.bundles)
-    assert refusal.__cause__ is not None
+    refusal = refusal_of(namesake(world.prod).issue(PROD), world.bundles)
+    assert isinstance(refusal.__cause__, VerificationError)
+
+
+def test_where_no_name_leads_to_an_authority_no_path_is_searched_for(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("meshid.verification.verifier._builder", never)
+    refusal = refusal_of(world.stranger.intermediate().issue(PROD), world.bundles)
+    assert refusal.reason is Reason.UNKNOWN_AUTHORITY
+    assert refusal.__cause__ is None
+
+
+def never(*_: object) -> NoReturn:
+    pytest.fail("a path was searched for")
+
+
+def test_several_authorities_of_one_name_are_mentioned(world: World) -> None:
+    renewed_twice = [CA("prod.example.org", subject=called(world.prod)) for _ in range(2)]
+    refusal = refusal_of(namesake(world.prod).issue(PATH), all_of(*renewed_twice))
+    assert refusal.reason is Reason.UNKNOWN_AUTHORITY
+    assert f"has several authorities called {called(world.prod)!r}" in refusal.detail
+
+
+def test_a_foreign_authority_is_not_blamed_for_an_intermediate_that_did_not_sign(world: World) -> None:
+    # Dev's intermediate is no secret, so anybody can send it beside a leaf that names it.
+    innocent = world.dev.intermediate()
+    forged = sending(namesake(innocent).issue(PROD, authority_key_id=False), innocent)
+    assert refusal_of(forged, world.bundles).reason is Reason.UNKNOWN_AUTHORITY
+
+
+def test_signatures_of_strangers_are_not_checked_to_find_a_foreign_owner(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked: list[x509.Certificate] = []
+    issued = _Budget.issued
+
+    def noting(budget: _Budget, issuer: x509.Certificate, certificate: x509.Certificate) -> bool:
+        checked.append(issuer)
+        return issued(budget, issuer, certificate)
+
+    monkeypatch.setattr(_Budget, "issued", noting)
+    leaf = world.stranger.intermediate().intermediate().issue(PROD)
+    assert refusal_of(leaf, world.bundles).reason is Reason.UNKNOWN_AUTHORITY
+    assert checked == [leaf.certificate]
+
+
+# -- Algorithms ---------------------------------------------------------------
+
+
+def test_an_intermediate_that_is_signed_in_a_way_that_is_not_accepted_is_named(world: World) -> None:
+    leaf = world.issuing.issue(PATH)
+    sha1 = x509.load_der_x509_certificate(with_digest(world.issuing.certificate, world.prod, 1))
+    refusal = refusal_of(Issued(leaf.certificate, leaf.key, (sha1,)), world.bundles)
+    assert refusal.reason is Reason.INVALID_PATH
+    assert refusal.detail.startswith(
+        f"the intermediate {called(world.issuing)!r} is signed with ECDSA-WITH-SHA1"
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "fault"),
+    [
+        (ec.generate_private_key(ec.SECP256K1()), "the curve secp256k1 is not accepted"),
+        (rsa.generate_private_key(65537, 1024), "an RSA key needs at least 2048 bits"),  # noqa: S505 - weak on purpose
+    ],
+    ids=["secp256k1", "RSA-1024"],
+)
+def test_an_intermediate_with_a_key_that_is_not_accepted_is_named(
+    world: World, key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey, fault: str
+) -> None:
+    weak = world.prod.intermediate(key=key)
+    refusal = refusal_of(weak.issue(PATH), world.bundles)
+    assert refusal.reason is Reason.INVALID_PATH
+    assert refusal.detail.startswith(f"the intermediate {called(weak)!r} cannot have signed: {fault}")
+
+
+def test_no_detail_shows_the_data_structures_of_the_backend() -> None:
+    # The other algorithms are found before; this message is what is left of the backend's.
+    error = ValueError("Forbidden public key algorithm: AlgorithmIdentifier { oid: DefinedByMarker(...) }")
+    assert _plain(error) == "Forbidden public key algorithm"
+
+
+# -- What the TLS library has broken off ------------------------------------------
+
+VERIFY_FAILED = "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: certificate signature failure"
+BAD_SIGNATURE = "[SSL: BAD_SIGNATURE] bad signature"
+
+
+def explained(world: World, issued: Issued, tls_error: str = VERIFY_FAILED) -> Decision:
+    verifier = ChainVerifier(world.bundles, revocations=world.revocations)
+    return verifier.explain(issued.chain, role="client", tls_error=tls_error)
+
+
+def test_what_tls_has_broken_off_is_explained_without_a_search(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("meshid.verification.verifier._builder", never)
+    for issued, reason in {
+        world.stranger.issue(PROD): Reason.UNKNOWN_AUTHORITY,
+        namesake(world.prod).issue(PATH): Reason.UNKNOWN_AUTHORITY,
+        world.dev.issue(PROD): Reason.FOREIGN_AUTHORITY,
+        world.prod.issue(PATH, not_after=world.past): Reason.EXPIRED,
+        world.prod.intermediate(not_after=world.past).issue(PATH): Reason.AUTHORITY_NOT_IN_DATE,
+        world.prod.intermediate(ca=False).issue(PATH): Reason.INVALID_PATH,
+        world.prod.issue(PATH): Reason.INVALID_PATH,
+    }.items():
+        decision = explained(world, issued)
+        assert (decision.allowed, decision.reason, decision.name) == (False, reason, PROD)
+
+
+def test_a_handshake_that_failed_for_another_reason_than_the_chain_is_told_as_that(world: World) -> None:
+    assert explained(world, world.prod.issue(PATH), BAD_SIGNATURE).reason is Reason.TLS_FAILED
+    assert BAD_SIGNATURE in explained(world, world.prod.issue(PATH), BAD_SIGNATURE).detail
+    assert VERIFY_FAILED in explained(world, world.prod.issue(PATH)).detail
+    # What is wrong with the chain comes first.
+    assert explained(world, world.dev.issue(PROD), BAD_SIGNATURE).reason is Reason.FOREIGN_AUTHORITY
+
+
+def test_a_chain_without_a_name_is_explained_without_a_name(world: World) -> None:
+    decision = explained(world, world.prod.issue(uris=[]))
+    assert (decision.reason, decision.name) == (Reason.NO_NAME, None)
+
+
+def test_the_role_of_who_was_broken_off_must_be_known(world: World) -> None:
+    with pytest.raises(ValueError, match="is not a valid Role"):
+        ChainVerifier(world.bundles).explain(world.prod.issue(PATH).chain, role="", tls_error="")

@@ -26,10 +26,11 @@ from meshid.reasons import Reason
 from meshid.testing import CA, Issued
 from meshid.trust.bundles import BundleSet, TrustBundle
 from meshid.trust.revocations import Revocations
-from meshid.verification.verifier import MAX_DEPTH, ChainVerifier, Peer
+from meshid.verification.selection import MAX_DEPTH
+from meshid.verification.verifier import ChainVerifier, Peer
 from tests.helpers.chain_cases import CASES, Case
 from tests.helpers.forged import damaged
-from tests.helpers.world import DAY, DEV, HOUR, LINKERD_HOST, PATH, PROD, Clock, World
+from tests.helpers.world import DAY, DEV, HOUR, LINKERD_HOST, PATH, PROD, Clock, World, namesake
 
 SECOND = timedelta(seconds=1)
 
@@ -477,7 +478,7 @@ def test_a_message_about_an_unknown_trust_domain_lists_the_known_ones(world: Wor
 
 def test_a_refusal_shows_the_failure_of_the_backend_as_its_cause(world: World) -> None:
     with pytest.raises(PeerRejected) as caught:
-        verify(world.stranger.issue(PROD), world.prod.bundle())
+        verify(namesake(world.prod).issue(PATH), world.prod.bundle())
     assert isinstance(caught.value.__cause__, x509.verification.VerificationError)
 
 
@@ -486,6 +487,7 @@ STEPS_AFTER_IT = [
     "check_leaf",
     "check_purpose",
     "_check_dates",
+    "select",
     "Revocations.check",
     "ChainVerifier._bundle_of",
 ]

@@ -37,7 +37,7 @@ from meshid.names.spiffe_id import SpiffeId, TrustDomain
 from meshid.reasons import Reason
 from meshid.support.locks import Order, new_lock
 from meshid.support.logs import ERROR, log
-from meshid.support.quoting import described, quote
+from meshid.support.quoting import described
 from meshid.trust.credentials import X509Svid
 from meshid.verification.cache import CachedVerifier
 from meshid.verification.grace import checked_leaf_grace
@@ -286,20 +286,15 @@ class Admission:
         question: Question,
         now: float,
     ) -> tuple[Peer | None, Decision]:
+        policy_hash = snapshot.policy.hash if snapshot.policy else None
+        if question.tls_error is not None:
+            explain = snapshot.verifier.verifier.explain
+            refusal = explain(chain, role=question.role, tls_error=question.tls_error, now=now)
+            return None, attrs.evolve(refusal, target=question.target, policy_hash=policy_hash)
         try:
             peer = verifier.verify(chain, role=question.role, now=now)
         except PeerRejected as rejection:
-            policy_hash = snapshot.policy.hash if snapshot.policy else None
             return None, attrs.evolve(rejection.decision, target=question.target, policy_hash=policy_hash)
-        if question.tls_error is not None:
-            detail = f"the TLS library says: {quote(question.tls_error)}"
-            return None, Decision(
-                allowed=False,
-                reason=Reason.TLS_FAILED,
-                name=str(peer.spiffe_id),
-                target=question.target,
-                detail=detail,
-            )
         if question.expect is not None:
             return peer, _expected(peer, question.expect, snapshot)
         if snapshot.policy is None:
@@ -343,12 +338,15 @@ class Admission:
         return decision
 
 
+_NO_INFO = ConnectionInfo()
+
+
 def _info_of(connection: Connection | None) -> ConnectionInfo:
     try:
-        return ConnectionInfo() if connection is None else connection.info()
+        return _NO_INFO if connection is None else connection.info()
     # For the record only: a transport that cannot say where it leads keeps nobody in and nobody out.
     except Exception:  # noqa: BLE001
-        return ConnectionInfo()
+        return _NO_INFO
 
 
 def _raise(failure: BaseException) -> None:

@@ -41,7 +41,7 @@ class Chain:
 
     Attributes:
         leaf: The peer's own certificate.
-        intermediates: Those of the other certificates that can be part of a path.
+        intermediates: The other certificates, each once.
     """
 
     leaf: x509.Certificate
@@ -57,7 +57,7 @@ def read_chain(ders: Sequence[bytes]) -> Chain:
     if not ders:
         raise Refused(Reason.NO_CERTIFICATE, "the peer presented no certificate")
     if len(ders) > 1 + MAX_INTERMEDIATES:
-        msg = f"the chain has {len(ders)} certificates; at most {1 + MAX_INTERMEDIATES} are read"
+        msg = f"the chain has more than {1 + MAX_INTERMEDIATES} certificates, and no more are read"
         raise Refused(Reason.CHAIN_TOO_LARGE, msg)
     size = sum(map(len, ders))
     if len(ders[0]) > MAX_LEAF_BYTES or size > MAX_CHAIN_BYTES:
@@ -67,11 +67,8 @@ def read_chain(ders: Sequence[bytes]) -> Chain:
         )
         raise Refused(Reason.CHAIN_TOO_LARGE, msg)
     leaf, *others = map(_read, range(len(ders)), ders)
-    # A self-issued certificate is a root: either it is an anchor here already, or it leads to none.
-    useful = dict.fromkeys(other for other in others if other.subject != other.issuer and other != leaf)
-    for intermediate in useful:
-        _check_weight(intermediate)
-    return Chain(leaf, tuple(useful))
+    useful = dict.fromkeys(other for other in others if other != leaf)
+    return Chain(leaf, tuple(each for each in useful if _is_light(each)))
 
 
 def _read(number: int, der: bytes) -> x509.Certificate:
@@ -85,15 +82,26 @@ def _read(number: int, der: bytes) -> x509.Certificate:
         raise Refused(Reason.MALFORMED, f"{where} is {error}") from error
 
 
-def _check_weight(intermediate: x509.Certificate) -> None:
+def _is_light(intermediate: x509.Certificate) -> bool:
+    """Return whether an intermediate costs little; False for a heavy root, which no path needs.
+
+    Raises:
+        Refused: If any other intermediate is too heavy.
+    """
+    fault = _weight_fault(intermediate)
+    if fault and intermediate.subject != intermediate.issuer:
+        raise Refused(Reason.CHAIN_TOO_LARGE, f"an intermediate has {fault}")
+    return fault is None
+
+
+def _weight_fault(intermediate: x509.Certificate) -> str | None:
     key = public_key_of(intermediate)
     if isinstance(key, rsa.RSAPublicKey) and rsa_is_too_heavy(key):
-        msg = f"an intermediate has an RSA key of {key.key_size} bits, or with a huge exponent"
-        raise Refused(Reason.CHAIN_TOO_LARGE, msg)
+        return f"an RSA key of {key.key_size} bits, or with a huge exponent"
     constraints = extension(intermediate, x509.NameConstraints)
     if constraints is None:
-        return
+        return None
     subtrees = len(constraints.permitted_subtrees or ()) + len(constraints.excluded_subtrees or ())
     if subtrees > MAX_NAME_CONSTRAINTS:
-        msg = f"an intermediate has {subtrees} name constraints; at most {MAX_NAME_CONSTRAINTS} are read"
-        raise Refused(Reason.CHAIN_TOO_LARGE, msg)
+        return f"{subtrees} name constraints; at most {MAX_NAME_CONSTRAINTS} are read"
+    return None

@@ -89,6 +89,11 @@ class Claim:
         """The SPIFFE ID that is claimed; None if the name has no trust domain."""
         return None if self.trust_domain is None else SpiffeId(self.trust_domain, self.path)
 
+    @property
+    def name(self) -> str:
+        """The SPIFFE ID that is claimed, or its path if the name has no trust domain; for the record."""
+        return str(self.spiffe_id or self.path)
+
 
 def names_of(leaf: x509.Certificate) -> tuple[str, ...]:
     """Return every URI and DNS name in the leaf's SAN, as ``URI:...`` and ``DNS:...``."""

@@ -10,13 +10,11 @@ import re
 from collections.abc import Iterator
 from itertools import islice
 
+from meshid.certificates.der import elements
 from meshid.support.quoting import quote
 
 MAX_STRINGS = 64
 """Strings of one name that are looked at: a stranger may have written them, and real names have a handful."""
-
-_LONG_FORM = 0x80
-"""From this many octets on, a length is preceded by its own length (X.690 section 8.1.3.5)."""
 
 _VERSION = 0xA0
 _UNIQUE_IDENTIFIER = 0x03
@@ -56,9 +54,9 @@ def name_fault(certificate: bytes) -> str | None:
 
 
 def _fault_in(certificate: bytes) -> str | None:
-    _, whole = next(_elements(certificate), (0, b""))
-    _, tbs = next(_elements(whole), (0, b""))
-    fields = list(islice(_elements(tbs), 6))
+    _, whole = next(elements(certificate), (0, b""))
+    _, tbs = next(elements(whole), (0, b""))
+    fields = list(islice(elements(tbs), 6))
     at = 1 if fields[0][0] == _VERSION else 0
     for which, (_, name) in (("issuer", fields[at + 2]), ("subject", fields[at + 4])):
         for kind, value in islice(_strings(name), MAX_STRINGS):
@@ -90,19 +88,7 @@ def _is_text(value: bytes, encoding: str) -> bool:
 
 def _strings(name: bytes) -> Iterator[tuple[int, bytes]]:
     """Return the kind and the content of each value in a name (RFC 5280 section 4.1.2.4)."""
-    for _, attributes in islice(_elements(name), MAX_STRINGS):
-        for _, attribute in islice(_elements(attributes), MAX_STRINGS):
-            _, value = islice(_elements(attribute), 2)
+    for _, attributes in islice(elements(name), MAX_STRINGS):
+        for _, attribute in islice(elements(attributes), MAX_STRINGS):
+            _, value = islice(elements(attribute), 2)
             yield value
-
-
-def _elements(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Return the tag and the content of each DER element in *data* (X.690 section 8.1)."""
-    at = 0
-    while at < len(data):
-        tag, length, at = data[at], data[at + 1], at + 2
-        if length >= _LONG_FORM:
-            octets = length - _LONG_FORM
-            length, at = int.from_bytes(data[at : at + octets], "big"), at + octets
-        yield tag, data[at : at + length]
-        at += length

@@ -28,6 +28,7 @@ from meshid.health.entrance import why_closed, why_nobody
 from meshid.health.own_path import OwnPath, find_own_path
 from meshid.names.spiffe_id import TrustDomain
 from meshid.policy import REQUEST_FOLLOWS
+from meshid.support.logs import failures
 from meshid.support.quoting import quote
 from meshid.trust.bundles import TrustBundle
 
@@ -67,9 +68,15 @@ class Health:
 def health_of(admission: Admission, now: datetime, *more: Alarm) -> Health:
     """Return the health of a mesh at the instant *now*, with *more* alarms that others have found."""
     snapshot = admission.snapshot
-    alarms = (*_alarms(admission, snapshot, now), *more)
+    alarms = (*_alarms(admission, snapshot, now), *more, *_about_log())
     ready = not any(alarm.is_outage for alarm in alarms)
     return Health(ready=ready, generation=snapshot.generation, alarms=alarms)
+
+
+def _about_log() -> Iterator[Alarm]:
+    # Not in `alarms_about`, whose alarms are logged: it would lose, or log, a new line each second.
+    if lost := failures():
+        yield Alarm(level=AlarmLevel.WARNING, about="log", text=f"{lost}; see to the log handler")
 
 
 def alarms_about(admission: Admission, now: datetime) -> Iterator[Alarm]:
@@ -85,6 +92,9 @@ def _alarms(admission: Admission, snapshot: Snapshot, now: datetime) -> Iterator
     # Behind a proxy, or beside one, no certificate is needed.
     elif admission.roles:
         yield outage(_OWN, "there is none any more, so no handshake succeeds: publish one")
+    if None not in {snapshot.name, snapshot.first_name} and snapshot.name != snapshot.first_name:
+        text = f"is {snapshot.name}, and was {snapshot.first_name} at the start; MESHID_SPIFFE_ID pins it"
+        yield Alarm(level=AlarmLevel.WARNING, about="own SPIFFE ID", text=text)
     closed = {
         domain: why
         for domain, bundle in snapshot.bundles.items()
@@ -92,9 +102,6 @@ def _alarms(admission: Admission, snapshot: Snapshot, now: datetime) -> Iterator
         if not (path and path.leads_to == domain) and (why := why_closed(bundle, snapshot.revocations, now))
     }
     yield from _about_bundles(snapshot, peers, closed, now)
-    if None not in {snapshot.name, snapshot.first_name} and snapshot.name != snapshot.first_name:
-        text = f"is {snapshot.name}, and was {snapshot.first_name} at the start; MESHID_SPIFFE_ID pins it"
-        yield Alarm(level=AlarmLevel.WARNING, about="own SPIFFE ID", text=text)
     if Role.CLIENT in peers:
         yield from _about_policy(admission, snapshot, frozenset(snapshot.bundles) - closed.keys())
     yield from about_revocations(snapshot.revocations, snapshot.bundles, now)

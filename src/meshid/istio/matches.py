@@ -2,63 +2,143 @@
 
 Istio has four: exact, ``prefix*``, ``*suffix`` and ``*`` for anything. Its ``*`` runs
 across "/" and ours does not, so each form becomes patterns that match exactly the same
-SPIFFE IDs or paths, or is refused.
+SPIFFE IDs or paths, or is refused. What Istio's sidecars and its ztunnel read differently
+is read narrowly in an ALLOW and widely in a DENY.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+
+import attrs
 
 from meshid.errors import InvalidInput
 from meshid.support.quoting import quote
 
 MESH = "cluster.local"
-"""Istio's name for the mesh's own trust domain, whatever it is called."""
+"""Istio's name for the mesh's own trust domain, whatever it is called; in a principal of five parts only."""
+
+_PARTS = 5
+"""Of a principal whose trust domain Istio replaces by each of the mesh's own: td/ns/NAMESPACE/sa/ACCOUNT."""
+
+_VISIBLE = re.compile(r"[!-~]+")
 
 
-def sources_of_principal(text: str, domains: Sequence[str], own: Sequence[str]) -> list[str]:
-    """Return the patterns of peers that a principal means; *domains* are all but our own.
+def trust_domain_of(text: str, own: Sequence[str]) -> str | None:
+    """Return the trust domain of others that a principal names; None if it names none."""
+    domain, slash, _ = text.partition("/")
+    if not slash or "*" in domain or domain in own or _means_ours(text, domain, own):
+        return None
+    return domain
 
-    Raises:
-        InvalidInput: If it has no exact equivalent.
+
+def is_mistaken_for_ours(text: str, own: Sequence[str]) -> bool:
+    """Tell whether a principal names `MESH`, and Istio does not take it for this mesh."""
+    return trust_domain_of(text, own) == MESH
+
+
+@attrs.frozen
+class Sources:
+    """What the sources of one policy mean.
+
+    Attributes:
+        own: The mesh's trust domains.
+        federated: The other trust domains that are known.
+        namespace: The namespace of the policy.
+        is_deny: Whether it denies.
     """
-    if text == "*":
-        return _everywhere("/**", domains)
-    if text.startswith("*"):
-        return _with_suffix(text[1:], domains, own)
-    domain, slash, path = text.removesuffix("*").partition("/")
-    if not slash or not domain or (not path and not text.endswith("*")):
-        msg = f"{quote(text)} must be TRUST-DOMAIN/PATH; a wildcard in the trust domain has no equivalent"
-        raise InvalidInput(msg)
-    _refuse_star(text, domain + path)
-    pattern = "/" + path if not text.endswith("*") else _prefix("/" + path)
-    return [pattern if domain in {MESH, *own} else f"spiffe://{domain}{pattern}"]
 
+    own: Sequence[str]
+    federated: Sequence[str]
+    namespace: str
+    is_deny: bool = attrs.field(kw_only=True)
 
-def sources_of_namespace(text: str, domains: Sequence[str]) -> list[str]:
-    """Return the patterns of peers in the namespaces that *text* means, in any trust domain.
+    @property
+    def domains(self) -> int:
+        """The most patterns that one text becomes."""
+        return 2 + len(self.own) + 2 * len(self.federated)
 
-    Raises:
-        InvalidInput: If it has no exact equivalent.
-    """
-    _refuse_star(text, text.removeprefix("*") if text.startswith("*") else text.removesuffix("*"))
-    if not text or "/" in text:
-        msg = f"{quote(text)} is not a namespace"
-        raise InvalidInput(msg)
-    return _everywhere(f"/ns/{text}/sa/*", domains)
+    def of_principal(self, text: str) -> list[str]:
+        """Return the patterns of peers that a principal means.
 
+        Raises:
+            InvalidInput: If it has no exact equivalent.
+        """
+        if text == "*":
+            return self._everywhere("/**")
+        if text.startswith("*"):
+            return self._with_suffix(text, text[1:])
+        domain, slash, path = text.removesuffix("*").partition("/")
+        if not slash or not domain or (not path and not text.endswith("*")):
+            msg = f"{quote(text)} must be TRUST-DOMAIN/PATH; a wildcard in the trust domain has no equivalent"
+            raise InvalidInput(msg)
+        _refuse_star(text, domain + path)
+        pattern = "/" + path if not text.endswith("*") else _prefix("/" + path)
+        return [pattern if _means_ours(text, domain, self.own) else f"spiffe://{domain}{pattern}"]
 
-def sources_of_account(text: str, namespace: str, domains: Sequence[str]) -> list[str]:
-    """Return the patterns of peers of a service account: ``namespace/name``, or a name in *namespace*.
+    def of_namespace(self, text: str) -> list[str]:
+        """Return the patterns of peers in the namespaces that *text* means, in any trust domain.
 
-    Raises:
-        InvalidInput: If *text* is neither.
-    """
-    where, slash, name = text.rpartition("/")
-    if not name or "*" in text or "/" in where or (slash and not where):
-        msg = f"{quote(text)} must be NAMESPACE/NAME or NAME, without wildcards"
-        raise InvalidInput(msg)
-    return _everywhere(f"/ns/{where or namespace}/sa/{name}", domains)
+        Raises:
+            InvalidInput: If it has no exact equivalent.
+        """
+        _refuse_star(text, text.removeprefix("*") if text.startswith("*") else text.removesuffix("*"))
+        if not text or "/" in text:
+            msg = f"{quote(text)} is not a namespace"
+            raise InvalidInput(msg)
+        if not self.is_deny:
+            return self._everywhere(f"/ns/{text}/sa/*")
+        self._refuse_dot(text)
+        # A sidecar looks for "/ns/NAMESPACE/" anywhere, and its `*` runs across "/".
+        any_number = "**/" if text.startswith("*") and text != "*" else ""
+        return self._everywhere(f"/**/ns/{any_number}{text}/*/**")
+
+    def of_account(self, text: str) -> list[str]:
+        """Return the patterns of peers of a service account: ``namespace/name``, or a name in our namespace.
+
+        Raises:
+            InvalidInput: If *text* is neither.
+        """
+        where, slash, name = text.rpartition("/")
+        if not name or "*" in text or "/" in where or (slash and not where):
+            msg = f"{quote(text)} must be NAMESPACE/NAME or NAME, without wildcards"
+            raise InvalidInput(msg)
+        where = where or self.namespace
+        if not self.is_deny:
+            return self._everywhere(f"/ns/{where}/sa/{name}")
+        self._refuse_dot(text)
+        # A sidecar takes more segments before, between and after these.
+        return self._everywhere(f"/**/ns/{where}/**/sa/{name}/**")
+
+    def _with_suffix(self, text: str, suffix: str) -> list[str]:
+        _refuse_star(text, suffix)
+        self._refuse_dot(text)
+        if suffix.startswith("/"):
+            return self._everywhere(f"/**{suffix}")
+        patterns = self._everywhere(f"/**/*{suffix}")
+        # The suffix may begin inside the name of the trust domain.
+        end, slash, path = suffix.partition("/")
+        if not slash:
+            return patterns
+        own = [domain for domain in self.own if domain.endswith(end)]
+        if own and _has_five_parts(text):
+            # Istio then means all of the mesh's trust domains.
+            own = list(self.own)
+        return patterns + [
+            f"spiffe://{domain}/{path}"
+            for domain in (*own, *(each for each in self.federated if each.endswith(end)))
+        ]
+
+    def _everywhere(self, path: str) -> list[str]:
+        return [path, *(f"spiffe://{domain}{path}" for domain in self.federated)]
+
+    def _refuse_dot(self, text: str) -> None:
+        if self.is_deny and "." in text:
+            msg = (
+                f"{quote(text)} has a '.', which Istio's sidecars read as any character; deny the principals"
+            )
+            raise InvalidInput(msg)
 
 
 def path_pattern(text: str) -> str:
@@ -72,6 +152,9 @@ def path_pattern(text: str) -> str:
     if "{" in text:
         msg = f"{quote(text)} is a template, which has no exact equivalent; write the paths out"
         raise InvalidInput(msg)
+    if not _VISIBLE.fullmatch(text):
+        msg = f"{quote(text)} has a character that no path has as Istio compares it, percent-encoded"
+        raise InvalidInput(msg)
     if text.startswith("*"):
         suffix = text[1:]
         _refuse_star(text, suffix)
@@ -83,25 +166,17 @@ def path_pattern(text: str) -> str:
     return _prefix(text.removesuffix("*")) if text.endswith("*") else text
 
 
+def _means_ours(text: str, domain: str, own: Sequence[str]) -> bool:
+    return _has_five_parts(text) and domain in {MESH, *own}
+
+
+def _has_five_parts(text: str) -> bool:
+    return text.count("/") == _PARTS - 1
+
+
 def _prefix(text: str) -> str:
     """Return the pattern of every text that begins with *text*; its last segment may go on."""
     return f"{text}*/**"
-
-
-def _with_suffix(suffix: str, domains: Sequence[str], own: Sequence[str]) -> list[str]:
-    _refuse_star(f"*{suffix}", suffix)
-    if suffix.startswith("/"):
-        return _everywhere(f"/**{suffix}", domains)
-    patterns = _everywhere(f"/**/*{suffix}", domains)
-    # The suffix may begin inside the name of the trust domain.
-    end, slash, path = suffix.partition("/")
-    if slash:
-        patterns += [f"spiffe://{domain}/{path}" for domain in (*own, *domains) if domain.endswith(end)]
-    return patterns
-
-
-def _everywhere(path: str, domains: Sequence[str]) -> list[str]:
-    return [path, *(f"spiffe://{domain}{path}" for domain in domains)]
 
 
 def _refuse_star(text: str, rest: str) -> None:

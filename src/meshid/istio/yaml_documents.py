@@ -8,8 +8,10 @@ by which a few bytes become many or something else, are refused.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
+
+import attrs
 
 from meshid.errors import InvalidInput, MissingExtra
 from meshid.support.quoting import quote
@@ -22,13 +24,13 @@ except ImportError:  # pragma: no cover - the tests are run with the extra
 MAX_BYTES = 4 * 1024 * 1024
 """A thousand policies take 1 MB."""
 
+MAX_EVENTS = 400_000
+"""Scalars, and beginnings and ends of lists and mappings; a thousand policies have 100 000."""
+
 MAX_DEPTH = 32
 
-_PLAIN = {
-    "bool": re.compile(r"true|false"),
-    "int": re.compile(r"-?(?:0|[1-9][0-9]{0,17})"),
-    "null": re.compile(r"null|~|"),
-}
+_INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{0,17})", re.ASCII)
+_WORDS = {"true": True, "false": False, "null": None, "~": None, "": None}
 
 
 def documents(data: bytes) -> Iterator[object]:
@@ -46,8 +48,7 @@ def documents(data: bytes) -> Iterator[object]:
         raise InvalidInput(msg)
     try:
         text = data.decode("utf-8")
-        _check_events(text)
-        yield from yaml.load_all(text, Loader=_loader())
+        yield from _built(yaml.parse(text, Loader=yaml.SafeLoader))
     except UnicodeDecodeError as error:
         msg = f"it is not UTF-8, at byte {error.start}"
         raise InvalidInput(msg) from error
@@ -55,45 +56,77 @@ def documents(data: bytes) -> Iterator[object]:
         raise InvalidInput(_in_words(error)) from error
 
 
-def _check_events(text: str) -> None:
-    depth = 0
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+@attrs.define
+class _Open:
+    """A list or a mapping whose end is not reached yet, and the key that waits for its value."""
+
+    value: list[Any] | dict[str, Any]
+    key: str | None = None
+
+    def awaits_key(self) -> bool:
+        return isinstance(self.value, dict) and self.key is None
+
+    def put(self, value: object, line: int) -> None:
+        if isinstance(self.value, list):
+            self.value.append(value)
+        elif self.key is not None:
+            self.value[self.key], self.key = value, None
+        elif not isinstance(value, str):
+            raise _no_key(line)
+        elif value in self.value:
+            msg = f"line {line}: the key {quote(value)} occurs twice; keep one of them"
+            raise InvalidInput(msg)
+        else:
+            self.key = value
+
+
+def _built(events: Iterable[yaml.Event]) -> Iterator[object]:
+    """Yield the value of each document; nothing is built before its event is judged."""
+    opened: list[_Open] = []
+    for number, event in enumerate(events):
         line = event.start_mark.line + 1 if event.start_mark else 0
-        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
-            msg = f"line {line}: anchors and aliases are not read; write it out"
-            raise InvalidInput(msg)
-        if (tag := getattr(event, "tag", None)) is not None:
-            msg = f"line {line}: tags are not read; remove {quote(str(tag))}"
-            raise InvalidInput(msg)
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > MAX_DEPTH:
-            msg = f"line {line}: it is nested more than {MAX_DEPTH} levels deep"
-            raise InvalidInput(msg)
+        _check(event, number, len(opened), line)
+        match event:
+            case yaml.CollectionStartEvent():
+                if opened and opened[-1].awaits_key():
+                    raise _no_key(line)
+                opened.append(_Open({} if isinstance(event, yaml.MappingStartEvent) else []))
+                continue
+            case yaml.CollectionEndEvent():
+                value: object = opened.pop().value
+            case yaml.ScalarEvent():
+                value = _plain(event.value) if event.implicit[0] else event.value
+            case _:
+                continue
+        if opened:
+            opened[-1].put(value, line)
+        else:
+            yield value
 
 
-def _loader() -> type[yaml.SafeLoader]:
-    class Strict(yaml.SafeLoader):
-        """Resolves few plain scalars, and accepts each key once."""
+def _check(event: yaml.Event, number: int, depth: int, line: int) -> None:
+    if number > MAX_EVENTS:
+        msg = f"line {line}: it has more than {MAX_EVENTS} parts: is it the right file?"
+        raise InvalidInput(msg)
+    if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
+        msg = f"line {line}: anchors and aliases are not read; write it out"
+        raise InvalidInput(msg)
+    if (tag := getattr(event, "tag", None)) is not None:
+        msg = f"line {line}: tags are not read; remove {quote(str(tag))}"
+        raise InvalidInput(msg)
+    if isinstance(event, yaml.CollectionStartEvent) and depth >= MAX_DEPTH:
+        msg = f"line {line}: it is nested more than {MAX_DEPTH} levels deep"
+        raise InvalidInput(msg)
 
-        yaml_implicit_resolvers: dict[str, list[Any]] = {}  # noqa: RUF012 - as PyYAML has it
 
-        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - PyYAML calls it so
-            seen: set[str] = set()
-            for key, _ in node.value:
-                line = key.start_mark.line + 1
-                if not isinstance(key, yaml.ScalarNode) or key.tag != "tag:yaml.org,2002:str":
-                    msg = f"line {line}: a key must be a string; put it in quotes"
-                    raise InvalidInput(msg)
-                if key.value in seen:
-                    msg = f"line {line}: the key {quote(key.value)} occurs twice; keep one of them"
-                    raise InvalidInput(msg)
-                seen.add(key.value)
-            return super().construct_mapping(node, deep)
+def _plain(text: str) -> object:
+    if text in _WORDS:
+        return _WORDS[text]
+    return int(text) if _INTEGER.fullmatch(text) else text
 
-    for name, pattern in _PLAIN.items():
-        whole = re.compile(rf"(?:{pattern.pattern})\Z")
-        Strict.add_implicit_resolver(f"tag:yaml.org,2002:{name}", whole, None)
-    return Strict
+
+def _no_key(line: int) -> InvalidInput:
+    return InvalidInput(f"line {line}: a key must be a string; put it in quotes")
 
 
 def _in_words(error: yaml.YAMLError) -> str:

@@ -57,12 +57,16 @@ import attrs
 
 from meshid.errors import InvalidPattern
 from meshid.support.quoting import quote
+from meshid.support.types import check_type
 
 MAX_PATTERN_LENGTH = 2048
 """Characters in a pattern: as many as in the longest SPIFFE ID (SPIFFE-ID section 2.3)."""
 
 MAX_WILDCARDS = 32
 """Wildcards in a pattern: more than a person can follow; each may cost a pass over a long value."""
+
+MAX_SEGMENTS = 64
+"""Segments in a pattern with wildcards; each segment of a value may cost a step in every one of them."""
 
 Glob: TypeAlias = tuple[str, ...]
 """A segment, split at each `*`; a segment without `*` is one part."""
@@ -79,10 +83,12 @@ class Pattern:
     values (``*/**`` and ``**/*``): each then contains the other.
 
     Attributes:
-        text: The pattern as it was written, of at most 2048 characters and 32 wildcards.
+        text: The pattern as it was written, of at most 2048 characters and 32 wildcards; with
+            wildcards, of at most 64 segments.
         segments: The texts between ``/``; one leading ``/`` makes no segment.
 
     Raises:
+        TypeError: If *text* is not a string.
         InvalidPattern: If *text* is not a pattern; the message says what is wrong, and where.
     """
 
@@ -102,9 +108,10 @@ class Pattern:
         """Read a pattern.
 
         Args:
-            text: At most 2048 characters and 32 wildcards.
+            text: At most 2048 characters and 32 wildcards; with wildcards, at most 64 segments.
 
         Raises:
+            TypeError: If *text* is not a string.
             InvalidPattern: If *text* is not a pattern; the message says what is wrong, and where.
         """
         return cls(text)
@@ -139,6 +146,7 @@ class Pattern:
 
 
 def _read(text: str) -> tuple[str, ...]:
+    check_type(type(text), str, "a pattern", "a str")
     if not text:
         msg = "a pattern is missing"
         raise InvalidPattern(msg)
@@ -150,7 +158,7 @@ def _read(text: str) -> tuple[str, ...]:
             raise _fault(text, at, f"remove {character!a}, a control character or a lone surrogate")
     segments = tuple(text.removeprefix("/").split("/"))
     _check_segments(text, segments)
-    _check_wildcards(text)
+    _check_wildcards(text, segments)
     return segments
 
 
@@ -167,10 +175,13 @@ def _check_segments(text: str, segments: tuple[str, ...]) -> None:
         at += len(segment) + 1
 
 
-def _check_wildcards(text: str) -> None:
+def _check_wildcards(text: str, segments: tuple[str, ...]) -> None:
     wildcards = [at for at in range(len(text)) if text[at] == "*" and text[at - 1 : at] != "*"]
     if len(wildcards) > MAX_WILDCARDS:
         raise _fault(text, wildcards[MAX_WILDCARDS], f"a pattern has at most {MAX_WILDCARDS} wildcards")
+    if wildcards and len(segments) > MAX_SEGMENTS:
+        at = len("/".join(segments[:MAX_SEGMENTS])) + 1 + text.startswith("/")
+        raise _fault(text, at, f"a pattern with wildcards has at most {MAX_SEGMENTS} segments")
 
 
 def _fault(text: str, at: int, what: str) -> InvalidPattern:

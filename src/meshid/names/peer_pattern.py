@@ -11,6 +11,7 @@ from meshid.errors import InvalidPattern, InvalidSpiffeId
 from meshid.names.pattern import MAX_PATTERN_LENGTH, Pattern
 from meshid.names.spiffe_id import SpiffeId, TrustDomain
 from meshid.support.quoting import quote
+from meshid.support.types import check_type
 
 _SCHEME = "spiffe://"
 _SEGMENT = re.compile(r"[a-zA-Z0-9._*-]+")
@@ -43,8 +44,10 @@ class PeerPattern:
             text: ``/path/pattern`` or ``spiffe://trust-domain/path/pattern``.
 
         Raises:
+            TypeError: If *text* is not a string.
             InvalidPattern: If *text* is neither, or could never match a SPIFFE ID.
         """
+        check_type(type(text), str, "a pattern of peers", "a str")
         if text.startswith("/"):
             return cls(None, _path(text, text))
         if not text.startswith(_SCHEME):

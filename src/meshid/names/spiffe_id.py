@@ -15,6 +15,7 @@ import attrs
 
 from meshid.errors import InvalidSpiffeId
 from meshid.support.quoting import quote
+from meshid.support.types import check_type
 
 MAX_ID_BYTES = 2048
 """SPIFFE-ID section 2.3: implementations must support IDs of this length, and should not make longer ones."""
@@ -80,8 +81,10 @@ class TrustDomain:
             text: The name, or the SPIFFE ID of the trust domain (``spiffe://name``).
 
         Raises:
+            TypeError: If *text* is not a string.
             InvalidSpiffeId: If *text* is neither.
         """
+        check_type(type(text), str, "a trust domain", "a str")
         return cls(text.removeprefix(_SCHEME))
 
     def __str__(self) -> str:
@@ -123,10 +126,12 @@ class SpiffeId:
             text: ``spiffe://trust-domain/path``.
 
         Raises:
+            TypeError: If *text* is not a string.
             InvalidSpiffeId: If *text* is not a SPIFFE ID. Upper case in the scheme or
                 the trust domain, a port, user info, a query, a fragment and
                 percent-encoding are refused, not normalised.
         """
+        check_type(type(text), str, "a SPIFFE ID", "a str")
         if not text.startswith(_SCHEME):
             msg = f"{quote(text)} does not begin with {_SCHEME!r}"
             raise InvalidSpiffeId(msg)

@@ -19,6 +19,9 @@ from meshid.support.quoting import quote, quote_all
 MAX_NEAR_MISSES = 3
 """Near misses that an explanation shows; the first is also the detail of the decision."""
 
+MAX_LOOKED_AT = 250
+"""Patterns of one rule that are looked at to find words for a refusal; `Policy.explain` looks at all."""
+
 # How far off a rule is that misses by these: the same path in another trust domain is nearer than
 # another path. Each weighs more than the lighter ones together.
 _WEIGHTS = {"trust domain": 1, "target": 2, "peer": 4}
@@ -145,6 +148,10 @@ def near_miss(
 ) -> str:
     """Return in words what keeps the nearest rule from matching, or that no rule comes near."""
     if nearest is not None:
+        patterns = len(nearest.sources) + len(nearest.targets) + len(nearest.http)
+        if patterns > MAX_LOOKED_AT:
+            many = f"it has {patterns} patterns, too many to look at for each peer"
+            return f'{nearest.effect} rule "{nearest.id}" comes near; {many}'
         return str(_look(nearest, spiffe_id, target, request, environment))
     foreign = _foreign(spiffe_id.trust_domain, environment)
     return f"no allow rule comes near {spiffe_id} at {quote(target)}{foreign}"

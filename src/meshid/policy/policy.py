@@ -6,6 +6,8 @@ The rules of this module:
 - At the handshake there is no request. An allow rule with http conditions then matches
   nothing, and a deny rule with them matches whatever its `from` and `to` match; unless
   the caller promises to ask about each request: then both are left undecided.
+- A method that is neither registered nor named by a rule is an unsafe request: servers may run it
+  as another one.
 - What holds for a peer at a target is worked out once and remembered: a policy never changes.
 """
 
@@ -26,11 +28,13 @@ from meshid.policy.analysis.answers import Counterexample, PolicyDiff, Proof
 from meshid.policy.analysis.finding import Finding, FindingKind
 from meshid.policy.explain import Explanation, look_at_all, near_miss
 from meshid.policy.matcher import Candidates, Matcher
+from meshid.policy.methods import judged
 from meshid.policy.requests import REQUEST_FOLLOWS, Request, RequestLike, without_query
 from meshid.policy.rules import Effect, Environment, Rule, RuleSet
 from meshid.reasons import Reason
 from meshid.support.quoting import quote
 from meshid.support.sieve import Sieve
+from meshid.support.types import check_type
 
 REMEMBERED = 8192
 """Pairs of a peer and a target whose rules are remembered."""
@@ -83,13 +87,15 @@ class Policy:
     observe: bool = attrs.field(eq=False)
     hash: str
     _matcher: Matcher = attrs.field(eq=False)
+    _methods: frozenset[str] = attrs.field(eq=False)
     _prospects: Sieve[tuple[SpiffeId, str], _Prospects] = attrs.field(
         init=False, eq=False, factory=lambda: Sieve(REMEMBERED)
     )
 
     def __init__(self, rules: RuleSet) -> None:
         matcher = Matcher(rules.rules, rules.environment.trust_domains)
-        self.__attrs_init__(rules.environment, rules.rules, rules.observe, rules.hash(), matcher)
+        methods = judged(rules.rules)
+        self.__attrs_init__(rules.environment, rules.rules, rules.observe, rules.hash(), matcher, methods)
 
     @classmethod
     def load(cls, path: str | Path, environment: str) -> Self:
@@ -144,11 +150,16 @@ class Policy:
             target: What it wants to reach.
             request: The request, as `Request` or ``"METHOD /path"``; `REQUEST_FOLLOWS` if
                 the caller will ask about each; None if there is none. One that cannot be
-                normalised safely is refused.
+                normalised safely is refused, and so is a method that is neither registered
+                nor named by a rule in exactly that spelling.
+
+        Raises:
+            TypeError: If an argument is of another type.
         """
-        spiffe_id = peer if isinstance(peer, SpiffeId) else peer.spiffe_id
+        spiffe_id = _name_of(peer)
         prospects = self._prospects.get((spiffe_id, target))
         if prospects is None:
+            check_type(type(target), str, "a target", "a str")
             prospects = _Prospects(self._matcher.about(spiffe_id, target))
             self._prospects.put((spiffe_id, target), prospects)
         if request is None:
@@ -170,13 +181,15 @@ class Policy:
             peer: As for `decide`.
             target: As for `decide`.
             request: As for `decide`.
+
+        Raises:
+            TypeError: If an argument is of another type.
         """
-        spiffe_id = peer if isinstance(peer, SpiffeId) else peer.spiffe_id
+        spiffe_id = _name_of(peer)
         decision = self.decide(spiffe_id, target, request)
-        try:
-            asked = Request.parse(request) if isinstance(request, str) else request
-        except InvalidRequest:
+        if Reason.UNSAFE_REQUEST in (decision.reason, *decision.observed):
             return Explanation(decision, (), self.environment)
+        asked = Request.parse(request) if isinstance(request, str) else request
         looks = look_at_all(self.rules, spiffe_id, target, asked, self.environment)
         return Explanation(decision, looks, self.environment)
 
@@ -242,10 +255,14 @@ class Policy:
         self, candidates: Candidates, spiffe_id: SpiffeId, target: str, request: Request | str
     ) -> Decision:
         try:
-            asked = Request.parse(request) if isinstance(request, str) else request
+            asked = request if isinstance(request, Request) else Request.parse(request)
         except InvalidRequest as error:
             verdict = _Verdict(Reason.UNSAFE_REQUEST, detail=str(error))
             return self._decision(verdict, spiffe_id, target, quote(without_query(str(request))))
+        if asked.method not in self._methods:
+            detail = f"the method {quote(asked.method)} is not registered (IANA), and no rule names it"
+            verdict = _Verdict(Reason.UNSAFE_REQUEST, detail=detail)
+            return self._decision(verdict, spiffe_id, target, str(asked))
         return self._answer(spiffe_id, target, asked, candidates.matching(asked))
 
     def _answer(
@@ -277,6 +294,14 @@ class Policy:
             observed=observed,
             detail=detail,
         )
+
+
+def _name_of(peer: Named | SpiffeId) -> SpiffeId:
+    name = peer if isinstance(peer, SpiffeId) else getattr(peer, "spiffe_id", None)
+    if not isinstance(name, SpiffeId):
+        msg = f"a peer must be a Peer or a SpiffeId, not {type(peer).__name__}"
+        raise TypeError(msg)
+    return name
 
 
 _ADMITTING = frozenset({Reason.ALLOWED, Reason.REQUEST_AWAITED, Reason.OBSERVED})

@@ -1,7 +1,8 @@
 """A request as the policy judges it: the path that is judged is the path that is served.
 
 A path is decoded once, and whatever two servers could read differently is refused, not
-repaired: dot segments, empty segments, backslashes, parameters, double encodings.
+repaired: dot segments, empty segments, backslashes, parameters, double encodings, octets above
+0x7F, which some servers take for Latin-1, and a method in lower case, which some take for another.
 """
 
 from __future__ import annotations
@@ -10,19 +11,29 @@ import enum
 import re
 import unicodedata
 from typing import Final, Literal, Self, TypeAlias
+from urllib.parse import quote as percent_encoded
 from urllib.parse import unquote_to_bytes
 
 import attrs
 
 from meshid.errors import InvalidRequest
 from meshid.support.quoting import quote
+from meshid.support.types import check_type
 
 MAX_PATH_LENGTH = 8192
 """RFC 9112 section 3 recommends supporting request lines of at least 8000 octets."""
 
+MAX_PATH_SEGMENTS = 256
+"""Ten times as many as in any path that a person wrote; each costs a step in every pattern with a `**`."""
+
 METHOD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}", re.ASCII)
 """A token (RFC 9110 section 9.1); no registered method is half as long."""
 
+_AS_SENT = re.compile(r"[!-~]*")
+"""Of visible ASCII: what any URI is written in (RFC 3986 section 2), and a little more."""
+
+_VISIBLE = "".join(map(chr, range(0x21, 0x7F)))
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _ENCODED_SLASH = re.compile(r"%2f", re.IGNORECASE)
 
@@ -38,10 +49,19 @@ REQUEST_FOLLOWS: Final = Follows.REQUEST_FOLLOWS
 
 
 def _checked_method(method: str) -> str:
+    check_type(type(method), str, "a method", "a str")
     if not METHOD.fullmatch(method):
         msg = f"{quote(method)} is not a method (RFC 9110 section 9.1)"
         raise InvalidRequest(msg)
+    if method != method.upper():
+        msg = f"the method {quote(method)} has a lower-case letter, and some servers write it in upper case"
+        raise InvalidRequest(msg)
     return method
+
+
+def as_sent(decoded: str) -> str:
+    """Percent-encode what no target has as it is sent; what is encoded already stays as it is."""
+    return percent_encoded(decoded, safe=_VISIBLE)
 
 
 def without_query(target: str) -> str:
@@ -50,12 +70,13 @@ def without_query(target: str) -> str:
 
 
 def _normalised(target: str) -> str:
+    check_type(type(target), str, "a target", "a str")
     encoded = without_query(target)
     if len(encoded) > MAX_PATH_LENGTH:
         msg = f"the path has {len(encoded)} characters, and at most {MAX_PATH_LENGTH} are read"
         raise InvalidRequest(msg)
     path = _decoded(encoded)
-    if fault := _fault(path):
+    if fault := _fault(path) or _form_fault(encoded, path):
         msg = f"the path {quote(encoded)} {fault}"
         raise InvalidRequest(msg)
     return path
@@ -71,8 +92,9 @@ class Request:
             and kept normalised: without the query, percent-decoded once.
 
     Raises:
-        InvalidRequest: If the method is not a token (RFC 9110 section 9.1), or if the path
-            cannot be normalised safely (RFC 3986 section 6.2.2).
+        TypeError: If one of them is not a string.
+        InvalidRequest: If the method is not a token (RFC 9110 section 9.1) or has a lower-case
+            letter, or if the path cannot be normalised safely (RFC 3986 section 6.2.2).
     """
 
     method: str = attrs.field(converter=_checked_method)
@@ -88,11 +110,13 @@ class Request:
         Raises:
             InvalidRequest: As the class does.
         """
+        check_type(type(text), str, "a request", "a str")
         method, _, target = text.partition(" ")
         return cls(method, target)
 
     def __str__(self) -> str:
-        return f"{self.method} {self.path}"
+        """Return ``METHOD /path``, percent-encoded, so that it can be asked again."""
+        return f"{self.method} {as_sent(self.path)}"
 
 
 RequestLike: TypeAlias = Request | str | Literal[Follows.REQUEST_FOLLOWS] | None
@@ -125,9 +149,21 @@ def _fault(path: str) -> str | None:
     ):
         if character in path:
             return fault
-    if any(unicodedata.category(character) == "Cc" for character in path):
+    if _CONTROL.search(path):
         return "has a control character"
     segments = path[1:].split("/")
     if {".", ".."} & set(segments):
         return "has a dot segment"
     return "has an empty segment" if "" in segments[:-1] else None
+
+
+def _form_fault(encoded: str, path: str) -> str | None:
+    """Say what is wrong with the form that the path was sent in, or with its size."""
+    if not _AS_SENT.fullmatch(encoded):
+        return "has a character that must be sent percent-encoded"
+    # File systems and databases compose it, and find another name than the one that was judged.
+    if not unicodedata.is_normalized("NFC", path):
+        return "is not in Unicode's normal form C"
+    if (segments := path.count("/")) > MAX_PATH_SEGMENTS:
+        return f"has {segments} segments, and at most {MAX_PATH_SEGMENTS} are read"
+    return None

@@ -14,10 +14,15 @@ import ssl
 from collections.abc import Iterator
 from typing import Protocol
 
+from meshid.certificates.chain import MAX_INTERMEDIATES
+
 _HANDSHAKE = 22
 _CERTIFICATE = 11
 _MESSAGE_HEADER = 4
 _DER = 2
+
+MAX_CERTIFICATES = 1 + MAX_INTERMEDIATES + 1
+"""Certificates that are read: a leaf, its intermediates, and one more, which makes the chain too large."""
 
 
 class Watched(Protocol):
@@ -36,7 +41,7 @@ def chain_of(connection: ssl.SSLObject) -> list[bytes]:
         return []
     # `SSLObject.get_unverified_chain` is new in Python 3.13; the object behind it has it since 3.10.
     sent = connection._sslobj.get_unverified_chain() or ()  # type: ignore[attr-defined]  # noqa: SLF001
-    return [leaf, *(certificate.public_bytes(_DER) for certificate in sent[1:])]
+    return [leaf, *(certificate.public_bytes(_DER) for certificate in sent[1:MAX_CERTIFICATES])]
 
 
 def watch(context: ssl.SSLContext) -> None:
@@ -60,23 +65,24 @@ def read_certificate_message(message: bytes, *, tls13: bool) -> list[bytes]:
     """Return the certificates of a TLS Certificate message, leaf first.
 
     The format is that of RFC 8446 section 4.4.2 for TLS 1.3 and RFC 5246 section 7.4.2 for
-    TLS 1.2. A wrong length ends the list.
+    TLS 1.2. A wrong length ends the list, and so does one certificate more than a chain may have.
     """
     context_length = 1 + message[_MESSAGE_HEADER] if tls13 and len(message) > _MESSAGE_HEADER else 0
     # The length of the whole list is not needed: the message ends with it.
-    body = message[_MESSAGE_HEADER + context_length + 3 :]
-    return list(_entries(body, extensions=tls13))
+    start = _MESSAGE_HEADER + context_length + 3
+    return list(_entries(message, start, extensions=tls13))
 
 
-def _entries(body: bytes, *, extensions: bool) -> Iterator[bytes]:
-    while body:
-        certificate, body = _vector(body, 3)
-        if extensions:
-            _, body = _vector(body, 2)
-        if certificate:
+def _entries(message: bytes, at: int, *, extensions: bool) -> Iterator[bytes]:
+    for _ in range(MAX_CERTIFICATES):
+        start, at = _vector(message, at, 3)
+        if certificate := message[start:at]:
             yield certificate
+        if extensions:
+            _, at = _vector(message, at, 2)
 
 
-def _vector(data: bytes, width: int) -> tuple[bytes, bytes]:
-    end = width + int.from_bytes(data[:width], "big")
-    return data[width:end], data[end:]
+def _vector(message: bytes, at: int, width: int) -> tuple[int, int]:
+    """Return where the content of a vector starts and ends."""
+    start = at + width
+    return start, start + int.from_bytes(message[at:start], "big")

@@ -40,15 +40,18 @@ from meshid.certificates.leaf import (
     read_claim,
 )
 from meshid.certificates.reading import fingerprint, to_der
+from meshid.decisions import Decision
 from meshid.errors import PeerRejected, Refused
 from meshid.names.spiffe_id import SpiffeId, TrustDomain
 from meshid.reasons import Reason
+from meshid.support.quoting import quote
 from meshid.trust.bundles import BundleSet, TrustBundle
 from meshid.trust.revocations import Revocations
-from meshid.verification.diagnosis import diagnose
+from meshid.verification.diagnosis import Diagnosis
+from meshid.verification.selection import MAX_DEPTH, Authorities, Selection, select
 
-MAX_DEPTH = 4
-"""Intermediates between the leaf and its anchor; no mesh is known to use more."""
+_FAILED_VERIFICATION = "CERTIFICATE_VERIFY_FAILED"
+"""What OpenSSL calls an error that is about the chain, and not about the handshake."""
 
 
 @attrs.frozen(init=False)
@@ -118,7 +121,8 @@ class ChainVerifier:
         self.revocations.find_signers(bundles.values())
         self.clock = clock
         self._profiles = frozenset(bundle.profile for bundle in bundles.values())
-        self._builders = {domain: _builders(bundle) for domain, bundle in bundles.items()}
+        self._authorities = {domain: Authorities(bundle.authorities) for domain, bundle in bundles.items()}
+        self._diagnosis = Diagnosis(bundles)
 
     def verify(self, chain: Sequence[bytes], *, role: str = "client", now: float | None = None) -> Peer:
         """Verify *chain* and return the peer.
@@ -138,13 +142,10 @@ class ChainVerifier:
         name = None
         try:
             presented = read_chain(chain)
-            leaf = presented.leaf
-            claim = read_claim(leaf, self._profiles)
-            name = str(claim.spiffe_id or claim.path)
-            bundle = self._bundle_of(claim)
-            check_leaf(leaf)
-            check_purpose(leaf, part)
-            leaf_end = _check_dates(leaf, instant, self.leaf_grace)
+            claim = read_claim(presented.leaf, self._profiles)
+            name = claim.name
+            bundle = self._bundle_for(claim, presented.leaf, part)
+            leaf_end = _check_dates(presented.leaf, instant, self.leaf_grace)
             path = self._build_path(bundle, part, presented, instant)
             spiffe_id = SpiffeId(bundle.trust_domain, claim.path)
             due = self.revocations.check(spiffe_id, path, instant)
@@ -165,6 +166,48 @@ class ChainVerifier:
         )
         return peer
 
+    def explain(
+        self, chain: Sequence[bytes], *, role: str, tls_error: str, now: float | None = None
+    ) -> Decision:
+        """Say why a peer is refused that the TLS library has refused already.
+
+        The answer is bounded to what is cheap: no path is searched for.
+
+        Args:
+            chain: DER certificates, leaf first.
+            role: What the peer is in this handshake, ``"client"`` or ``"server"``.
+            tls_error: What the TLS library said.
+            now: The instant, as for `verify`.
+
+        Returns:
+            The refusal. If nothing else is found, it has the words of the TLS library, as
+            `Reason.INVALID_PATH` if they are about the chain, or else as `Reason.TLS_FAILED`.
+
+        Raises:
+            ValueError: If *role* is neither of the two.
+        """
+        part = Role(role)
+        instant = datetime.fromtimestamp(self.clock() if now is None else now, UTC)
+        reason = Reason.INVALID_PATH if _FAILED_VERIFICATION in tls_error else Reason.TLS_FAILED
+        otherwise = Refused(reason, f"the TLS library says: {quote(tls_error)}")
+        name = None
+        try:
+            presented = read_chain(chain)
+            claim = read_claim(presented.leaf, self._profiles)
+            name = claim.name
+            bundle = self._bundle_for(claim, presented.leaf, part)
+            _check_dates(presented.leaf, instant, self.leaf_grace)
+        except Refused as refusal:
+            return refusal.decision(name)
+        return self._diagnose(bundle, presented, instant, otherwise).decision(name)
+
+    def _bundle_for(self, claim: Claim, leaf: x509.Certificate, role: Role) -> TrustBundle:
+        """Return the bundle that the claim is about, if nothing but its dates is wrong with the leaf."""
+        bundle = self._bundle_of(claim)
+        check_leaf(leaf)
+        check_purpose(leaf, role)
+        return bundle
+
     def _bundle_of(self, claim: Claim) -> TrustBundle:
         if claim.trust_domain is None:
             return next(bundle for bundle in self.bundles.values() if bundle.profile is claim.profile)
@@ -183,38 +226,43 @@ class ChainVerifier:
     def _build_path(
         self, bundle: TrustBundle, role: Role, chain: Chain, now: datetime
     ) -> tuple[x509.Certificate, ...]:
+        authorities = self._authorities[bundle.trust_domain]
+        selection = select(authorities, chain)
+        if selection is None:
+            nowhere = Refused(Reason.UNKNOWN_AUTHORITY, "no name in it leads to one")
+            raise self._diagnose(bundle, chain, now, nowhere)
         # The backend knows one instant for the whole path.
         instant = min(now, chain.leaf.not_valid_after_utc)
         try:
-            verifier = self._builders[bundle.trust_domain][role].time(instant).build_client_verifier()
-            path = tuple(verifier.verify(chain.leaf, list(chain.intermediates)).chain)
+            verifier = _builder(authorities, selection, role).time(instant).build_client_verifier()
+            path = tuple(verifier.verify(chain.leaf, list(selection.intermediates)).chain)
         # A few hostile names make the backend raise exceptions that are not its own; all mean: no path.
         except Exception as error:
-            raise diagnose(self.bundles, bundle, chain, now, error) from error
+            words = f"the X.509 backend says: {quote(_plain(error))}"
+            raise self._diagnose(bundle, chain, now, Refused(Reason.INVALID_PATH, words)) from error
         # A path of another instant is only a candidate for this one: its leaf alone may have ended.
         if instant < now and any(each.not_valid_after_utc < now for each in path[1:]):
             msg = f"a certificate above the leaf has ended, and it is {now:%Y-%m-%d %H:%M:%S} here"
             raise Refused(Reason.AUTHORITY_NOT_IN_DATE, msg)
         return path
 
+    def _diagnose(self, bundle: TrustBundle, chain: Chain, now: datetime, otherwise: Refused) -> Refused:
+        domain = bundle.trust_domain
+        return self._diagnosis.refusal(domain, self._authorities[domain], chain, now, otherwise)
 
-def _builders(bundle: TrustBundle) -> dict[Role, verification.PolicyBuilder]:
-    if not bundle.authorities:
-        return {}
-    store = verification.Store(list(bundle.authorities))
-    anchors = frozenset(bundle.authorities)
-    return {
-        role: verification.PolicyBuilder()
-        .store(store)
+
+def _builder(authorities: Authorities, selection: Selection, role: Role) -> verification.PolicyBuilder:
+    return (
+        verification.PolicyBuilder()
+        .store(verification.Store(list(selection.anchors)))
         .max_chain_depth(MAX_DEPTH)
         .extension_policies(
-            ca_policy=_authority_policy(anchors, role),
+            ca_policy=_authority_policy(authorities.every, role),
             # `check_leaf` and `check_purpose` have checked the leaf; the backend still refuses
             # critical extensions that it does not know.
             ee_policy=verification.ExtensionPolicy.permit_all(),
         )
-        for role in Role
-    }
+    )
 
 
 def _authority_policy(anchors: frozenset[x509.Certificate], role: Role) -> verification.ExtensionPolicy:
@@ -259,3 +307,8 @@ def _check_dates(leaf: x509.Certificate, now: datetime, grace: float) -> datetim
         msg = f"valid until {end}{after}, and it is {now:%Y-%m-%d %H:%M:%S} here"
         raise Refused(Reason.EXPIRED, msg)
     return end + timedelta(seconds=grace)
+
+
+def _plain(error: Exception) -> str:
+    """Return the words of an error of the backend, without its data structures."""
+    return str(error).split(": AlgorithmIdentifier", 1)[0]

@@ -127,6 +127,30 @@ class TestFlips:
         (flip,) = replay([asked(NOBODY)], EVERYBODY).flips
         assert (flip.was.reason, flip.now.reason, flip.now.rule) == (Reason.NO_RULE, Reason.ALLOWED, "r1")
 
+    @pytest.mark.parametrize("request_", ["GET /caf%C3%A9/a%20b", "GET /a%22b'c", "GET /%E2%82%AC"])
+    def test_a_request_is_replayed_whatever_had_to_be_encoded_in_it(self, request_: str) -> None:
+        line = asked(EVERYBODY, request_)
+        (flip,) = replay([line], NOBODY).flips
+        assert flip.now == NOBODY.decide(SpiffeId.parse(SHOP), "pay", request_)
+        assert replay([line], EVERYBODY).flips == ()
+
+    def test_a_request_that_is_recorded_decoded_is_replayed(self) -> None:
+        line = edited(asked(EVERYBODY, "GET /a"), "meshid.request", "GET /a b")
+        (flip,) = replay([line], NOBODY).flips
+        assert flip.now.request == "GET /a%20b"
+
+    def test_a_method_in_lower_case_that_was_let_in_would_be_refused(self) -> None:
+        line = edited(asked(EVERYBODY, "GET /a"), "meshid.request", "get /a")
+        (flip,) = replay([line], EVERYBODY).flips
+        assert (flip.was.request, flip.now.reason) == ("get /a", Reason.UNSAFE_REQUEST)
+
+    @pytest.mark.parametrize("observe", [False, True])
+    def test_a_method_that_only_the_other_policy_names_is_judged_by_it(self, observe: bool) -> None:  # noqa: FBT001 - a parameter of the test
+        line = asked(policy_of(rule(1, "/**", "**"), observe=observe), "PURGE /a")
+        naming = policy_of(rule(1, "/**", "**"), deny=[rule(2, "/**", "**", "PURGE /a")])
+        assert replay([line], naming).flipped == observe
+        assert replay([line], policy_of(rule(1, "/**", "**", "PURGE /a"))).flipped == (not observe)
+
     def test_another_rule_with_the_same_verdict_is_not_a_flip(self) -> None:
         other = policy_of(rule(7, "/ns/shop/**", "pay"))
         replayed = replay([asked(EVERYBODY)], other)

@@ -28,6 +28,7 @@ from meshid.policy import FindingKind, Policy
 from meshid.policy.file.schema import schema
 from tests.audit.replay.test_replay import asked, line_of
 from tests.helpers.processes import UNMEASURED
+from tests.istio.test_policies import KUBECTL
 
 FILE = """\
 version = 1
@@ -681,12 +682,29 @@ class TestImport:
         assert Policy.from_json(told.out, "prod") == Policy.from_toml(ask(*self.IMPORT).out, "prod")
 
     def test_what_a_person_should_know_is_told_beside_it(self, ask: Ask) -> None:
-        Path("istio.yaml").write_text(f"{ISTIO}---\napiVersion: v1\nkind: Service\n")
+        Path("istio.yaml").write_text(
+            f"{ISTIO}---\n{ISTIO.replace('name: p', 'name: q').partition('spec')[0]}"
+        )
         told = ask(*self.IMPORT)
         assert told.status == 0
-        assert (
-            "meshid: note: 'istio.yaml': skipped 'Service', which is not an AuthorizationPolicy\n" in told.err
-        )
+        assert "meshid: note: 'istio.yaml': shop/q: has no rules, so it allows nothing\n" in told.err
+
+    def test_what_is_not_imported_is_named_and_there_is_no_policy_file(self, ask: Ask) -> None:
+        Path("istio.yaml").write_text(f"{ISTIO}---\napiVersion: v1\nkind: Service\n")
+        told = ask(*self.IMPORT, "-o", "mesh.toml")
+        assert (told.status, told.out) == (2, "")
+        assert "'istio.yaml': 'Service': is not an AuthorizationPolicy, and is not imported" in told.err
+        assert not Path("mesh.toml").exists()
+
+    def test_what_kubectl_prints_is_imported_whole(self) -> None:
+        """In a process of its own, from standard input, as in a pipeline."""
+        command = [sys.executable, "-m", "meshid", "policy", *self.IMPORT[:2], "-", *self.IMPORT[3:]]
+        done = subprocess.run(command, input=KUBECTL, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr.count("note:")) == (0, 2)
+        policy = Policy.from_toml(done.stdout, "prod")
+        assert policy.decide(SpiffeId.parse("spiffe://prod.example.org/ns/shop/sa/web"), "shop/pay").allowed
+        bot = SpiffeId.parse("spiffe://prod.example.org/ns/shop/sa/bot")
+        assert policy.decide(bot, "shop/pay").rule == "shop.no-bots.0"
 
     def test_what_has_no_equal_is_refused(self, ask: Ask) -> None:
         Path("istio.yaml").write_text(ISTIO.replace("principals", "notPrincipals"))

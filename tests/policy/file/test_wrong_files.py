@@ -556,6 +556,16 @@ WRONG = [
         {"http[0]": "no judged path has '\\\\'; write '/'"},
         http="['GET /a\\b']",
     ),
+    rule(
+        "a decomposed path",
+        {"http[0]": "every judged path is in Unicode's normal form C; write '/caf\\xe9'"},
+        http='["GET /cafe\\u0301"]',
+    ),
+    rule(
+        "many segments",
+        {"http[0]": "a pattern with wildcards has at most 64 segments"},
+        http=f'["GET /**{"/a" * 64}"]',
+    ),
     rule("a dot segment in a path", {"http[0]": "'..'; write the path without it"}, http='["GET /a/../b"]'),
     rule(
         "an empty segment in a path",

@@ -159,3 +159,10 @@ class TestReadEach:
 
     def test_nothing_is_nothing(self) -> None:
         assert consistent_read.read_each([]) == []
+
+
+def test_a_directory_in_place_of_a_file_is_not_left_open(tmp_path: Path) -> None:
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with pytest.raises(IsADirectoryError):
+        read_together([tmp_path])
+    assert len(list(Path("/proc/self/fd").iterdir())) == before

@@ -32,6 +32,7 @@ from meshid.decisions import Decision
 from meshid.errors import InvalidRequest, InvalidSpiffeId
 from meshid.names.spiffe_id import SpiffeId
 from meshid.policy import REQUEST_FOLLOWS, Request, RequestLike
+from meshid.policy.requests import as_sent
 from meshid.reasons import Reason
 from meshid.support.quoting import MAX_QUOTED, quote
 
@@ -54,7 +55,7 @@ _NOT_BY_POLICY = {
     Reason.NO_POLICY: Cause.NO_POLICY,
 }
 
-# The log has an unsafe request only escaped. This one stands for it: every policy refuses it as unsafe.
+# The log has an unsafe request only in quotes. This one stands for it: every policy refuses it as unsafe.
 _UNSAFE = ""
 
 _Fields = dict[str, object]
@@ -200,9 +201,14 @@ def _request(decision: Decision, fields: _Fields) -> RequestLike:
     if decision.request is None:
         return REQUEST_FOLLOWS if decision.reason is Reason.REQUEST_AWAITED else None
     # Where the reason is `observed`, this is what an observing policy would have said.
-    if Reason.UNSAFE_REQUEST in (decision.reason, fields.get(OBSERVED)):
+    # Without quotes, only its method was unsafe, which another policy may name.
+    is_quoted = decision.request.startswith(("'", '"'))
+    if is_quoted and Reason.UNSAFE_REQUEST in (decision.reason, fields.get(OBSERVED)):
         return _UNSAFE
+    method, _, path = decision.request.partition(" ")
     try:
-        return Request.parse(decision.request)
+        # Older logs have the path decoded, and methods in lower case.
+        asked = Request(method.upper(), as_sent(path))
     except InvalidRequest as error:
         raise SkipError(Cause.WRONG_EVENT, f"{REQUEST}: {error}") from error
+    return asked if asked.method == method else _UNSAFE

@@ -12,9 +12,10 @@ import attrs
 
 from meshid.names.spiffe_id import TrustDomain
 from meshid.policy.analysis.answers import Access, Change, PolicyDiff
-from meshid.policy.analysis.boxes import Box, BoxIndex, boxes_of
+from meshid.policy.analysis.boxes import HANDSHAKE, Box, BoxIndex, boxes_of
 from meshid.policy.analysis.prove import cells
 from meshid.policy.analysis.regions import Region, shortest_access
+from meshid.policy.methods import judged
 from meshid.policy.rules import Effect, RuleSet
 
 
@@ -40,12 +41,17 @@ class _Side:
     def __init__(self, rules: RuleSet) -> None:
         self.environment = rules.environment
         self.own = rules.environment.trust_domains
+        self.methods = judged(rules.rules)
         boxes = [box for rule in rules.rules if not rule.observe for box in boxes_of(rule)]
         self.allowing = [box for box in boxes if box.rule.effect is Effect.ALLOW]
         self.denying = {box.key for box in boxes if box.rule.effect is Effect.DENY}
         self.known = {box.key for box in self.allowing}
         self.allows = BoxIndex(self.allowing)
         self.denies = BoxIndex(box for box in boxes if box.rule.effect is Effect.DENY)
+
+    def judges(self, method: str) -> bool:
+        """Tell whether it judges requests of a method, or refuses them as unsafe."""
+        return method == HANDSHAKE or method in self.methods
 
     def names_as(self, other: _Side) -> bool:
         """Tell whether each trust domain means the same to the rules of both sides."""
@@ -68,7 +74,7 @@ def _changes(side: _Side, other: _Side) -> Iterator[Change]:
     denied_alike = alike and side.denying == other.denying
     for box in side.allowing:
         # Most rules of most changes are the same on both sides.
-        if denied_alike and box.key in other.known:
+        if denied_alike and box.key in other.known and side.methods <= other.methods:
             continue
         path, target, _ = box.patterns
         comparison = _Comparison(side, other, box, list(side.denies.intersecting(path, target)))
@@ -93,12 +99,20 @@ class _Comparison:
         involved = [*self.denied, *allowed_there, *([within] if within else [])]
         regions: list[Region] = []
         unless: set[str] = set()
-        for domain, method in cells(self.box, involved, self.box.peers.domains(self.side.own), self.side.own):
+        domains = self.box.peers.domains(self.side.own)
+        for domain, method in self._cells(involved, domains):
             there = self.other.as_named_by(self.side, domain)
-            if within is not None and not within.is_of(there, self.other.own, method):
+            if not self.side.judges(method):
+                continue
+            judged_there = self.other.judges(method)
+            if within is not None and not (judged_there and within.is_of(there, self.other.own, method)):
                 continue
             still = [each for each in self.denied if each.is_of(domain, self.side.own, method)]
-            already = [each for each in allowed_there if each.is_of(there, self.other.own, method)]
+            already = [
+                each
+                for each in (allowed_there if judged_there else ())
+                if each.is_of(there, self.other.own, method)
+            ]
             inside = [each.seen_with(method) for each in (self.box, within) if each is not None]
             outside = [each.seen_with(method) for each in (*still, *already)]
             region = Region(domain, method, tuple(inside), tuple(outside))
@@ -107,6 +121,17 @@ class _Comparison:
                 unless |= {str(each.rule) for each in (*still, *already)}
         if (example := shortest_access(regions)) is not None:
             yield self._told(within, tuple(sorted(unless)), example)
+
+    def _cells(
+        self, involved: list[Box], domains: tuple[TrustDomain, ...]
+    ) -> Iterator[tuple[TrustDomain, str]]:
+        """Yield each trust domain and method in which the two sides may differ."""
+        side = self.side
+        yield from cells(self.box, involved, domains, side.own, side.methods & self.other.methods)
+        # A method that only this side names is refused as unsafe on the other.
+        named = {each.method for each in (self.box, *involved)}
+        for method in sorted(side.methods - self.other.methods - named):
+            yield from ((each, method) for each in domains if self.box.is_of(each, side.own, method))
 
     def _told(self, within: Box | None, unless: tuple[str, ...], example: Access) -> Change:
         i, j, k = self.box.at

@@ -7,6 +7,7 @@ What looks like a typo is a guess, and its message says so.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
+from itertools import chain
 
 from meshid.names.spiffe_id import TrustDomain
 from meshid.policy.analysis.boxes import ANYTHING, Box, BoxIndex, Patterns, boxes_of
@@ -14,6 +15,7 @@ from meshid.policy.analysis.finding import Finding, FindingKind
 from meshid.policy.analysis.prove import cells
 from meshid.policy.analysis.regions import Region, shortest_access
 from meshid.policy.analysis.typos import lookalikes
+from meshid.policy.methods import judged
 from meshid.policy.rules import Effect, Rule, RuleSet
 
 _LISTS = ("from", "to", "http")
@@ -52,12 +54,17 @@ class _Coverage:
         self._own = rules.environment.trust_domains
         self._boxes = {rule.id: list(boxes_of(rule)) for rule in rules.rules if not rule.observe}
         self._rules = [rule for rule in rules.rules if not rule.observe]
+        self._methods = judged(rules.rules)
         self._index = {
             effect: BoxIndex(
                 box for rule in self._rules if rule.effect is effect for box in self._boxes[rule.id]
             )
             for effect in Effect
         }
+        observing = judged(rule for rule in rules.rules if rule.observe)
+        self._naming: dict[str | None, list[Box]] = {each: [] for each in self._methods - observing}
+        for box in chain.from_iterable(self._boxes.values()):
+            self._naming.get(box.method, []).append(box)
         self._gone: set[tuple[str, tuple[int, int, int]]] = set()
 
     def findings(self) -> Iterator[Finding]:
@@ -78,7 +85,7 @@ class _Coverage:
             yield self._drop(boxes, FindingKind.SWALLOWED, rule.place, words)
             return
         others = self._covered_by(boxes, _same_or_deny(rule))
-        if others is not None:
+        if others is not None and not self._name_alone(boxes):
             words = f"it is pointless, and can go: {_by(others, 'cover')} it"
             yield self._drop(boxes, FindingKind.POINTLESS, rule.place, words)
             return
@@ -89,10 +96,19 @@ class _Coverage:
             for number in reversed(range(len(entries)) if len(entries) > 1 else ()):
                 of_entry = [box for box in boxes if box.at[kind] == number and not self._is_gone(box)]
                 others = self._covered_by(of_entry, _same_or_deny(rule))
-                if of_entry and others is not None:
+                if of_entry and others is not None and not self._name_alone(of_entry):
                     where = f"{rule.place}.{_LISTS[kind]}[{number}]"
                     words = f"{str(entries[number])!r} is pointless, and can go: {_by(others, 'cover')} it"
                     yield self._drop(of_entry, FindingKind.POINTLESS, where, words)
+
+    def _name_alone(self, boxes: list[Box]) -> bool:
+        """Tell whether, without these, a method would be one that is neither registered nor named."""
+        mine = {(box.rule.id, box.at) for box in boxes} | self._gone
+        naming = [self._naming[method] for method in {box.method for box in boxes} if method in self._naming]
+        return any(all((box.rule.id, box.at) in mine for box in each) for each in naming)
+
+    def _cells(self, box: Box, others: list[Box]) -> Iterator[tuple[TrustDomain, str]]:
+        return cells(box, others, box.peers.domains(self._own), self._own, self._methods)
 
     def _drop(self, boxes: list[Box], kind: FindingKind, where: str, words: str) -> Finding:
         self._gone |= {(box.rule.id, box.at) for box in boxes}
@@ -114,7 +130,7 @@ class _Coverage:
                 for each in self._index[effect].intersecting(path, target)
                 if not self._is_gone(each) and not (each.rule is box.rule and each.at in mine)
             ]
-            for domain, method in cells(box, others, box.peers.domains(self._own), self._own):
+            for domain, method in self._cells(box, others):
                 outside = [each for each in others if each.is_of(domain, self._own, method)]
                 inside = box.seen_with(method)
                 region = Region(domain, method, (inside,), tuple(each.seen_with(method) for each in outside))

@@ -6,7 +6,7 @@ let through to await its requests reaches nothing by itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from meshid.names.pattern import Pattern
 from meshid.names.peer_pattern import PeerPattern
@@ -14,9 +14,10 @@ from meshid.names.spiffe_id import TrustDomain
 from meshid.policy.analysis.answers import Access
 from meshid.policy.analysis.boxes import ANYTHING, HANDSHAKE, Box, BoxIndex, boxes_of
 from meshid.policy.analysis.regions import Region, shortest_access
+from meshid.policy.methods import judged
 from meshid.policy.rules import ANY_METHOD, Effect, RuleSet
 
-_METHODS = ("GET", "PUT", "POST", "HEAD", "PATCH", "DELETE")
+_COMMON = ("GET", "PUT", "POST", "HEAD", "PATCH", "DELETE")
 
 
 def find_access(rules: RuleSet, peers: PeerPattern, targets: Pattern) -> Access | None:
@@ -32,12 +33,13 @@ def find_access(rules: RuleSet, peers: PeerPattern, targets: Pattern) -> Access 
     enforced = [rule for rule in rules.rules if not rule.observe]
     allows = BoxIndex(box for rule in enforced if rule.effect is Effect.ALLOW for box in boxes_of(rule))
     denies = BoxIndex(box for rule in enforced if rule.effect is Effect.DENY for box in boxes_of(rule))
+    methods = judged(rules.rules)
 
     def regions() -> Iterator[Region]:
         for box in allows.intersecting(peers.path, targets):
             path, target, _ = box.patterns
             against = list(denies.intersecting(path, target))
-            for domain, method in cells(box, against, peers.domains(own), own):
+            for domain, method in cells(box, against, peers.domains(own), own, methods):
                 outside = tuple(deny.seen_with(method) for deny in against if deny.is_of(domain, own, method))
                 yield Region(domain, method, (asked, box.seen_with(method)), outside)
 
@@ -45,15 +47,20 @@ def find_access(rules: RuleSet, peers: PeerPattern, targets: Pattern) -> Access 
 
 
 def cells(
-    box: Box, others: list[Box], domains: tuple[TrustDomain, ...], own: tuple[TrustDomain, ...]
+    box: Box,
+    others: list[Box],
+    domains: tuple[TrustDomain, ...],
+    own: tuple[TrustDomain, ...],
+    methods: Collection[str],
 ) -> Iterator[tuple[TrustDomain, str]]:
     """Yield each trust domain and method of a box in which the others may differ.
 
-    One method stands for all that no box names.
+    One method stands for all of *methods* that no box names.
     """
-    named = sorted({each.method for each in (box, *others)} - {None, ANY_METHOD}, key=str)
-    other = next(method for method in (*_METHODS, "X" * 32) if method not in named)
+    named = {each.method for each in (box, *others)} - {None, ANY_METHOD}
+    other = next((each for each in (*_COMMON, *sorted(methods)) if each not in named), None)
+    told = [*sorted(named, key=str), other]
     for domain in domains:
-        for method in (HANDSHAKE, *map(str, named), other):
+        for method in (HANDSHAKE, *(str(each) for each in told if each is not None)):
             if box.is_of(domain, own, method):
                 yield domain, method

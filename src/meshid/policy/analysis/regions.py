@@ -22,6 +22,7 @@ from meshid.names.spiffe_id import MAX_ID_BYTES, SpiffeId, TrustDomain
 from meshid.policy.analysis.answers import Access
 from meshid.policy.analysis.automata import Words, shortest
 from meshid.policy.analysis.boxes import HANDSHAKE, Patterns
+from meshid.policy.requests import as_sent
 
 MAX_PARTS = 100_000
 """Parts that one search makes; most need one or two."""
@@ -150,5 +151,5 @@ def _distinct(patterns: Iterable[Pattern]) -> tuple[Pattern, ...]:
 def _access(candidate: _Candidate) -> Access:
     path, target, request = candidate.point
     method = candidate.region.method
-    asked = None if method == HANDSHAKE else f"{method} {request}"
+    asked = None if method == HANDSHAKE else f"{method} {as_sent(request)}"
     return Access(SpiffeId(candidate.region.domain, path), target.removeprefix("/"), asked)

@@ -2,8 +2,8 @@
 
 It looks for the slips that hands make: one letter too many, too few or wrong, or two that
 changed places; a missing "/"; a `*` after a word that is a whole name elsewhere, so that
-`agent*` matches `agentish` as well; and a name that only begins like another one.
-Digits are not slips: `api-1` and `api-2` are two names.
+`agent*` matches `agentish` as well; a name that only begins like another one; and a method
+that is nearly a registered one. Digits are not slips: `api-1` and `api-2` are two names.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from collections.abc import Iterable, Iterator
 import attrs
 
 from meshid.policy.analysis.finding import Finding, FindingKind
-from meshid.policy.rules import Rule
+from meshid.policy.methods import REGISTERED
+from meshid.policy.rules import ANY_METHOD, Rule
 
 _SHORT = 4
 """The fewest letters of a word that can have a typo: `api` and `app` are two names."""
@@ -49,6 +50,17 @@ def lookalikes(rules: Iterable[Rule]) -> Iterator[Finding]:
             for number, target in enumerate(rule.targets)
         ]
     )
+    yield from _methods(rules)
+
+
+def _methods(rules: list[Rule]) -> Iterator[Finding]:
+    slips = _Slips(Counter(REGISTERED))
+    for rule in rules:
+        for number, condition in enumerate(rule.http):
+            unknown = condition.method not in {ANY_METHOD, *REGISTERED}
+            if unknown and (others := slips.of(condition.method)):
+                entry = _Entry(rule, f"{rule.place}.http[{number}]", str(condition))
+                yield entry.alike(f"{condition.method!r} is not a registered method: is {others[0]!r} meant?")
 
 
 def _among(entries: list[_Entry]) -> Iterator[Finding]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import islice
+from unicodedata import normalize
 
 import attrs
 
@@ -139,7 +140,11 @@ def condition(text: str) -> HttpCondition:
     if not CONDITION_FORM.fullmatch(text):
         raise InvalidPattern(_no_condition(text))
     method, _, path = text.partition(" ")
-    return HttpCondition(method, Pattern.parse(path))
+    pattern = Pattern.parse(path)
+    if (composed := normalize("NFC", path)) != path:
+        msg = f"{quote(text)}: every judged path is in Unicode's normal form C; write {quote(composed)}"
+        raise InvalidPattern(msg)
+    return HttpCondition(method, pattern)
 
 
 def _no_condition(text: str) -> str:

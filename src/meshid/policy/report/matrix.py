@@ -20,6 +20,7 @@ from meshid.policy.analysis.boxes import ANYTHING, HANDSHAKE, Box, BoxIndex, Pat
 from meshid.policy.analysis.finding import Finding, by_environment
 from meshid.policy.analysis.prove import cells
 from meshid.policy.analysis.regions import Region, shortest_access
+from meshid.policy.methods import judged
 from meshid.policy.policy import Policy
 from meshid.policy.rules import Effect, Rule
 
@@ -173,6 +174,7 @@ class _Judge:
 
     def __init__(self, policy: Policy) -> None:
         self._own = policy.environment.trust_domains
+        self._methods = judged(policy.rules)
         boxes = [box for rule in policy.rules if not rule.observe for box in boxes_of(rule)]
         self._index = {
             effect: BoxIndex(box for box in boxes if box.rule.effect is effect) for effect in Effect
@@ -229,7 +231,7 @@ class _Judge:
                 tuple(deny.seen_with(method) for deny in denies if deny.is_of(domain, self._own, method)),
             )
             for allow in allows
-            for domain, method in cells(allow, denies, asked.domains, self._own)
+            for domain, method in cells(allow, denies, asked.domains, self._own, self._methods)
         )
         return shortest_access(regions) is not None
 

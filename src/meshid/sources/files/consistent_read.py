@@ -120,10 +120,10 @@ def _seen(found: os.stat_result) -> _Seen:
 
 def _read(path: Path, directory: int | None = None) -> bytes:
     """Read a file; relative to *directory* if that is open."""
+    name = path if directory is None else path.name
     try:
-        with os.fdopen(
-            os.open(path if directory is None else path.name, _FLAGS, dir_fd=directory), "rb"
-        ) as file:
+        # `os.fdopen` would leave a directory open, which it refuses.
+        with open(name, "rb", opener=lambda at, _: os.open(at, _FLAGS, dir_fd=directory)) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise _unavailable(path, "it is not a regular file")
             data = file.read(MAX_FILE_BYTES + 1)

@@ -1,0 +1,107 @@
+"""However much is in a file, and whatever it is: what it takes to say so is bounded."""
+
+from __future__ import annotations
+
+import sys
+import tracemalloc
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import yaml
+
+from meshid import InvalidInput
+from meshid.istio import import_istio
+from meshid.istio.importing import MAX_PATTERNS
+from meshid.istio.yaml_documents import MAX_EVENTS
+from tests.istio.test_istio import OWN, document
+
+
+def imported(*policies: object) -> str:
+    data = "---\n".join(map(yaml.safe_dump, policies)).encode()
+    return import_istio([("mesh.yaml", data)], environment="prod", trust_domains=[OWN]).toml
+
+
+def refused(data: bytes) -> str:
+    with pytest.raises(InvalidInput) as caught:
+        import_istio([("mesh.yaml", data)], environment="prod", trust_domains=[OWN])
+    return str(caught.value)
+
+
+def calls_of(work: Callable[[], object]) -> int:
+    """Return how many calls, of Python or of C, *work* makes."""
+    calls = 0
+
+    def count(_: object, event: str, __: object) -> None:
+        nonlocal calls
+        calls += event in {"call", "c_call"}
+
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        work()
+    finally:
+        sys.setprofile(before)
+    return calls
+
+
+def to(**operation: list[str]) -> dict[str, Any]:
+    return document(rules=[{"to": [{"operation": operation}]}])
+
+
+def test_the_product_of_two_lists_is_refused_before_it_is_made() -> None:
+    methods, paths = [f"M{n}" for n in range(400)], [f"/{n}" for n in range(400)]
+    policy = to(methods=methods, paths=paths)
+    data = yaml.safe_dump(policy).encode()
+    tracemalloc.start()
+    try:
+        assert refused(data) == f"the policy file would have more than {MAX_PATTERNS} patterns"
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 10 * 1024 * 1024
+
+
+def test_so_are_rules_for_everybody_in_many_trust_domains() -> None:
+    principals = [f"d{number}.example/x" for number in range(1000)]
+    known = document(name="known", rules=[{"from": [{"source": {"principals": principals}}]}])
+    assert "more than" in refused(
+        yaml.safe_dump_all([known, document(name="all", rules=[{} for _ in range(100)])]).encode()
+    )
+    namespaces = {"namespaces": [f"n{number}" for number in range(100)]}
+    assert "more than" in refused(
+        yaml.safe_dump_all([known, document(name="all", rules=[{"from": [{"source": namespaces}]}])]).encode()
+    )
+
+
+@pytest.mark.parametrize(
+    "policies",
+    [
+        pytest.param(
+            lambda n: [document(name="n" * 60 + f"{each:04}", rules=[{}]) for each in range(n)], id="ids"
+        ),
+        pytest.param(lambda n: [document(rules=[{} for _ in range(n)])], id="rules"),
+        pytest.param(
+            lambda n: [
+                document(
+                    rules=[{"from": [{"source": {"principals": [f"{OWN}/{each}" for each in range(n)]}}]}]
+                )
+            ],
+            id="principals",
+        ),
+    ],
+)
+def test_a_file_twice_as_long_costs_about_twice_as_much(policies: Callable[[int], list[object]]) -> None:
+    once, twice = (calls_of(lambda n=n: imported(*policies(n))) for n in (60, 120))  # type: ignore[misc]
+    assert twice <= 2.3 * once  # the square would be 4
+
+
+@pytest.mark.parametrize(
+    "unit", [b"a,", b"{},", b"[],", b"{a: },"], ids=["scalars", "mappings", "lists", "pairs"]
+)
+def test_a_file_has_a_bound_in_parts_as_well_as_in_bytes(
+    unit: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert MAX_EVENTS == 400_000
+    monkeypatch.setattr("meshid.istio.yaml_documents.MAX_EVENTS", 1000)
+    assert "it has more than 1000 parts: is it the right file?" in refused(b"[" + unit * 2000)
