@@ -36,9 +36,9 @@ from meshid.health.refresh_event import RefreshEvent
 from meshid.health.state_file import StateFile
 from meshid.health.status import SourceStatus, status_of
 from meshid.sources.alarms import MAX_TEXTS, Alarms, Failure, bounded
-from meshid.sources.merging import Named
+from meshid.sources.merging import Origin
 from meshid.sources.publishing import Publisher
-from meshid.sources.reading import Done, Reader
+from meshid.sources.reader import Done, Reader
 from meshid.sources.source import Source, State
 from meshid.sources.starting import Obstacles, obstacles_to_start
 from meshid.sources.telling import Telling
@@ -79,7 +79,7 @@ class Refresher:
         self._clock = clock
         # For those who change what follows. What others read is replaced whole, so that they need no lock.
         self._lock = new_lock(Order.REFRESHING)
-        self._states: Mapping[Named, State] = {}
+        self._states: Mapping[Origin, State] = {}
         self._statuses = {reader: SourceStatus(name=reader.name) for reader in self._readers}
         self._first: frozenset[Reader] = frozenset()
         self._telling = Telling()
@@ -287,7 +287,7 @@ class Refresher:
             for fault in state.faults[:MAX_TEXTS]
         }
 
-    def _publish(self, now: float, *news: Named) -> None:
+    def _publish(self, now: float, *news: Origin) -> None:
         before = self._admission.snapshot
         # Until it is known to have gone well: whatever happens, it is tried again.
         self._is_behind = True
