@@ -35,7 +35,7 @@ class TrustFile(PolledFiles):
     """
 
     is_required = False
-    """A mesh waits for the bundle of its own trust domain only."""
+    """A mesh waits for the bundle of its own trust domain, whichever source has it."""
 
     def __init__(self, trust_domain: str, path: str | Path, *, profile: str = "spiffe") -> None:
         self._trust_domain = TrustDomain.parse(trust_domain)
@@ -68,7 +68,7 @@ class BundleMapFile(PolledFiles):
     """
 
     is_required = False
-    """A mesh waits for the bundle of its own trust domain only."""
+    """A mesh waits for the bundle of its own trust domain, whichever source has it."""
 
     def __init__(self, path: str | Path) -> None:
         super().__init__(f"bundle map {quote(str(path))}")
