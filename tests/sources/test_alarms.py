@@ -131,7 +131,9 @@ class TestFailures:
         ):
             alarms.failed(key, Failure(about="policy", text=text, is_lasting=True))
             assert alarms.cannot_heal(key) is expected
+        alarms.failed(key, Failure(about="policy", text="seen once", is_lasting=True))
         time.now = 9.0
+        assert not alarms.cannot_heal(key)
         alarms.failed(key, Failure(about="policy", text="missing"))
         time.now = 19.0
         alarms.failed(key, Failure(about="policy", text="missing"))

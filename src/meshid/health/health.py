@@ -28,6 +28,7 @@ from meshid.health.entrance import why_closed, why_nobody
 from meshid.health.own_path import OwnPath, find_own_path
 from meshid.names.spiffe_id import TrustDomain
 from meshid.policy import REQUEST_FOLLOWS
+from meshid.support.logs import failures
 from meshid.support.quoting import quote
 from meshid.trust.bundles import TrustBundle
 
@@ -67,9 +68,15 @@ class Health:
 def health_of(admission: Admission, now: datetime, *more: Alarm) -> Health:
     """Return the health of a mesh at the instant *now*, with *more* alarms that others have found."""
     snapshot = admission.snapshot
-    alarms = (*_alarms(admission, snapshot, now), *more)
+    alarms = (*_alarms(admission, snapshot, now), *more, *_about_log())
     ready = not any(alarm.is_outage for alarm in alarms)
     return Health(ready=ready, generation=snapshot.generation, alarms=alarms)
+
+
+def _about_log() -> Iterator[Alarm]:
+    # Not in `alarms_about`, whose alarms are logged: it would lose, or log, a new line each second.
+    if lost := failures():
+        yield Alarm(level=AlarmLevel.WARNING, about="log", text=f"{lost}; see to the log handler")
 
 
 def alarms_about(admission: Admission, now: datetime) -> Iterator[Alarm]:
