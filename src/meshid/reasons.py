@@ -212,7 +212,7 @@ class Reason(StrEnum):
         "revocation_undetermined",
         "A revocation list of an issuer in the path cannot be used, so nobody knows what it revokes.",
         "RFC 5280 section 6.3.3",
-        "Read the detail: publish a list that can be read and that the issuer signed, or remove that one.",
+        "Publish a list that can be read and that the issuer signed, or remove the one in the detail.",
     )
     DENY_LISTED = (
         "deny_listed",

@@ -202,10 +202,10 @@ class TestRevocationLists:
     def test_one_that_cannot_be_used(self, ca: CA, clock: Clock) -> None:
         issuer = ca.certificate.subject
         mesh = lists_in(clock, ca, undetermined=[Undetermined("'a.crl': broken", issuer)])
-        text = "'a.crl': broken; every certificate of this issuer is refused while it is there"
+        text = "'a.crl': broken; every certificate of this issuer is refused until that is mended"
         assert said_of_lists(mesh) == [("error", f"{self.ISSUER}: {text}")]
         mesh = lists_in(clock, ca, undetermined=[Undetermined("'README': junk", None)])
-        text = "revocation lists: 'README': junk; every peer is refused while it is there"
+        text = "revocation lists: 'README': junk; every peer is refused until that is mended"
         assert said_of_lists(mesh) == [("error", text)]
 
     def test_a_part_beside_the_whole(self, ca: CA, clock: Clock) -> None:

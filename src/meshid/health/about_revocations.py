@@ -79,5 +79,5 @@ def _about_unusable(each: Undetermined, *, has_list: bool) -> Alarm:
         text = f"{each.text}; it is not used, and {whom} is refused that no complete list covers"
         return Alarm(level=AlarmLevel.WARNING, about=about, text=text)
     return Alarm(
-        level=AlarmLevel.ERROR, about=about, text=f"{each.text}; {whom} is refused while it is there"
+        level=AlarmLevel.ERROR, about=about, text=f"{each.text}; {whom} is refused until that is mended"
     )
