@@ -18,6 +18,7 @@ from meshid.certificates.leaf import Profile, Role
 from meshid.errors import InvalidBundle, InvalidCredentials, InvalidPolicy, PeerRejected, Problem
 from meshid.names.spiffe_id import SpiffeId
 from meshid.policy import Policy
+from meshid.reasons import Reason
 from meshid.support.quoting import quote
 from meshid.trust.bundles import BundleSet
 from meshid.trust.credentials import X509Svid
@@ -213,7 +214,9 @@ def _check_own_path(credentials: X509Svid, bundles: BundleSet, now: float) -> No
             last = rejection
         else:
             return
-    msg = f"own certificate: {last.decision.sentence}"
+    is_unknown = last.reason is Reason.UNKNOWN_AUTHORITY
+    what_to_do = "; add its issuer to that bundle, or renew it" if is_unknown else ""
+    msg = f"own certificate: {last.decision.sentence}{what_to_do}"
     raise InvalidCredentials(msg) from last
 
 
