@@ -204,6 +204,7 @@ class TestRevocationLists:
             ("prod", b"-----BEGIN X509 CRL-----\nMII"),
             ("prod", b""),
         ],
+        ids=["crl", "pem", "der", "cut off", "begun", "empty"],
     )
     def test_a_list_that_cannot_be_used_says_nothing_about_the_others(
         self, tmp_path: Path, name: str, content: bytes
