@@ -95,9 +95,6 @@ def _alarms(admission: Admission, snapshot: Snapshot, now: datetime) -> Iterator
         if not (path and path.leads_to == domain) and (why := why_closed(bundle, snapshot.revocations, now))
     }
     yield from _about_bundles(snapshot, peers, closed, now)
-    if None not in {snapshot.name, snapshot.first_name} and snapshot.name != snapshot.first_name:
-        text = f"is {snapshot.name}, and was {snapshot.first_name} at the start; MESHID_SPIFFE_ID pins it"
-        yield Alarm(level=AlarmLevel.WARNING, about="own SPIFFE ID", text=text)
     if Role.CLIENT in peers:
         yield from _about_policy(admission, snapshot, frozenset(snapshot.bundles) - closed.keys())
     yield from about_revocations(snapshot.revocations, snapshot.bundles, now)
