@@ -16,7 +16,7 @@ from pathlib import Path
 import attrs
 import pytest
 
-from meshid import BundleSet, Denial, Mesh, Reason, Revocations, peer_of
+from meshid import BundleSet, Denial, Mesh, PeerRejected, Reason, Revocations, peer_of
 from meshid.admission.admission import Admission
 from meshid.sources import SourceUnavailable, State, refresher
 from meshid.sources.refresher import Refresher, restart_all
@@ -145,6 +145,32 @@ class TestParts:
             lists.now = State(revocations=Revocations(crls=[old]))
             assert eventually(lambda: {alarm.about for alarm in mesh.health().alarms} == {"lists"})
             assert mesh.snapshot is before
+
+    def test_a_list_that_is_gone_is_in_force_again_when_the_clock_is_right_again(
+        self, own: FakeSource, prod_ca: CA, clock: Clock
+    ) -> None:
+        peer = prod_ca.issue(PATH, not_before=clock.now - HOUR, not_after=clock.now + 9 * HOUR)
+        lists = State(revocations=Revocations(crls=[prod_ca.crl(peer, next_update=clock.now + HOUR)]))
+        source = FakeSource("lists", lists)
+        with Mesh.from_sources([own, source], service="payments", clock=clock) as mesh:
+            source.now = State()
+            assert eventually(lambda: "stays in force until" in str(mesh.health().alarms))
+            # It lets go, as it must when the list has really ended.
+            clock.now += 2 * HOUR
+            assert eventually(lambda: mesh.snapshot.revocations == Revocations())
+            clock.now -= 2 * HOUR
+            assert eventually(lambda: mesh.snapshot.revocations == lists.revocations)
+            with pytest.raises(PeerRejected) as caught:
+                mesh.admit(peer.chain)
+            assert caught.value.reason is Reason.REVOKED
+            # Also if the list is still in force because its end could not be published.
+            clock.now += 2 * HOUR
+            with pytest.MonkeyPatch.context() as broken:
+                broken.setattr(Admission, "put_in_force", lambda *_: 1 / 0)
+                assert eventually(lambda: "ZeroDivisionError" in str(mesh.health().alarms))
+                clock.now -= 2 * HOUR
+                assert eventually(lambda: "stays in force until" in str(mesh.health().alarms))
+            assert mesh.snapshot.revocations == lists.revocations
 
 
 class TestRefreshing:

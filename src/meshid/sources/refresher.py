@@ -185,7 +185,7 @@ class Refresher:
         """Put in force what could not be before, if it can be now."""
         now = self._now()
         with self._lock:
-            if self._is_started and self._is_behind:
+            if self._is_started and (self._is_behind or self._publisher.is_back(now)):
                 self._publish(now)
 
     def look(self) -> None:
