@@ -120,7 +120,7 @@ def _about_own(path: OwnPath, now: datetime) -> Iterator[Alarm]:
     if now < since:
         yield outage(_OWN, f"begins at {since}: is the clock right?")
     elif now > until:
-        yield outage(_OWN, f"ended at {until}, so peers refuse us")
+        yield outage(_OWN, f"ended at {until}, so peers refuse us: renew it")
     elif path.refusal:
         yield outage(_OWN, path.refusal)
     elif left < _SOON:
@@ -131,7 +131,7 @@ def _about_own(path: OwnPath, now: datetime) -> Iterator[Alarm]:
 def _about_end(first: x509.Certificate, *, is_leaf: bool) -> str:
     until = first.not_valid_after_utc
     if is_leaf:
-        return f"ends at {until} and has not been renewed"
+        return f"ends at {until} and has not been renewed: look at its agent, or its mount"
     above = quote(first.subject.rfc4514_string())
     return f"the authority above it, {above}, ends at {until}, before it: renew it, with its intermediates"
 
@@ -156,7 +156,7 @@ def _about_bundles(
             yield from _about_last_authority(about, bundle, now)
         # A partner may withdraw its authorities.
         elif bundle.authorities or (is_ours and is_outage):
-            text = f"{closed[domain]}, so no peer of this trust domain is admitted"
+            text = f"no peer of this trust domain is admitted: {closed[domain]}"
             yield Alarm(level=AlarmLevel.ERROR, about=about, text=text, is_outage=is_ours and is_outage)
 
 
@@ -164,7 +164,11 @@ def _about_last_authority(about: str, bundle: TrustBundle, now: datetime) -> Ite
     last = max(bundle.authorities, key=lambda each: each.not_valid_after_utc)
     until = last.not_valid_after_utc
     if _share_left(last.not_valid_before_utc, until, now) < _NOW:
-        yield Alarm(level=AlarmLevel.WARNING, about=about, text=f"its last authority ends at {until}")
+        yield Alarm(
+            level=AlarmLevel.WARNING,
+            about=about,
+            text=f"its last authority ends at {until}: add the next one",
+        )
 
 
 def _about_policy(

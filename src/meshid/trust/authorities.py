@@ -68,7 +68,7 @@ def _read_authority(der: bytes, profile: Profile, rehearsal: Rehearsal) -> x509.
         raise ValueError(msg)
     authority = read_certificate(der)
     if fault := authority_fault(authority, profile) or rehearsal.fault(authority):
-        subject = quote(authority.subject.rfc4514_string())
+        subject = quote(authority.subject.rfc4514_string()) if authority.subject.rdns else "it"
         msg = f"{subject} can never verify a peer: {fault}"
         raise ValueError(msg)
     return authority
