@@ -72,6 +72,22 @@ class TestStart:
         with pytest.raises(SourceUnavailable, match=r"^stream has not delivered any state$"):
             Mesh.from_sources([FakeStream()], timeout=0.1)
 
+    @pytest.mark.parametrize("timeout", [0.0, -1.0, float("nan")])
+    def test_each_source_is_read_once_whatever_the_timeout(
+        self, own: FakeSource, timeout: float, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        class Slow(FakeSource):
+            def read(self) -> State:
+                time.sleep(0.1)
+                return super().read()
+
+        monkeypatch.setattr("meshid.sources.refresher.TICK_SECONDS", 10.0)
+        with Mesh.from_sources([own, Slow("slow", State())], service="payments", timeout=timeout) as mesh:
+            assert mesh.health().ready
+        wrong = FakeSource("wrong", SourceUnavailable("wrong: not yet"))
+        with pytest.raises(SourceUnavailable, match=r"^wrong: not yet$"):
+            Mesh.from_sources([own, wrong], timeout=timeout)
+
     def test_a_state_that_cannot_be_in_force_does_not_count(self, own: FakeSource, prod_ca: CA) -> None:
         own.now = State(credentials=CA("prod.example.org").issue(OWN).svid, bundles=(prod_ca.bundle(),))
         with pytest.raises(SourceUnavailable, match=r"^own: own certificate: No path leads from the leaf"):
@@ -241,6 +257,18 @@ class TestRefreshing:
         assert eventually(is_gone)
         assert eventually(lambda: not any(thread.is_alive() for thread in threads))
 
+    def test_one_of_which_a_context_is_left_does_not(self, own: FakeSource, prod_ca: CA) -> None:
+        peer, denial = prod_ca.issue(PATH), Revocations(deny=[f"spiffe://prod.example.org{PATH}"])
+        contexts = [Mesh.from_sources([own], service="payments").server_context()]
+        gc.collect()
+        with asyncio_server(contexts[0]) as service:
+            assert knock(service.port, stranger(peer)).answer
+            assert isinstance(own.now, State)
+            own.now = attrs.evolve(own.now, revocations=denial)
+            assert eventually(lambda: not knock(service.port, stranger(peer)).answer)
+        contexts.clear()
+        assert eventually(lambda: gc.collect() >= 0 and own.is_closed)
+
     def test_a_thread_ends_if_its_mesh_is_gone_before_it_is_stopped(self) -> None:
         # The garbage collector runs between the two only by chance.
         refresher._keep_doing(lambda: None, queue.SimpleQueue(), ())  # noqa: SLF001
@@ -286,13 +314,24 @@ class TestRefreshing:
         admission = Admission({}, service="payments")
         refresher = Refresher(admission, [own])
         refresher.start(10.0)
-        refresher.close()
+        # A child has no thread that reads.
+        (reader,), (reading, _) = refresher._readers, refresher._threads  # noqa: SLF001 - what a child lacks
+        reader.inbox.put(None)
+        reading.join(10)
         renewed = prod_ca.issue(OWN).svid
         assert isinstance(own.now, State)
         own.now = attrs.evolve(own.now, credentials=renewed)
         restart_all()
         assert eventually(lambda: admission.snapshot.credentials == renewed)
         refresher.close()
+
+    def test_one_that_was_closed_stays_closed_in_a_forked_child(self, own: FakeSource) -> None:
+        refresher = Refresher(Admission({}, service="payments"), [own])
+        refresher.close()
+        restart_all()
+        assert not refresher.is_open
+        threads = [*refresher._threads, refresher._telling.thread]  # noqa: SLF001 - all that it has
+        assert not any(thread.is_alive() for thread in threads)
 
 
 class TestEachSecond:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -366,13 +367,16 @@ class TestSources:
             pass
         assert own.is_closed
 
-    def test_a_clock_that_fails_delays_no_removal(self, own: FakeSource) -> None:
+    @pytest.mark.parametrize("junk", [None, float("nan"), 1e300, "noon"])
+    def test_a_clock_that_fails_delays_no_removal(
+        self, own: FakeSource, junk: object, caplog: pytest.LogCaptureFixture
+    ) -> None:
         failing: list[bool] = []
 
-        def clock() -> float:
-            if failing:
+        def clock() -> Any:  # noqa: ANN401 - whatever it says
+            if failing and junk is None:
                 raise ZeroDivisionError
-            return time.time()
+            return junk if failing else time.time()
 
         assert isinstance(own.now, State)
         stream = FakeStream(own.now)
@@ -381,6 +385,9 @@ class TestSources:
             denial = Revocations(deny=[f"spiffe://prod.example.org{PATH}"])
             stream.news.put(attrs.evolve(own.now, revocations=denial))
             assert eventually(lambda: mesh.snapshot.revocations == denial)
+            # Nor does it stop what is done each second.
+            time.sleep(0.1)
+            assert "a bug in meshid" not in caplog.text
 
 
 class TestTelling:
