@@ -206,7 +206,7 @@ def _rank(part: Part) -> int:
 
 
 def _smaller(parts: Sequence[Part]) -> Iterable[Sequence[Part]]:
-    """Return the kinds of *parts*, or, if there is only one, its halves: one bad bundle of many costs few tries."""
+    """Return the kinds of *parts*; or, if there is only one, its halves: one bad of many costs few tries."""
     groups = [list(group) for _, group in groupby(parts, _rank)]
     half = len(parts) // 2
     return groups if len(groups) > 1 else [parts[:half], parts[half:]]
