@@ -275,7 +275,8 @@ class TestTrustThatWasRemovedIsGone:
                 # The handlers of the first two may still be closing; a review would end those, too.
                 assert eventually(lambda: site.mesh.open_connections == 1)
                 remove(site)
-                admission_of(site.mesh).tell(admission_of(site.mesh).sweep())
+                admission = admission_of(site.mesh)
+                admission.tell(admission.sweep(admission.clock()))
                 assert line.recv(1024) == b""
                 event = heard.next()
                 assert (event.call, event.decision.reason) == ("review", reason)

@@ -145,7 +145,7 @@ class Mesh:
             leaf_grace=leaf_grace,
         )
         file = None if state_file is None else Path(state_file)
-        mesh._refresher = Refresher(mesh._admission, sources, clock, file)
+        mesh._refresher = mesh._admission.keeper = Refresher(mesh._admission, sources, clock, file)
         try:
             mesh._refresher.start(timeout)
         except BaseException:

@@ -14,7 +14,7 @@ class FakeSource:
     """A source that returns what a test sets, or raises it."""
 
     name: str
-    now: State | Exception
+    now: State | BaseException
     is_required: bool = True
     is_stream: bool = False
     is_closed: bool = False
@@ -22,7 +22,7 @@ class FakeSource:
 
     def read(self) -> State:
         self.reads += 1
-        if isinstance(self.now, Exception):
+        if isinstance(self.now, BaseException):
             raise self.now
         return self.now
 

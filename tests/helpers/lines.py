@@ -37,4 +37,4 @@ def is_ended(tls: ssl.SSLSocket) -> bool:
 def sweep(mesh: Mesh) -> None:
     """Do what a mesh with sources does each second."""
     admission = admission_of(mesh)
-    admission.tell(admission.sweep())
+    admission.tell(admission.sweep(admission.clock()))

@@ -56,11 +56,12 @@ class TestFailures:
         assert ("read",) not in alarms
         assert logged(caplog) == []
 
+    @pytest.mark.parametrize("more", [{}, {"fault": None}, {"fault": "typo"}], ids=str)
     def test_one_that_lasts_is_logged_once(
-        self, alarms: Alarms, time: Time, caplog: pytest.LogCaptureFixture
+        self, alarms: Alarms, time: Time, caplog: pytest.LogCaptureFixture, more: dict[str, object]
     ) -> None:
         for time.now in (0.0, 1.0, 2.0, 3.0):
-            failed(alarms, "read", "policy", "typo")
+            failed(alarms, "read", "policy", "typo", **more)
         assert logged(caplog) == ["policy: typo; the last good state stays in force"]
         assert [str(alarm) for alarm in alarms.failures()] == alarms.texts() == ["policy: typo"]
         for time.now in (4.0, 4.9):

@@ -16,7 +16,7 @@ from pathlib import Path
 import attrs
 import pytest
 
-from meshid import BundleSet, Denial, Mesh, Reason, Revocations, peer_of
+from meshid import BundleSet, Denial, Mesh, PeerRejected, Reason, Revocations, peer_of
 from meshid.admission.admission import Admission
 from meshid.sources import SourceUnavailable, State, refresher
 from meshid.sources.refresher import Refresher, restart_all
@@ -71,6 +71,22 @@ class TestStart:
     def test_one_that_delivers_nothing_is_named(self) -> None:
         with pytest.raises(SourceUnavailable, match=r"^stream has not delivered any state$"):
             Mesh.from_sources([FakeStream()], timeout=0.1)
+
+    @pytest.mark.parametrize("timeout", [0.0, -1.0, float("nan")])
+    def test_each_source_is_read_once_whatever_the_timeout(
+        self, own: FakeSource, timeout: float, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        class Slow(FakeSource):
+            def read(self) -> State:
+                time.sleep(0.1)
+                return super().read()
+
+        monkeypatch.setattr("meshid.sources.refresher.TICK_SECONDS", 10.0)
+        with Mesh.from_sources([own, Slow("slow", State())], service="payments", timeout=timeout) as mesh:
+            assert mesh.health().ready
+        wrong = FakeSource("wrong", SourceUnavailable("wrong: not yet"))
+        with pytest.raises(SourceUnavailable, match=r"^wrong: not yet$"):
+            Mesh.from_sources([own, wrong], timeout=timeout)
 
     def test_a_state_that_cannot_be_in_force_does_not_count(self, own: FakeSource, prod_ca: CA) -> None:
         own.now = State(credentials=CA("prod.example.org").issue(OWN).svid, bundles=(prod_ca.bundle(),))
@@ -146,6 +162,32 @@ class TestParts:
             assert eventually(lambda: {alarm.about for alarm in mesh.health().alarms} == {"lists"})
             assert mesh.snapshot is before
 
+    def test_a_list_that_is_gone_is_in_force_again_when_the_clock_is_right_again(
+        self, own: FakeSource, prod_ca: CA, clock: Clock
+    ) -> None:
+        peer = prod_ca.issue(PATH, not_before=clock.now - HOUR, not_after=clock.now + 9 * HOUR)
+        lists = State(revocations=Revocations(crls=[prod_ca.crl(peer, next_update=clock.now + HOUR)]))
+        source = FakeSource("lists", lists)
+        with Mesh.from_sources([own, source], service="payments", clock=clock) as mesh:
+            source.now = State()
+            assert eventually(lambda: "stays in force until" in str(mesh.health().alarms))
+            # It lets go, as it must when the list has really ended.
+            clock.now += 2 * HOUR
+            assert eventually(lambda: mesh.snapshot.revocations == Revocations())
+            clock.now -= 2 * HOUR
+            assert eventually(lambda: mesh.snapshot.revocations == lists.revocations)
+            with pytest.raises(PeerRejected) as caught:
+                mesh.admit(peer.chain)
+            assert caught.value.reason is Reason.REVOKED
+            # Also if the list is still in force because its end could not be published.
+            clock.now += 2 * HOUR
+            with pytest.MonkeyPatch.context() as broken:
+                broken.setattr(Admission, "put_in_force", lambda *_: 1 / 0)
+                assert eventually(lambda: "ZeroDivisionError" in str(mesh.health().alarms))
+                clock.now -= 2 * HOUR
+                assert eventually(lambda: "stays in force until" in str(mesh.health().alarms))
+            assert mesh.snapshot.revocations == lists.revocations
+
 
 class TestRefreshing:
     def test_a_source_that_fails_in_a_way_of_its_own_is_asked_again(
@@ -215,6 +257,18 @@ class TestRefreshing:
         assert eventually(is_gone)
         assert eventually(lambda: not any(thread.is_alive() for thread in threads))
 
+    def test_one_of_which_a_context_is_left_does_not(self, own: FakeSource, prod_ca: CA) -> None:
+        peer, denial = prod_ca.issue(PATH), Revocations(deny=[f"spiffe://prod.example.org{PATH}"])
+        contexts = [Mesh.from_sources([own], service="payments").server_context()]
+        gc.collect()
+        with asyncio_server(contexts[0]) as service:
+            assert knock(service.port, stranger(peer)).answer
+            assert isinstance(own.now, State)
+            own.now = attrs.evolve(own.now, revocations=denial)
+            assert eventually(lambda: not knock(service.port, stranger(peer)).answer)
+        contexts.clear()
+        assert eventually(lambda: gc.collect() >= 0 and own.is_closed)
+
     def test_a_thread_ends_if_its_mesh_is_gone_before_it_is_stopped(self) -> None:
         # The garbage collector runs between the two only by chance.
         refresher._keep_doing(lambda: None, queue.SimpleQueue(), ())  # noqa: SLF001
@@ -260,13 +314,24 @@ class TestRefreshing:
         admission = Admission({}, service="payments")
         refresher = Refresher(admission, [own])
         refresher.start(10.0)
-        refresher.close()
+        # A child has no thread that reads.
+        (reader,), (reading, _) = refresher._readers, refresher._threads  # noqa: SLF001 - what a child lacks
+        reader.inbox.put(None)
+        reading.join(10)
         renewed = prod_ca.issue(OWN).svid
         assert isinstance(own.now, State)
         own.now = attrs.evolve(own.now, credentials=renewed)
         restart_all()
         assert eventually(lambda: admission.snapshot.credentials == renewed)
         refresher.close()
+
+    def test_one_that_was_closed_stays_closed_in_a_forked_child(self, own: FakeSource) -> None:
+        refresher = Refresher(Admission({}, service="payments"), [own])
+        refresher.close()
+        restart_all()
+        assert not refresher.is_open
+        threads = [*refresher._threads, refresher._telling.thread]  # noqa: SLF001 - all that it has
+        assert not any(thread.is_alive() for thread in threads)
 
 
 class TestEachSecond:

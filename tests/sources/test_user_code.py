@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import logging
@@ -9,13 +10,16 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
 
 from meshid import Mesh, Reason, Revocations
 from meshid.admission.admission import Admission
+from meshid.errors import MeshidError
 from meshid.sources import SourceUnavailable, State, refresher, telling
 from meshid.sources.refresher import Refresher
 from meshid.sources.telling import Telling
@@ -314,7 +318,31 @@ class TestSources:
         mesh.close()
         assert mesh.refresh() is mesh.snapshot
 
-    @pytest.mark.parametrize("pause", [float("inf"), float("nan"), -1.0, "soon"])
+    @pytest.mark.parametrize("error", [asyncio.CancelledError(), SystemExit(1)], ids=["cancelled", "exit"])
+    def test_one_that_raises_anything_is_read_again(self, own: FakeSource, error: BaseException) -> None:
+        denied = FakeSource("denied", State())
+        with Mesh.from_sources([own, denied], service="payments") as mesh:
+            denied.now = error
+            reads = denied.reads
+            assert eventually(lambda: denied.reads > reads + 2)
+            assert eventually(lambda: [alarm.about for alarm in mesh.health().alarms] == ["denied"])
+            denial = Revocations(deny=[f"spiffe://prod.example.org{PATH}"])
+            denied.now = State(revocations=denial)
+            assert eventually(lambda: mesh.snapshot.revocations == denial)
+
+    def test_one_whose_error_has_no_text_is_read_again(self, own: FakeSource) -> None:
+        class Mute(MeshidError):
+            def __str__(self) -> str:
+                raise ZeroDivisionError
+
+        good, own.now = own.now, Mute()
+        with pytest.raises(SourceUnavailable, match=r"^own: Mute: \(its text cannot be made\)$"):
+            Mesh.from_sources([own], timeout=0.1)
+        own.now = good
+        with Mesh.from_sources([own], service="payments"):
+            pass
+
+    @pytest.mark.parametrize("pause", [float("inf"), float("nan"), -1.0, "soon", Decimal(1)])
     def test_one_whose_pause_is_odd_is_read_again(
         self, own: FakeSource, pause: float, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -333,19 +361,22 @@ class TestSources:
     def test_one_whose_close_fails_keeps_no_other_open(self, own: FakeSource) -> None:
         class Failing(FakeSource):
             def close(self) -> None:
-                raise ZeroDivisionError
+                raise SystemExit
 
         with Mesh.from_sources([Failing("failing", State()), own], service="payments"):
             pass
         assert own.is_closed
 
-    def test_a_clock_that_fails_delays_no_removal(self, own: FakeSource) -> None:
+    @pytest.mark.parametrize("junk", [None, float("nan"), 1e300, "noon"])
+    def test_a_clock_that_fails_delays_no_removal(
+        self, own: FakeSource, junk: object, caplog: pytest.LogCaptureFixture
+    ) -> None:
         failing: list[bool] = []
 
-        def clock() -> float:
-            if failing:
+        def clock() -> Any:  # noqa: ANN401 - whatever it says
+            if failing and junk is None:
                 raise ZeroDivisionError
-            return time.time()
+            return junk if failing else time.time()
 
         assert isinstance(own.now, State)
         stream = FakeStream(own.now)
@@ -354,6 +385,9 @@ class TestSources:
             denial = Revocations(deny=[f"spiffe://prod.example.org{PATH}"])
             stream.news.put(attrs.evolve(own.now, revocations=denial))
             assert eventually(lambda: mesh.snapshot.revocations == denial)
+            # Nor does it stop what is done each second.
+            time.sleep(0.1)
+            assert "a bug in meshid" not in caplog.text
 
 
 class TestTelling:

@@ -16,6 +16,7 @@ from meshid.reasons import Reason
 from meshid.testing import CA, Issued
 from meshid.trust.crl import RevocationList, Undetermined, read_list_file
 from meshid.trust.revocations import Revocations
+from meshid.trust.succession import ended_after
 from tests.helpers.forged import edited_list
 from tests.helpers.world import DAY, HOUR, PATH, PROD, called
 
@@ -152,6 +153,12 @@ class TestLists:
         attached.check_follows(both)
         assert after(attached, both) == ((FIRST, LATER, OF_OTHER), ())
         assert after(revocations(FIRST), both)[0] == (FIRST, LATER)
+
+    def test_one_that_ended_is_told_from_one_that_was_replaced(self) -> None:
+        late = NOW + DAY + HOUR
+        assert ended_after((OF_OTHER,), (FIRST, OF_OTHER), late) == (FIRST,)
+        assert ended_after((LATER,), (FIRST, LATER), late) == ()
+        assert ended_after((), (without_next_update(FIRST),), late) == ()
 
 
 class TestUndetermined:

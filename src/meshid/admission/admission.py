@@ -86,6 +86,8 @@ class Admission:
         self.clock = clock
         self.connections = OpenConnections()
         self.counters = Counters()
+        # What keeps this up to date must live as long: a service may hold no more of its mesh than a context.
+        self.keeper: object = None
         # What TLS contexts meet: health depends on it. Only added to, so that no lock is needed.
         self.roles: set[Role] = set()
         self.listeners: set[Question] = set()
@@ -137,9 +139,13 @@ class Admission:
                     break
         return snapshot, Ended() if snapshot is before else self._review(self.connections.now(), now)
 
-    def sweep(self) -> Ended:
-        """End the connections whose peers have expired, and those that a review has not reached."""
-        now, generation = self.clock(), self._snapshot.generation
+    def sweep(self, now: float) -> Ended:
+        """End the connections whose peers have expired, and those that a review has not reached.
+
+        Args:
+            now: The POSIX time in seconds.
+        """
+        generation = self._snapshot.generation
         return self._review([each for each in self.connections.now() if each.is_behind(generation, now)], now)
 
     def tell(self, ended: Ended) -> None:

@@ -52,10 +52,15 @@ class Failure:
 
     about: str
     text: str
-    fault: object = attrs.field(default=attrs.Factory(lambda self: self.text, takes_self=True))
+    fault: object = None
     stays: bool = True
     is_lasting: bool = False
     part: str | None = None
+
+    @property
+    def identity(self) -> object:
+        """What is equal for two failures that are logged as one; never None."""
+        return self.text if self.fault is None else self.fault
 
     @property
     def alarm(self) -> Alarm:
@@ -100,7 +105,7 @@ class Alarms:
         seen = self._seen.get(what)
         if seen is None:
             seen = _Seen(failure=failure, since=self._clock())
-        elif seen.failure.fault != failure.fault:
+        elif seen.failure.identity != failure.identity:
             seen = attrs.evolve(seen, failure=failure, since=self._clock(), times=1)
         else:
             seen = attrs.evolve(seen, failure=failure, times=seen.times + 1)
@@ -167,12 +172,12 @@ class Alarms:
 
     def _logged(self, seen: _Seen, after: float) -> _Seen:
         failure = seen.failure
-        if not self.is_started or self._clock() - seen.since < after or seen.logged == failure.fault:
+        if not self.is_started or self._clock() - seen.since < after or seen.logged == failure.identity:
             return seen
         stays = "; the last good state stays in force" if failure.stays else ""
         event = RefreshEvent.of_alarm(failure.alarm, failure.part)
         self._say(WARNING, "%s%s", failure.alarm, stays, meshid=event)
-        return attrs.evolve(seen, logged=failure.fault)
+        return attrs.evolve(seen, logged=failure.identity)
 
     def _recovered(self, about: str) -> None:
         self._say(INFO, "%s: recovered", about, meshid=RefreshEvent.of_recovery(about))

@@ -1,6 +1,6 @@
 """Puts what is wanted of each part in force; a part that fails holds up no other.
 
-All parts are tried together; if that fails, each kind of part, and at last each part alone.
+All parts are tried together; if that fails, each kind of part, then halves, and at last each part alone.
 What takes away goes first: the deny list, revocation lists, bundles.
 """
 
@@ -34,7 +34,9 @@ from meshid.sources.merging import (
 )
 from meshid.sources.reader import text_of
 from meshid.trust.bundles import BundleSet, TrustBundle
+from meshid.trust.crl import RevocationList
 from meshid.trust.revocations import Revocations
+from meshid.trust.succession import ended_after
 
 DENY, LISTS = "deny list", "revocation lists"
 """The two parts of the revocations, which all sources deliver together."""
@@ -43,6 +45,9 @@ DENY, LISTS = "deny list", "revocation lists"
 _RANKS: Mapping[Part, int] = {DENY: 0, LISTS: 1, CREDENTIALS: 3, POLICY: 3}
 
 _FOLLOWING_SECONDS = 60.0
+
+_MAX_OVER = 100
+"""Lists that are kept for the case that the clock is wrong: a mesh has one for each issuer."""
 
 Failures: TypeAlias = dict[Hashable, Failure]
 """What is not in force as it ought to be, by part, and for a part perhaps by text."""
@@ -62,6 +67,8 @@ class Publisher:
         self._revocations: Revocations | None = None
         self._said: list[Revocations] = []
         self._texts: tuple[str, ...] = ()
+        # The latest of the lists that nobody has any more, and whose time is over: if the clock is right.
+        self._over: tuple[RevocationList, ...] = ()
         self._followed_at = -math.inf
 
     def publish(self, states: States, first: Collection[Origin], now: float) -> Failures:
@@ -99,6 +106,15 @@ class Publisher:
         }
         return failures
 
+    def is_back(self, now: float) -> bool:
+        """Return whether the clock is back where a list counts whose time seemed to be over.
+
+        Args:
+            now: The POSIX time in seconds.
+        """
+        ends = (each.crl.next_update_utc for each in self._over)
+        return any(end is not None and now <= end.timestamp() for end in ends)
+
     def take_ended(self) -> list[Ended]:
         """Return what was ended since the last call."""
         ended, self._ended = self._ended, []
@@ -117,8 +133,13 @@ class Publisher:
             before = self._admission.snapshot.revocations
             # What cannot be used at the start counts, and not all sources start at the same time.
             new = tuple(each for source in first for each in states[source].revocations.undetermined)
-            before = attrs.evolve(before, undetermined=before.undetermined + new) if new else before
-        self._revocations, self._texts = said.following(before, datetime.fromtimestamp(now, UTC))
+            if new or self._over:
+                over = tuple(each for each in self._over if each not in before.crls)
+                before = attrs.evolve(before, crls=before.crls + over, undetermined=before.undetermined + new)
+        instant = datetime.fromtimestamp(now, UTC)
+        self._revocations, self._texts = said.following(before, instant)
+        if before is not None:
+            self._over = ended_after(self._revocations.crls, before.crls, instant)[-_MAX_OVER:]
         self._said, self._followed_at = parts, now
         return self._texts
 
@@ -185,9 +206,10 @@ def _rank(part: Part) -> int:
 
 
 def _smaller(parts: Sequence[Part]) -> Iterable[Sequence[Part]]:
-    """Return the kinds of *parts*, or, if there is only one, each by itself."""
+    """Return the kinds of *parts*; or, if there is only one, its halves: one bad of many costs few tries."""
     groups = [list(group) for _, group in groupby(parts, _rank)]
-    return groups if len(groups) > 1 else [[part] for part in parts]
+    half = len(parts) // 2
+    return groups if len(groups) > 1 else [parts[:half], parts[half:]]
 
 
 def _holders(states: States, part: Part) -> str:
@@ -197,5 +219,5 @@ def _holders(states: States, part: Part) -> str:
         for source, state in states.items()
         if any(getattr(state.revocations, field) for field in fields)
     ]
-    # What is gone from every source is told, too.
+    # No source has one any more.
     return " and ".join(names) or str(part)

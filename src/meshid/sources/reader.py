@@ -51,8 +51,9 @@ class Reader:
         """Return the state of the source, or what is wrong."""
         try:
             state = self._source.read()
-        # The caller's own source may fail in any way, and is read again all the same.
-        except Exception as error:  # noqa: BLE001
+        # The caller's own source may fail in any way, `asyncio.CancelledError` and `SystemExit` included,
+        # and is read again all the same.
+        except BaseException as error:  # noqa: BLE001
             text = text_of(error).removeprefix(f"{self.name}: ")
             return Failure(about=self.name, text=text, is_lasting=_is_lasting(error))
         if isinstance(state, State):
@@ -82,21 +83,26 @@ class Reader:
         """Make `wait` return, and end a read that waits, if the source can; from any thread."""
         self.inbox.put(None)
         # As for `read`.
-        with suppress(Exception):
+        with suppress(BaseException):
             self._source.close()
 
     def _pause(self) -> float:
         try:
-            return max(0.0, min(MAX_PAUSE, self._source.pause()))
+            # Only a float is sure to be one that a queue can wait for.
+            return max(0.0, min(MAX_PAUSE, float(self._source.pause())))
         # As for `read`.
-        except Exception:  # noqa: BLE001
+        except BaseException:  # noqa: BLE001
             return RETRY_SECONDS
 
 
-def text_of(error: Exception) -> str:
+def text_of(error: BaseException) -> str:
     """Return what is wrong, for people, in one line."""
-    return "; ".join(str(error).splitlines()) if isinstance(error, MeshidError) else described(error)
+    # A source may have a `MeshidError` of its own, which has no text.
+    with suppress(Exception):
+        if isinstance(error, MeshidError):
+            return "; ".join(str(error).splitlines())
+    return described(error)
 
 
-def _is_lasting(error: Exception) -> bool:
+def _is_lasting(error: BaseException) -> bool:
     return isinstance(error, InvalidInput) or (isinstance(error, SourceUnavailable) and error.is_lasting)

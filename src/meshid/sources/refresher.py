@@ -7,7 +7,8 @@ The rules of this module:
   stays, and what is wanted is tried again each second.
 - The user's code runs without a lock of ours, and nobody waits for it: what there is to tell is
   told by a thread of its own, and who asks for the health or the status takes no lock.
-- The threads hold the mesh only for an instant, so that a mesh without a reference stops.
+- The threads hold the mesh only for an instant, so that a mesh without a reference stops. A context
+  or a connection of it is one: what is open, or may be opened, is kept up to date.
 - A forked child reads the sources with threads of its own.
 """
 
@@ -106,14 +107,16 @@ class Refresher:
         is_logged = False
         while not self._try_to_start(waited := time.monotonic() - begun):
             texts = self._alarms.texts()
-            if waited >= timeout or self._obstacles().cannot_heal(self._alarms):
+            # With a timeout of 0, too, each source is read once. Written this way so that NaN is the end.
+            limit = max(TICK_SECONDS, timeout) if self._is_first_read(waited) else timeout
+            if not waited < limit or self._obstacles().cannot_heal(self._alarms):
                 silent = [f"{each.name} has not delivered any state" for each in self._unheard()]
                 raise SourceUnavailable("\n".join(texts or silent))
             if texts and not is_logged:
                 self._telling.say(WARNING, "not ready yet, waiting up to %g s: %s", timeout, "; ".join(texts))
                 is_logged = True
             with suppress(Empty):
-                self._news.get(timeout=min(TICK_SECONDS, timeout - waited))
+                self._news.get(timeout=min(TICK_SECONDS, limit - waited))
 
     def refresh(self) -> None:
         """Have every source read now, except streams, which deliver by themselves; publish what is new.
@@ -179,13 +182,13 @@ class Refresher:
 
     def sweep(self) -> None:
         """End the connections whose time is over, and those that no review has reached."""
-        self._tell(self._admission.sweep())
+        self._tell(self._admission.sweep(self._now()))
 
     def retry(self) -> None:
         """Put in force what could not be before, if it can be now."""
         now = self._now()
         with self._lock:
-            if self._is_started and self._is_behind:
+            if self._is_started and (self._is_behind or self._publisher.is_back(now)):
                 self._publish(now)
 
     def look(self) -> None:
@@ -211,7 +214,9 @@ class Refresher:
     def restart(self) -> None:
         """Read the sources with new threads, in a forked child; the state file stays the parent's."""
         self._state_file = None
-        self._finalizer.detach()
+        # What was closed stays closed.
+        if self._finalizer.detach() is None:
+            return
         self._telling.restart()
         for reader in self._readers:
             reader.restart()
@@ -239,11 +244,14 @@ class Refresher:
     def _unheard(self) -> list[Reader]:
         return [reader for reader in self._readers if not self._statuses[reader].reads]
 
+    def _is_first_read(self, waited: float) -> bool:
+        return bool(self._unheard()) and waited < TICK_SECONDS
+
     def _try_to_start(self, waited: float) -> bool:
         now = self._now()
         with self._lock:
             # What is there at once is in force from the start, also what the start does not wait for.
-            if self._unheard() and waited < TICK_SECONDS:
+            if self._is_first_read(waited):
                 return False
             if all(reader in self._states for reader in self._readers if reader.is_required):
                 self._publish(now, *self._states)
@@ -309,16 +317,18 @@ class Refresher:
 
     def _now(self) -> float:
         try:
-            return self._clock()
+            now = self._clock()
+            datetime.fromtimestamp(now, UTC)
         # Without it nobody is admitted; what is taken away is taken away all the same.
         except Exception:  # noqa: BLE001
             return time.time()
+        return now
 
     def _survive(self, step: Callable[[], object]) -> None:
         """Do something, and go on after a bug of ours: without its thread, nothing would ever be revoked."""
         try:
             step()
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is logged
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it is logged
             self._telling.say(
                 ERROR, "a bug in meshid, please report it; meshid tries again in a moment", error=error
             )

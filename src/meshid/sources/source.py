@@ -18,6 +18,7 @@ import attrs
 
 from meshid.names.spiffe_id import TrustDomain
 from meshid.policy import Policy
+from meshid.support.types import check_type
 from meshid.trust.bundles import TrustBundle
 from meshid.trust.credentials import X509Svid
 from meshid.trust.revocations import Revocations
@@ -31,10 +32,18 @@ class Fault:
         text: What is wrong, for people.
         trust_domain: The trust domain whose bundle it is about; None for anything else, such
             as our own certificate.
+
+    Raises:
+        TypeError: If one of them has another type.
     """
 
     text: str
     trust_domain: TrustDomain | None = None
+
+    def __attrs_post_init__(self) -> None:
+        check_type(type(self.text), str, "text", "a str")
+        if self.trust_domain is not None:
+            check_type(type(self.trust_domain), TrustDomain, "trust_domain", "a TrustDomain or None")
 
 
 @attrs.frozen(kw_only=True)
@@ -48,6 +57,10 @@ class State:
         policy: Who may reach what; None if this source has none.
         warnings: Texts about what works now and needs attention; each is an alarm.
         faults: What is missing here because it could not be read; each is an alarm.
+
+    Raises:
+        TypeError: If one of them has another type: it would hold up what the other sources deliver.
+        ValueError: If two bundles are of the same trust domain.
     """
 
     credentials: X509Svid | None = None
@@ -56,6 +69,22 @@ class State:
     policy: Policy | None = None
     warnings: tuple[str, ...] = ()
     faults: tuple[Fault, ...] = ()
+
+    def __attrs_post_init__(self) -> None:
+        if self.credentials is not None:
+            check_type(type(self.credentials), X509Svid, "credentials", "an X509Svid or None")
+        if self.policy is not None:
+            check_type(type(self.policy), Policy, "policy", "a Policy or None")
+        check_type(type(self.revocations), Revocations, "revocations", "a Revocations")
+        for name, kind in {"bundles": TrustBundle, "warnings": str, "faults": Fault}.items():
+            values = getattr(self, name)
+            check_type(type(values), tuple, name, f"a tuple of {kind.__name__}")
+            for each in values:
+                check_type(type(each), kind, f"each of the {name}", f"a {kind.__name__}")
+        domains = [bundle.trust_domain for bundle in self.bundles]
+        if len(set(domains)) != len(domains):
+            msg = f"two bundles are of the same trust domain: {', '.join(sorted(map(str, domains)))}"
+            raise ValueError(msg)
 
 
 class Source(Protocol):

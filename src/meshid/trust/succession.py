@@ -57,6 +57,22 @@ def lists_after(
     return (*accepted, *kept), tuple(texts)
 
 
+def ended_after(
+    crls: Sequence[RevocationList], before: Sequence[RevocationList], now: datetime
+) -> tuple[RevocationList, ...]:
+    """Return the lists of those *before* that are gone only because of the time.
+
+    The clock may be wrong. When it is right again, they are in force again, unless they have successors.
+
+    Args:
+        crls: The lists to put in force.
+        before: The lists in force, and those that ended earlier.
+        now: The present instant.
+    """
+    gone = [each for each in before if each not in crls and not _has_successor(each, crls)]
+    return tuple(each for each in gone if (end := each.crl.next_update_utc) is not None and end < now)
+
+
 def undetermined_after(
     undetermined: Sequence[Undetermined], before: Sequence[Undetermined]
 ) -> tuple[tuple[Undetermined, ...], tuple[str, ...]]:

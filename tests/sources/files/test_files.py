@@ -17,7 +17,7 @@ from meshid.sources.files.layouts import LAYOUTS, Layout
 from meshid.sources.files.policy_file import PolicyFile
 from meshid.sources.files.revocation_list_files import RevocationListFiles
 from meshid.sources.files.trust_file import BundleMapFile, TrustFile
-from meshid.sources.source import State
+from meshid.sources.source import Fault, State
 from meshid.testing import CA
 from meshid.trust.bundles import TrustBundle
 from meshid.trust.deny_list import Denial
@@ -139,6 +139,16 @@ class TestTrust:
         assert not source.is_required
         assert not TrustFile("prod.example.org", path).is_required
 
+    def test_a_trust_domain_that_occurs_twice_is_a_fault_of_its_own(self, tmp_path: Path) -> None:
+        path = tmp_path / "map.json"
+        one, other = (json.loads(each.bundle().to_spiffe_json()) for each in (PROD, CA("prod.example.org")))
+        bundles = {"prod.example.org": one, "spiffe://prod.example.org": other}
+        path.write_text(json.dumps({"trust_domains": bundles}))
+        state = BundleMapFile(path).read()
+        assert state.bundles == (PROD.bundle(),)
+        text = "bundle of prod.example.org: it occurs twice; the first counts"
+        assert state.faults == (Fault(text, TrustDomain("prod.example.org")),)
+
 
 class TestPolicy:
     @pytest.mark.parametrize(
@@ -209,6 +219,7 @@ class TestRevocationLists:
             ("prod", b"-----BEGIN X509 CRL-----\nMII"),
             ("prod", b""),
         ],
+        ids=["crl", "pem", "der", "cut off", "begun", "empty"],
     )
     def test_a_list_that_cannot_be_used_says_nothing_about_the_others(
         self, tmp_path: Path, name: str, content: bytes

@@ -80,16 +80,21 @@ class BundleMapFile(PolledFiles):
 
     @override
     def _state(self, paths: Sequence[Path], contents: Sequence[bytes]) -> State:
-        bundles, faults = [], []
+        bundles: dict[TrustDomain, TrustBundle] = {}
+        faults = []
         for name, document in _bundle_map(contents[0]).items():
             domain = None
             try:
                 domain = TrustDomain.parse(name)
-                bundles.append(TrustBundle.from_spiffe_document(domain, document))
+                bundle = TrustBundle.from_spiffe_document(domain, document)
             except InvalidInput as error:
                 faults.append(Fault(str(error), domain))
-        warnings = tuple(chain.from_iterable(map(_warnings, bundles)))
-        return State(bundles=tuple(bundles), warnings=warnings, faults=tuple(faults))
+            else:
+                # One trust domain can be spelled in two ways: with spiffe:// and without.
+                if bundles.setdefault(domain, bundle) is not bundle:
+                    faults.append(Fault(f"bundle of {domain}: it occurs twice; the first counts", domain))
+        warnings = tuple(chain.from_iterable(map(_warnings, bundles.values())))
+        return State(bundles=tuple(bundles.values()), warnings=warnings, faults=tuple(faults))
 
 
 def _bundle_map(data: bytes) -> dict[str, object]:
