@@ -250,7 +250,7 @@ def test_several_authorities_are_read_in_their_order_and_once() -> None:
     ("text", "expected"),
     [
         pytest.param(b"", "it holds no PEM certificate", id="nothing"),
-        pytest.param(to_der(ROOT.certificate), "it holds no PEM certificate", id="DER"),
+        pytest.param(to_der(ROOT.certificate), "and looks like DER: convert it with openssl x509", id="DER"),
         pytest.param(ROOT.pem + ROOT.issue(PATH).key_pem, "PEM block 2 is 'PRIVATE KEY'", id="a key"),
         pytest.param(ROOT.crl() + ROOT.pem, "PEM block 1 is 'X509 CRL'", id="a revocation list"),
         pytest.param(

@@ -308,7 +308,9 @@ def _certificate_blocks(domain: TrustDomain, pem: bytes) -> list[bytes]:
     except ValueError as error:
         raise _fault(domain, str(error)) from error
     if not blocks:
-        raise _fault(domain, "it holds no PEM certificate")
+        is_der = pem.startswith(b"\x30")
+        hint = ", and looks like DER: convert it with openssl x509 -inform der" if is_der else ""
+        raise _fault(domain, f"it holds no PEM certificate{hint}")
     for number, (label, _) in enumerate(blocks, 1):
         if label != "CERTIFICATE":
             raise _fault(domain, f"PEM block {number} is {quote(label)}; only certificates belong here")
