@@ -18,6 +18,7 @@ import pytest
 
 from meshid import BundleSet, Denial, Mesh, PeerRejected, Reason, Revocations, peer_of
 from meshid.admission.admission import Admission
+from meshid.errors import InvalidInput
 from meshid.sources import SourceUnavailable, State, refresher
 from meshid.sources.refresher import Refresher, restart_all
 from meshid.testing import CA
@@ -61,6 +62,13 @@ class TestStart:
         assert logged.startswith("not ready yet, waiting up to 0.2 s: ")
         assert own.is_closed
         assert other.is_closed
+
+    def test_what_is_not_waited_for_is_not_logged_as_if_it_were(
+        self, own: FakeSource, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        with pytest.raises(SourceUnavailable, match=r"^policy: typo$"):
+            Mesh.from_sources([own, FakeSource("policy", InvalidInput("typo"))], timeout=0.2)
+        assert alarms(caplog) == []
 
     def test_one_that_comes_late_is_waited_for(self, own: FakeSource) -> None:
         late, own.now = own.now, SourceUnavailable("own: not yet")

@@ -153,6 +153,10 @@ class Alarms:
         """Return all that fails, logged or not."""
         return [str(seen.failure.alarm) for seen in self._seen.values()]
 
+    def waited_for(self) -> list[str]:
+        """Return what fails, except for what waiting cannot heal."""
+        return [str(seen.failure.alarm) for seen in self._seen.values() if not seen.failure.is_lasting]
+
     def failures(self) -> list[Alarm]:
         """Return the failures that have lasted."""
         return [seen.failure.alarm for seen in self._seen.values() if seen.logged is not None]

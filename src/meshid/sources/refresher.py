@@ -112,8 +112,9 @@ class Refresher:
             if not waited < limit or self._obstacles().cannot_heal(self._alarms):
                 silent = [f"{each.name} has not delivered any state" for each in self._unheard()]
                 raise SourceUnavailable("\n".join(texts or silent))
-            if texts and not is_logged:
-                self._telling.say(WARNING, "not ready yet, waiting up to %g s: %s", timeout, "; ".join(texts))
+            # What is not waited for is told once, by the exception.
+            if not is_logged and (wanted := "; ".join(self._alarms.waited_for())):
+                self._telling.say(WARNING, "not ready yet, waiting up to %g s: %s", timeout, wanted)
                 is_logged = True
             with suppress(Empty):
                 self._news.get(timeout=min(TICK_SECONDS, limit - waited))
