@@ -133,6 +133,9 @@ def next_snapshot(current: Snapshot, changes: Changes, now: float) -> Snapshot:
         return current
     draft = attrs.evolve(current, **news, generation=current.generation + 1)
     draft = attrs.evolve(draft, first_name=current.first_name or draft.name)
+    # First, because it costs nothing: of many bundles each may be tried alone.
+    if "bundles" in news:
+        _check_bundles(draft.bundles, current.bundles, now)
     if "bundles" in news or "revocations" in news:
         before = current.open_verifier.verifier
         verifier, open_verifier = _verifiers(
@@ -143,8 +146,6 @@ def next_snapshot(current: Snapshot, changes: Changes, now: float) -> Snapshot:
         draft.revocations.check_follows(current.revocations)
     if "bundles" in news or "revocations" in news:
         draft.revocations.ask_signers_of(current.revocations)
-    if "bundles" in news:
-        _check_bundles(draft.bundles, current.bundles, now)
     if "credentials" in news:
         _check_credentials(draft, now)
     if "credentials" in news or "policy" in news:

@@ -1,6 +1,6 @@
 """Puts what is wanted of each part in force; a part that fails holds up no other.
 
-All parts are tried together; if that fails, each kind of part, and at last each part alone.
+All parts are tried together; if that fails, each kind of part, then halves, and at last each part alone.
 What takes away goes first: the deny list, revocation lists, bundles.
 """
 
@@ -206,9 +206,10 @@ def _rank(part: Part) -> int:
 
 
 def _smaller(parts: Sequence[Part]) -> Iterable[Sequence[Part]]:
-    """Return the kinds of *parts*, or, if there is only one, each by itself."""
+    """Return the kinds of *parts*, or the halves of the only one: a bad bundle of many costs few tries."""
     groups = [list(group) for _, group in groupby(parts, _rank)]
-    return groups if len(groups) > 1 else [[part] for part in parts]
+    half = len(parts) // 2
+    return groups if len(groups) > 1 else [parts[:half], parts[half:]]
 
 
 def _holders(states: States, part: Part) -> str:
