@@ -10,7 +10,7 @@
 PYTHON ?= python3
 
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
-RECENT  := $(shell $(PYTHON) -c 'import sys; print(sys.version_info >= (3, 11) or "")' 2>/dev/null)
+RECENT  := $(shell $(PYTHON) -c 'import sys; print(sys.version_info [:3] >= (3, 11, 5) or "")' 2>/dev/null)
 VENV    := .venv-$(VERSION)
 BIN     := $(VENV)/bin
 PIP     := $(BIN)/python -m pip --quiet --disable-pip-version-check
@@ -84,8 +84,8 @@ build/docs/index.html: $(VENV)/.docs $(VENV)/.installed $(PAGES)
 # -- The environment ----------------------------------------------------------
 
 $(VENV)/.made:
-	$(if $(VERSION),,$(error `$(PYTHON)` does not run. Name a Python of 3.11 or newer: make $(MAKECMDGOALS) PYTHON=/path/to/python3))
-	$(if $(RECENT),,$(error meshid needs Python 3.11 or newer, and `$(PYTHON)` is $(VERSION). Name another: make $(MAKECMDGOALS) PYTHON=/path/to/python3))
+	$(if $(VERSION),,$(error `$(PYTHON)` does not run. Name a Python of 3.11.5 or newer: make $(MAKECMDGOALS) PYTHON=/path/to/python3))
+	$(if $(RECENT),,$(error meshid needs Python 3.11.5 or newer, and `$(PYTHON)` is older. Name another: make $(MAKECMDGOALS) PYTHON=/path/to/python3))
 	@echo "-- a virtual environment for Python $(VERSION), in $(VENV)"
 	@$(PYTHON) -m venv --clear $(VENV)
 	@touch $@

@@ -43,7 +43,7 @@ with redirect_stderr(io.StringIO()), atheris.instrument_imports(include=["meshid
     from meshid.testing import CA
     from meshid.tls.peer_chain import read_certificate_message
     from meshid.trust.crl import read_list_file
-    from meshid.trust.deny_list_file import read_deny_list
+    from meshid.trust.deny_list_document import read_deny_list
 
 DOMAIN = "prod.example.org"
 FOUND = Path("build", "fuzz")

@@ -51,7 +51,7 @@ LOADED_WHEN_USED = [
     "meshid.support.did_you_mean",
     "meshid.support.documents",
     "meshid.testing",
-    "meshid.trust.deny_list_file",
+    "meshid.trust.deny_list_document",
 ]
 ONLY_FOR_TESTS = ["hypothesis", "pytest"]
 

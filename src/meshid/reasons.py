@@ -244,7 +244,7 @@ class Reason(StrEnum):
         "unsafe_request",
         "The request's method or path cannot be normalised safely.",
         "RFC 3986 section 6.2.2; meshid policy: the path that is judged is the path that is served",
-        "Find out who sends it: an honest client sends no dot segments, backslashes or double encodings.",
+        "Find out who sends it: honest clients send no dot segments, double encodings or lower-case methods.",
     )
     UNEXPECTED_SERVER = (
         "unexpected_server",

@@ -170,6 +170,12 @@ class TestTheLeaf:
         told = attrs.evolve(event(), leaf=to_der(leaf)).as_dict()
         assert {name for name in told if name.startswith("tls.")} == {"tls.client.hash.sha256"}
 
+    def test_a_name_without_end_is_cut(self, prod_ca: CA) -> None:
+        leaf = prod_ca.issue(PATH, subject=",".join(f"CN={number}" for number in range(500))).certificate
+        told = str(attrs.evolve(event(), leaf=to_der(leaf)).as_dict()["tls.client.subject"])
+        assert told.startswith("'CN=0,CN=1,CN=2,")
+        assert told.endswith(",CN=43,CN'... (379 characters)")
+
     def test_without_a_leaf_nothing_is_recorded(self) -> None:
         told = attrs.evolve(event(), leaf=None)
         assert told.fingerprint is None

@@ -314,7 +314,7 @@ BAD_POLICIES = [
     *BAD_FILES,
     pytest.param(b"version = ", "cannot be parsed", id="half of some TOML"),
     pytest.param(b"{", "cannot be parsed", id="half of some JSON"),
-    pytest.param(b"a = '\xff'", "not UTF-8, at byte 5", id="no UTF-8"),
+    pytest.param(b"a = '\xff'", "not UTF-8, at byte 6", id="no UTF-8"),
     pytest.param(POLICY.replace("prod", "test").encode(), "no environment 'prod'", id="no such environment"),
 ]
 

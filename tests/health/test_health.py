@@ -68,10 +68,22 @@ class TestOwnCertificate:
         [
             (0, None, ""),
             (19.9, None, ""),
-            (20.1, AlarmLevel.WARNING, "ends at {end} and has not been renewed"),
-            (26.9, AlarmLevel.WARNING, "ends at {end} and has not been renewed"),
-            (27.1, AlarmLevel.ERROR, "ends at {end} and has not been renewed"),
-            (30.1, AlarmLevel.ERROR, "ended at {end}, so peers refuse us"),
+            (
+                20.1,
+                AlarmLevel.WARNING,
+                "ends at {end} and has not been renewed: look at its agent, or its mount",
+            ),
+            (
+                26.9,
+                AlarmLevel.WARNING,
+                "ends at {end} and has not been renewed: look at its agent, or its mount",
+            ),
+            (
+                27.1,
+                AlarmLevel.ERROR,
+                "ends at {end} and has not been renewed: look at its agent, or its mount",
+            ),
+            (30.1, AlarmLevel.ERROR, "ended at {end}, so peers refuse us: renew it"),
             (-0.1, AlarmLevel.ERROR, "begins at {begin}: is the clock right?"),
         ],
     )
@@ -115,11 +127,13 @@ class TestBundles:
         end = ca.certificate.not_valid_after_utc
         assert said(mesh) == []
         clock.now = end - 10 * DAY
-        about = "bundle of prod.example.org: its last authority "
-        assert said(mesh) == [("warning", f"{about}ends at {end}")]
+        about = "bundle of prod.example.org: "
+        assert said(mesh) == [("warning", f"{about}its last authority ends at {end}: add the next one")]
         clock.now = end + HOUR
-        text = f"{about}ended at {end}, so no peer of this trust domain is admitted"
-        assert said(mesh) == [("error", text)]
+        text = (
+            f"no peer of this trust domain is admitted: its last authority ended at {end}; add the next one"
+        )
+        assert said(mesh) == [("error", about + text)]
         assert not mesh.health().ready
 
     def test_a_partner_may_withdraw_its_authorities(self, ca: CA, clock: Clock) -> None:

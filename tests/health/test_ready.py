@@ -194,7 +194,10 @@ CASES = {
     "no bundle": Case(bundles(), "bundle of prod.example.org: there is none"),
     "no bundle of our own": Case(bundles("partner"), "bundle of prod.example.org: there is none"),
     "no bundle of our other trust domain": Case(bundles("ca", "partner")),
-    "our bundle is withdrawn": Case(withdrawn, "bundle of prod.example.org: there is no authority in it"),
+    "our bundle is withdrawn": Case(
+        withdrawn,
+        "bundle of prod.example.org: no peer of this trust domain is admitted: there is no authority in it",
+    ),
     "the wrong bundle": Case(bundles("other"), "leads to no authority of the bundle of prod.example.org"),
     "the next authority beside ours": Case(replaced_authority),
     "no certificate any more": Case(
@@ -211,9 +214,11 @@ CASES = {
     ),
     "our certificate has ended": Case(later(8.5), "own certificate: ended at"),
     "the clock is behind": Case(later(-1), "own certificate: begins at"),
-    "our authority has ended": Case(later(11), "bundle of prod.example.org: its last authority ended at"),
+    "our authority has ended": Case(later(11), "admitted: its last authority ended at"),
     "a list": Case(revoke(due=2)),
-    "a list that is overdue": Case(revoke(due=0.5), "bundle of prod.example.org: The revocation list of"),
+    "a list that is overdue": Case(
+        revoke(due=0.5), "bundle of prod.example.org: no peer of this trust domain is admitted: the list of"
+    ),
     "a list that is overdue and in its grace": Case(revoke(due=0.5, grace=7200)),
     "a list for authorities only that is overdue": Case(overdue_for_authorities),
     "a list for our intermediate that is overdue": Case(
@@ -265,8 +270,10 @@ CLIENT_CASES = {
     "the intermediate has ended": Case(
         intermediate_ended, "own certificate: servers refuse us: an authority or intermediate"
     ),
-    "our authority has ended": Case(later(11), "bundle of prod.example.org: its last authority ended at"),
-    "a list that is overdue": Case(revoke(due=0.5), "bundle of prod.example.org: The revocation list of"),
+    "our authority has ended": Case(later(11), "admitted: its last authority ended at"),
+    "a list that is overdue": Case(
+        revoke(due=0.5), "bundle of prod.example.org: no peer of this trust domain is admitted: the list of"
+    ),
     "the deny list has us": Case(
         deny(f"spiffe://prod.example.org{OWN}"), "own certificate: servers refuse us: the deny list has"
     ),

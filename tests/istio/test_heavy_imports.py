@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 import tracemalloc
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +13,9 @@ import yaml
 
 from meshid import InvalidInput
 from meshid.istio import import_istio
-from meshid.istio.importing import MAX_PATTERNS
+from meshid.istio.importing import MAX_PATTERNS, RuleReader
+from meshid.istio.policies import IstioPolicy
+from meshid.istio.problems import Problems
 from meshid.istio.yaml_documents import MAX_EVENTS
 from tests.istio.test_istio import OWN, document
 
@@ -77,9 +80,6 @@ def test_so_are_rules_for_everybody_in_many_trust_domains() -> None:
 @pytest.mark.parametrize(
     "policies",
     [
-        pytest.param(
-            lambda n: [document(name="n" * 60 + f"{each:04}", rules=[{}]) for each in range(n)], id="ids"
-        ),
         pytest.param(lambda n: [document(rules=[{} for _ in range(n)])], id="rules"),
         pytest.param(
             lambda n: [
@@ -94,6 +94,19 @@ def test_so_are_rules_for_everybody_in_many_trust_domains() -> None:
 def test_a_file_twice_as_long_costs_about_twice_as_much(policies: Callable[[int], list[object]]) -> None:
     once, twice = (calls_of(lambda n=n: imported(*policies(n))) for n in (60, 120))  # type: ignore[misc]
     assert twice <= 2.3 * once  # the square would be 4
+
+
+def test_ids_of_long_names_take_linear_time() -> None:
+    reader = RuleReader(Problems(), [OWN], [])
+    spec = document(rules=[{}])["spec"]
+    policies = [
+        IstioPolicy("mesh.yaml", "shop", f"{'n' * 60}{each}", spec, is_dry_run=False)
+        for each in range(20_000)
+    ]
+    began = time.process_time()
+    ids = {rule["id"] for policy in policies for rule in reader.rules(policy)}
+    assert len(ids) == len(policies)
+    assert time.process_time() - began < 5  # the square would be half a minute
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from itertools import product
 from typing import Any
 
@@ -132,3 +133,26 @@ def test_peers_with_the_same_rules_share_what_is_remembered() -> None:
     environment, rules = rules_of([{"effect": "allow", "from": ["/**"], "to": ["t"]}])
     matcher = Matcher(rules, environment.trust_domains)
     assert matcher.about(PEERS[0], "t") is matcher.about(PEERS[1], "t")
+
+
+def test_a_rule_costs_the_sum_of_its_lists_and_not_their_product() -> None:
+    names = [f"d{number}" for number in range(3000)]
+    document = {
+        "version": 1,
+        "environments": {"prod": {"trust_domains": ["prod.example.org"], "federates_with": names}},
+        "allow": [
+            {
+                "id": "r",
+                "from": [*(f"spiffe://{each}/a" for each in names), *(f"/{each}/*" for each in names)],
+                "to": names,
+            }
+        ],
+    }
+    tracemalloc.start()
+    try:
+        policy = Policy.from_json(json.dumps(document), "prod")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 150 * 1024 * 1024  # the product is 9 million
+    assert policy.decide(SpiffeId.parse("spiffe://d2999/a"), "d2999").rule == "r"

@@ -89,6 +89,11 @@ class TestAnalysis:
         assert loss.example == gain.example
         assert after.diff(before).gains == ()
 
+    def test_a_rule_that_is_alike_on_both_sides_can_change(self) -> None:
+        elsewhere = rule("allow", "elsewhere", "PURGE /x").replace('"pay"', '"cache"')
+        (gain,) = (each for each in policy(ANY).diff(policy(ANY, elsewhere)).gains if each.rule == "any")
+        assert str(gain.example) == "spiffe://prod.example.org/ns at 'pay' with 'PURGE /'"
+
     def test_a_named_method_is_a_change_within_a_deny_rule_as_well(self) -> None:
         deny = rule("deny", "no", "* /secret")
         diff = policy(ANY, deny).diff(policy(rule("allow", "any", "* /**", "PURGE /cache")))

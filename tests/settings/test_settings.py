@@ -507,7 +507,7 @@ class TestWhatIsWrong:
             )
         ]
         (problem,) = problems({"MESHID_TRUST": TRUST, f"{service}_PORT": "tcp://10.0.0.1:8443"})
-        assert problem.startswith(f"{service}_PORT: come from Kubernetes")
+        assert problem.startswith(f"{service}_PORT: comes from Kubernetes")
 
     def test_everything_at_once(self, tmp_path: Path) -> None:
         config = tmp_path / "meshid.toml"

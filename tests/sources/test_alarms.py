@@ -120,6 +120,18 @@ class TestFailures:
         assert alarms.texts() == ["other: 0", "two: 2"]
         assert logged(caplog)[-1] == "one: recovered"
 
+    def test_what_has_two_has_recovered_when_the_last_is_over(
+        self, alarms: Alarms, time: Time, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        for time.now in (0.0, 1.0):
+            failed(alarms, "one", "lists", "1", stays=False)
+            failed(alarms, "two", "lists", "2", stays=False)
+        assert logged(caplog) == ["lists: 1", "lists: 2"]
+        alarms.worked(("one",))
+        assert logged(caplog) == []
+        alarms.worked(("two",))
+        assert logged(caplog) == ["lists: recovered"]
+
     def test_what_cannot_heal_was_seen_twice_and_has_lasted(self, alarms: Alarms, time: Time) -> None:
         key = ("read", "policy")
         assert not alarms.cannot_heal(key)
@@ -132,7 +144,9 @@ class TestFailures:
         ):
             alarms.failed(key, Failure(about="policy", text=text, is_lasting=True))
             assert alarms.cannot_heal(key) is expected
+        alarms.failed(key, Failure(about="policy", text="seen once", is_lasting=True))
         time.now = 9.0
+        assert not alarms.cannot_heal(key)
         alarms.failed(key, Failure(about="policy", text="missing"))
         time.now = 19.0
         alarms.failed(key, Failure(about="policy", text="missing"))

@@ -117,6 +117,7 @@ def test_what_a_list_of_openssl_revokes_stays_revoked_whatever_becomes_of_the_fi
     else:
         put(path, bad)
     assert is_told(mesh, alarm)
+    assert all(each.about for each in mesh.health().alarms)
     assert (verdict(mesh, stolen), verdict(mesh, good)) == (Reason.REVOKED, None)
 
 

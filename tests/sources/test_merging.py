@@ -7,7 +7,7 @@ import pytest
 from meshid import BundleSet, Denial, Revocations, TrustBundle, TrustDomain
 from meshid.admission.snapshot import Snapshot, first_snapshot, next_snapshot
 from meshid.sources import Fault, State
-from meshid.sources.merging import Claim, Part, claims_of, in_force, revocations_of
+from meshid.sources.merging import Offer, Part, in_force, offers_of, revocations_of
 from meshid.testing import CA
 from tests.helpers.fake_sources import FakeSource
 from tests.helpers.mounted import OWN
@@ -33,17 +33,17 @@ def snapshot(own: State, clock: Clock) -> Snapshot:
 
 
 def test_each_part_comes_from_the_source_that_has_it(own: State, snapshot: Snapshot, prod_ca: CA) -> None:
-    claims = claims_of({A: own, B: State(bundles=(PARTNER.bundle(),))}, {})
-    assert {part: claim.owner for part, claim in claims.items()} == {
+    offers = offers_of({A: own, B: State(bundles=(PARTNER.bundle(),))}, {})
+    assert {part: offer.owner for part, offer in offers.items()} == {
         "credentials": A,
         "policy": A,
         prod_ca.bundle().trust_domain: A,
         PARTNERS: B,
     }
     empty = first_snapshot(lambda: 0.0, 0.0)
-    for part, claim in claims.items():
-        assert claim.wanted(empty) == in_force(part, snapshot)
-        assert claim.ambiguity == ""
+    for part, offer in offers.items():
+        assert offer.wanted(empty) == in_force(part, snapshot)
+        assert offer.ambiguity == ""
 
 
 def part_of(own: State, what: str) -> tuple[Part, State]:
@@ -58,51 +58,51 @@ def part_of(own: State, what: str) -> tuple[Part, State]:
 @pytest.mark.parametrize("what", ["our own certificate", "the policy", "the bundle of prod.example.org"])
 def test_of_two_sources_the_first_stays_in_charge(own: State, snapshot: Snapshot, what: str) -> None:
     part, state = part_of(own, what)
-    first = claims_of({A: state}, {})
-    both = claims_of({B: state, A: state}, first)[part]
+    first = offers_of({A: state}, {})
+    both = offers_of({B: state, A: state}, first)[part]
     assert both.owner is A
     assert both.about == "B and A"
     assert both.ambiguity == f"{what} comes from B and from A: remove one of them"
     # Without a first one, nothing changes.
-    neither = claims_of({A: state, B: state}, {})[part]
+    neither = offers_of({A: state, B: state}, {})[part]
     assert neither.owner is None
     assert neither.wanted(snapshot) == in_force(part, snapshot)
     assert neither.wanted(first_snapshot(lambda: 0.0, 0.0)) is None
     # As soon as there is one, it is in charge.
-    assert claims_of({B: state}, {part: both})[part].owner is B
+    assert offers_of({B: state}, {part: both})[part].owner is B
 
 
 def test_who_is_in_charge_can_take_away_what_it_gave(snapshot: Snapshot) -> None:
     many = TrustBundle.from_pem("partner.example", PARTNER.pem + CA("partner.example").pem)
-    first = claims_of({A: State(bundles=(many,))}, {})
-    both = claims_of({A: State(bundles=(PARTNER.bundle(),)), B: State(bundles=(many,))}, first)
+    first = offers_of({A: State(bundles=(many,))}, {})
+    both = offers_of({A: State(bundles=(PARTNER.bundle(),)), B: State(bundles=(many,))}, first)
     assert both[PARTNERS].wanted(snapshot) == PARTNER.bundle()
 
 
 def test_what_no_source_has_any_more_is_gone(own: State, snapshot: Snapshot) -> None:
-    claims = claims_of({A: State()}, claims_of({A: own}, {}))
-    assert [claim.wanted(snapshot) for claim in claims.values()] == [None, None, None]
+    offers = offers_of({A: State()}, offers_of({A: own}, {}))
+    assert [offer.wanted(snapshot) for offer in offers.values()] == [None, None, None]
 
 
 def test_what_its_source_cannot_read_stays(own: State, snapshot: Snapshot) -> None:
-    before = claims_of({A: own, B: State(bundles=(PARTNER.bundle(),))}, {})
+    before = offers_of({A: own, B: State(bundles=(PARTNER.bundle(),))}, {})
     faults = (
         Fault("own certificate: the key is not that of it"),
         Fault("cut off", TrustDomain("prod.example.org")),
     )
-    claims = claims_of({A: State(faults=faults), B: State(faults=(Fault("?"),))}, before)
+    offers = offers_of({A: State(faults=faults), B: State(faults=(Fault("?"),))}, before)
     for part in ("credentials", "policy", TrustDomain("prod.example.org")):
-        assert claims[part].wanted(snapshot) == in_force(part, snapshot)
-        assert claims[part].wanted(snapshot) is not None
+        assert offers[part].wanted(snapshot) == in_force(part, snapshot)
+        assert offers[part].wanted(snapshot) is not None
     # B says nothing about its bundle.
-    assert claims[PARTNERS].wanted(snapshot) is None
+    assert offers[PARTNERS].wanted(snapshot) is None
 
 
 def test_another_source_does_not_take_over_while_the_one_in_charge_cannot_read_it(snapshot: Snapshot) -> None:
     stranger = CA("partner.example").bundle()
-    before = claims_of({A: State(bundles=(PARTNER.bundle(),)), B: State(bundles=(stranger,))}, {})
-    before = {PARTNERS: Claim(PARTNERS, before[PARTNERS].values, A)}
-    now = claims_of({A: State(faults=(Fault("?", PARTNERS),)), B: State(bundles=(stranger,))}, before)
+    before = offers_of({A: State(bundles=(PARTNER.bundle(),)), B: State(bundles=(stranger,))}, {})
+    before = {PARTNERS: Offer(PARTNERS, before[PARTNERS].values, A)}
+    now = offers_of({A: State(faults=(Fault("?", PARTNERS),)), B: State(bundles=(stranger,))}, before)
     assert now[PARTNERS].owner is A
     assert now[PARTNERS].wanted(snapshot) == PARTNER.bundle()
 

@@ -13,7 +13,7 @@ from meshid.admission.ended import Ended
 from meshid.admission.snapshot import Changes, Snapshot
 from meshid.sources import State
 from meshid.sources.publishing import Publisher
-from meshid.sources.reading import Reader
+from meshid.sources.reader import Reader
 from meshid.testing import CA
 from tests.helpers.fake_sources import FakeSource
 from tests.helpers.world import DAY

@@ -10,13 +10,13 @@ import sys
 import threading
 import time
 import weakref
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import attrs
 import pytest
 
-from meshid import BundleSet, Denial, Mesh, PeerRejected, Reason, Revocations
+from meshid import BundleSet, Denial, Mesh, PeerRejected, Reason, Revocations, peer_of
 from meshid.admission.admission import Admission
 from meshid.sources import SourceUnavailable, State, refresher
 from meshid.sources.refresher import Refresher, restart_all
@@ -416,12 +416,15 @@ class TestEachSecond:
             ):
                 tls.sendall(b"hello\n")
                 assert tls.recv(100)
-                assert admission_of(mesh).connections.first_end() == (clock.now + HOUR).timestamp()
+
+                def end() -> datetime:
+                    (entry,) = admission_of(mesh).connections.now()
+                    return peer_of(entry.connection()).not_after
+
+                assert end() == clock.now + HOUR
                 clock.now += timedelta(minutes=1)
                 source.now = lists(2)
-                assert eventually(
-                    lambda: admission_of(mesh).connections.first_end() == (clock.now + 2 * HOUR).timestamp()
-                )
+                assert eventually(lambda: end() == clock.now + 2 * HOUR)
 
 
 FORKING = """

@@ -161,6 +161,18 @@ def test_our_own_bundle_may_come_from_a_map(mounted: Mounted) -> None:
         assert mesh.health().ready
 
 
+def test_the_fault_of_a_partner_does_not_stand_for_our_own_bundle(own: FakeSource) -> None:
+    """Ours is missing, which may heal; what is wrong with the other one does not count."""
+    assert isinstance(own.now, State)
+    partner = CA("partner.example").bundle().trust_domain
+    map_ = FakeSource("map", State(faults=(Fault("?", partner),)), is_required=False)
+    ours = FakeSource("ours", SourceUnavailable("ours: not there"), is_required=False)
+    later, own.now = own.now.bundles, attrs.evolve(own.now, bundles=())
+    threading.Timer(0.5, setattr, [ours, "now", State(bundles=later)]).start()
+    with Mesh.from_sources([own, map_, ours], service="payments", timeout=LONG) as mesh:
+        assert mesh.snapshot.bundles
+
+
 def test_what_an_agent_sends_may_be_better_the_next_time(own: FakeSource, prod_ca: CA) -> None:
     assert isinstance(own.now, State)
     bad = attrs.evolve(own.now, bundles=(), faults=(Fault("cut off", prod_ca.bundle().trust_domain),))

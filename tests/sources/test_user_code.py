@@ -347,7 +347,7 @@ class TestSources:
         self, own: FakeSource, pause: float, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(FakeSource, "pause", lambda _: pause)
-        monkeypatch.setattr("meshid.sources.reading.RETRY_SECONDS", 0.01)
+        monkeypatch.setattr("meshid.sources.reader.RETRY_SECONDS", 0.01)
         with Mesh.from_sources([own], service="payments") as mesh:
             reads = own.reads
             mesh.refresh()

@@ -9,6 +9,8 @@ import pytest
 
 from meshid.support import logs
 from meshid.support.logs import ERROR, INFO, WARNING, failures, log
+from meshid.testing import CA
+from tests.helpers.tls_peers import mesh_of
 from tests.helpers.user_code import failing, handling
 
 LOGGER = logging.getLogger("meshid.test_logs")
@@ -45,6 +47,16 @@ def test_what_a_handler_raises_goes_no_further_and_is_told() -> None:
         " ConnectionError: 'the log server is down';"
         " 1 line of meshid.test_logs at ERROR was lost: ConnectionError: 'the log server is down'"
     )
+
+
+@pytest.mark.usefixtures("down")
+def test_it_is_an_alarm_of_every_mesh(prod_ca: CA) -> None:
+    mesh = mesh_of(prod_ca)
+    assert "log" not in {alarm.about for alarm in mesh.health().alarms}
+    log(LOGGER, WARNING, "a line")
+    (alarm,) = (each for each in mesh.health().alarms if each.about == "log")
+    assert alarm.text.endswith("ConnectionError: 'the log server is down'; see to the log handler")
+    assert mesh.health().ready
 
 
 def test_it_is_over_with_the_next_line_of_its_level_that_goes_through() -> None:

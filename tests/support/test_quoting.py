@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshid.support.quoting import MAX_QUOTED, escaped, plural, quote, quote_all
+from meshid.support.quoting import MAX_QUOTED, escaped, joined, plural, quote, quote_all
 
 
 @given(st.text(max_size=2 * MAX_QUOTED))
@@ -84,3 +84,11 @@ def test_a_field_of_its_own_needs_no_quotes_unless_it_is_cut(text: str, shown: s
 @pytest.mark.parametrize(("count", "shown"), [(0, "0 rules"), (1, "1 rule"), (2, "2 rules")])
 def test_a_count_agrees_with_its_noun(count: int, shown: str) -> None:
     assert plural(count, "rule") == shown
+
+
+@pytest.mark.parametrize(
+    ("sentence", "shown"),
+    [("Renew it.", "renew it"), ("a part: b", "a part: b"), ("", "")],
+)
+def test_a_sentence_that_ends_another_has_no_capital_and_no_full_stop(sentence: str, shown: str) -> None:
+    assert joined(sentence) == shown

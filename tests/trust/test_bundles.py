@@ -10,17 +10,18 @@ from typing import Any
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import mldsa, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, mldsa, rsa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meshid.certificates.leaf import Profile
+from meshid.certificates.namesakes import MAX_NAMESAKES
 from meshid.certificates.reading import to_der
 from meshid.errors import InvalidBundle, InvalidSpiffeId, PeerRejected
 from meshid.names.spiffe_id import TrustDomain
 from meshid.reasons import Reason
 from meshid.testing import CA
-from meshid.trust.authorities import MAX_AUTHORITY_BYTES, MAX_ENTRIES, MAX_NAMESAKES, MAX_SKIPPED
+from meshid.trust.authorities import MAX_AUTHORITY_BYTES, MAX_ENTRIES, MAX_SKIPPED
 from meshid.trust.bundles import MAX_BUNDLE_BYTES, MAX_JSON_VALUES, BundleSet, TrustBundle
 from meshid.verification.verifier import ChainVerifier
 from tests.helpers.bad_authorities import BAD
@@ -502,6 +503,15 @@ def test_authorities_that_nothing_tells_apart_are_bounded(make: Callable[[], CA]
     assert "more than 32 authorities called 'CN=root,O=prod.example.org' that no key identifier" in (
         bundle.skipped[0].what
     )
+
+
+@pytest.mark.parametrize("curve", [ec.SECP256R1(), ec.SECP384R1()], ids=["P-256", "P-384"])
+def test_each_authority_that_is_kept_is_tried(curve: ec.EllipticCurve) -> None:
+    same = [CA(DOMAIN, key=ec.generate_private_key(curve)) for _ in range(MAX_NAMESAKES)]
+    bundle = TrustBundle.from_pem(DOMAIN, b"".join(each.pem for each in same))
+    last = same[len(bundle.authorities) - 1]
+    path = "/ns/pay/sa/api"
+    assert ChainVerifier(BundleSet([bundle])).verify(last.issue(path).chain).spiffe_id.path == path
 
 
 def test_authorities_of_one_name_that_a_key_identifier_tells_apart_are_all_kept() -> None:

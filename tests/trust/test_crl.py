@@ -422,6 +422,10 @@ class TestSignatures:
         sha384 = der(SEQUENCE, bytes.fromhex("06082a8648ce3d040303"))
         assert "signature algorithms do not match" in text_of(der(SEQUENCE, tbs, sha384, signature))
 
+    def test_one_that_is_cut_off_is_told_in_words(self) -> None:
+        said = "'a.crl': it is cut off, or no revocation list (RFC 5280 section 5.1)"
+        assert text_of(built(ROOT)[:100]) == said
+
     def test_its_cost_does_not_grow_with_the_list(self) -> None:
         # A partner can have any number of intermediates of one name; each has to be asked.
         few = built(ROOT)

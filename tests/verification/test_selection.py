@@ -12,11 +12,11 @@ from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPri
 
 from meshid import BundleSet, ChainVerifier, PeerRejected, Reason
 from meshid.certificates.chain import MAX_INTERMEDIATES, read_chain
+from meshid.certificates.namesakes import MAX_NAMESAKES
 from meshid.certificates.reading import to_der
 from meshid.testing import CA, Issued
 from meshid.verification.selection import (
     MAX_DEPTH,
-    MAX_NAMESAKES,
     MAX_TWINS,
     Authorities,
     Selection,

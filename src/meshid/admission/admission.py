@@ -346,12 +346,15 @@ class Admission:
         return decision
 
 
+_NO_INFO = ConnectionInfo()
+
+
 def _info_of(connection: Connection | None) -> ConnectionInfo:
     try:
-        return ConnectionInfo() if connection is None else connection.info()
+        return _NO_INFO if connection is None else connection.info()
     # For the record only: a transport that cannot say where it leads keeps nobody in and nobody out.
     except Exception:  # noqa: BLE001
-        return ConnectionInfo()
+        return _NO_INFO
 
 
 def _raise(failure: BaseException) -> None:

@@ -5,7 +5,6 @@ The registry holds them weakly: a connection that its owner drops is gone from h
 
 from __future__ import annotations
 
-import math
 import weakref
 from typing import Protocol
 
@@ -77,12 +76,6 @@ class OpenConnections:
     def now(self) -> list[OpenConnection]:
         """Return those that are open at this instant."""
         return [entry for entry in list(self._entries.values()) if _is_open(entry.connection())]
-
-    def first_end(self) -> float:
-        """Return when the first of their peers' certificates ends, in POSIX seconds."""
-        connections = [entry.connection() for entry in self.now()]
-        peers = [each.peer for each in connections if each is not None]
-        return min((peer.not_after.timestamp() for peer in peers if peer is not None), default=math.inf)
 
     def __len__(self) -> int:
         return len(self.now())

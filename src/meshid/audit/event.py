@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Protocol, runtime_checkable
 
 import attrs
+from cryptography import x509
 
 from meshid.audit.connection_info import ConnectionInfo
 from meshid.audit.rate_limit import RateLimit
@@ -38,6 +39,9 @@ OBSERVED = "meshid.observed"
 ENVIRONMENT = "deployment.environment.name"
 RULE = "security_rule.name"
 POLICY_HASH = "security_rule.version"
+
+_MAX_RDNS = MAX_QUOTED // 4 + 1
+"""Each takes four characters or more in the text of a name."""
 
 EVENT_NAMES = {call: f"meshid.peer.{call}" for call in Call}
 VERDICTS = {True: "allow", False: "deny"}
@@ -97,9 +101,10 @@ class AuditEvent:
             POLICY_HASH: decision.policy_hash,
             "meshid.suppressed": self.suppressed or None,
             **self.connection.as_dict(),
-            **_about_leaf(self.leaf, self.role),
         }
-        return {name: _bounded(value) for name, value in fields.items() if value not in {None, ""}}
+        bounded = {name: _bounded(value) for name, value in fields.items()}
+        bounded.update(_about_leaf(self.leaf, self.role))
+        return {name: value for name, value in bounded.items() if value not in {None, ""}}
 
     def __str__(self) -> str:
         decision = self.decision
@@ -193,12 +198,17 @@ def _about_leaf(leaf: bytes | None, role: str) -> dict[str, object]:
     subject = subject_of(certificate)
     return {
         **about,
-        f"tls.{role}.subject": "" if subject is None else escaped(subject.rfc4514_string()),
-        f"tls.{role}.issuer": escaped(certificate.issuer.rfc4514_string()),
+        f"tls.{role}.subject": "" if subject is None else _text(subject),
+        f"tls.{role}.issuer": _text(certificate.issuer),
         f"tls.{role}.not_before": certificate.not_valid_before_utc.isoformat(),
         f"tls.{role}.not_after": certificate.not_valid_after_utc.isoformat(),
         f"tls.{role}.x509.serial_number": f"{certificate.serial_number:X}",
     }
+
+
+def _text(name: x509.Name) -> str:
+    # RFC 4514 section 2.1: the text begins with the last of them, and the rest would be cut off.
+    return escaped(x509.Name(name.rdns[-_MAX_RDNS:]).rfc4514_string())
 
 
 def _bounded(value: object) -> object:

@@ -17,7 +17,7 @@ from meshid.cli.no_answer import STDIN, NoAnswer, errors_named, file_name
 from meshid.errors import InvalidInput, InvalidPolicy, Problem
 from meshid.names.spiffe_id import TrustDomain
 from meshid.policy import Policy
-from meshid.support.documents import any_document, is_json
+from meshid.support.documents import any_document, decoded, is_json
 from meshid.support.quoting import quote
 from meshid.trust.bundles import TrustBundle
 from meshid.trust.revocations import Revocations
@@ -128,7 +128,7 @@ def read_policy_file(path: str) -> PolicyInput:
     """
     data = _bounded(path)
     with errors_named(path):
-        return PolicyInput(_utf8(data))
+        return PolicyInput(decoded(data))
 
 
 def read_revocations(crls: list[str], deny: list[str]) -> Revocations:
@@ -210,14 +210,6 @@ def _bounded(path: str) -> bytes:
         msg = f"{file_name(path)} is larger than {MAX_FILE_BYTES} bytes: is it the right file?"
         raise NoAnswer(msg)
     return data
-
-
-def _utf8(data: bytes) -> str:
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        msg = f"it is not UTF-8, at byte {error.start}"
-        raise InvalidInput(msg) from error
 
 
 def _pem_chain(data: bytes) -> tuple[bytes, ...]:

@@ -90,7 +90,10 @@ class _NotAState(ValueError):
 
 
 def _why(error: Exception) -> str:
-    return str(error) if isinstance(error, _NotAState) else type(error).__name__
+    if isinstance(error, _NotAState):
+        return str(error)
+    is_json = not isinstance(error, (json.JSONDecodeError, UnicodeDecodeError))
+    return "it lacks what meshid writes into one" if is_json else "it is not JSON"
 
 
 def _why_stale(age: float) -> str | None:
@@ -130,7 +133,8 @@ def _rows(status: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for domain, bundle in status["bundles"].items():
         count = bundle["authorities"]
         noun = "authority" if count == 1 else "authorities"
-        yield "trust", f"{domain}: {count} {noun}, until {bundle['not_after']}"
+        until = f", until {bundle['not_after']}" if bundle["not_after"] else ""
+        yield "trust", f"{domain}: {count} {noun}{until}"
     if policy:
         yield "policy", f"environment {policy['environment']}, {policy['hash']}"
     revoked = status["revocations"]

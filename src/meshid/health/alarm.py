@@ -22,7 +22,7 @@ class Alarm:
 
     Attributes:
         level: How urgent it is.
-        about: What it is about, such as ``own certificate``; there is at most one alarm about it.
+        about: What it is about, such as ``own certificate``.
         text: What is wrong, and what to do, for people.
         is_outage: Whether it means that nobody gets in: the mesh is then not ready.
     """

@@ -19,7 +19,7 @@ from meshid.names.spiffe_id import SpiffeId, TrustDomain
 from meshid.policy import REQUEST_FOLLOWS, Policy
 from meshid.policy.rules import Effect, Rule
 from meshid.reasons import Reason
-from meshid.support.quoting import quote, quote_all
+from meshid.support.quoting import joined, quote, quote_all
 from meshid.trust.bundles import TrustBundle
 from meshid.trust.revocations import Revocations
 
@@ -35,7 +35,11 @@ def why_closed(bundle: TrustBundle, revocations: Revocations, now: datetime) -> 
     if not bundle.authorities:
         return "there is no authority in it"
     last = max(each.not_valid_after_utc for each in bundle.authorities)
-    why = f"its last authority ended at {last}" if last < now else "no authority in it is in date"
+    why = (
+        f"its last authority ended at {last}; add the next one"
+        if last < now
+        else "no authority in it is in date"
+    )
     for authority in bundle.authorities:
         if authority.not_valid_before_utc <= now <= authority.not_valid_after_utc:
             refusal = _refusal(authority, bundle.trust_domain, revocations, now)
@@ -57,7 +61,7 @@ def _refusal(
         # It may have issued, and revoked, a certificate with the serial number of its own.
         if decision.reason is Reason.REVOKED:
             return None
-        return f"{decision.reason.meaning} {decision.detail}; {decision.reason.remedy}"
+        return f"{decision.detail}; {joined(decision.reason.remedy)}"
     return None
 
 

@@ -28,6 +28,7 @@ from meshid.health.entrance import why_closed, why_nobody
 from meshid.health.own_path import OwnPath, find_own_path
 from meshid.names.spiffe_id import TrustDomain
 from meshid.policy import REQUEST_FOLLOWS
+from meshid.support.logs import failures
 from meshid.support.quoting import quote
 from meshid.trust.bundles import TrustBundle
 
@@ -67,9 +68,15 @@ class Health:
 def health_of(admission: Admission, now: datetime, *more: Alarm) -> Health:
     """Return the health of a mesh at the instant *now*, with *more* alarms that others have found."""
     snapshot = admission.snapshot
-    alarms = (*_alarms(admission, snapshot, now), *more)
+    alarms = (*_alarms(admission, snapshot, now), *more, *_about_log())
     ready = not any(alarm.is_outage for alarm in alarms)
     return Health(ready=ready, generation=snapshot.generation, alarms=alarms)
+
+
+def _about_log() -> Iterator[Alarm]:
+    # Not in `alarms_about`, whose alarms are logged: it would lose, or log, a new line each second.
+    if lost := failures():
+        yield Alarm(level=AlarmLevel.WARNING, about="log", text=f"{lost}; see to the log handler")
 
 
 def alarms_about(admission: Admission, now: datetime) -> Iterator[Alarm]:
@@ -113,7 +120,7 @@ def _about_own(path: OwnPath, now: datetime) -> Iterator[Alarm]:
     if now < since:
         yield outage(_OWN, f"begins at {since}: is the clock right?")
     elif now > until:
-        yield outage(_OWN, f"ended at {until}, so peers refuse us")
+        yield outage(_OWN, f"ended at {until}, so peers refuse us: renew it")
     elif path.refusal:
         yield outage(_OWN, path.refusal)
     elif left < _SOON:
@@ -124,7 +131,7 @@ def _about_own(path: OwnPath, now: datetime) -> Iterator[Alarm]:
 def _about_end(first: x509.Certificate, *, is_leaf: bool) -> str:
     until = first.not_valid_after_utc
     if is_leaf:
-        return f"ends at {until} and has not been renewed"
+        return f"ends at {until} and has not been renewed: look at its agent, or its mount"
     above = quote(first.subject.rfc4514_string())
     return f"the authority above it, {above}, ends at {until}, before it: renew it, with its intermediates"
 
@@ -149,7 +156,7 @@ def _about_bundles(
             yield from _about_last_authority(about, bundle, now)
         # A partner may withdraw its authorities.
         elif bundle.authorities or (is_ours and is_outage):
-            text = f"{closed[domain]}, so no peer of this trust domain is admitted"
+            text = f"no peer of this trust domain is admitted: {closed[domain]}"
             yield Alarm(level=AlarmLevel.ERROR, about=about, text=text, is_outage=is_ours and is_outage)
 
 
@@ -157,7 +164,11 @@ def _about_last_authority(about: str, bundle: TrustBundle, now: datetime) -> Ite
     last = max(bundle.authorities, key=lambda each: each.not_valid_after_utc)
     until = last.not_valid_after_utc
     if _share_left(last.not_valid_before_utc, until, now) < _NOW:
-        yield Alarm(level=AlarmLevel.WARNING, about=about, text=f"its last authority ends at {until}")
+        yield Alarm(
+            level=AlarmLevel.WARNING,
+            about=about,
+            text=f"its last authority ends at {until}: add the next one",
+        )
 
 
 def _about_policy(

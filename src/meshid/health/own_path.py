@@ -19,7 +19,7 @@ from meshid.decisions import Decision
 from meshid.errors import PeerRejected
 from meshid.names.spiffe_id import TrustDomain
 from meshid.reasons import Reason
-from meshid.support.quoting import described, quote
+from meshid.support.quoting import described, joined, quote
 from meshid.trust.credentials import X509Svid
 
 _OURS = {Role.CLIENT: Role.SERVER, Role.SERVER: Role.CLIENT}
@@ -92,4 +92,4 @@ def _why(decision: Decision, own: X509Svid, domain: TrustDomain) -> str:
                 "an authority or intermediate that it leads to has ended; renew it with its intermediates,"
                 f" and the bundle of {domain}"
             )
-    return f"{decision.detail}; {decision.reason.remedy}"
+    return f"{decision.detail}; {joined(decision.reason.remedy)}"

@@ -83,7 +83,7 @@ def import_istio(
     files = PolicyReader(problems)
     policies = files.policies(sources)
     federated = _federated(policies, own)
-    reader = _RuleReader(problems, own, federated)
+    reader = RuleReader(problems, own, federated)
     rules = [rule for policy in policies for rule in reader.rules(policy)]
     problems.check()
     text = policy_file(environment, own, federated, rules)
@@ -105,8 +105,12 @@ def _is_trust_domain(text: str) -> bool:
     return True
 
 
-class _RuleReader:
-    """Reads the rules of policies and collects their problems."""
+class RuleReader:
+    """Reads the rules of policies and collects their problems.
+
+    Attributes:
+        notes: What to know, one sentence each.
+    """
 
     def __init__(self, problems: Problems, own: Sequence[str], federated: Sequence[str]) -> None:
         self.notes: list[str] = []
@@ -118,6 +122,7 @@ class _RuleReader:
         self._labels: dict[str, str] = {}
 
     def rules(self, policy: IstioPolicy) -> Iterator[dict[str, object]]:
+        """Yield the tables of one policy; a rule with a problem is left out."""
         spec = policy.spec
         self._known(policy.where, "spec", spec, ("selector", "action", "rules"))
         action = spec.get("action", "ALLOW")

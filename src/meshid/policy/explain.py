@@ -27,6 +27,7 @@ MAX_LOOKED_AT = 250
 _WEIGHTS = {"trust domain": 1, "target": 2, "peer": 4}
 _NOT_NEAR = _WEIGHTS["peer"] + _WEIGHTS["target"]
 _FEW = 3
+_QUOTES = ("'", '"')
 
 
 @attrs.frozen
@@ -103,7 +104,9 @@ class Explanation:
     def __str__(self) -> str:
         decision = self.decision
         verdict = "allowed" if decision.allowed else "refused"
-        request = f" for {quote(decision.request)}" if decision.request else ""
+        # One that is not safe is in quotes already.
+        asked = decision.request or ""
+        request = f" for {asked if asked[:1] in _QUOTES else quote(asked)}" if asked else ""
         lines = [f"{verdict}: {decision.name} at {quote(decision.target or '')}{request}"]
         lines.append(f"  {decision.reason.meaning}")
         lines += [f"  observed: {', '.join(decision.observed)}"] if decision.observed else []

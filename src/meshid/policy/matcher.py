@@ -155,7 +155,9 @@ class Matcher:
             for target in rule.targets:
                 targets.by_target.setdefault(target, list[int]).append(number)
         if rule.could_allow:
+            # A near miss is only words: a rule that names more trust domains is told for the first ones.
+            domains = list(dict.fromkeys(source.trust_domain for source in rule.sources))[:_MANY]
             for target in rule.targets:
                 by_domain = self._by_target.setdefault(target, dict[TrustDomain | None, int])
-                for domain in {source.trust_domain for source in rule.sources}:
+                for domain in domains:
                     by_domain.setdefault(domain, number)

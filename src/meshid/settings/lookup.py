@@ -57,9 +57,10 @@ class Lookup:
         if links:
             more = len(links) - 3
             names = ", ".join(links[:3]) + (f" and {more} more" if more > 0 else "")
+            come = "comes" if len(links) == 1 else "come"
             self._report(
                 names,
-                "come from Kubernetes, for a Service whose name begins with 'meshid':"
+                f"{come} from Kubernetes, for a Service whose name begins with 'meshid':"
                 " set enableServiceLinks: false in the pod, or rename the Service",
             )
         near = Suggestions()

@@ -112,12 +112,13 @@ class Alarms:
         self._seen = {**self._seen, what: self._logged(seen, LASTING)}
 
     def worked(self, what: Key) -> None:
-        """Note that something worked."""
+        """Note that something worked; it has recovered once nothing else is wrong with it."""
         if what in self._seen:
             seen = self._seen[what]
             self._seen = {each: other for each, other in self._seen.items() if each != what}
-            if seen.logged is not None:
-                self._recovered(seen.failure.about)
+            about = seen.failure.about
+            if seen.logged is not None and about not in {each.about for each in self.failures()}:
+                self._recovered(about)
 
     def replace(self, kind: Key, failures: Mapping[Hashable, Failure]) -> None:
         """Note everything of one *kind* that fails; what else of it failed before has worked.

@@ -26,7 +26,7 @@ from meshid.trust.credentials import X509Svid
 from meshid.trust.revocations import Revocations
 
 
-class Named(Protocol):
+class Origin(Protocol):
     """A source, of which only the name is used here."""
 
     @property
@@ -34,7 +34,7 @@ class Named(Protocol):
         """What it is and where, for people."""
 
 
-States: TypeAlias = Mapping[Named, State]
+States: TypeAlias = Mapping[Origin, State]
 
 CREDENTIALS, POLICY = "credentials", "policy"
 
@@ -47,7 +47,7 @@ _NAMES = {CREDENTIALS: "our own certificate", POLICY: "the policy"}
 
 
 @attrs.frozen
-class Claim:
+class Offer:
     """What the sources say about one part.
 
     Attributes:
@@ -57,8 +57,8 @@ class Claim:
     """
 
     part: Part
-    values: Mapping[Named, Value]
-    owner: Named | None
+    values: Mapping[Origin, Value]
+    owner: Origin | None
 
     def wanted(self, snapshot: Snapshot) -> Value:
         """Return what ought to be in force, where that is a *snapshot* now."""
@@ -80,20 +80,20 @@ class Claim:
         return other and f"{what} comes from {one} and from {other}: remove one of them"
 
 
-def claims_of(states: States, before: Mapping[Part, Claim]) -> dict[Part, Claim]:
+def offers_of(states: States, before: Mapping[Part, Offer]) -> dict[Part, Offer]:
     """Return what the sources say about each part.
 
     Args:
         states: The last good state of each source.
         before: What they said before; about these parts the result says something, too.
     """
-    values: dict[Part, dict[Named, Value]] = {part: {} for part in before}
+    values: dict[Part, dict[Origin, Value]] = {part: {} for part in before}
     for source, state in states.items():
         for part, value in _values(state):
             values.setdefault(part, {})[source] = value
         for part in _unread(source, state, before):
             values.setdefault(part, {}).setdefault(source, None)
-    return {part: Claim(part, each, _owner(each, before.get(part))) for part, each in values.items()}
+    return {part: Offer(part, each, _owner(each, before.get(part))) for part, each in values.items()}
 
 
 def in_force(part: Part, snapshot: Snapshot) -> Value:
@@ -126,7 +126,7 @@ def _values(state: State) -> Iterator[tuple[Part, Value]]:
         yield bundle.trust_domain, bundle
 
 
-def _unread(source: Named, state: State, before: Mapping[Part, Claim]) -> Iterator[Part]:
+def _unread(source: Origin, state: State, before: Mapping[Part, Offer]) -> Iterator[Part]:
     for fault in state.faults:
         if fault.trust_domain is not None:
             yield fault.trust_domain
@@ -134,7 +134,7 @@ def _unread(source: Named, state: State, before: Mapping[Part, Claim]) -> Iterat
             yield from (part for part in _NAMES if part in before and before[part].owner is source)
 
 
-def _owner(values: Mapping[Named, Value], before: Claim | None) -> Named | None:
+def _owner(values: Mapping[Origin, Value], before: Offer | None) -> Origin | None:
     if before is not None and before.owner in values:
         return before.owner
     return next(iter(values)) if len(values) == 1 else None

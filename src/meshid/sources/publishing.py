@@ -24,15 +24,15 @@ from meshid.sources.alarms import Failure, bounded
 from meshid.sources.merging import (
     CREDENTIALS,
     POLICY,
-    Claim,
-    Named,
+    Offer,
+    Origin,
     Part,
     States,
-    claims_of,
     in_force,
+    offers_of,
     revocations_of,
 )
-from meshid.sources.reading import text_of
+from meshid.sources.reader import text_of
 from meshid.trust.bundles import BundleSet, TrustBundle
 from meshid.trust.crl import RevocationList
 from meshid.trust.revocations import Revocations
@@ -63,7 +63,7 @@ class Publisher:
     def __init__(self, admission: Admission) -> None:
         self._ended: list[Ended] = []
         self._admission = admission
-        self._claims: Mapping[Part, Claim] = {}
+        self._offers: Mapping[Part, Offer] = {}
         self._revocations: Revocations | None = None
         self._said: list[Revocations] = []
         self._texts: tuple[str, ...] = ()
@@ -71,7 +71,7 @@ class Publisher:
         self._over: tuple[RevocationList, ...] = ()
         self._followed_at = -math.inf
 
-    def publish(self, states: States, first: Collection[Named], now: float) -> Failures:
+    def publish(self, states: States, first: Collection[Origin], now: float) -> Failures:
         """Put in force what can be.
 
         Args:
@@ -82,27 +82,27 @@ class Publisher:
         Returns:
             What could not.
         """
-        self._claims = claims_of(states, self._claims)
+        self._offers = offers_of(states, self._offers)
         failures: Failures = {
-            claim.part: Failure(
-                about=claim.about,
-                text=claim.ambiguity,
-                stays=in_force(claim.part, self._admission.snapshot) is not None,
+            offer.part: Failure(
+                about=offer.about,
+                text=offer.ambiguity,
+                stays=in_force(offer.part, self._admission.snapshot) is not None,
                 is_lasting=True,
-                part=str(claim.part),
+                part=str(offer.part),
             )
-            for claim in self._claims.values()
-            if claim.ambiguity
+            for offer in self._offers.values()
+            if offer.ambiguity
         }
         for text in bounded(self._want_revocations(states, first, now)):
             failures[LISTS, text] = Failure(about=_holders(states, LISTS), text=text, stays=False, part=LISTS)
         if parts := self._differing():
             self._put(parts, now, states, failures)
         # What is gone is forgotten; until then, its removal is tried again.
-        self._claims = {
-            part: claim
-            for part, claim in self._claims.items()
-            if claim.values or in_force(part, self._admission.snapshot) is not None
+        self._offers = {
+            part: offer
+            for part, offer in self._offers.items()
+            if offer.values or in_force(part, self._admission.snapshot) is not None
         }
         return failures
 
@@ -120,7 +120,7 @@ class Publisher:
         ended, self._ended = self._ended, []
         return ended
 
-    def _want_revocations(self, states: States, first: Collection[Named], now: float) -> tuple[str, ...]:
+    def _want_revocations(self, states: States, first: Collection[Origin], now: float) -> tuple[str, ...]:
         parts = [state.revocations for state in states.values()]
         is_old = len(parts) == len(self._said) and all(map(operator.is_, parts, self._said))
         # A long deny list takes a while to be filed. What is kept ends with time, and not to the second.
@@ -143,7 +143,7 @@ class Publisher:
 
     def _differing(self) -> list[Part]:
         snapshot = self._admission.snapshot
-        wanted = {part: claim.wanted(snapshot) for part, claim in self._claims.items()}
+        wanted = {part: offer.wanted(snapshot) for part, offer in self._offers.items()}
         parts = [part for part, value in wanted.items() if value != in_force(part, snapshot)]
         # Of the bundles, those that are gone first.
         parts.sort(key=lambda part: (_rank(part), wanted[part] is not None))
@@ -170,7 +170,7 @@ class Publisher:
             if part in {DENY, LISTS}:
                 changes["revocations"] = self._revocations_with(parts, snapshot.revocations)
                 continue
-            wanted = self._claims[part].wanted(snapshot)
+            wanted = self._offers[part].wanted(snapshot)
             if isinstance(part, TrustDomain):
                 bundles.pop(part, None)
                 if isinstance(wanted, TrustBundle):
@@ -187,13 +187,13 @@ class Publisher:
         return wanted if DENY in parts else attrs.evolve(wanted, deny=present.deny)
 
     def _failure(self, part: Part, states: States, error: Exception) -> Failure:
-        snapshot, claim = self._admission.snapshot, self._claims.get(part)
+        snapshot, offer = self._admission.snapshot, self._offers.get(part)
         return Failure(
-            about=_holders(states, part) if claim is None else claim.about,
+            about=_holders(states, part) if offer is None else offer.about,
             text=text_of(error),
             # The text may have the time in it.
-            fault=None if claim is None else claim.wanted(snapshot),
-            stays=claim is None or in_force(part, snapshot) is not None,
+            fault=None if offer is None else offer.wanted(snapshot),
+            stays=offer is None or in_force(part, snapshot) is not None,
             is_lasting=isinstance(error, InvalidPolicy),
             part=str(part),
         )
@@ -204,7 +204,7 @@ def _rank(part: Part) -> int:
 
 
 def _smaller(parts: Sequence[Part]) -> Iterable[Sequence[Part]]:
-    """Return the kinds of *parts*, or the halves of the only one: a bad bundle of many costs few tries."""
+    """Return the kinds of *parts*; or, if there is only one, its halves: one bad of many costs few tries."""
     groups = [list(group) for _, group in groupby(parts, _rank)]
     half = len(parts) // 2
     return groups if len(groups) > 1 else [parts[:half], parts[half:]]

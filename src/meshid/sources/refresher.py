@@ -37,9 +37,9 @@ from meshid.health.refresh_event import RefreshEvent
 from meshid.health.state_file import StateFile
 from meshid.health.status import SourceStatus, status_of
 from meshid.sources.alarms import MAX_TEXTS, Alarms, Failure, bounded
-from meshid.sources.merging import Named
+from meshid.sources.merging import Origin
 from meshid.sources.publishing import Publisher
-from meshid.sources.reading import Done, Reader
+from meshid.sources.reader import Done, Reader
 from meshid.sources.source import Source, State
 from meshid.sources.starting import Obstacles, obstacles_to_start
 from meshid.sources.telling import Telling
@@ -80,7 +80,7 @@ class Refresher:
         self._clock = clock
         # For those who change what follows. What others read is replaced whole, so that they need no lock.
         self._lock = new_lock(Order.REFRESHING)
-        self._states: Mapping[Named, State] = {}
+        self._states: Mapping[Origin, State] = {}
         self._statuses = {reader: SourceStatus(name=reader.name) for reader in self._readers}
         self._first: frozenset[Reader] = frozenset()
         self._telling = Telling()
@@ -199,11 +199,9 @@ class Refresher:
                 self._alarms.log_lasting()
                 self._alarms.log_changes(found)
 
-    def write(self) -> None:
+    def write(self, file: StateFile) -> None:
         """Write the state file."""
-        file, now = self._state_file, self._now()
-        if file is None:
-            return
+        now = self._now()
         health = health_of(self._admission, datetime.fromtimestamp(now, UTC), *self.alarms())
         fault = file.write(status_of(self._admission, health, self.statuses(), now), time.monotonic())
         with self._lock:
@@ -233,8 +231,8 @@ class Refresher:
             self._start_thread(_keep_reading, reader)
         self._start_thread(_keep_doing, inboxes[0], (Refresher.sweep, Refresher.retry, Refresher.look))
         # On its own, because a disk may hang.
-        if self._state_file is not None:
-            self._start_thread(_keep_doing, inboxes[1], (Refresher.write,))
+        if (file := self._state_file) is not None:
+            self._start_thread(_keep_doing, inboxes[1], (lambda refresher: refresher.write(file),))
 
     def _start_thread(self, work: Callable[..., None], *arguments: object) -> None:
         thread = threading.Thread(
@@ -297,7 +295,7 @@ class Refresher:
             for fault in state.faults[:MAX_TEXTS]
         }
 
-    def _publish(self, now: float, *news: Named) -> None:
+    def _publish(self, now: float, *news: Origin) -> None:
         before = self._admission.snapshot
         # Until it is known to have gone well: whatever happens, it is tried again.
         self._is_behind = True

@@ -15,7 +15,7 @@ from meshid.names.spiffe_id import TrustDomain
 from meshid.sources.alarms import Alarms, Key
 from meshid.sources.merging import CREDENTIALS, POLICY, States
 from meshid.sources.publishing import DENY
-from meshid.sources.reading import Reader
+from meshid.sources.reader import Reader
 
 
 @attrs.frozen

@@ -122,7 +122,7 @@ def _document(form: _Form, data: str | bytes) -> object:
 
 
 def _text(data: str | bytes) -> str:
-    text = _decoded(data) if isinstance(data, bytes) else data
+    text = decoded(data) if isinstance(data, bytes) else data
     if text.startswith("\ufeff"):
         msg = "it begins with a byte order mark, which no editor shows; save it as UTF-8 without one"
         raise _invalid(msg)
@@ -135,7 +135,12 @@ def _text(data: str | bytes) -> str:
     return text
 
 
-def _decoded(data: bytes) -> str:
+def decoded(data: bytes) -> str:
+    """Return UTF-8 as text.
+
+    Raises:
+        InvalidPolicy: If it is not UTF-8.
+    """
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         msg = "it is UTF-16; save it as UTF-8"
         raise _invalid(msg)

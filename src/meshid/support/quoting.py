@@ -28,6 +28,11 @@ def quote_all(texts: tuple[str, ...] | list[str], limit: int = 8) -> str:
     return shown if len(texts) <= limit else f"{shown} and {len(texts) - limit} more"
 
 
+def joined(sentence: str) -> str:
+    """Return a *sentence* as the end of another one: without its capital and its full stop."""
+    return sentence[:1].lower() + sentence[1:].removesuffix(".")
+
+
 def plural(count: int, noun: str) -> str:
     """Return the *count* with the *noun*, in the plural unless it is one."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -14,6 +14,7 @@ from cryptography import x509
 
 from meshid.certificates.authority import authority_fault
 from meshid.certificates.leaf import Profile
+from meshid.certificates.namesakes import MAX_NAMESAKES, weight_of
 from meshid.certificates.pem import MAX_BLOCKS
 from meshid.certificates.reading import extension, read_certificate
 from meshid.certificates.rehearsal import Rehearsal
@@ -25,10 +26,6 @@ MAX_ENTRIES = MAX_BLOCKS
 
 MAX_AUTHORITY_BYTES = 16 * 1024
 """Real authorities have 0.5 to 8 kB, and each peer that is remembered keeps its own."""
-
-MAX_NAMESAKES = 32
-"""Authorities that neither their subject nor a key identifier tells apart: a path is tried with one after the
-other, a signature check for each."""
 
 MAX_SKIPPED = 20
 """Findings about one bundle that are kept; each is an alarm."""
@@ -71,7 +68,7 @@ def _read_authority(der: bytes, profile: Profile, rehearsal: Rehearsal) -> x509.
         raise ValueError(msg)
     authority = read_certificate(der)
     if fault := authority_fault(authority, profile) or rehearsal.fault(authority):
-        subject = quote(authority.subject.rfc4514_string())
+        subject = quote(authority.subject.rfc4514_string()) if authority.subject.rdns else "it"
         msg = f"{subject} can never verify a peer: {fault}"
         raise ValueError(msg)
     return authority
@@ -85,14 +82,15 @@ def _count(authority: x509.Certificate, namesakes: Counter[tuple[bytes, bytes | 
     """
     key_id = extension(authority, x509.SubjectKeyIdentifier)
     look = authority.subject.public_bytes(), key_id.digest if key_id else None
-    namesakes[look] += 1
-    if namesakes[look] > MAX_NAMESAKES:
+    weight = weight_of(authority)
+    if namesakes[look] + weight > MAX_NAMESAKES:
         subject = quote(authority.subject.rfc4514_string())
         msg = (
-            f"there are more than {MAX_NAMESAKES} authorities called {subject} that no key identifier"
-            f" tells apart; give each its own"
+            f"there are more than {MAX_NAMESAKES // weight} authorities called {subject} that no key"
+            f" identifier tells apart; give each its own"
         )
         raise ValueError(msg)
+    namesakes[look] += weight
 
 
 def _first(skipped: list[Problem]) -> tuple[Problem, ...]:

@@ -304,7 +304,10 @@ def _read_list(name: str, data: bytes) -> RevocationList | Undetermined:
     # The backend's exceptions have no common base class (see `read_certificate`).
     except Exception as error:  # noqa: BLE001
         whose = "" if issuer is None else f" the list of {shown(issuer)} cannot be used:"
-        return Undetermined(f"{name}:{whose} {quote(str(error))}", issuer)
+        text = str(error)
+        # That of the backend's parser is for its developers.
+        why = "it is cut off, or no revocation list (RFC 5280 section 5.1)" if "asn1" in text else quote(text)
+        return Undetermined(f"{name}:{whose} {why}", issuer)
 
 
 def _why_partial(crl: x509.CertificateRevocationList) -> str | None:

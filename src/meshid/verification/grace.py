@@ -27,6 +27,7 @@ def checked_leaf_grace(seconds: object) -> float:
     # Written this way so that NaN is rejected.
     if not isinstance(seconds, (int, float)) or not 0 <= seconds <= MAX_LEAF_GRACE:
         wanted = f"write a number of seconds from 0 to {MAX_LEAF_GRACE:g}"
-        msg = f"the grace of a leaf is {quote(repr(seconds))}: {wanted}"
+        given = f"{seconds:g}" if isinstance(seconds, (int, float)) else quote(repr(seconds))
+        msg = f"the grace of a leaf is {given}: {wanted}"
         raise InvalidInput(msg)
     return float(seconds)

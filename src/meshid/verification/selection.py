@@ -19,11 +19,11 @@ from collections.abc import Callable, Iterable
 
 import attrs
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from meshid.certificates.chain import Chain
 from meshid.certificates.links import Links, links_of
-from meshid.certificates.reading import extension, public_key_of
+from meshid.certificates.namesakes import MAX_NAMESAKES, weight_of
+from meshid.certificates.reading import extension
 
 MAX_DEPTH = 4
 """Intermediates between the leaf and its anchor; no mesh is known to use more."""
@@ -34,17 +34,8 @@ MAX_TRIES = 16
 MAX_ANCHOR_TRIES = 48
 """Signatures by keys of authorities that the backend may check; one is enough where names tell them apart."""
 
-MAX_NAMESAKES = 32
-"""Authorities of one subject that are tried where a certificate does not say which of them it means. As many
-clusters of Istio in one trust domain have roots that differ in nothing but their keys."""
-
 MAX_TWINS = 2
 """Intermediates of one subject and one key: with more, the search only repeats itself."""
-
-_HEAVY = 4
-"""How many of the light keys cost as much as one of the others, at least."""
-
-_MAX_LIGHT_RSA_BITS = 4096
 
 
 @attrs.frozen(eq=False)
@@ -53,7 +44,7 @@ class Anchor:
 
     Attributes:
         certificate: Its certificate.
-        weight: What a check of its signature costs: 1 for P-256, and for RSA of a usual size.
+        weight: What a signature check with its key costs; see `weight_of`.
     """
 
     certificate: x509.Certificate
@@ -75,7 +66,7 @@ class Authorities:
         self._keyed: dict[tuple[bytes, bytes | None], list[Anchor]] = {}
         self.every = frozenset(authorities)
         for each in authorities:
-            anchor, subject = Anchor(each, _weight(each)), links_of(each).subject
+            anchor, subject = Anchor(each, weight_of(each)), links_of(each).subject
             _add(self._named.setdefault(subject, []), anchor)
             _add(self._keyed.setdefault((subject, own_key_id(each)), []), anchor)
 
@@ -175,14 +166,6 @@ def issuer_key_id(certificate: x509.Certificate) -> bytes | None:
     """Return the identifier of the issuer's key (RFC 5280 section 4.2.1.1); None if there is none."""
     identifier = extension(certificate, x509.AuthorityKeyIdentifier)
     return None if identifier is None else identifier.key_identifier
-
-
-def _weight(authority: x509.Certificate) -> int:
-    key = public_key_of(authority)
-    if isinstance(key, rsa.RSAPublicKey):
-        return 1 if key.key_size <= _MAX_LIGHT_RSA_BITS else _HEAVY
-    is_p256 = isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1)
-    return 1 if is_p256 else _HEAVY
 
 
 def _add(namesakes: list[Anchor], anchor: Anchor) -> None:

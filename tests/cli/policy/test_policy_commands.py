@@ -213,7 +213,13 @@ class TestCheck:
         give(monkeypatch, b"")
         assert ask("check", "-").status == 1
         give(monkeypatch, b"\xff")
-        assert ask("check", "-") == Told(2, "", "meshid: standard input: it is not UTF-8, at byte 0\n")
+        said = "meshid: standard input: it is not UTF-8, at byte 1 (line 1); save it as UTF-8\n"
+        assert ask("check", "-") == Told(2, "", said)
+
+    def test_a_file_in_utf_16(self, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+        give(monkeypatch, FILE.encode("utf-16"))
+        said = "meshid: standard input: it is UTF-16; save it as UTF-8\n"
+        assert ask("check", "-") == Told(2, "", said)
 
     def test_what_a_stranger_wrote_is_escaped(self, ask: Ask) -> None:
         Path("hostile.toml").write_text(

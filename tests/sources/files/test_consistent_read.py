@@ -138,6 +138,29 @@ class TestOtherWriters:
             read_together([path])
 
 
+class TestReadEach:
+    def test_one_that_keeps_changing_keeps_back_no_other(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        steady, once, busy = (tmp_path / name for name in ("steady", "once", "busy"))
+        for path in (steady, once, busy):
+            path.write_bytes(b"0")
+        rounds: list[None] = []
+
+        def write(_: float) -> None:
+            rounds.append(None)
+            busy.write_bytes(b"%d" % len(rounds))
+            if len(rounds) == 1:
+                once.write_bytes(b"1")
+
+        monkeypatch.setattr("meshid.sources.files.consistent_read.time.sleep", write)
+        fault = f"{str(busy)!r} cannot be read: it was being written during 5 reads"
+        assert consistent_read.read_each([steady, busy, once]) == [b"0", fault, b"1"]
+
+    def test_nothing_is_nothing(self) -> None:
+        assert consistent_read.read_each([]) == []
+
+
 def test_a_directory_in_place_of_a_file_is_not_left_open(tmp_path: Path) -> None:
     before = len(list(Path("/proc/self/fd").iterdir()))
     with pytest.raises(IsADirectoryError):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from meshid.errors import InvalidCredentials
 from meshid.names.spiffe_id import TrustDomain
 from meshid.policy import Policy
 from meshid.sources.files import revocation_list_files
@@ -55,6 +56,10 @@ class TestCredentials:
         chain.write_bytes(ISSUED.chain_pem)
         key.write_bytes(ISSUED.key_pem)
         assert CredentialFiles(chain, key).read().credentials == ISSUED.svid
+
+    def test_beside_a_key_a_directory_is_an_error(self, tmp_path: Path) -> None:
+        with pytest.raises(InvalidCredentials, match="is a directory; beside MESHID_KEY, name the file"):
+            CredentialFiles(tmp_path, tmp_path / "key").read()
 
     def test_an_update_is_read_and_no_update_is_not(self, tmp_path: Path) -> None:
         volume = KubernetesVolume(tmp_path / "volume", pair(ISSUED))
@@ -214,6 +219,7 @@ class TestRevocationLists:
             ("prod", b"-----BEGIN X509 CRL-----\nMII"),
             ("prod", b""),
         ],
+        ids=["crl", "pem", "der", "cut off", "begun", "empty"],
     )
     def test_a_list_that_cannot_be_used_says_nothing_about_the_others(
         self, tmp_path: Path, name: str, content: bytes

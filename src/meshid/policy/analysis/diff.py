@@ -104,13 +104,12 @@ class _Comparison:
             there = self.other.as_named_by(self.side, domain)
             if not self.side.judges(method):
                 continue
-            judged_there = self.other.judges(method)
-            if within is not None and not (judged_there and within.is_of(there, self.other.own, method)):
+            if within is not None and not within.is_of(there, self.other.own, method):
                 continue
             still = [each for each in self.denied if each.is_of(domain, self.side.own, method)]
             already = [
                 each
-                for each in (allowed_there if judged_there else ())
+                for each in (allowed_there if self.other.judges(method) else ())
                 if each.is_of(there, self.other.own, method)
             ]
             inside = [each.seen_with(method) for each in (self.box, within) if each is not None]

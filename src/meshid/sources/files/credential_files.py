@@ -42,6 +42,12 @@ class CredentialFiles(PolledFiles):
     @override
     def _paths(self) -> Sequence[Path]:
         if self._key is not None:
+            if self._path.is_dir():
+                where = quote(str(self._path))
+                msg = (
+                    f"own certificate: {where} is a directory; beside MESHID_KEY, name the file of the chain"
+                )
+                raise InvalidCredentials(msg)
             return self._path, self._key
         if self._path.is_file():
             return (self._path,)

@@ -10,7 +10,7 @@ from typing_extensions import override
 from meshid.sources.files.polled import PolledFiles
 from meshid.sources.source import State
 from meshid.support.quoting import quote
-from meshid.trust.deny_list_file import read_deny_list
+from meshid.trust.deny_list_document import read_deny_list
 from meshid.trust.revocations import Revocations
 
 

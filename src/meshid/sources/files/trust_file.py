@@ -30,14 +30,12 @@ class TrustFile(PolledFiles):
             Secret, of Istio or of spiffe-helper.
         profile: How these authorities write names: ``spiffe``, ``linkerd`` or ``dns``.
 
-    Attributes:
-        is_required: False: a mesh waits for the bundle of its own trust domain only.
-
     Raises:
         InvalidSpiffeId: If *trust_domain* is not a trust domain name.
     """
 
     is_required = False
+    """A mesh waits for the bundle of its own trust domain, whichever source has it."""
 
     def __init__(self, trust_domain: str, path: str | Path, *, profile: str = "spiffe") -> None:
         self._trust_domain = TrustDomain.parse(trust_domain)
@@ -67,12 +65,10 @@ class BundleMapFile(PolledFiles):
 
     Args:
         path: A SPIFFE bundle map, in JSON, of at most `MAX_BUNDLE_BYTES` and `MAX_BUNDLES`.
-
-    Attributes:
-        is_required: False: a mesh waits for the bundle of its own trust domain only.
     """
 
     is_required = False
+    """A mesh waits for the bundle of its own trust domain, whichever source has it."""
 
     def __init__(self, path: str | Path) -> None:
         super().__init__(f"bundle map {quote(str(path))}")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from meshid.errors import InvalidRevocations
 from meshid.trust.deny_list import Denial
-from meshid.trust.deny_list_file import MAX_DENIALS, MAX_SHOWN, read_deny_list
+from meshid.trust.deny_list_document import MAX_DENIALS, MAX_SHOWN, read_deny_list
 from meshid.trust.revocations import Revocations
 
 HASH = "ab" * 32
