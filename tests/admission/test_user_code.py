@@ -276,6 +276,25 @@ class TestItMayFail:
         assert refusal(lambda: mesh.admit(prod_ca.issue(PATH).chain)).reason is Reason.INTERNAL_ERROR
         assert heard.next().time == pytest.approx(clock(), abs=60)
 
+    def test_a_signal_handler_that_raises_leaves_no_connection_that_no_review_knows(
+        self, prod_ca: CA, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def interrupted(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        mesh = mesh_of(prod_ca)
+        both = Memory(mesh.server_context(), stranger(prod_ca.issue(PATH)))
+        with monkeypatch.context() as interrupting:
+            interrupting.setattr("meshid.admission.open_connections.OpenConnections.add", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                both.shake_hands()
+        assert mesh.open_connections == 0
+        # Whoever goes on with it is asked again.
+        both.client.write(b"hello")
+        both.to_server.write(both.sent.read())
+        assert both.server.read() == b"hello"
+        assert mesh.open_connections == 1
+
     def test_a_transport_that_knows_no_address_is_no_reason(
         self, prod_ca: CA, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -22,6 +22,7 @@ from meshid.errors import InvalidInput
 from meshid.sources import SourceUnavailable, State, refresher
 from meshid.sources.refresher import Refresher, restart_all
 from meshid.testing import CA
+from meshid.trust.crl import Undetermined
 from tests.helpers.fake_sources import FakeSource, FakeStream
 from tests.helpers.mounted import OWN, alarms, eventually, hurry, sources_in
 from tests.helpers.processes import UNMEASURED
@@ -169,6 +170,22 @@ class TestParts:
             lists.now = State(revocations=Revocations(crls=[old]))
             assert eventually(lambda: {alarm.about for alarm in mesh.health().alarms} == {"lists"})
             assert mesh.snapshot is before
+
+    def test_one_that_cannot_be_used_and_comes_later_keeps_nobody_out(
+        self, own: FakeSource, prod_ca: CA
+    ) -> None:
+        """Also where nothing at all was revoked before."""
+        lists = FakeSource("lists", State())
+        with Mesh.from_sources([own, lists], service="payments") as mesh:
+            unusable = Undetermined("a.pem: it is no revocation list", None)
+            lists.now = State(revocations=Revocations(undetermined=[unusable]))
+            text = "lists: a.pem: it is no revocation list; what was in force stays"
+            assert eventually(lambda: [str(alarm) for alarm in mesh.health().alarms] == [text])
+            mesh.admit(prod_ca.issue(PATH).chain)
+        with Mesh.from_sources([own, lists], service="payments") as mesh:
+            with pytest.raises(PeerRejected) as caught:
+                mesh.admit(prod_ca.issue(PATH).chain)
+            assert caught.value.reason is Reason.REVOCATION_UNDETERMINED
 
     def test_a_list_that_is_gone_is_in_force_again_when_the_clock_is_right_again(
         self, own: FakeSource, prod_ca: CA, clock: Clock

@@ -178,8 +178,10 @@ class Admission:
             PeerRejected: If the peer may not be there.
         """
         generation = self._snapshot.generation
-        connection.peer = self.admit(chain, question, connection)
+        peer = self.admit(chain, question, connection)
         entry = self.connections.add(connection, question, generation)
+        # Last: a signal handler may raise anywhere, and a peer that no review knows would stay for good.
+        connection.peer = peer
         # A publication since then did not see this connection.
         if self._snapshot.generation != generation:
             self.tell(self._review([entry], None))

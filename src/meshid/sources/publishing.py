@@ -126,20 +126,18 @@ class Publisher:
         # A long deny list takes a while to be filed. What is kept ends with time, and not to the second.
         if is_old and not first and abs(now - self._followed_at) < _FOLLOWING_SECONDS:
             return self._texts
-        said, before = revocations_of(states), None
+        said = revocations_of(states)
         if self._revocations is None and said == Revocations():
             return ()
-        if self._revocations is not None:
-            before = self._admission.snapshot.revocations
-            # What cannot be used at the start counts, and not all sources start at the same time.
-            new = tuple(each for source in first for each in states[source].revocations.undetermined)
-            if new or self._over:
-                over = tuple(each for each in self._over if each not in before.crls)
-                before = attrs.evolve(before, crls=before.crls + over, undetermined=before.undetermined + new)
+        before = self._admission.snapshot.revocations
+        # What cannot be used at the start counts, and not all sources start at the same time.
+        new = tuple(each for source in first for each in states[source].revocations.undetermined)
+        if new or self._over:
+            over = tuple(each for each in self._over if each not in before.crls)
+            before = attrs.evolve(before, crls=before.crls + over, undetermined=before.undetermined + new)
         instant = datetime.fromtimestamp(now, UTC)
         self._revocations, self._texts = said.following(before, instant)
-        if before is not None:
-            self._over = ended_after(self._revocations.crls, before.crls, instant)[-_MAX_OVER:]
+        self._over = ended_after(self._revocations.crls, before.crls, instant)[-_MAX_OVER:]
         self._said, self._followed_at = parts, now
         return self._texts
 
