@@ -155,6 +155,8 @@ class TestFailures:
 
 def test_texts_are_bounded() -> None:
     assert list(bounded(["a"] * 20)) == ["a"] * 20
+    # The last one may say how many others a reader has left out.
+    assert list(bounded([*["a"] * 20, "30 more entries"])) == [*["a"] * 20, "30 more entries"]
     assert list(bounded(["a"] * 23)) == [*["a"] * 20, "and 3 more like that"]
 
 

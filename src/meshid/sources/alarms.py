@@ -189,6 +189,9 @@ class Alarms:
 
 def bounded(texts: Sequence[str]) -> Iterator[str]:
     """Yield the first of the *texts*, and how many more there are."""
-    yield from texts[:MAX_TEXTS]
-    if len(texts) > MAX_TEXTS:
+    # One more takes no more room than to say so, and may be a count itself: of what a reader left out.
+    if len(texts) <= MAX_TEXTS + 1:
+        yield from texts
+    else:
+        yield from texts[:MAX_TEXTS]
         yield f"and {len(texts) - MAX_TEXTS} more like that"

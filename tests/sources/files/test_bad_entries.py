@@ -13,17 +13,16 @@ from meshid.certificates.reading import to_der
 from meshid.errors import SourceUnavailable
 from meshid.sources.files.trust_file import TrustFile
 from meshid.testing import CA
+from meshid.trust.authorities import MAX_SKIPPED
 from tests.helpers.bad_authorities import BAD
 from tests.helpers.forged import pem
-from tests.helpers.mounted import Mounted, eventually, hurry
+from tests.helpers.mounted import Mounted, eventually
 from tests.helpers.tls_peers import PATH, blocking_server, knock
 
 DOMAIN = "prod.example.org"
 
 
-@pytest.fixture(autouse=True)
-def _hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    hurry(monkeypatch)
+pytestmark = pytest.mark.usefixtures("hurried")
 
 
 def jwks(*certificates: bytes, use: str = "x509-svid") -> bytes:
@@ -57,6 +56,16 @@ def test_a_bad_entry_is_an_alarm_and_delays_no_removal(
         with blocking_server(mesh.server_context()) as service:
             assert knock(service.port, good.client_context()).answer
         assert any(expected in alarm.text for alarm in mesh.health().alarms)
+
+
+def test_of_many_bad_entries_the_alarms_say_how_many(tmp_path: Path, prod_ca: CA) -> None:
+    bad = CA(DOMAIN, ca=False)
+    mounted = Mounted(tmp_path, prod_ca)
+    mounted.trust.write_bytes(prod_ca.pem + bad.pem * 50)
+    with Mesh.from_sources(mounted.sources(), service="payments") as mesh:
+        texts = [alarm.text for alarm in mesh.health().alarms if "skipped" in alarm.text]
+    assert len(texts) == MAX_SKIPPED + 1
+    assert texts[-1].endswith("skipped 30 more entries")
 
 
 @pytest.mark.parametrize(
