@@ -20,13 +20,16 @@ from typing_extensions import override
 from meshid import AuditEvent, Mesh
 from meshid.sources import SourceUnavailable
 from tests.chaos.scene import Guest, Scene
-from tests.helpers.tls_peers import HELLO, HOST, TIMEOUT, asyncio_server, knock
+from tests.helpers.tls_peers import HELLO, HOST, TIMEOUT, asyncio_server
 
 LIMIT = 2.0
 """Seconds after a change until which the old state may be seen."""
 
 SETTLING = LIMIT
 """Seconds for which a part is left alone after a change, so that it is read before it is spoilt."""
+
+MAX_GROWTH = 24.0
+"""MiB by which the process may grow in the last two thirds of the time."""
 
 JUMP = 400 * 86_400.0
 """Seconds by which the clock jumps: beyond the end of every certificate."""
@@ -55,11 +58,19 @@ class JumpingClock:
 
 @attrs.define
 class Report:
-    """What was seen."""
+    """What was seen.
+
+    Attributes:
+        counts: How often each thing happened.
+        wrong: What must not happen, and did.
+        slowest: The seconds that the slowest `Mesh.health` and `Mesh.status` took together.
+        grown: The MiB by which the process grew in the last two thirds of the time.
+    """
 
     counts: collections.Counter[str] = attrs.field(factory=collections.Counter)
     wrong: list[str] = attrs.field(factory=list)
     slowest: float = 0.0
+    grown: float = 0.0
 
 
 class Unruly:
@@ -150,10 +161,12 @@ class Drill:
             threads = [threading.Thread(target=self._keep, args=(act,)) for act in acts]
             for thread in threads:
                 thread.start()
-            end = time.monotonic() + seconds
-            while time.monotonic() < end:
+            begun, warm = time.monotonic(), 0.0
+            while (gone := time.monotonic() - begun) < seconds:
                 time.sleep(min(2.0, seconds / 10))
                 self._fork(mesh)
+                if not warm and gone > seconds / 3:
+                    warm = _resident()
             self._over.set()
             for thread in threads:
                 thread.join(TIMEOUT)
@@ -161,6 +174,9 @@ class Drill:
                     self.report.wrong.append(f"deadlock: {thread.name} does not end")
             self.report.counts["generations"] = mesh.snapshot.generation
         self._compare(before, mesh)
+        self.report.grown = _resident() - warm
+        if self.report.grown > MAX_GROWTH:
+            self.report.wrong.append(f"leak: the process grew by {self.report.grown:.0f} MiB")
         return self.report
 
     def _keep(self, act: Callable[[], None]) -> None:
@@ -173,25 +189,29 @@ class Drill:
     # -- Visitors
 
     def _visit(self, port: int) -> None:
-        guest = self._chance.choice(self._scene.guests)
-        began, state = time.monotonic(), (guest.removed, guest.since)
-        visit = knock(port, guest.issued.client_context())
-        self._judge(guest, state, began, admitted=visit.answer.startswith(b"spiffe://"))
+        self._come(port, calls=1)
 
     def _stay(self, port: int) -> None:
+        self._come(port, calls=self._chance.randrange(2, 400))
+
+    def _come(self, port: int, calls: int) -> None:
         guest = self._chance.choice(self._scene.guests)
-        state = guest.removed, guest.since
-        began = time.monotonic()
+        state, began = (guest.removed, guest.since), time.monotonic()
         plain = socket.create_connection((HOST, port), TIMEOUT)
-        answered = True
-        with suppress(OSError), guest.issued.client_context().wrap_socket(plain) as tls:
-            while answered and not self._over.is_set():
-                state, began = (guest.removed, guest.since), time.monotonic()
+        try:
+            tls = guest.issued.client_context().wrap_socket(plain)
+        except OSError:
+            self._judge(guest, state, began, admitted=False)
+            return
+        with tls:
+            for number in range(calls):
+                if number:
+                    time.sleep(0.05)
+                    state, began = (guest.removed, guest.since), time.monotonic()
                 answered = self._asks(tls)
-                self.report.counts["calls on open connections"] += answered
+                self.report.counts["calls on open connections"] += answered and number > 0
                 self._judge(guest, state, began, admitted=answered)
-                time.sleep(0.05)
-                if self._chance.random() < 0.005:
+                if not answered or self._over.is_set():
                     return
 
     def _asks(self, tls: ssl.SSLSocket) -> bool:
@@ -299,3 +319,9 @@ def _admits(mesh: Mesh, chain: tuple[bytes, ...]) -> int:
 
 def _resources() -> tuple[int, int]:
     return threading.active_count(), len(list(Path("/proc/self/fd").iterdir()))
+
+
+def _resident() -> float:
+    """Return the MiB of this process in memory."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
