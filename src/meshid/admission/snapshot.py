@@ -154,7 +154,7 @@ def next_snapshot(current: Snapshot, changes: Changes, now: float) -> Snapshot:
     return draft
 
 
-_PARTS: dict[str, tuple[type, str]] = {
+PARTS: dict[str, tuple[type, str]] = {
     "credentials": (X509Svid, "an X509Svid or None, such as X509Svid.from_pem(chain, key)"),
     "bundles": (BundleSet, "a BundleSet, such as BundleSet([bundle, ...])"),
     "revocations": (Revocations, "a Revocations, such as Revocations(crls=[...], deny=[...])"),
@@ -164,10 +164,10 @@ _MAY_BE_NONE = frozenset({"credentials", "policy"})
 
 
 def _check_type(name: str, value: object) -> None:
-    if name not in _PARTS:
-        msg = f"a snapshot has no part {quote(name)}; write one of: {', '.join(_PARTS)}"
+    if name not in PARTS:
+        msg = f"a snapshot has no part {quote(name)}; write one of: {', '.join(PARTS)}"
         raise TypeError(msg)
-    kind, right = _PARTS[name]
+    kind, right = PARTS[name]
     if not (isinstance(value, kind) or (value is None and name in _MAY_BE_NONE)):
         msg = f"{name} must be {right}, not {type(value).__name__}"
         raise TypeError(msg)

@@ -49,10 +49,10 @@ class RateLimit:
     def suppressed(self, kind: Hashable) -> int | None:
         """Return how many were suppressed since the last one that was not; None to suppress this one too."""
         now, bucket = self._clock(), self._bucket_of(kind)
-        # As in `Counters`, no signal handler runs in here: no call (not even of max), and no jump back.
+        # As in `Counters`, no signal handler runs in here: no call (not even of `max`), and no jump back.
         with self._limiting:
-            full_at = bucket.full_at if bucket.full_at > now else now  # noqa: FURB136
-            total_full_at = self._total.full_at if self._total.full_at > now else now  # noqa: FURB136
+            full_at = bucket.full_at if bucket.full_at > now else now  # noqa: FURB136 - max() is a call
+            total_full_at = self._total.full_at if self._total.full_at > now else now  # noqa: FURB136 - max() is a call
             if full_at - now > _EMPTY or total_full_at - now > _TOTAL_EMPTY:
                 self._suppressed += 1
                 return None

@@ -13,6 +13,7 @@ import attrs
 from cryptography import x509
 
 from meshid.certificates.der import elements
+from meshid.certificates.reading import extension
 
 _VERSION = 0xA0
 
@@ -42,3 +43,15 @@ def links_of(certificate: x509.Certificate) -> Links:
         next(fields)
     _, (_, issuer), _, (_, subject), (_, key) = islice(fields, 5)
     return Links(issuer, subject, key)
+
+
+def own_key_id(certificate: x509.Certificate) -> bytes | None:
+    """Return the identifier of the certificate's own key (RFC 5280 section 4.2.1.2); None if it has none."""
+    identifier = extension(certificate, x509.SubjectKeyIdentifier)
+    return None if identifier is None else identifier.digest
+
+
+def issuer_key_id(signed: x509.Certificate | x509.CertificateRevocationList) -> bytes | None:
+    """Return the identifier of the issuer's key, if there is one (RFC 5280 sections 4.2.1.1 and 5.2.1)."""
+    identifier = extension(signed, x509.AuthorityKeyIdentifier)
+    return None if identifier is None else identifier.key_identifier

@@ -105,8 +105,7 @@ def subject_of(certificate: x509.Certificate) -> x509.Name | None:
     """Return the subject; None if it cannot be read, which may be so for what `read_leaf` returned."""
     try:
         return certificate.subject
-    # As in `_read`.
-    except Exception:  # noqa: BLE001
+    except Exception:  # noqa: BLE001 - as in `_read`: the backend's exceptions have no common base class
         return None
 
 

@@ -17,7 +17,7 @@ from typing import Self, TypeVar
 import attrs
 from cryptography import x509
 
-from meshid.admission.snapshot import Snapshot
+from meshid.admission.snapshot import PARTS, Snapshot
 from meshid.audit.event import ENVIRONMENT, EVENT_NAME, LOCAL_NAME, POLICY_HASH
 from meshid.certificates.reading import fingerprint, to_der
 from meshid.health.alarm import Alarm
@@ -35,8 +35,6 @@ MAX_NAMED = 20
 CHANGED = "meshid.refresh.changed"
 ALARM = "meshid.refresh.alarm"
 RECOVERED = "meshid.refresh.recovered"
-
-_PARTS = ("credentials", "bundles", "revocations", "policy")
 
 
 @attrs.frozen(kw_only=True)
@@ -105,7 +103,7 @@ def changes_between(before: Snapshot, now: Snapshot) -> dict[str, object]:
         before: What was in force.
         now: What is in force.
     """
-    parts = [part for part in _PARTS if getattr(before, part) != getattr(now, part)]
+    parts = [part for part in PARTS if getattr(before, part) != getattr(now, part)]
     fields: dict[str, object] = {"meshid.generation": now.generation, "meshid.parts": parts}
     if "credentials" in parts:
         fields[LOCAL_NAME] = now.name and str(now.name)

@@ -16,7 +16,7 @@ from meshid.mesh import Mesh
 
 _DIRECTIONS = {Role.CLIENT: "inbound", Role.SERVER: "outbound"}
 
-_BEFORE_THE_PLACE = re.compile(r"[^'\"/]*")
+_BEGINS_A_PLACE = re.compile(r"['\"/]")
 """A source is named by its kind and its place, such as ``policy '/etc/policy.toml'``."""
 
 Sample = tuple[Mapping[str, str], float]
@@ -110,7 +110,8 @@ def _sources_by_kind(mesh: Mesh) -> dict[str, list[SourceStatus]]:
     """Return the sources by what they are: a path or URL in a label would be one time series a deployment."""
     found: dict[str, list[SourceStatus]] = {}
     for each in mesh.sources():
-        found.setdefault(_BEFORE_THE_PLACE.match(each.name)[0].strip(), []).append(each)  # type: ignore[index]
+        kind = _BEGINS_A_PLACE.split(each.name, maxsplit=1)[0].strip()
+        found.setdefault(kind, []).append(each)
     return found
 
 

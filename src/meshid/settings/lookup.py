@@ -13,7 +13,7 @@ from meshid.sources.files.consistent_read import read_together
 from meshid.sources.workload.workload_api import ADDRESS_VARIABLE
 from meshid.support.did_you_mean import Suggestions
 from meshid.support.documents import toml_document
-from meshid.support.quoting import quote
+from meshid.support.quoting import quote, some_of
 
 _SERVICE_LINK = re.compile(
     r"_SERVICE_HOST|_SERVICE_PORT(_\w+)?|_PORT_\d+_(TCP|UDP|SCTP)(_PROTO|_PORT|_ADDR)?", re.ASCII
@@ -55,11 +55,9 @@ class Lookup:
         found: dict[str, Found] = {}
         links = [name for name, value in sorted(variables.items()) if self._is_service_link(name, value)]
         if links:
-            more = len(links) - 3
-            names = ", ".join(links[:3]) + (f" and {more} more" if more > 0 else "")
             come = "comes" if len(links) == 1 else "come"
             self._report(
-                names,
+                some_of(links, 3),
                 f"{come} from Kubernetes, for a Service whose name begins with 'meshid':"
                 " set enableServiceLinks: false in the pod, or rename the Service",
             )

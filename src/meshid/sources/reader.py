@@ -9,7 +9,7 @@ from typing import TypeAlias
 from meshid.errors import InvalidInput, MeshidError, SourceUnavailable
 from meshid.sources.alarms import Failure
 from meshid.sources.source import Source, State
-from meshid.support.quoting import described
+from meshid.support.quoting import described, one_line
 
 MAX_PAUSE = 24 * 3600.0
 """Seconds; a source that says less often, or anything that is no number, is asked again after that."""
@@ -100,7 +100,7 @@ def text_of(error: BaseException) -> str:
     # A source may have a `MeshidError` of its own, which has no text.
     with suppress(Exception):
         if isinstance(error, MeshidError):
-            return "; ".join(str(error).splitlines())
+            return one_line(error)
     return described(error)
 
 

@@ -24,7 +24,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import attrs
 
@@ -52,7 +52,6 @@ TICK_SECONDS = 1.0
 REFRESH_SECONDS = 10.0
 """How long `Refresher.refresh` waits for the sources at most."""
 
-_PARTS = ("credentials", "bundles", "revocations", "policy")
 _STATE_FILE = ("state file",)
 
 _Step: TypeAlias = "Callable[[Refresher], None]"
@@ -274,7 +273,7 @@ class Refresher:
         self._statuses[source] = self._statuses[source].after("; ".join(texts) or None, now)
         self._alarms.worked(("read", source))
         self._alarms.replace(("fault", source), self._failures_of(source, outcome))
-        if outcome is before or outcome == before:
+        if outcome == before:
             return False
         # In the order in which the sources were given, whichever delivered first.
         states = {**self._states, source: outcome}
@@ -308,8 +307,8 @@ class Refresher:
         self._is_behind = bool(failures)
         after = self._admission.snapshot
         if after is not before:
-            changed = ", ".join(part for part in _PARTS if getattr(before, part) != getattr(after, part))
             event = RefreshEvent.of_change(before, after, [source.name for source in news])
+            changed = ", ".join(cast("list[str]", event.fields["meshid.parts"]))
             self._telling.say(INFO, "generation %d: new %s", after.generation, changed, meshid=event)
 
     def _tell(self, ended: Ended) -> None:

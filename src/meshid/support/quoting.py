@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+_T = TypeVar("_T")
+
 MAX_QUOTED = 256
 """The most characters of a foreign string that a message or a log shows."""
 
@@ -22,10 +27,15 @@ def escaped(text: str) -> str:
     return quote(text)[1:-1] if len(text) <= MAX_QUOTED else quote(text)
 
 
-def quote_all(texts: tuple[str, ...] | list[str], limit: int = 8) -> str:
-    """Return the first *limit* of *texts*, quoted and joined by commas."""
-    shown = ", ".join(quote(text) for text in texts[:limit])
-    return shown if len(texts) <= limit else f"{shown} and {len(texts) - limit} more"
+def quote_all(texts: Sequence[str], limit: int = 8) -> str:
+    """Return the first *limit* of *texts*, quoted and joined by commas, and how many more there are."""
+    return some_of(texts, limit, quote)
+
+
+def some_of(values: Sequence[_T], limit: int, show: Callable[[_T], str] = str) -> str:
+    """Return the first *limit* of the *values*, shown and joined by commas, and how many more there are."""
+    shown = ", ".join(map(show, values[:limit]))
+    return shown if len(values) <= limit else f"{shown} and {len(values) - limit} more"
 
 
 def joined(sentence: str) -> str:
@@ -36,6 +46,11 @@ def joined(sentence: str) -> str:
 def plural(count: int, noun: str) -> str:
     """Return the *count* with the *noun*, in the plural unless it is one."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def one_line(error: BaseException) -> str:
+    """Return the text of an error of ours in one line: some have a line for each thing that is wrong."""
+    return "; ".join(str(error).splitlines())
 
 
 def described(error: BaseException) -> str:

@@ -14,9 +14,10 @@ from cryptography import x509
 
 from meshid.certificates.authority import authority_fault
 from meshid.certificates.leaf import Profile
+from meshid.certificates.links import links_of, own_key_id
 from meshid.certificates.namesakes import MAX_NAMESAKES, weight_of
 from meshid.certificates.pem import MAX_BLOCKS
-from meshid.certificates.reading import extension, read_certificate
+from meshid.certificates.reading import read_certificate
 from meshid.certificates.rehearsal import Rehearsal
 from meshid.errors import Problem
 from meshid.support.quoting import quote
@@ -80,8 +81,7 @@ def _count(authority: x509.Certificate, namesakes: Counter[tuple[bytes, bytes | 
     Raises:
         ValueError: If there are too many that look like this one.
     """
-    key_id = extension(authority, x509.SubjectKeyIdentifier)
-    look = authority.subject.public_bytes(), key_id.digest if key_id else None
+    look = links_of(authority).subject, own_key_id(authority)
     weight = weight_of(authority)
     if namesakes[look] + weight > MAX_NAMESAKES:
         subject = quote(authority.subject.rfc4514_string())

@@ -19,6 +19,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
 from meshid.certificates.distinguished_name import NameKey, name_key
+from meshid.certificates.links import issuer_key_id
 from meshid.certificates.pem import pem_blocks
 from meshid.certificates.reading import extension, public_key_of
 from meshid.errors import InvalidRevocations
@@ -337,7 +338,6 @@ def _indexed(crl: x509.CertificateRevocationList) -> RevocationList:
     _check_extensions(crl.extensions, _LIST_EXTENSIONS, "the list")
     serials = frozenset(_serials(crl))
     number = extension(crl, x509.CRLNumber)
-    signer = extension(crl, x509.AuthorityKeyIdentifier)
     point = extension(crl, x509.IssuingDistributionPoint)
     only = point is not None and (point.only_contains_user_certs or point.only_contains_ca_certs)
     return RevocationList(
@@ -345,7 +345,7 @@ def _indexed(crl: x509.CertificateRevocationList) -> RevocationList:
         fingerprint=crl.fingerprint(hashes.SHA256()),
         serials=serials,
         number=number.crl_number if number else None,
-        key_id=signer.key_identifier if signer else None,
+        key_id=issuer_key_id(crl),
         points=frozenset((point and point.full_name) or ()),
         of_authorities=point.only_contains_ca_certs if point and only else None,
         digest=digest_of(crl),

@@ -21,9 +21,8 @@ import attrs
 from cryptography import x509
 
 from meshid.certificates.chain import Chain
-from meshid.certificates.links import Links, links_of
+from meshid.certificates.links import Links, issuer_key_id, links_of, own_key_id
 from meshid.certificates.namesakes import MAX_NAMESAKES, weight_of
-from meshid.certificates.reading import extension
 
 MAX_DEPTH = 4
 """Intermediates between the leaf and its anchor; no mesh is known to use more."""
@@ -154,18 +153,6 @@ def leading(steps: Iterable[Step], usable: Callable[[x509.Certificate], bool] = 
         found += more
         waiting = [step for step in waiting if step not in more]
     return found
-
-
-def own_key_id(certificate: x509.Certificate) -> bytes | None:
-    """Return the identifier of the certificate's own key (RFC 5280 section 4.2.1.2); None if it has none."""
-    identifier = extension(certificate, x509.SubjectKeyIdentifier)
-    return None if identifier is None else identifier.digest
-
-
-def issuer_key_id(certificate: x509.Certificate) -> bytes | None:
-    """Return the identifier of the issuer's key (RFC 5280 section 4.2.1.1); None if there is none."""
-    identifier = extension(certificate, x509.AuthorityKeyIdentifier)
-    return None if identifier is None else identifier.key_identifier
 
 
 def _add(namesakes: list[Anchor], anchor: Anchor) -> None:

@@ -15,6 +15,7 @@ from meshid.decisions import Call
 from meshid.errors import InvalidInput
 from meshid.policy import Policy
 from meshid.reasons import Reason
+from meshid.support.quoting import one_line
 from meshid.trust.credentials import X509Svid
 from meshid.trust.revocations import Revocations
 
@@ -85,7 +86,7 @@ async def reject_bad_updates(server: DemoServer, table: CaseTable) -> None:
             update()
             wrong.append("the update must be rejected, and was accepted")
         except InvalidInput as error:
-            note = f"{type(error).__name__}: {'; '.join(str(error).splitlines())}"
+            note = f"{type(error).__name__}: {one_line(error)}"
         if server.mesh.snapshot is not before:
             wrong.append("the snapshot in force must be the one before the update")
         outcome = await server.visited_by(client, server.successor.issue(CHECKOUT))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import islice
 from unicodedata import normalize
 
 import attrs
@@ -15,7 +14,7 @@ from meshid.names.spiffe_id import TrustDomain
 from meshid.policy.file.form import CONDITION_FORM
 from meshid.policy.rules import Environment, HttpCondition
 from meshid.support.did_you_mean import Suggestions
-from meshid.support.quoting import quote, quote_all
+from meshid.support.quoting import quote, quote_all, some_of
 
 _SHOWN_DOMAINS = 8
 _UNJUDGED = {
@@ -99,8 +98,7 @@ class Known:
             return f"it belongs to environment {quote(owner)}: {own}"
         if near := self.suggestions.to(domain.name, self._names):
             return f"did you mean {near}?"
-        more = f" and {len(self._names) - _SHOWN_DOMAINS} more" if len(self._names) > _SHOWN_DOMAINS else ""
-        return f"it knows: {', '.join(islice(self._names, _SHOWN_DOMAINS))}{more}"
+        return f"it knows: {some_of(list(self._names), _SHOWN_DOMAINS)}"
 
 
 def target(text: str) -> Pattern:

@@ -12,6 +12,7 @@ from meshid.errors import InvalidInput, SourceUnavailable
 from meshid.sources.files.consistent_read import look, read_together, reason_of
 from meshid.sources.files.subpath import warnings_about
 from meshid.sources.source import State
+from meshid.support.quoting import one_line
 
 POLL_SECONDS = 1.0
 
@@ -78,7 +79,7 @@ class PolledFiles(ABC):
         try:
             state = self._state(paths, contents)
         except InvalidInput as error:
-            return "; ".join(str(error).splitlines())
+            return one_line(error)
         return attrs.evolve(state, warnings=(*state.warnings, *warnings_about(paths)))
 
     @abstractmethod

@@ -8,7 +8,7 @@ import attrs
 
 from meshid.errors import InvalidCredentials
 from meshid.names.spiffe_id import SpiffeId
-from meshid.support.quoting import quote
+from meshid.support.quoting import quote, some_of
 
 Offer = tuple[SpiffeId, str]
 """The SPIFFE ID and the hint of one SVID; the hint is empty if it has none."""
@@ -77,7 +77,9 @@ class Choice:
 
 
 def _shown(offers: Sequence[Offer]) -> str:
-    shown = ", ".join(
-        f"{name} (hint {quote(hint)})" if hint else str(name) for name, hint in offers[:_MAX_SHOWN]
-    )
-    return shown if len(offers) <= _MAX_SHOWN else f"{shown} and {len(offers) - _MAX_SHOWN} more"
+    return some_of(offers, _MAX_SHOWN, _named)
+
+
+def _named(offer: Offer) -> str:
+    name, hint = offer
+    return f"{name} (hint {quote(hint)})" if hint else str(name)

@@ -14,7 +14,7 @@ from meshid.sources.source import State
 from meshid.sources.workload.address import target_of
 from meshid.sources.workload.choice import Choice, Pick
 from meshid.sources.workload.messages import state_of
-from meshid.support.quoting import quote
+from meshid.support.quoting import one_line, quote
 
 ADDRESS_VARIABLE = "SPIFFE_ENDPOINT_SOCKET"
 """The variable that has the address by convention (SPIFFE Workload Endpoint section 4)."""
@@ -183,7 +183,7 @@ class WorkloadApi:
         try:
             return state_of(self._messages.X509SVIDResponse.FromString(data), self._choice, self._last)
         except InvalidInput as error:
-            return "; ".join(str(error).splitlines())
+            return one_line(error)
         # The decoder's own exception is in a module that depends on how protobuf was built.
         except Exception as error:  # noqa: BLE001
             return f"the response cannot be decoded: {type(error).__name__}"
