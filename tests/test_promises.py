@@ -10,7 +10,6 @@ import contextlib
 import logging
 import socket
 import ssl
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -42,6 +41,7 @@ from meshid import (
 from meshid.certificates.reading import fingerprint
 from meshid.testing import CA, Issued
 from meshid.verification.cache import CachedVerifier
+from tests.helpers.cost import calls_of
 from tests.helpers.mounted import eventually
 from tests.helpers.tls_peers import (
     CLOSED_POLICY,
@@ -577,21 +577,5 @@ class TestItCostsAlmostNothing:
 
     def test_an_admission_is_a_few_calls(self, prod_ca: CA) -> None:
         mesh, chain = mesh_of(prod_ca), prod_ca.intermediate().issue(PATH).chain
-        cold, warm = (calls_of(lambda: mesh.admit(chain)) for _ in range(2))
+        cold, warm = (calls_of(lambda: mesh.admit(chain), in_c=False) for _ in range(2))
         assert warm <= self.MOST_CALLS < cold
-
-
-def calls_of(function: Callable[[], object]) -> int:
-    calls = 0
-
-    def count(_: object, kind: str, __: object) -> None:
-        nonlocal calls
-        calls += kind == "call"
-
-    before = sys.getprofile()
-    sys.setprofile(count)
-    try:
-        function()
-    finally:
-        sys.setprofile(before)
-    return calls

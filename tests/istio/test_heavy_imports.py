@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 import tracemalloc
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from meshid.istio.importing import MAX_PATTERNS, RuleReader
 from meshid.istio.policies import IstioPolicy
 from meshid.istio.problems import Problems
 from meshid.istio.yaml_documents import MAX_EVENTS
+from tests.helpers.cost import calls_of
 from tests.istio.test_istio import OWN, document
 
 
@@ -29,23 +29,6 @@ def refused(data: bytes) -> str:
     with pytest.raises(InvalidInput) as caught:
         import_istio([("mesh.yaml", data)], environment="prod", trust_domains=[OWN])
     return str(caught.value)
-
-
-def calls_of(work: Callable[[], object]) -> int:
-    """Return how many calls, of Python or of C, *work* makes."""
-    calls = 0
-
-    def count(_: object, event: str, __: object) -> None:
-        nonlocal calls
-        calls += event in {"call", "c_call"}
-
-    before = sys.getprofile()
-    sys.setprofile(count)
-    try:
-        work()
-    finally:
-        sys.setprofile(before)
-    return calls
 
 
 def to(**operation: list[str]) -> dict[str, Any]:

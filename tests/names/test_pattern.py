@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import pickle
 import re
-import sys
 from collections.abc import Callable, Iterator
 from itertools import product
 
@@ -21,6 +20,7 @@ from hypothesis import strategies as st
 from meshid import InvalidPattern
 from meshid.names.pattern import MAX_PATTERN_LENGTH, MAX_WILDCARDS, Pattern
 from meshid.support.quoting import quote
+from tests.helpers.cost import calls_of
 
 FRESH = "~"
 """A character that no pattern of these tests contains."""
@@ -582,23 +582,6 @@ def test_a_literal_is_contained_where_it_is_matched() -> None:
 # -- The cost -----------------------------------------------------------------
 
 
-def count_calls(work: Callable[[], object]) -> int:
-    """Return how many calls, of Python or of C, *work* makes."""
-    calls = 0
-
-    def count(_: object, event: str, __: object) -> None:
-        nonlocal calls
-        calls += event in {"call", "c_call"}
-
-    before = sys.getprofile()
-    sys.setprofile(count)
-    try:
-        work()
-    finally:
-        sys.setprofile(before)
-    return calls
-
-
 @pytest.mark.parametrize(
     ("text", "part"),
     [
@@ -613,7 +596,7 @@ def count_calls(work: Callable[[], object]) -> int:
 def test_a_value_twice_as_long_costs_about_twice_as_much(text: str, part: str) -> None:
     pattern = parse(text)
     short, long = ((part * length)[:length] for length in (4096, 8192))
-    once, twice = (count_calls(lambda value=value: pattern.matches(value)) for value in (short, long))  # type: ignore[misc]
+    once, twice = (calls_of(lambda value=value: pattern.matches(value)) for value in (short, long))  # type: ignore[misc]
     assert twice <= 2.1 * once  # the square would be 4
 
 
@@ -633,6 +616,6 @@ def test_a_value_twice_as_long_costs_about_twice_as_much(text: str, part: str) -
 def test_a_comparison_costs_at_most_the_product_of_the_lengths(one: str, two: str) -> None:
     left, right = parse(one), parse(two)
     bound = 100 + 4 * len(one) * len(two)
-    assert count_calls(lambda: left.contains(right)) <= bound
-    assert count_calls(lambda: right.contains(left)) <= bound
-    assert count_calls(lambda: left.intersects(right)) <= bound
+    assert calls_of(lambda: left.contains(right)) <= bound
+    assert calls_of(lambda: right.contains(left)) <= bound
+    assert calls_of(lambda: left.intersects(right)) <= bound

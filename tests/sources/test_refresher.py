@@ -24,23 +24,17 @@ from meshid.sources.refresher import Refresher, restart_all
 from meshid.testing import CA
 from meshid.trust.crl import Undetermined
 from tests.helpers.fake_sources import FakeSource, FakeStream
-from tests.helpers.mounted import OWN, alarms, eventually, hurry, sources_in
+from tests.helpers.mounted import OWN, alarms, eventually, sources_in
 from tests.helpers.processes import UNMEASURED
 from tests.helpers.tls_peers import CLOSED_POLICY, PATH, admission_of, asyncio_server, knock, policy, stranger
 from tests.helpers.world import HOUR, Clock
 
+pytestmark = pytest.mark.usefixtures("hurried")
+
 
 @pytest.fixture(autouse=True)
-def _hurried(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    hurry(monkeypatch)
+def _log(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "meshid.refresh")
-
-
-@pytest.fixture
-def own(prod_ca: CA) -> FakeSource:
-    return FakeSource(
-        "own", State(credentials=prod_ca.issue(OWN).svid, bundles=(prod_ca.bundle(),), policy=policy())
-    )
 
 
 class TestStart:

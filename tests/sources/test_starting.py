@@ -25,8 +25,8 @@ from meshid.sources import (
 from meshid.testing import CA
 from meshid.trust.crl import Undetermined
 from tests.helpers.fake_sources import FakeSource, FakeStream
-from tests.helpers.mounted import OWN, Mounted, eventually, hurry
-from tests.helpers.tls_peers import PATH, POLICY, policy
+from tests.helpers.mounted import OWN, Mounted, eventually
+from tests.helpers.tls_peers import PATH, POLICY
 from tests.helpers.volumes import pair
 from tests.sources.test_removal import put
 
@@ -34,21 +34,12 @@ LONG = 60.0
 """Seconds that nobody wants to wait here."""
 
 
-@pytest.fixture(autouse=True)
-def _hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    hurry(monkeypatch)
+pytestmark = pytest.mark.usefixtures("hurried")
 
 
 @pytest.fixture
 def mounted(tmp_path: Path, prod_ca: CA) -> Mounted:
     return Mounted(tmp_path, prod_ca)
-
-
-@pytest.fixture
-def own(prod_ca: CA) -> FakeSource:
-    return FakeSource(
-        "own", State(credentials=prod_ca.issue(OWN).svid, bundles=(prod_ca.bundle(),), policy=policy())
-    )
 
 
 WRONG: dict[str, tuple[Callable[[Mounted], object], str]] = {

@@ -25,25 +25,20 @@ from meshid.sources.refresher import Refresher
 from meshid.sources.telling import Telling
 from meshid.testing import CA
 from tests.helpers.fake_sources import FakeSource, FakeStream
-from tests.helpers.mounted import OWN, eventually, hurry
-from tests.helpers.tls_peers import PATH, Service, asyncio_server, policy, stranger
+from tests.helpers.mounted import OWN, eventually
+from tests.helpers.tls_peers import PATH, Service, asyncio_server, stranger
 from tests.helpers.world import Clock
 from tests.sources.test_removal import line
 
 SECONDS = 2.0
 
 
+pytestmark = pytest.mark.usefixtures("hurried")
+
+
 @pytest.fixture(autouse=True)
-def _hurried(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    hurry(monkeypatch)
+def _log(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "meshid.refresh")
-
-
-@pytest.fixture
-def own(prod_ca: CA) -> FakeSource:
-    return FakeSource(
-        "own", State(credentials=prod_ca.issue(OWN).svid, bundles=(prod_ca.bundle(),), policy=policy())
-    )
 
 
 class Code:

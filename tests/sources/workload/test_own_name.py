@@ -13,7 +13,7 @@ from meshid.certificates.reading import extension
 from meshid.sources import CredentialFiles, Source, SourceUnavailable, State, WorkloadApi
 from meshid.testing import CA
 from tests.helpers.fake_sources import FakeSource
-from tests.helpers.mounted import alarms, eventually, hurry
+from tests.helpers.mounted import alarms, eventually
 from tests.helpers.tls_peers import PATH, POLICY, blocking_server, knock, policy
 from tests.helpers.workload_agent import Agent, authorities, response, svid
 
@@ -23,9 +23,7 @@ NO_PIN = f"own SPIFFE ID: is {PROD}{B}, and was {PROD}{A} at the start; MESHID_S
 PARTNER = TrustDomain("partner.example")
 
 
-@pytest.fixture(autouse=True)
-def _hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    hurry(monkeypatch)
+pytestmark = pytest.mark.usefixtures("hurried")
 
 
 @pytest.fixture
