@@ -7,8 +7,8 @@ The rules of this module:
   generation, with new session keys; listeners keep the facade and notice nothing.
   (A live context cannot be updated in place: trust can be added to it but not removed,
   and replacing its certificate while other threads use it crashes the process.)
-- Nobody can loosen it. What a library sets on the facade (its own CAs, `CERT_NONE`, a
-  certificate) does not reach any generation. ALPN does, since it is not about trust.
+- Nobody can loosen it: what is set on it reaches the generations only if it narrows, see
+  `meshid.tls.facade`.
 - OpenSSL checks the chain first, against all authorities together, and keeps the proof
   that the peer holds the key. `Admission` decides.
 """
@@ -30,24 +30,21 @@ from meshid.admission.question import Question
 from meshid.certificates.reading import to_der
 from meshid.errors import InvalidCredentials
 from meshid.support.locks import Order, new_lock
-from meshid.support.quoting import quote
 from meshid.support.sieve import Sieve
 from meshid.tls.asyncio_owner import owner_of
 from meshid.tls.broken_off import BrokenOff
 from meshid.tls.connections import Generation, MeshSSLObject
+from meshid.tls.facade import Facade
 from meshid.tls.load_credentials import KeyFile, key_file_of, load_credentials
 from meshid.tls.peer_chain import watch
+from meshid.tls.tls_settings import TlsSettings
 
 REMEMBERED_CHAINS = 256
 """Chains that a generation keeps, so that a resumed session is verified with its whole chain. Most
 have about 2 kB, and OpenSSL reads at most 100 kB of one."""
 
 
-MAX_PROTOCOL_BYTES = 255
-"""RFC 7301 section 3.1: the length of a protocol's name is one octet."""
-
-
-class MeshContext(ssl.SSLContext):
+class MeshContext(Facade):
     """An `ssl.SSLContext` whose handshakes end with a decision.
 
     `Mesh.server_context` and `Mesh.client_context` make it. It works wherever an
@@ -71,15 +68,15 @@ class MeshContext(ssl.SSLContext):
         minimum_version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3,
     ) -> None:
         """Ask *admission* the *question* about each peer; it says whether we are server or client."""
-        # Libraries look at these two. A server is matched by its SPIFFE ID, not by its host name.
-        self.check_hostname = False
-        self.verify_mode = ssl.CERT_REQUIRED
+        super().__init__(
+            TlsSettings.limits(
+                self.protocol, minimum_version=minimum_version, alpn=alpn, resumption=resumption
+            )
+        )
         self._admission = admission
         self._question = question
-        self._alpn = _protocols(alpn)
         self._resumption = resumption
-        self._minimum_version = _version(minimum_version)
-        self._broken_off = BrokenOff(self._minimum_version)
+        self._broken_off = BrokenOff(minimum_version)
         self._building = new_lock(Order.BUILDING)
         self._built: Generation | None = None
         # Built now, so that a server without a certificate fails when it starts.
@@ -123,12 +120,9 @@ class MeshContext(ssl.SSLContext):
         return connection
 
     @override
-    def set_alpn_protocols(self, alpn_protocols: Iterable[str]) -> None:
-        """Offer these protocols from the next handshake on (RFC 7301)."""
-        alpn = _protocols(alpn_protocols)
-        # Some clients set the same protocols before each connection; an equal but new tuple would rebuild.
-        if alpn != self._alpn:
-            self._alpn = alpn
+    def session_stats(self) -> dict[str, int]:
+        """Return the statistics of the generation in force, as `ssl.SSLContext.session_stats` does."""
+        return self._generation().session_stats()
 
     def ask(self, connection: Connection, chain: Sequence[bytes], *, tls_error: str | None = None) -> None:
         """Admit the peer of a connection, and register the connection as open.
@@ -144,22 +138,27 @@ class MeshContext(ssl.SSLContext):
         question = attrs.evolve(self._question, tls_error=tls_error) if tls_error else self._question
         self._admission.open(connection, chain, question)
 
+    @override
+    def _authorities(self) -> bytes:
+        bundles = self._admission.snapshot.bundles.values()
+        return b"".join(to_der(each) for bundle in bundles for each in bundle.authorities)
+
     def _generation(self) -> Generation:
         snapshot = self._admission.snapshot
         if snapshot.credentials is None:
             msg = "TLS needs a certificate of our own: give the Mesh credentials"
             raise InvalidCredentials(msg)
-        state = (snapshot.credentials, snapshot.bundles, self._alpn)
+        settings = self._settings
+        state = (snapshot.credentials, snapshot.bundles, settings)
         if built := self._built_for(state):
             return built
         # Outside of the lock: these may be classes of the user's.
-        key_file = key_file_of(snapshot.credentials)
-        authorities = [to_der(each) for bundle in snapshot.bundles.values() for each in bundle.authorities]
+        key_file, authorities = key_file_of(snapshot.credentials), self._authorities()
         # One thread builds it, however many handshakes begin at that moment.
         with self._building:
             built = self._built_for(state)
             if built is None:
-                built = self._built = self._build(key_file, b"".join(authorities), state)
+                built = self._built = self._build(key_file, authorities, settings, state)
             return built
 
     def _built_for(self, state: tuple[object, ...]) -> Generation | None:
@@ -168,7 +167,9 @@ class MeshContext(ssl.SSLContext):
             return None
         return built
 
-    def _build(self, key_file: KeyFile, authorities: bytes, state: tuple[object, ...]) -> Generation:
+    def _build(
+        self, key_file: KeyFile, authorities: bytes, settings: TlsSettings, state: tuple[object, ...]
+    ) -> Generation:
         context = Generation(self.protocol)
         context.judge = self
         context.state = state
@@ -176,53 +177,17 @@ class MeshContext(ssl.SSLContext):
         context.verify_mode = ssl.CERT_REQUIRED
         # Everything in a bundle is a trust anchor, intermediates too.
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-        context.minimum_version = self._minimum_version
-        context.options |= ssl.OP_NO_RENEGOTIATION
+        settings.apply(context)
+        settings.log_keys(context)
         if self._resumption:
             context.chains = Sieve(REMEMBERED_CHAINS)
-        else:
-            context.options |= ssl.OP_NO_TICKET
-            if context.protocol is ssl.PROTOCOL_TLS_SERVER:
-                context.num_tickets = 0
         if context.protocol is ssl.PROTOCOL_TLS_SERVER:
             context.broken_off = self._broken_off.tell
-        if self._alpn:
-            context.set_alpn_protocols(self._alpn)
         if authorities:
             context.load_verify_locations(cadata=authorities)
         load_credentials(context, key_file)
         watch(context)
         return context
-
-
-def _protocols(alpn: Iterable[str]) -> tuple[str, ...]:
-    """Return the names of protocols, each as TLS can carry it (RFC 7301 section 3.1).
-
-    Raises:
-        TypeError, ValueError: If *alpn* cannot be offered.
-    """
-    if isinstance(alpn, str):
-        msg = f"alpn must be a list of protocols: write [{alpn!r}]"
-        raise TypeError(msg)
-    if not isinstance(cast("object", alpn), Iterable):
-        msg = f"alpn must be a list of protocols as str, not {type(alpn).__name__}"
-        raise TypeError(msg)
-    protocols = tuple(alpn)
-    for protocol in protocols:
-        if not isinstance(protocol, str):
-            msg = f"alpn must be a list of protocols as str, not of {type(protocol).__name__}"
-            raise TypeError(msg)
-        if not (protocol.isascii() and 0 < len(protocol) <= MAX_PROTOCOL_BYTES):
-            msg = f"alpn has {quote(protocol)}, which is not 1 to {MAX_PROTOCOL_BYTES} ASCII characters"
-            raise ValueError(msg)
-    return protocols
-
-
-def _version(version: object) -> ssl.TLSVersion:
-    if version is ssl.TLSVersion.TLSv1_2 or version is ssl.TLSVersion.TLSv1_3:
-        return version
-    msg = f"minimum_version must be ssl.TLSVersion.TLSv1_3 or ssl.TLSVersion.TLSv1_2, not {version!r}"
-    raise ValueError(msg) if isinstance(version, ssl.TLSVersion) else TypeError(msg)
 
 
 def _is_connected(sock: socket.socket) -> bool:
