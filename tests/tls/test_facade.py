@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from meshid import BundleSet, Mesh, MeshContext, peer_of
 from meshid.certificates.reading import to_der
@@ -99,7 +100,7 @@ class TestWhatItShows:
         "name",
         [
             "minimum_version",
-            "options",
+            "maximum_version",
             "verify_mode",
             "verify_flags",
             "security_level",
@@ -111,6 +112,12 @@ class TestWhatItShows:
     ) -> None:
         context = context_of(mesh, role, oldest)
         assert getattr(context, name) == getattr(generation_of(context), name)
+
+    @EACH_ROLE
+    def test_the_options_are_those_of_the_generation(self, role: str, mesh: Mesh) -> None:
+        """But for an option that only OpenSSL knows: `options &= ~...` would lose it."""
+        context = context_of(mesh, role)
+        assert context.options == generation_of(context).options & 0xFFFFFFFF
 
     @EACH_ROLE
     def test_the_ciphers_are_those_of_the_generation(self, role: str, mesh: Mesh, prod_ca: CA) -> None:
@@ -336,6 +343,19 @@ class TestWhatTakesEffect:
         assert "TLS secrets are not written: FileNotFoundError" in caplog.text
         setattr(context, "keylog_filename", None)  # noqa: B010 - typeshed has it as str
         assert generation_of(context).keylog_filename is None
+
+    @EACH_ROLE
+    @pytest.mark.parametrize("newest", [TLS12, TLS13])
+    def test_a_higher_security_level_holds_for_the_peer_that_is_let_in(
+        self, newest: ssl.TLSVersion, role: str, mesh: Mesh, prod_ca: CA
+    ) -> None:
+        context = context_of(mesh, role, TLS12)
+        context.maximum_version = newest
+        key = rsa.generate_private_key(65537, 2048)
+        admitted(context, peer_with(prod_ca.issue(PATH, key=key), context))
+        context.set_ciphers("@SECLEVEL=3:ECDHE+AESGCM")
+        admitted(context, right_peer(context, prod_ca))
+        refused(context, peer_with(prod_ca.issue(PATH, key=key), context))
 
     @EACH_ROLE
     def test_nothing_is_built_for_what_is_set_already(self, role: str, mesh: Mesh) -> None:

@@ -187,12 +187,14 @@ class Facade(ssl.SSLContext):
         msg = "a MeshContext takes no Diffie-Hellman parameters: leave them out"
         raise TypeError(msg)
 
-    def set_psk_client_callback(self, *_: object, **__: object) -> NoReturn:
-        """Raise `TypeError`: a handshake with a pre-shared key has no certificates."""
-        msg = "a MeshContext takes no pre-shared key: each peer has a certificate"
-        raise TypeError(msg)
+    # Not `@override`: they are new in Python 3.13.
+    def set_psk_client_callback(self, callback: object) -> NoReturn:
+        """Raise `TypeError`, whatever the *callback*: a handshake with a pre-shared key has no certificates."""
+        _refuse_shared_key(callback)
 
-    set_psk_server_callback = set_psk_client_callback
+    def set_psk_server_callback(self, callback: object, identity_hint: object = None) -> NoReturn:
+        """Raise `TypeError`, whatever the *callback* and the *identity_hint*, as for a client."""
+        _refuse_shared_key(callback, identity_hint)
 
     @override
     def __reduce_ex__(self, protocol: SupportsIndex, /) -> NoReturn:
@@ -202,3 +204,8 @@ class Facade(ssl.SSLContext):
             " by Mesh.server_context() or Mesh.client_context(), in each process"
         )
         raise TypeError(msg)
+
+
+def _refuse_shared_key(*_: object) -> NoReturn:
+    msg = "a MeshContext takes no pre-shared key: each peer has a certificate"
+    raise TypeError(msg)

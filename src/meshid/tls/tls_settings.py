@@ -31,18 +31,14 @@ CURVES = ("X25519", "X448", "prime256v1", "secp384r1", "secp521r1")
 """The curves of TLS 1.3 (RFC 8446 section 4.2.7), by OpenSSL's names."""
 
 _VERSIONS = {ssl.TLSVersion.TLSv1_2: ssl.OP_NO_TLSv1_2, ssl.TLSVersion.TLSv1_3: ssl.OP_NO_TLSv1_3}
-_NO_VERSION = ssl.OP_NO_TLSv1 | ssl.OP_NO_TLSv1_1 | ssl.OP_NO_TLSv1_2 | ssl.OP_NO_TLSv1_3
+# As numbers: `~` of `ssl.Options` loses what OpenSSL knows and Python does not.
+_NO_VERSION = int(ssl.OP_NO_TLSv1 | ssl.OP_NO_TLSv1_1 | ssl.OP_NO_TLSv1_2 | ssl.OP_NO_TLSv1_3)
 # Not each OP_NO_... narrows: OpenSSL has some that switch protection off.
-_MAY_BE_ADDED = (
-    _NO_VERSION
-    | ssl.OP_NO_SSLv2
-    | ssl.OP_NO_SSLv3
-    | ssl.OP_NO_COMPRESSION
-    | ssl.OP_NO_TICKET
-    | ssl.OP_NO_RENEGOTIATION
+_MAY_BE_ADDED = _NO_VERSION | int(
+    ssl.OP_NO_SSLv2 | ssl.OP_NO_SSLv3 | ssl.OP_NO_COMPRESSION | ssl.OP_NO_TICKET | ssl.OP_NO_RENEGOTIATION
 )
 # With it, a connection that is cut off looks as if it had been closed.
-_MAY_BE_REMOVED = ssl.OP_IGNORE_UNEXPECTED_EOF
+_MAY_BE_REMOVED = int(ssl.OP_IGNORE_UNEXPECTED_EOF)
 
 
 @attrs.frozen
@@ -71,7 +67,12 @@ class TlsSettings:
 
     @classmethod
     def limits(
-        cls, protocol: int, *, minimum_version: ssl.TLSVersion, alpn: Iterable[str], resumption: bool
+        cls,
+        protocol: int,
+        *,
+        minimum_version: ssl.TLSVersion,
+        alpn: Iterable[str] = (),
+        resumption: bool = False,
     ) -> Self:
         """Return what a context is made with.
 
@@ -95,13 +96,13 @@ class TlsSettings:
         )
 
     def apply(self, context: ssl.SSLContext) -> None:
-        """Set all of it on a *context*, except `keylog_filename`."""
+        """Set all of it on a *context*."""
         # Unbound: the methods of a facade change its settings.
         plain, put, versions = ssl.SSLContext, ssl.SSLContext.__setattr__, self.versions()
         put(context, "minimum_version", versions[0])
         put(context, "maximum_version", versions[-1])
         # As options, the ssl module calls them deprecated with each new context.
-        put(context, "options", self.options & ~_NO_VERSION)
+        put(context, "options", int(self.options) & ~_NO_VERSION)
         if self.num_tickets is not None:
             put(context, "num_tickets", self.num_tickets)
         if self.alpn:
@@ -111,12 +112,12 @@ class TlsSettings:
         if self.curve is not None:
             plain.set_ecdh_curve(context, self.curve)
 
-    def log_keys(self, context: ssl.SSLContext) -> None:
-        """Let a *context* write its TLS secrets to the file; without the file, it writes none."""
-        if self.keylog_filename is None:
-            return
+        if self.keylog_filename is not None:
+            self._log_keys(context)
+
+    def _log_keys(self, context: ssl.SSLContext) -> None:
         try:
-            context.keylog_filename = self.keylog_filename
+            ssl.SSLContext.__setattr__(context, "keylog_filename", self.keylog_filename)
         # It was there when it was set. Nobody is refused because a debugger's file has gone.
         except OSError as error:
             log(LOGGER, WARNING, "keylog_filename: TLS secrets are not written: %s", described(error))
@@ -220,14 +221,14 @@ def _options(limits: TlsSettings, value: object) -> ssl.Options:
     if not isinstance(value, int):
         msg = f"options must be a number or ssl.Options, not {type(value).__name__}"
         raise TypeError(msg)
-    options = ssl.Options(value)
-    if lost := limits.options & ~options & ~_MAY_BE_REMOVED:
-        msg = f"options of a MeshContext cannot lose {lost!r}: add to them, with |="
+    before, after = int(limits.options), int(value)
+    if lost := before & ~after & ~_MAY_BE_REMOVED:
+        msg = f"options of a MeshContext cannot lose {ssl.Options(lost)!r}: add to them, with |="
         raise ValueError(msg)
-    if gained := options & ~limits.options & ~_MAY_BE_ADDED:
-        msg = f"options of a MeshContext cannot gain {gained!r}: only those that switch something off"
+    if gained := after & ~before & ~_MAY_BE_ADDED:
+        msg = f"options of a MeshContext cannot gain {gained:#x}: only what switches something off"
         raise ValueError(msg)
-    return options
+    return ssl.Options(after)
 
 
 def _num_tickets(limits: TlsSettings, value: object) -> int:
