@@ -189,7 +189,7 @@ class Facade(ssl.SSLContext):
 
     # Not `@override`: they are new in Python 3.13.
     def set_psk_client_callback(self, callback: object) -> NoReturn:
-        """Raise `TypeError`, whatever the *callback*: a handshake with a pre-shared key has no certificates."""
+        """Raise `TypeError`, whatever the *callback*: with a pre-shared key, nobody shows a certificate."""
         _refuse_shared_key(callback)
 
     def set_psk_server_callback(self, callback: object, identity_hint: object = None) -> NoReturn:
