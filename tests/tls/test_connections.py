@@ -389,10 +389,8 @@ class TestWhatCannotHappenYet:
     def test_a_leaf_that_was_not_decided_about_is_not_let_in(
         self, mesh: Mesh, prod_ca: CA, heard: Heard, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        trusted, other = prod_ca.issue(PATH), prod_ca.issue("/ns/shop/sa/other")
-        monkeypatch.setattr(
-            "meshid.tls.peer_chain.read_certificate_message", lambda *_, **__: [*trusted.chain]
-        )
+        read, chain = "meshid.tls.peer_chain.read_certificate_message", list(prod_ca.issue(PATH).chain)
+        monkeypatch.setattr(read, lambda *_, **__: chain)
         refusal = refusal_of(Memory(mesh.server_context(), stranger(prod_ca.issue(PATH))).shake_hands)
         assert refusal.reason is Reason.INTERNAL_ERROR
         assert heard.next().decision == refusal.decision
