@@ -14,6 +14,7 @@ from meshid.audit.event import AuditEvent, JsonFormatter
 from meshid.certificates.leaf import Profile
 from meshid.decisions import Call, Decision
 from meshid.errors import (
+    HandshakeTimeout,
     InvalidBundle,
     InvalidCredentials,
     InvalidInput,
@@ -74,6 +75,7 @@ __all__ = [
     "Explanation",
     "Finding",
     "FindingKind",
+    "HandshakeTimeout",
     "Health",
     "InvalidBundle",
     "InvalidCredentials",

@@ -22,6 +22,7 @@ from meshid.policy import REQUEST_FOLLOWS, Policy, RequestLike
 from meshid.settings.settings import Settings
 from meshid.sources.source import Source
 from meshid.tls.context import MeshContext
+from meshid.tls.handshakes import DEFAULT_TIMEOUT
 from meshid.tls.self_handshake import shake_hands_with_self
 from meshid.trust.bundles import BundleSet
 from meshid.trust.credentials import X509Svid
@@ -283,7 +284,7 @@ class Mesh:
         """
         return self._admission.publish(changes)
 
-    def server_context(
+    def server_context(  # noqa: PLR0913  # what a user chooses, all named
         self,
         *,
         target: str | None = None,
@@ -291,6 +292,7 @@ class Mesh:
         http: bool = False,
         resumption: bool = False,
         minimum_version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3,
+        handshake_timeout: float = DEFAULT_TIMEOUT,
     ) -> MeshContext:
         """Return a server's `ssl.SSLContext`: each client is admitted under the policy, or refused.
 
@@ -302,12 +304,14 @@ class Mesh:
             resumption: Whether clients may resume TLS sessions; each is judged again, under
                 what is in force then.
             minimum_version: The oldest TLS version that is accepted: TLS 1.3 or 1.2.
+            handshake_timeout: After how many seconds a handshake is ended. At most 1024 are under
+                way at once; one more ends the oldest.
 
         Raises:
             InvalidCredentials: If the mesh has no credentials.
             TypeError: If an argument has the wrong type.
-            ValueError: If neither *target* nor the mesh's service says what clients reach, or if
-                *minimum_version* is older than TLS 1.2.
+            ValueError: If neither *target* nor the mesh's service says what clients reach, if
+                *minimum_version* is older than TLS 1.2, or if *handshake_timeout* is not positive.
         """
         question = self._question(target, REQUEST_FOLLOWS if http else None, None)
         return MeshContext(
@@ -316,6 +320,7 @@ class Mesh:
             alpn=alpn,
             resumption=resumption,
             minimum_version=minimum_version,
+            handshake_timeout=handshake_timeout,
         )
 
     def client_context(
@@ -324,6 +329,7 @@ class Mesh:
         alpn: Iterable[str] = (),
         *,
         minimum_version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3,
+        handshake_timeout: float = DEFAULT_TIMEOUT,
     ) -> MeshContext:
         """Return a client's `ssl.SSLContext`: the server's name must match, or it is refused.
 
@@ -333,19 +339,26 @@ class Mesh:
                 domain; ``spiffe://partner.example/ns/pay/**`` names another.
             alpn: The application protocols to ask for, preferred first (RFC 7301).
             minimum_version: The oldest TLS version that is accepted: TLS 1.3 or 1.2.
+            handshake_timeout: After how many seconds a handshake is ended.
 
         Raises:
             InvalidCredentials: If the mesh has no credentials.
             InvalidPattern: If one of the patterns is not valid.
             TypeError: If an argument has the wrong type.
-            ValueError: If *expect* is empty or has a host name, or if *minimum_version* is older
-                than TLS 1.2.
+            ValueError: If *expect* is empty or has a host name, if *minimum_version* is older
+                than TLS 1.2, or if *handshake_timeout* is not positive.
         """
         if expect is None:
             msg = "expect must name the server, such as '/ns/pay/sa/api', not None"
             raise TypeError(msg)
         question = self._question(None, None, expect)
-        return MeshContext(self._admission, question=question, alpn=alpn, minimum_version=minimum_version)
+        return MeshContext(
+            self._admission,
+            question=question,
+            alpn=alpn,
+            minimum_version=minimum_version,
+            handshake_timeout=handshake_timeout,
+        )
 
     def refresh(self) -> Snapshot:
         """Read all sources now, except streams such as the Workload API; return the snapshot in force.

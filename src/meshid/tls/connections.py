@@ -29,15 +29,20 @@ from typing_extensions import override
 
 from meshid.admission.open_connections import Connection
 from meshid.audit.connection_info import ConnectionInfo, address_of
-from meshid.errors import NoPeer, PeerRejected
+from meshid.errors import HandshakeTimeout, NoPeer, PeerRejected
 from meshid.support.sieve import Sieve
 from meshid.tls.asyncio_owner import Owner
+from meshid.tls.handshakes import Handshakes
 from meshid.tls.peer_chain import chain_of
 from meshid.verification.verifier import Peer
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 _C = TypeVar("_C", ssl.SSLObject, ssl.SSLSocket)
+
+_PAUSES = (ssl.SSLWantReadError, ssl.SSLWantWriteError, TimeoutError)
+
+_QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
 
 
 class Judge(Protocol):
@@ -51,6 +56,7 @@ class Generation(ssl.SSLContext):
     """The context of one state of credentials and trust; never changed once it is in use."""
 
     judge: Judge
+    handshakes: Handshakes
     state: tuple[object, ...]
     # The chain of each leaf, if sessions may be resumed: a resumed session has only the leaf.
     chains: Sieve[bytes, list[bytes]] | None = None
@@ -76,9 +82,10 @@ class AdmittedConnection:
 
     peer: Peer | None = None
     presented: list[bytes] | None = None
-    _refusal: PeerRejected | None = None
+    _refusal: PeerRejected | HandshakeTimeout | None = None
+    _handshakes: Handshakes | None = None
 
-    def end(self, rejection: PeerRejected) -> None:
+    def end(self, rejection: PeerRejected | HandshakeTimeout) -> None:
         """End the connection now, from any thread; whoever reads or writes gets the *rejection*."""
         self._refusal = rejection
         self.peer = None
@@ -89,6 +96,7 @@ class AdmittedConnection:
 
         Raises:
             PeerRejected: If the peer was refused, or may no longer be there.
+            HandshakeTimeout: If the handshake took too long.
         """
         if self._refusal is not None:
             self.peer = None
@@ -103,7 +111,7 @@ class AdmittedConnection:
         """Return what is known of it, for the record."""
         connection = cast("ssl.SSLObject", self)
         cipher = connection.cipher()
-        address, port = self._address()
+        address, port = address_of(self.peername)
         return ConnectionInfo(
             address=address,
             port=port,
@@ -113,17 +121,39 @@ class AdmittedConnection:
             protocol=connection.selected_alpn_protocol(),
         )
 
+    @property
     @abstractmethod
-    def _address(self) -> tuple[str | None, int | None]:
-        """Return the address and port of the other end; None for what it does not have."""
+    def peername(self) -> object:
+        """What ``getpeername()`` of its socket returns; None if it is not known."""
 
     @abstractmethod
     def _is_in_use(self) -> bool:
         """Tell whether somebody still reads or writes."""
 
     @abstractmethod
-    def _close(self, rejection: PeerRejected) -> None:
+    def _close(self, rejection: PeerRejected | HandshakeTimeout) -> None:
         """Close the transport."""
+
+    def _acknowledge(self) -> None:
+        """Acknowledge what has been read, if it can be done from here."""
+
+    def _handshake_in_time(self, tls_handshake: Callable[[], None]) -> None:
+        self.raise_if_ended()
+        if self.peer is not None:
+            return self._handshake(tls_handshake)
+        if self._handshakes is None:
+            self._handshakes = cast("Generation", cast("ssl.SSLObject", self).context).handshakes
+        self._handshakes.begin(self)
+        try:
+            self._handshake(tls_handshake)
+        except BaseException as error:
+            # Called again, it goes on after these.
+            if self._refusal is not None or not isinstance(error, _PAUSES):
+                self._handshakes.done(self)
+            raise
+        self._handshakes.done(self)
+        self._acknowledge()
+        return None
 
     def _handshake(self, tls_handshake: Callable[[], None]) -> None:
         self.raise_if_ended()
@@ -132,6 +162,7 @@ class AdmittedConnection:
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
             raise
         except ssl.SSLError as error:
+            self.raise_if_ended()
             # Without a Certificate message there was no peer to refuse.
             if self.presented is None:
                 generation = cast("Generation", cast("ssl.SSLObject", self).context)
@@ -180,16 +211,18 @@ class MeshSSLObject(AdmittedConnection, ssl.SSLObject):
 
     owner: Owner | None = None
 
+    @property
     @override
-    def _address(self) -> tuple[str | None, int | None]:
-        return address_of(None if self.owner is None else self.owner.peername)
+    def peername(self) -> object:
+        """What ``getpeername()`` of its socket returns; None if it is not known."""
+        return None if self.owner is None else self.owner.peername
 
     @override
     def _is_in_use(self) -> bool:
         return self.owner is None or self.owner.is_open
 
     @override
-    def _close(self, rejection: PeerRejected) -> None:
+    def _close(self, rejection: PeerRejected | HandshakeTimeout) -> None:
         if self.owner is not None:
             self.owner.close(rejection)
 
@@ -200,7 +233,7 @@ class MeshSSLObject(AdmittedConnection, ssl.SSLObject):
         Raises:
             PeerRejected: If the peer may not be there.
         """
-        self._handshake(super().do_handshake)
+        self._handshake_in_time(super().do_handshake)
 
     read = _admitted_only(ssl.SSLObject.read)
     write = _admitted_only(ssl.SSLObject.write)
@@ -209,19 +242,21 @@ class MeshSSLObject(AdmittedConnection, ssl.SSLObject):
 class MeshSSLSocket(AdmittedConnection, ssl.SSLSocket):
     """An `ssl.SSLSocket` whose handshake ends with a decision."""
 
+    @property
     @override
-    def _address(self) -> tuple[str | None, int | None]:
+    def peername(self) -> object:
+        """What `getpeername()` returns; None if it is not connected any more."""
         try:
-            return address_of(self.getpeername())
+            return cast("object", self.getpeername())
         except OSError:
-            return None, None
+            return None
 
     @override
     def _is_in_use(self) -> bool:
         return self.fileno() >= 0
 
     @override
-    def _close(self, rejection: PeerRejected) -> None:
+    def _close(self, rejection: PeerRejected | HandshakeTimeout) -> None:
         # Not `SSLSocket.shutdown`: another thread may be reading through the TLS object that it removes.
         with suppress(OSError):
             socket.socket.shutdown(self, socket.SHUT_RDWR)
@@ -233,7 +268,16 @@ class MeshSSLSocket(AdmittedConnection, ssl.SSLSocket):
         Raises:
             PeerRejected: If the peer may not be there.
         """
-        self._handshake(lambda: self._tls_handshake(block=block))
+        self._handshake_in_time(lambda: self._tls_handshake(block=block))
+
+    @override
+    def _acknowledge(self) -> None:
+        # Nothing of ours goes out that could carry the acknowledgement of the client's last message. A client
+        # without TCP_NODELAY holds its request back until it comes, and the kernel delays it by 40 ms.
+        if _QUICKACK is not None:
+            # A Unix socket has no such option.
+            with suppress(OSError):
+                self.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
 
     def _tls_handshake(self, *, block: bool) -> None:
         # After shutdown() the TLS object is gone, and the methods below would read and write plaintext.
