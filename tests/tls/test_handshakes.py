@@ -32,6 +32,7 @@ from tests.helpers.tls_peers import (
     TIMEOUT,
     Serving,
     arriving,
+    client_hello,
     knock,
     stranger,
 )
@@ -45,13 +46,6 @@ EACH_SERVER = pytest.mark.parametrize("serve", SERVERS.values(), ids=SERVERS)
 
 def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [each.getMessage() for each in caplog.records if each.name == "meshid.tls"]
-
-
-def client_hello() -> bytes:
-    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-    with pytest.raises(ssl.SSLWantReadError):
-        stranger().wrap_bio(incoming, outgoing).do_handshake()
-    return outgoing.read()
 
 
 def dribble(plain: socket.socket, sent: bytes) -> int:

@@ -217,6 +217,8 @@ class Backlog:
             return
         try:
             plain.setblocking(False)
+            # Who has gone by now would be taken for another listener.
+            plain.getpeername()
             connection = self._wrap(plain)
         except BaseException as error:  # noqa: BLE001 - it has gone; or our credentials cannot be read now
             plain.close()
