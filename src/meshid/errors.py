@@ -6,6 +6,7 @@
     ├── NoPeer                  the caller asked for a peer where none was admitted
     ├── SourceUnavailable       a file, an endpoint or an agent cannot be read now
     ├── MissingExtra            an optional dependency is not installed
+    ├── UnsupportedPython       this Python cannot do what meshid needs
     └── InvalidInput            the operator has to correct something that was loaded
         ├── InvalidSpiffeId
         ├── InvalidPattern
@@ -193,6 +194,10 @@ class HandshakeTimeout(MeshidError, ssl.SSLError, TimeoutError):
 
     library = "meshid"
     reason = "HANDSHAKE_TIMEOUT"
+
+
+class UnsupportedPython(MeshidError):
+    """This Python's ssl module does not show the messages of a handshake: nobody could be admitted."""
 
 
 class NoPeer(MeshidError):
