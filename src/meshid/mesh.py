@@ -270,9 +270,7 @@ class Mesh:
 
         After it has returned, no decision is made under the old state, and each connection whose
         peer may no longer be there has ended. Parts with equal content are not a change: the same
-        snapshot stays, with its cache.
-
-        Returns the snapshot in force.
+        snapshot stays, with its cache. Returns the snapshot in force.
 
         Args:
             changes: Any of ``credentials``, ``bundles``, ``revocations``, ``policy``.
@@ -304,19 +302,16 @@ class Mesh:
             resumption: Whether clients may resume TLS sessions; each is judged again, under
                 what is in force then.
             minimum_version: The oldest TLS version that is accepted: TLS 1.3 or 1.2.
-            handshake_timeout: After how many seconds a handshake is ended. At most 1024 are under
-                way at once; one more ends the oldest.
+            handshake_timeout: How many seconds a handshake may take; one more than 1024 ends the oldest.
 
         Raises:
             InvalidCredentials: If the mesh has no credentials.
             TypeError: If an argument has the wrong type.
-            ValueError: If neither *target* nor the mesh's service says what clients reach, if
-                *minimum_version* is older than TLS 1.2, or if *handshake_timeout* is not positive.
+            ValueError: If nothing says what clients reach, or if an argument is out of its range.
         """
-        question = self._question(target, REQUEST_FOLLOWS if http else None, None)
         return MeshContext(
             self._admission,
-            question=question,
+            question=self._question(target, REQUEST_FOLLOWS if http else None, None),
             alpn=alpn,
             resumption=resumption,
             minimum_version=minimum_version,
@@ -339,22 +334,20 @@ class Mesh:
                 domain; ``spiffe://partner.example/ns/pay/**`` names another.
             alpn: The application protocols to ask for, preferred first (RFC 7301).
             minimum_version: The oldest TLS version that is accepted: TLS 1.3 or 1.2.
-            handshake_timeout: After how many seconds a handshake is ended.
+            handshake_timeout: How many seconds a handshake may take.
 
         Raises:
             InvalidCredentials: If the mesh has no credentials.
             InvalidPattern: If one of the patterns is not valid.
             TypeError: If an argument has the wrong type.
-            ValueError: If *expect* is empty or has a host name, if *minimum_version* is older
-                than TLS 1.2, or if *handshake_timeout* is not positive.
+            ValueError: If *expect* is empty or has a host name, or an argument is out of its range.
         """
         if expect is None:
             msg = "expect must name the server, such as '/ns/pay/sa/api', not None"
             raise TypeError(msg)
-        question = self._question(None, None, expect)
         return MeshContext(
             self._admission,
-            question=question,
+            question=self._question(None, None, expect),
             alpn=alpn,
             minimum_version=minimum_version,
             handshake_timeout=handshake_timeout,

@@ -51,7 +51,7 @@ Accepted: TypeAlias = "tuple[ssl.SSLSocket, object]"
 """A connection, and the address of its other end."""
 
 
-class Flag:
+class Wakeup:
     """A descriptor that is readable while the flag is up."""
 
     def __init__(self) -> None:
@@ -81,7 +81,7 @@ class Flag:
 
     def part(self) -> None:
         """Part from the parent's in a forked child, under the same number: it may be in use there."""
-        other = Flag()
+        other = Wakeup()
         os.dup2(other._reader.fileno(), self._reader.fileno(), inheritable=False)
         self._writer, other._writer = other._writer, self._writer
         other.close()
@@ -98,7 +98,7 @@ class Backlog:
     """
 
     def __init__(self, wrap: Callable[[socket.socket], ssl.SSLSocket]) -> None:
-        self.ready = Flag()
+        self.ready = Wakeup()
         self._wrap = wrap
         self._limit = RateLimit()
         self._lock = new_lock(Order.WAITING)
@@ -123,7 +123,7 @@ class Backlog:
                 # Of its own: the owner of the other one may close it at any time.
                 self._listening = held.enter_context(socket.socket(fileno=os.dup(listening)))
                 self._listening.setblocking(False)
-                self._alarm = held.enter_context(closing(Flag()))
+                self._alarm = held.enter_context(closing(Wakeup()))
                 self._selector = held.enter_context(DefaultSelector())
                 thread = threading.Thread(target=self._run, name="meshid-listener", daemon=True)
                 thread.start()

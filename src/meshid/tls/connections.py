@@ -3,7 +3,7 @@
 The rules of this module:
 
 - The decision is made when the peer's certificates arrive, and takes effect as another context
-  (see `meshid.tls.generation`). A refusal is told when OpenSSL has broken off. The peer is
+  (see `meshid.tls.generation`). A refusal is told at once; OpenSSL then breaks off. The peer is
   admitted when the handshake has ended well, and only under what is in force then.
 - Who resumes a session sends no certificate, and is decided about at the end of the handshake.
 - A handshake is over when the peer has been admitted, and not before, no matter who runs
@@ -63,7 +63,7 @@ class AdmittedConnection:
     _settled: Settled | None = None
     _interruption: BaseException | None = None
     _refusal: PeerRejected | HandshakeTimeout | None = None
-    _failure: ssl.SSLError | None = None
+    _failure: OSError | None = None
     _handshakes: Handshakes | None = None
 
     def on_certificates(self, chain: list[bytes], version: str) -> None:
@@ -77,19 +77,23 @@ class AdmittedConnection:
         try:
             self._presented, self._version = chain, version
             self._generation = cast("Generation", cast("ssl.SSLObject", self).context)
-            self._settled = self._trust(self._generation.judge.ask(chain))
+            self._settled = self._trust(chain, self._generation)
+        except PeerRejected as rejection:
+            self._refusal = rejection
         except BaseException as error:  # noqa: BLE001
             self._interruption = error
 
-    def _trust(self, settled: Settled) -> Settled:
-        """Let OpenSSL trust the peer that is let in; return the refusal if that fails."""
+    def _trust(self, chain: list[bytes], generation: Generation) -> Settled:
+        """Let OpenSSL trust the peer, or tell of its refusal and raise it."""
+        settled = generation.judge.ask(chain)
         if settled.peer is not None and settled.admits:
             try:
-                context = cast("Generation", self._generation).trusting(settled.peer.chain[1])
-                cast("ssl.SSLObject", self).context = context
+                cast("ssl.SSLObject", self).context = generation.trusting(settled.peer.chain[1])
             # It takes a file, and a process can be out of them.
             except Exception as error:  # noqa: BLE001
-                return settled.failed(Reason.INTERNAL_ERROR, described(error))
+                settled = settled.failed(Reason.INTERNAL_ERROR, described(error))
+        if not settled.admits:
+            generation.judge.answer(self, chain, settled)
         return settled
 
     def end(self, rejection: PeerRejected | HandshakeTimeout) -> None:
@@ -158,8 +162,8 @@ class AdmittedConnection:
         try:
             self._handshake(tls_handshake)
         except BaseException as error:
-            # Called again, it goes on after these.
-            if self._refusal is not None or not isinstance(error, _PAUSES):
+            # Called again, it goes on after a pause, if only to send an alert.
+            if isinstance(error, HandshakeTimeout) or not isinstance(error, _PAUSES):
                 handshakes.done(self)
             raise
         handshakes.done(self)
@@ -173,48 +177,39 @@ class AdmittedConnection:
         try:
             tls_handshake()
         except OSError as error:
-            self.raise_if_ended()
-            if self._presented is None:
-                self._tell_broken_off(error)
+            if not (self._refusal or self._interruption or _is_final(error)):
                 raise
-            if not (self._is_kept_out or _is_final(error)):
-                raise
-            refused = self._refused(error)
+            failure = error
         else:
             if self.peer is None:
                 self.raise_if_ended()
                 self._complete()
             return
         # Not in the handler: what OpenSSL says of a peer that we have refused would only mislead.
-        self._answer(self._presented, refused)
+        self.raise_if_ended()
+        if self._presented is not None:
+            self._answer(self._presented, self._broken_off(failure))
+        self._failure = failure
+        if (tell := self._made_by().broken_off) is not None:
+            tell(self.info(), cast("ssl.SSLError", failure))
+        raise failure
 
-    def _tell_broken_off(self, error: OSError) -> None:
-        if isinstance(error, ssl.SSLError) and _is_final(error):
-            self._failure = error
-            if (tell := self._made_by().broken_off) is not None:
-                tell(self.info(), error)
-
-    @property
-    def _is_kept_out(self) -> bool:
-        """Whether the peer is refused, or the decision was interrupted."""
-        return self._interruption is not None or self._settled is None or not self._settled.admits
-
-    def _refused(self, error: Exception) -> Settled:
-        """Return why the peer is refused, after OpenSSL has raised an *error*."""
+    def _broken_off(self, failure: OSError) -> Settled:
+        """Return why the peer is refused, although the decision has let it in or was interrupted."""
         if self._interruption is not None or self._settled is None:
-            return self._internal_error(self._presented or [], described(self._interruption or error))
-        if not self._settled.admits:
-            return self._settled
-        is_forged = getattr(error, "reason", None) == _BAD_PROOF
+            return self._internal_error(self._presented or [], described(self._interruption or failure))
+        is_forged = getattr(failure, "reason", None) == _BAD_PROOF
         reason = Reason.KEY_NOT_PROVEN if is_forged else Reason.TLS_FAILED
-        return self._settled.failed(reason, f"the TLS library says: {quote(str(error))}")
+        return self._settled.failed(reason, f"the TLS library says: {quote(str(failure))}")
 
     def _complete(self) -> None:
         connection = cast("ssl.SSLObject", self)
         chain, settled = self._presented, self._settled
         if connection.session_reused:
             chain = self._made_by().whole(chain_of(connection), resumed=True)
-        elif self._is_kept_out or not chain or leaf_of(connection) != chain[0]:
+        elif (
+            self._interruption is not None or settled is None or not chain or leaf_of(connection) != chain[0]
+        ):
             # No Python does this yet: OpenSSL trusts nobody without a decision.
             chain = chain_of(connection)
             settled = self._internal_error(chain, "the TLS library has let in who was not decided about")

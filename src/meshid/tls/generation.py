@@ -18,6 +18,8 @@ import ssl
 from collections.abc import Callable, Sequence
 from typing import Protocol, Self
 
+from cryptography import x509
+
 from meshid.admission.open_connections import Connection
 from meshid.admission.settled import Settled
 from meshid.audit.connection_info import ConnectionInfo
@@ -94,9 +96,10 @@ class Generation(ssl.SSLContext):
         if known is not None:
             return known
         context = ssl.SSLContext(self.protocol)
-        # A client presents the certificate of the context that it has when the server asks for one.
+        # A client presents the certificate of the context that it has when the server asks for one. If
+        # that is a leaf alone, OpenSSL sends along what it finds in the store.
         if self.protocol is ssl.PROTOCOL_TLS_CLIENT and self._own is not None:
-            load_credentials(context, self._own)
+            load_credentials(context, self._own.with_issuer(x509.load_der_x509_certificate(issuer)))
         trust_issuer(context, issuer)
         self._issuers.put(issuer, context)
         return context

@@ -39,7 +39,7 @@ DEFAULT_TIMEOUT = 10.0
 _LONGEST_SLEEP = 3600.0
 
 
-class Connection(Protocol):
+class HandshakeUnderWay(Protocol):
     """A connection whose handshake is under way."""
 
     @property
@@ -67,14 +67,14 @@ class Handshakes:
         self._timeout = timeout
         self._tell = tell
         # In the order of their deadlines. Each change is one step, so that no lock is needed.
-        self._under_way: dict[int, tuple[weakref.ref[Connection], float]] = {}
+        self._under_way: dict[int, tuple[weakref.ref[HandshakeUnderWay], float]] = {}
         _ALL[self] = None
 
     def __len__(self) -> int:
         """Return how many are under way."""
         return len(self._under_way)
 
-    def begin(self, connection: Connection) -> None:
+    def begin(self, connection: HandshakeUnderWay) -> None:
         """Let the time of a handshake run, if it does not yet; make room for it."""
         key, under_way = id(connection), self._under_way
         if key in under_way:
@@ -87,7 +87,7 @@ class Handshakes:
         if deadline < _watch.wakes_at:
             _watch.wake(deadline)
 
-    def done(self, connection: Connection) -> None:
+    def done(self, connection: HandshakeUnderWay) -> None:
         """Forget a handshake that has ended."""
         self._under_way.pop(id(connection), None)
 
