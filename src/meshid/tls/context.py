@@ -30,6 +30,8 @@ from meshid.support.sieve import Sieve
 from meshid.tls.broken_off import BrokenOff
 from meshid.tls.connections import MeshSSLObject
 from meshid.tls.generation import REMEMBERED_CHAINS, Generation
+from meshid.tls.handshakes import DEFAULT_TIMEOUT, Handshakes, checked_timeout
+from meshid.tls.listener import MeshListener
 from meshid.tls.load_credentials import KeyFile, key_file_of
 
 MAX_PROTOCOL_BYTES = 255
@@ -66,7 +68,7 @@ class MeshContext(ssl.SSLContext):
         protocol = ssl.PROTOCOL_TLS_SERVER if question.expect is None else ssl.PROTOCOL_TLS_CLIENT
         return super().__new__(cls, protocol)
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # what a user chooses, all named
         self,
         admission: Admission,
         *,
@@ -74,6 +76,7 @@ class MeshContext(ssl.SSLContext):
         alpn: Iterable[str] = (),
         resumption: bool = False,
         minimum_version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3,
+        handshake_timeout: float = DEFAULT_TIMEOUT,
     ) -> None:
         """Ask *admission* the *question* about each peer; it says whether we are server or client."""
         # Libraries look at these two. A server is matched by its SPIFFE ID, not by its host name.
@@ -85,6 +88,9 @@ class MeshContext(ssl.SSLContext):
         self._resumption = resumption
         self._minimum_version = _version(minimum_version)
         self._broken_off = BrokenOff(self._minimum_version)
+        self._handshakes = Handshakes(
+            checked_timeout(handshake_timeout), None if question.expect else self._broken_off.tell
+        )
         self._building = new_lock(Order.BUILDING)
         self._built: Generation | None = None
         # Built now, so that a server without a certificate fails when it starts.
@@ -108,7 +114,7 @@ class MeshContext(ssl.SSLContext):
         A client's *session* is ignored: each of our handshakes is a full one, in which the
         server proves again who it is.
         """
-        # A listener must hold the facade, so that each `accept()` gets the generation of its time.
+        # A listener must hold the facade, so that each connection gets the generation of its time.
         listens = server_side and not _is_connected(sock)
         wrap = super().wrap_socket if listens else self._generation().wrap_socket
         return wrap(sock, server_side, do_handshake_on_connect, suppress_ragged_eofs, server_hostname)
@@ -160,6 +166,7 @@ class MeshContext(ssl.SSLContext):
 
     def _build(self, own: KeyFile, state: tuple[object, ...]) -> Generation:
         context = Generation(self.protocol, judge=self._judge, own=own)
+        context.handshakes = self._handshakes
         context.state = state
         context.held = self
         context.minimum_version = self._minimum_version
@@ -174,6 +181,9 @@ class MeshContext(ssl.SSLContext):
         if self._alpn:
             context.set_alpn_protocols(self._alpn)
         return context
+
+
+MeshContext.sslsocket_class = MeshListener
 
 
 def _protocols(alpn: Iterable[str]) -> tuple[str, ...]:

@@ -24,6 +24,7 @@ from meshid.admission.open_connections import Connection
 from meshid.admission.settled import Settled
 from meshid.audit.connection_info import ConnectionInfo
 from meshid.support.sieve import Sieve
+from meshid.tls.handshakes import Handshakes
 from meshid.tls.load_credentials import KeyFile, load_credentials
 from meshid.tls.peer_chain import listen
 from meshid.tls.trusted_issuer import trust_issuer
@@ -67,6 +68,8 @@ class Generation(ssl.SSLContext):
     state: tuple[object, ...] = ()
     # The chain of each leaf, if sessions may be resumed: a resumed session has only the leaf.
     chains: Sieve[bytes, list[bytes]] | None = None
+    # Those of the context that the user holds which are under way.
+    handshakes: Handshakes | None = None
     # Told of a handshake that broke off before there was a peer; None for a client, whose caller hears of it.
     broken_off: Callable[[ConnectionInfo, ssl.SSLError], None] | None = None
 
