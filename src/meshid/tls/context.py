@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import socket
 import ssl
-import sys
 from collections.abc import Iterable, Sequence
 from typing import Self, cast
 
@@ -28,11 +27,12 @@ from meshid.certificates.reading import to_der
 from meshid.errors import InvalidCredentials
 from meshid.support.locks import Order, new_lock
 from meshid.support.sieve import Sieve
-from meshid.tls.asyncio_owner import owner_of
 from meshid.tls.broken_off import BrokenOff
 from meshid.tls.connections import MeshSSLObject
 from meshid.tls.facade import Facade
 from meshid.tls.generation import REMEMBERED_CHAINS, Generation
+from meshid.tls.handshakes import DEFAULT_TIMEOUT, Handshakes, checked_timeout
+from meshid.tls.listener import MeshListener
 from meshid.tls.load_credentials import KeyFile, key_file_of
 from meshid.tls.tls_settings import TlsSettings
 
@@ -67,7 +67,7 @@ class MeshContext(Facade):
         protocol = ssl.PROTOCOL_TLS_SERVER if question.expect is None else ssl.PROTOCOL_TLS_CLIENT
         return super().__new__(cls, protocol)
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # what a user chooses, all named
         self,
         admission: Admission,
         *,
@@ -75,6 +75,7 @@ class MeshContext(Facade):
         alpn: Iterable[str] = (),
         resumption: bool = False,
         minimum_version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3,
+        handshake_timeout: float = DEFAULT_TIMEOUT,
     ) -> None:
         """Ask *admission* the *question* about each peer; it says whether we are server or client."""
         super().__init__(
@@ -86,6 +87,9 @@ class MeshContext(Facade):
         self._judge = _Asking(admission, question)
         self._resumption = resumption
         self._broken_off = BrokenOff(minimum_version)
+        self._handshakes = Handshakes(
+            checked_timeout(handshake_timeout), None if question.expect else self._broken_off.tell
+        )
         self._building = new_lock(Order.BUILDING)
         self._built: Generation | None = None
         # Built now, so that a server without a certificate fails when it starts.
@@ -109,7 +113,7 @@ class MeshContext(Facade):
         A client's *session* is ignored: each of our handshakes is a full one, in which the
         server proves again who it is.
         """
-        # A listener must hold the facade, so that each `accept()` gets the generation of its time.
+        # A listener must hold the facade, so that each connection gets the generation of its time.
         listens = server_side and not _is_connected(sock)
         wrap = super().wrap_socket if listens else self._generation().wrap_socket
         return wrap(sock, server_side, do_handshake_on_connect, suppress_ragged_eofs, server_hostname)
@@ -125,7 +129,7 @@ class MeshContext(Facade):
     ) -> ssl.SSLObject:
         """Wrap two memory BIOs, as `ssl.SSLContext.wrap_bio` does; see `wrap_socket` for *session*."""
         connection = self._generation().wrap_bio(incoming, outgoing, server_side, server_hostname)
-        cast("MeshSSLObject", connection).owner = owner_of(sys._getframe(1))  # noqa: SLF001 - no other way
+        cast("MeshSSLObject", connection).outgoing = outgoing
         return connection
 
     @override
@@ -164,6 +168,7 @@ class MeshContext(Facade):
 
     def _build(self, own: KeyFile, settings: TlsSettings, state: tuple[object, ...]) -> Generation:
         context = Generation(self.protocol, judge=self._judge, settings=settings, own=own)
+        context.handshakes = self._handshakes
         context.state = state
         context.held = self
         if self._resumption:
@@ -171,6 +176,9 @@ class MeshContext(Facade):
         if context.protocol is ssl.PROTOCOL_TLS_SERVER:
             context.broken_off = self._broken_off.tell
         return context
+
+
+MeshContext.sslsocket_class = MeshListener
 
 
 def _is_connected(sock: socket.socket) -> bool:

@@ -18,10 +18,13 @@ import ssl
 from collections.abc import Callable, Sequence
 from typing import Protocol, Self
 
+from cryptography import x509
+
 from meshid.admission.open_connections import Connection
 from meshid.admission.settled import Settled
 from meshid.audit.connection_info import ConnectionInfo
 from meshid.support.sieve import Sieve
+from meshid.tls.handshakes import Handshakes
 from meshid.tls.load_credentials import KeyFile, load_credentials
 from meshid.tls.peer_chain import listen
 from meshid.tls.tls_settings import TlsSettings
@@ -67,6 +70,8 @@ class Generation(ssl.SSLContext):
     state: tuple[object, ...] = ()
     # The chain of each leaf, if sessions may be resumed: a resumed session has only the leaf.
     chains: Sieve[bytes, list[bytes]] | None = None
+    # Those of the context that the user holds which are under way.
+    handshakes: Handshakes | None = None
     # Told of a handshake that broke off before there was a peer; None for a client, whose caller hears of it.
     broken_off: Callable[[ConnectionInfo, ssl.SSLError], None] | None = None
 
@@ -95,9 +100,10 @@ class Generation(ssl.SSLContext):
         if known is not None:
             return known
         context = ssl.SSLContext(self.protocol)
-        # A client presents the certificate of the context that it has when the server asks for one.
+        # A client presents the certificate of the context that it has when the server asks for one. If
+        # that is a leaf alone, OpenSSL sends along what it finds in the store.
         if self.protocol is ssl.PROTOCOL_TLS_CLIENT and self._own is not None:
-            load_credentials(context, self._own)
+            load_credentials(context, self._own.with_issuer(x509.load_der_x509_certificate(issuer)))
         # A connection takes the security level and the file for secrets from the context that it has.
         self._settings.apply(context)
         trust_issuer(context, issuer)
