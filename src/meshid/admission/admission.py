@@ -244,7 +244,7 @@ class Admission:
         recorded: Decision | None = None
         # A sink that took its time has been told the same before.
         while settled.decision != recorded:
-            recorded = self._record(call, chain, question, settled, _info_of(connection))
+            recorded = self._record(call, chain, question, settled, partial(_info_of, connection))
             # A refusal needs no second look.
             if settled.snapshot is self._snapshot or not recorded.allowed:
                 return settled.peer, recorded
@@ -274,12 +274,13 @@ class Admission:
             connection.peer, each.generation = settled.peer, settled.snapshot.generation
             return
         each.is_ending = True
+        # Asked now: a connection that has ended knows no address.
         info, rejection = _info_of(connection), PeerRejected(settled.decision)
         try:
             connection.end(rejection)
         finally:
             each.is_ending = False
-            record = partial(self._record, Call.REVIEW, peer.chain, each.question, settled, info)
+            record = partial(self._record, Call.REVIEW, peer.chain, each.question, settled, lambda: info)
             ended.append(
                 EndedConnection(connection=connection, peer=peer, rejection=rejection, record=record)
             )
@@ -331,7 +332,12 @@ class Admission:
         return peer, snapshot.policy.decide(peer, question.required_target, question.request)
 
     def _record(
-        self, call: Call, chain: Sequence[bytes], question: Question, settled: Settled, info: ConnectionInfo
+        self,
+        call: Call,
+        chain: Sequence[bytes],
+        question: Question,
+        settled: Settled,
+        info: Callable[[], ConnectionInfo],
     ) -> Decision:
         snapshot, decision = settled.snapshot, settled.decision
         self.counters.add(call, question.role, decision)
@@ -348,7 +354,7 @@ class Admission:
                 local_name=str(own_name) if own_name else None,
                 environment=snapshot.policy.environment.name if snapshot.policy else None,
                 generation=snapshot.generation,
-                connection=info,
+                connection=info(),
             )
             record(self._sink, event, self._log_limits)
         # The sink is the user's code, and may raise anything. No record, no admission.
