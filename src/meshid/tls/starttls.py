@@ -18,8 +18,10 @@ import errno
 import ssl
 from typing import cast
 
-from meshid.decisions import Decision
-from meshid.errors import NoPeer, PeerRejected
+import attrs
+
+from meshid.audit.connection_info import ConnectionInfo, address_of
+from meshid.errors import NoPeer
 from meshid.reasons import Reason
 from meshid.tls.connections import peer_of
 from meshid.tls.context import MeshContext
@@ -111,7 +113,7 @@ async def _secured(
     if writer.is_closing():
         raise ConnectionResetError(errno.ECONNRESET, "the connection was closed before the TLS handshake")
     # From here to the switch inside `loop.start_tls` the loop does not run.
-    _refuse_plaintext(reader)
+    _refuse_plaintext(reader, writer.transport, context)
     secure = await asyncio.get_running_loop().start_tls(
         writer.transport,
         protocol,
@@ -128,8 +130,23 @@ async def _secured(
     return cast("asyncio.Transport", secure)
 
 
-def _refuse_plaintext(reader: asyncio.StreamReader) -> None:
+def _refuse_plaintext(
+    reader: asyncio.StreamReader, transport: asyncio.BaseTransport, context: MeshContext
+) -> None:
     waiting = len(reader._buffer)  # type: ignore[attr-defined]  # noqa: SLF001 - it has no other way
     if waiting:
-        detail = f"{waiting} bytes of plaintext waited to be read when the TLS handshake was to begin"
-        raise PeerRejected(Decision(allowed=False, reason=Reason.PLAINTEXT_BEFORE_TLS, detail=detail))
+        judge = context._judge  # noqa: SLF001 - users have no use for it
+        detail = f"{waiting} bytes waited to be read when the TLS handshake was to begin"
+        settled = judge.ask(()).failed(Reason.PLAINTEXT_BEFORE_TLS, detail)
+        judge.admission.admit((), judge.question, _Plaintext(transport), settled)
+
+
+@attrs.frozen
+class _Plaintext:
+    """A connection without TLS, for the record."""
+
+    transport: asyncio.BaseTransport
+
+    def info(self) -> ConnectionInfo:
+        address, port = address_of(self.transport.get_extra_info("peername"))
+        return ConnectionInfo(address=address, port=port)
