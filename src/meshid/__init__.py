@@ -14,6 +14,8 @@ from meshid.audit.event import AuditEvent, JsonFormatter
 from meshid.certificates.leaf import Profile
 from meshid.decisions import Call, Decision
 from meshid.errors import (
+    ConnectionEnded,
+    HandshakeTimeout,
     InvalidBundle,
     InvalidCredentials,
     InvalidInput,
@@ -70,12 +72,14 @@ __all__ = [
     "CachedVerifier",
     "Call",
     "ChainVerifier",
+    "ConnectionEnded",
     "Decision",
     "DecisionKind",
     "Denial",
     "Explanation",
     "Finding",
     "FindingKind",
+    "HandshakeTimeout",
     "Health",
     "InvalidBundle",
     "InvalidCredentials",
