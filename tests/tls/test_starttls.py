@@ -14,7 +14,7 @@ import attrs
 import pytest
 import uvloop
 
-from meshid import Mesh, NoPeer, PeerRejected, Reason, peer_of, start_tls
+from meshid import HandshakeTimeout, Mesh, NoPeer, PeerRejected, Reason, Revocations, peer_of, start_tls
 from meshid.testing import CA
 from tests.helpers.tls_peers import HELLO, HOST, PATH, TIMEOUT, Heard, mesh_of, stranger
 
@@ -161,17 +161,25 @@ def test_the_pair_carries_tls_afterwards_and_knows_its_peer(
     run(new_loop, scene)
 
 
-def test_the_event_of_an_upgraded_connection_has_its_address(mesh: Mesh, prod_ca: CA, heard: Heard) -> None:
+@EACH_LOOP
+def test_an_upgraded_connection_has_its_address_and_ends_when_its_peer_is_denied(
+    new_loop: NewLoop, mesh: Mesh, prod_ca: CA, heard: Heard
+) -> None:
     async def scene() -> None:
         async with asked() as pair:
             visit = asyncio.create_task(visited(pair, stranger(prod_ca.issue(PATH))))
             await start_tls(pair.reader, pair.writer, mesh.server_context())
-            connection = heard.next().connection
-            assert (connection.address, connection.port) == pair.other.getsockname()
-            pair.writer.write(HELLO)
-            assert await visit == HELLO
+            assert await pair.reader.readline() == HELLO
+            mesh.publish(revocations=Revocations(deny=[NAME]))
+            with pytest.raises(PeerRejected) as caught:
+                await pair.reader.readline()
+            assert caught.value.reason is Reason.DENY_LISTED
+            assert await visit == b""
+            for event in (heard.next(), heard.next()):
+                connection = event.connection
+                assert (connection.address, connection.port) == pair.other.getsockname()
 
-    run(asyncio.new_event_loop, scene)
+    run(new_loop, scene)
 
 
 @EACH_LOOP
@@ -415,6 +423,18 @@ def test_a_handshake_that_is_cancelled_leaves_nobody_waiting(new_loop: NewLoop, 
                     await start_tls(pair.reader, pair.writer, mesh.server_context())
             with pytest.raises(ConnectionAbortedError, match="start_tls was cancelled"):
                 await pair.reader.readline()
+            assert await pair.is_closed()
+
+    run(new_loop, scene)
+
+
+@EACH_LOOP
+def test_a_handshake_has_the_deadline_of_its_context(new_loop: NewLoop, mesh: Mesh) -> None:
+    async def scene() -> None:
+        async with asked() as pair:
+            context = mesh.server_context(handshake_timeout=0.05)
+            with pytest.raises(HandshakeTimeout):
+                await start_tls(pair.reader, pair.writer, context)
             assert await pair.is_closed()
 
     run(new_loop, scene)

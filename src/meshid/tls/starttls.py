@@ -55,7 +55,8 @@ async def start_tls(
         PeerRejected: If the peer may not be there; or, with the reason ``plaintext_before_tls``, if it
             has sent more plaintext than was read (RFC 3207 section 4).
         ssl.SSLError: If the handshake fails before there is a peer to refuse.
-        OSError: If the connection was lost, or the handshake takes too long.
+        HandshakeTimeout: If the handshake takes longer than the *context* allows.
+        OSError: If the connection was lost.
         TypeError: If an argument is of a wrong type: *context* must be a `MeshContext`.
         ValueError: If *reader* and *writer* are of two connections, or a server has a *server_hostname*.
     """
