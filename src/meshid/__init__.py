@@ -14,6 +14,7 @@ from meshid.audit.event import AuditEvent, JsonFormatter
 from meshid.certificates.leaf import Profile
 from meshid.decisions import Call, Decision
 from meshid.errors import (
+    ConnectionEnded,
     HandshakeTimeout,
     InvalidBundle,
     InvalidCredentials,
@@ -70,6 +71,7 @@ __all__ = [
     "CachedVerifier",
     "Call",
     "ChainVerifier",
+    "ConnectionEnded",
     "Decision",
     "DecisionKind",
     "Denial",

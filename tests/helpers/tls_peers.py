@@ -232,11 +232,18 @@ def lazy_server(context: ssl.SSLContext) -> contextlib.AbstractContextManager[Se
 
 
 @contextlib.contextmanager
-def asyncio_server(context: ssl.SSLContext) -> Iterator[Service]:
+def asyncio_server(
+    context: ssl.SSLContext, loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None
+) -> Iterator[Service]:
     """Serve in an event loop in a thread of its own, until the end of the block."""
     service = Service()
     started: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
-    thread = threading.Thread(target=asyncio.run, args=(_serve(context, service, started),))
+
+    def run() -> None:
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            runner.run(_serve(context, service, started))
+
+    thread = threading.Thread(target=run)
     thread.start()
     stop = started.get(timeout=TIMEOUT)
     try:

@@ -32,7 +32,7 @@ from meshid.audit.counters import Counters
 from meshid.audit.event import LOGGER, AuditEvent, Sink, new_limits, record, wants
 from meshid.certificates.leaf import Role
 from meshid.decisions import Call, Decision
-from meshid.errors import PeerRejected
+from meshid.errors import ConnectionEnded, PeerRejected
 from meshid.names.peer_pattern import PeerPattern
 from meshid.names.spiffe_id import SpiffeId, TrustDomain
 from meshid.reasons import Reason
@@ -274,7 +274,7 @@ class Admission:
             connection.peer, each.generation = settled.peer, settled.snapshot.generation
             return
         each.is_ending = True
-        info, rejection = _info_of(connection), PeerRejected(settled.decision)
+        info, rejection = _info_of(connection), ConnectionEnded(settled.decision)
         try:
             connection.end(rejection)
         finally:

@@ -22,6 +22,7 @@ import errno
 import os
 import socket
 import ssl
+import sys
 from abc import abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
@@ -35,9 +36,9 @@ from meshid.audit.connection_info import ConnectionInfo, address_of
 from meshid.errors import HandshakeTimeout, NoPeer, PeerRejected
 from meshid.reasons import Reason
 from meshid.support.quoting import described, quote
-from meshid.tls.asyncio_owner import Owner
 from meshid.tls.generation import Generation
 from meshid.tls.handshakes import Handshakes
+from meshid.tls.owners import Owner, owner_of
 from meshid.tls.peer_chain import chain_of, leaf_of
 from meshid.verification.verifier import Peer
 
@@ -267,6 +268,8 @@ class MeshSSLObject(AdmittedConnection, ssl.SSLObject):
     """An `ssl.SSLObject` whose handshake ends with a decision."""
 
     owner: Owner | None = None
+    outgoing: ssl.MemoryBIO | None = None
+    _has_begun: bool = False
 
     @property
     @override
@@ -290,7 +293,15 @@ class MeshSSLObject(AdmittedConnection, ssl.SSLObject):
         Raises:
             PeerRejected: If the peer may not be there.
         """
+        if not self._has_begun:
+            self._has_begun = True
+            self.owner = owner_of(sys._getframe(1), self.outgoing)  # noqa: SLF001 - no other way
         self._handshake_in_time(super().do_handshake)
+
+    @override
+    def _acknowledge(self) -> None:
+        if self.owner is not None:
+            self.owner.acknowledge()
 
     read = _admitted_only(ssl.SSLObject.read)
     write = _admitted_only(ssl.SSLObject.write)

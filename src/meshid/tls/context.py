@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import socket
 import ssl
-import sys
 from collections.abc import Iterable, Sequence
 from typing import Self, cast
 
@@ -28,7 +27,6 @@ from meshid.errors import InvalidCredentials
 from meshid.support.locks import Order, new_lock
 from meshid.support.quoting import quote
 from meshid.support.sieve import Sieve
-from meshid.tls.asyncio_owner import owner_of
 from meshid.tls.broken_off import BrokenOff
 from meshid.tls.connections import MeshSSLObject
 from meshid.tls.generation import REMEMBERED_CHAINS, Generation
@@ -132,7 +130,7 @@ class MeshContext(ssl.SSLContext):
     ) -> ssl.SSLObject:
         """Wrap two memory BIOs, as `ssl.SSLContext.wrap_bio` does; see `wrap_socket` for *session*."""
         connection = self._generation().wrap_bio(incoming, outgoing, server_side, server_hostname)
-        cast("MeshSSLObject", connection).owner = owner_of(sys._getframe(1))  # noqa: SLF001 - no other way
+        cast("MeshSSLObject", connection).outgoing = outgoing
         return connection
 
     @override
