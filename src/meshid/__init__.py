@@ -15,6 +15,7 @@ from meshid.certificates.leaf import Profile
 from meshid.decisions import Call, Decision
 from meshid.errors import (
     ConnectionEnded,
+    HandshakeTimeout,
     InvalidBundle,
     InvalidCredentials,
     InvalidInput,
@@ -77,6 +78,7 @@ __all__ = [
     "Explanation",
     "Finding",
     "FindingKind",
+    "HandshakeTimeout",
     "Health",
     "InvalidBundle",
     "InvalidCredentials",

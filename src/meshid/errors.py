@@ -3,6 +3,7 @@
     MeshidError
     ├── PeerRejected            the peer is refused
     │   └── ConnectionEnded     the peer was there, and may no longer be
+    ├── HandshakeTimeout        the other end is too slow
     ├── NoPeer                  the caller asked for a peer where none was admitted
     ├── SourceUnavailable       a file, an endpoint or an agent cannot be read now
     ├── MissingExtra            an optional dependency is not installed
@@ -181,6 +182,20 @@ class MissingExtra(MeshidError):
     def __init__(self, extra: str) -> None:
         right = f"pip install '{_EXTRAS[extra]}' (the extra {extra!r} of meshid)"
         super().__init__(f"this needs an optional dependency: {right}")
+
+
+class HandshakeTimeout(MeshidError, ssl.SSLError, TimeoutError):
+    """A handshake was ended: it had its time, or it was the oldest of too many.
+
+    It is an `ssl.SSLError` and a `TimeoutError`, which servers and clients expect from a handshake.
+
+    Attributes:
+        library: ``"meshid"``; this and the next one are what every `ssl.SSLError` has.
+        reason: ``"HANDSHAKE_TIMEOUT"``.
+    """
+
+    library = "meshid"
+    reason = "HANDSHAKE_TIMEOUT"
 
 
 class UnsupportedPython(MeshidError):

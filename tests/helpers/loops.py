@@ -65,7 +65,8 @@ def running(serve: Callable[[Service, Started], object]) -> Iterator[Service]:
         stop()
         thread.join(TIMEOUT)
         assert not thread.is_alive()
-        assert failures == []
+        for failure in failures:
+            raise failure
 
 
 # -- uvloop -------------------------------------------------------------------

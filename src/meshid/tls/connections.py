@@ -34,11 +34,12 @@ from typing_extensions import override
 
 from meshid.admission.settled import Settled
 from meshid.audit.connection_info import ConnectionInfo, address_of
-from meshid.errors import NoPeer, PeerRejected
+from meshid.errors import HandshakeTimeout, NoPeer, PeerRejected
 from meshid.reasons import Reason
 from meshid.support.quoting import described, quote
 from meshid.tls.generation import Generation
-from meshid.tls.owners import Owner, owner_of
+from meshid.tls.handshakes import Handshakes
+from meshid.tls.owners import Owner, acknowledge, owner_of
 from meshid.tls.peer_chain import chain_of, leaf_of
 from meshid.verification.verifier import Peer
 
@@ -48,6 +49,8 @@ _C = TypeVar("_C", ssl.SSLObject, ssl.SSLSocket)
 
 _BAD_PROOF = "BAD_SIGNATURE"
 """What OpenSSL calls a signature in a CertificateVerify message that is not of the leaf's key."""
+
+_PAUSES = (ssl.SSLWantReadError, ssl.SSLWantWriteError, TimeoutError)
 
 
 class AdmittedConnection:
@@ -59,8 +62,9 @@ class AdmittedConnection:
     _version: str | None = None
     _settled: Settled | None = None
     _interruption: BaseException | None = None
-    _refusal: PeerRejected | None = None
+    _refusal: PeerRejected | HandshakeTimeout | None = None
     _failure: OSError | None = None
+    _handshakes: Handshakes | None = None
 
     def on_certificates(self, chain: list[bytes], version: str) -> None:
         """Decide about a chain, before OpenSSL looks at it; raises nothing.
@@ -92,7 +96,7 @@ class AdmittedConnection:
             generation.judge.answer(self, chain, settled)
         return settled
 
-    def end(self, rejection: PeerRejected) -> None:
+    def end(self, rejection: PeerRejected | HandshakeTimeout) -> None:
         """End the connection now, from any thread; whoever reads or writes gets the *rejection*."""
         self._refusal = rejection
         self.peer = None
@@ -103,6 +107,7 @@ class AdmittedConnection:
 
         Raises:
             PeerRejected: If the peer was refused, or may no longer be there.
+            HandshakeTimeout: If the handshake took too long.
         """
         if self._refusal is not None:
             self.peer = None
@@ -117,7 +122,7 @@ class AdmittedConnection:
         """Return what is known of it, for the record."""
         connection = cast("ssl.SSLObject", self)
         cipher = connection.cipher()
-        address, port = self._address()
+        address, port = address_of(self.peername)
         return ConnectionInfo(
             address=address,
             port=port,
@@ -127,17 +132,43 @@ class AdmittedConnection:
             protocol=connection.selected_alpn_protocol(),
         )
 
+    @property
     @abstractmethod
-    def _address(self) -> tuple[str | None, int | None]:
-        """Return the address and port of the other end; None for what it does not have."""
+    def peername(self) -> object:
+        """What ``getpeername()`` of its socket returns; None if it is not known."""
 
     @abstractmethod
     def _is_in_use(self) -> bool:
         """Tell whether somebody still reads or writes."""
 
     @abstractmethod
-    def _close(self, rejection: PeerRejected) -> None:
+    def _close(self, rejection: PeerRejected | HandshakeTimeout) -> None:
         """Close the transport."""
+
+    def _acknowledge(self) -> None:
+        """Acknowledge what has been read, if it can be done from here."""
+
+    def _handshake_in_time(self, tls_handshake: Callable[[], None]) -> None:
+        self.raise_if_ended()
+        if self.peer is not None:
+            return self._handshake(tls_handshake)
+        if self._handshakes is None:
+            # Kept, because its context changes on the way.
+            self._handshakes = self._made_by().handshakes
+        handshakes = self._handshakes
+        if handshakes is None:
+            return self._handshake(tls_handshake)
+        handshakes.begin(self)
+        try:
+            self._handshake(tls_handshake)
+        except BaseException as error:
+            # Called again, it goes on after a pause, if only to send an alert.
+            if isinstance(error, HandshakeTimeout) or not isinstance(error, _PAUSES):
+                handshakes.done(self)
+            raise
+        handshakes.done(self)
+        self._acknowledge()
+        return None
 
     def _handshake(self, tls_handshake: Callable[[], None]) -> None:
         self.raise_if_ended()
@@ -151,6 +182,7 @@ class AdmittedConnection:
             failure = error
         else:
             if self.peer is None:
+                self.raise_if_ended()
                 self._complete()
             return
         # Not in the handler: what OpenSSL says of a peer that we have refused would only mislead.
@@ -238,16 +270,18 @@ class MeshSSLObject(AdmittedConnection, ssl.SSLObject):
     outgoing: ssl.MemoryBIO | None = None
     _has_begun: bool = False
 
+    @property
     @override
-    def _address(self) -> tuple[str | None, int | None]:
-        return address_of(None if self.owner is None else self.owner.peername)
+    def peername(self) -> object:
+        """What ``getpeername()`` of its socket returns; None if it is not known."""
+        return None if self.owner is None else self.owner.peername
 
     @override
     def _is_in_use(self) -> bool:
         return self.owner is None or self.owner.is_open
 
     @override
-    def _close(self, rejection: PeerRejected) -> None:
+    def _close(self, rejection: PeerRejected | HandshakeTimeout) -> None:
         if self.owner is not None:
             self.owner.close(rejection)
 
@@ -261,7 +295,10 @@ class MeshSSLObject(AdmittedConnection, ssl.SSLObject):
         if not self._has_begun:
             self._has_begun = True
             self.owner = owner_of(sys._getframe(1), self.outgoing)  # noqa: SLF001 - no other way
-        self._handshake(super().do_handshake)
+        self._handshake_in_time(super().do_handshake)
+
+    @override
+    def _acknowledge(self) -> None:
         if self.owner is not None:
             self.owner.acknowledge()
 
@@ -277,19 +314,21 @@ class MeshSSLSocket(AdmittedConnection, ssl.SSLSocket):
 
     plain: ClassVar = ssl.SSLSocket
 
+    @property
     @override
-    def _address(self) -> tuple[str | None, int | None]:
+    def peername(self) -> object:
+        """What `getpeername()` returns; None if it is not connected any more."""
         try:
-            return address_of(self.getpeername())
+            return cast("object", self.getpeername())
         except OSError:
-            return None, None
+            return None
 
     @override
     def _is_in_use(self) -> bool:
         return self.fileno() >= 0
 
     @override
-    def _close(self, rejection: PeerRejected) -> None:
+    def _close(self, rejection: PeerRejected | HandshakeTimeout) -> None:
         # Not `SSLSocket.shutdown`: another thread may be reading through the TLS object that it removes.
         # gevent's sockets hold the socket, and their own method is for their own thread.
         with suppress(OSError):
@@ -302,7 +341,11 @@ class MeshSSLSocket(AdmittedConnection, ssl.SSLSocket):
         Raises:
             PeerRejected: If the peer may not be there.
         """
-        self._handshake(lambda: self._tls_handshake(block=block))
+        self._handshake_in_time(lambda: self._tls_handshake(block=block))
+
+    @override
+    def _acknowledge(self) -> None:
+        acknowledge(self)
 
     def _tls_handshake(self, *, block: bool) -> None:
         # After shutdown() the TLS object is gone, and the methods below would read and write plaintext.

@@ -17,16 +17,26 @@ from typing import cast
 from meshid.tls.connections import AdmittedConnection, MeshSSLSocket, admitted_only
 
 
-def gevent_class_for(sock: socket.socket) -> type[ssl.SSLSocket] | None:
-    """Return the class of TLS sockets for a socket of gevent's; None if it is not one, or is no exception."""
+def gevent_class_for(sock: socket.socket, *, listens: bool) -> type[ssl.SSLSocket] | None:
+    """Return the class of TLS sockets for a socket of gevent's; None if `MeshSSLSocket` serves.
+
+    Args:
+        sock: Any socket.
+        listens: Whether it is a listening one, which only accepts others.
+    """
     gevent = sys.modules.get("gevent.socket")
     if gevent is None or issubclass(MeshSSLSocket, gevent.socket) or not isinstance(sock, gevent.socket):
         return None
-    return _twin(importlib.import_module("gevent.ssl").SSLSocket)
+    return _base() if listens else _twin()
+
+
+def _base() -> type[ssl.SSLSocket]:
+    return cast("type[ssl.SSLSocket]", importlib.import_module("gevent.ssl").SSLSocket)
 
 
 @cache
-def _twin(base: type[ssl.SSLSocket]) -> type[ssl.SSLSocket]:
+def _twin() -> type[ssl.SSLSocket]:
+    base = _base()
     own = {
         name: admitted_only(getattr(base, name)) if hasattr(value, "__wrapped__") else value
         for name, value in vars(MeshSSLSocket).items()
