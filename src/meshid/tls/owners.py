@@ -212,7 +212,8 @@ class _Stream(Protocol):
     socket: _Socket
     _transport: Transport
 
-    def extra(self, attribute: object) -> _Socket: ...
+    def extra(self, attribute: object) -> _Socket:
+        """Return an attribute of it."""
 
 
 def _of_asyncio(protocol: _Asyncio) -> Owner:
