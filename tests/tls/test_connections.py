@@ -413,3 +413,21 @@ class TestWhatCannotHappenYet:
         assert heard.is_quiet()
         monkeypatch.undo()
         Memory(mesh.server_context(), stranger(prod_ca.issue(PATH))).shake_hands()
+
+
+def test_nobody_is_asked_about_an_admission_that_nobody_hears_of(
+    prod_ca: CA, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Address, cipher and version took as long as the decision."""
+    asked: list[object] = []
+
+    def address_of(peername: object) -> tuple[None, None]:
+        asked.append(peername)
+        return None, None
+
+    monkeypatch.setattr("meshid.tls.connections.address_of", address_of)
+    client = prod_ca.issue(PATH).client_context()
+    Memory(mesh_of(prod_ca).server_context(), client).shake_hands()
+    assert asked == []
+    Memory(mesh_of(prod_ca, audit=Heard()).server_context(), client).shake_hands()
+    assert len(asked) == 1
