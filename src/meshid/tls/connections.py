@@ -18,6 +18,7 @@ The rules of this module:
 
 from __future__ import annotations
 
+import _socket
 import errno
 import os
 import socket
@@ -27,7 +28,7 @@ from abc import abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
 from functools import wraps
-from typing import Concatenate, ParamSpec, TypeVar, cast
+from typing import ClassVar, Concatenate, ParamSpec, TypeVar, cast
 
 from typing_extensions import override
 
@@ -38,7 +39,7 @@ from meshid.reasons import Reason
 from meshid.support.quoting import described, quote
 from meshid.tls.generation import Generation
 from meshid.tls.handshakes import Handshakes
-from meshid.tls.owners import Owner, owner_of
+from meshid.tls.owners import Owner, acknowledge, owner_of
 from meshid.tls.peer_chain import chain_of, leaf_of
 from meshid.verification.verifier import Peer
 
@@ -50,8 +51,6 @@ _BAD_PROOF = "BAD_SIGNATURE"
 """What OpenSSL calls a signature in a CertificateVerify message that is not of the leaf's key."""
 
 _PAUSES = (ssl.SSLWantReadError, ssl.SSLWantWriteError, TimeoutError)
-
-_QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
 
 
 class AdmittedConnection:
@@ -247,7 +246,7 @@ def _is_final(error: OSError) -> bool:
     return isinstance(error, ssl.SSLError) and not is_waiting
 
 
-def _admitted_only(method: Callable[Concatenate[_C, _P], _R]) -> Callable[Concatenate[_C, _P], _R]:
+def admitted_only(method: Callable[Concatenate[_C, _P], _R]) -> Callable[Concatenate[_C, _P], _R]:
     """Let *method* run only while the peer is admitted; finish the handshake first if needed."""
 
     @wraps(method)
@@ -303,12 +302,17 @@ class MeshSSLObject(AdmittedConnection, ssl.SSLObject):
         if self.owner is not None:
             self.owner.acknowledge()
 
-    read = _admitted_only(ssl.SSLObject.read)
-    write = _admitted_only(ssl.SSLObject.write)
+    read = admitted_only(ssl.SSLObject.read)
+    write = admitted_only(ssl.SSLObject.write)
 
 
 class MeshSSLSocket(AdmittedConnection, ssl.SSLSocket):
-    """An `ssl.SSLSocket` whose handshake ends with a decision."""
+    """An `ssl.SSLSocket` whose handshake ends with a decision.
+
+    None of its methods uses `super()`: `meshid.tls.gevent_sockets` gives them another base.
+    """
+
+    plain: ClassVar = ssl.SSLSocket
 
     @property
     @override
@@ -326,8 +330,9 @@ class MeshSSLSocket(AdmittedConnection, ssl.SSLSocket):
     @override
     def _close(self, rejection: PeerRejected | HandshakeTimeout) -> None:
         # Not `SSLSocket.shutdown`: another thread may be reading through the TLS object that it removes.
+        # gevent's sockets hold the socket, and their own method is for their own thread.
         with suppress(OSError):
-            socket.socket.shutdown(self, socket.SHUT_RDWR)
+            _socket.socket.shutdown(getattr(self, "_sock", self), socket.SHUT_RDWR)
 
     @override
     def do_handshake(self, block: bool = False) -> None:
@@ -340,30 +345,29 @@ class MeshSSLSocket(AdmittedConnection, ssl.SSLSocket):
 
     @override
     def _acknowledge(self) -> None:
-        # Nothing of ours goes out that could carry the acknowledgement of the client's last message. A client
-        # without TCP_NODELAY holds its request back until it comes, and the kernel delays it by 40 ms.
-        if _QUICKACK is not None:
-            # A Unix socket has no such option.
-            with suppress(OSError):
-                self.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
+        acknowledge(self)
 
     def _tls_handshake(self, *, block: bool) -> None:
         # After shutdown() the TLS object is gone, and the methods below would read and write plaintext.
         if self._sslobj is None:  # type: ignore[attr-defined]  # private, and the only sign of it
             raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
-        super().do_handshake(block)
+        # gevent's takes no argument.
+        if block:
+            self.plain.do_handshake(self, block)
+        else:
+            self.plain.do_handshake(self)
 
-    read = _admitted_only(ssl.SSLSocket.read)
-    write = _admitted_only(ssl.SSLSocket.write)
-    recv = _admitted_only(ssl.SSLSocket.recv)
-    recv_into = _admitted_only(ssl.SSLSocket.recv_into)
-    recvfrom = _admitted_only(ssl.SSLSocket.recvfrom)
-    recvfrom_into = _admitted_only(ssl.SSLSocket.recvfrom_into)
-    send = _admitted_only(ssl.SSLSocket.send)
-    sendall = _admitted_only(ssl.SSLSocket.sendall)
-    sendfile = _admitted_only(ssl.SSLSocket.sendfile)  # type: ignore[type-var]  # the base class's
-    sendto = _admitted_only(ssl.SSLSocket.sendto)  # type: ignore[assignment]  # overloaded; it always raises
-    unwrap = _admitted_only(ssl.SSLSocket.unwrap)
+    read = admitted_only(ssl.SSLSocket.read)
+    write = admitted_only(ssl.SSLSocket.write)
+    recv = admitted_only(ssl.SSLSocket.recv)
+    recv_into = admitted_only(ssl.SSLSocket.recv_into)
+    recvfrom = admitted_only(ssl.SSLSocket.recvfrom)
+    recvfrom_into = admitted_only(ssl.SSLSocket.recvfrom_into)
+    send = admitted_only(ssl.SSLSocket.send)
+    sendall = admitted_only(ssl.SSLSocket.sendall)
+    sendfile = admitted_only(ssl.SSLSocket.sendfile)  # type: ignore[type-var]  # the base class's
+    sendto = admitted_only(ssl.SSLSocket.sendto)  # type: ignore[assignment]  # overloaded; it always raises
+    unwrap = admitted_only(ssl.SSLSocket.unwrap)
 
 
 Generation.sslobject_class = MeshSSLObject
