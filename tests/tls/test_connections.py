@@ -200,6 +200,13 @@ class TestAnAdmittedPeer:
             tls.do_handshake()
             assert tls.context is context
 
+    def test_can_wait_for_its_handshake_although_it_does_not_block(self, mesh: Mesh, prod_ca: CA) -> None:
+        with unverified(mesh.server_context(), prod_ca.issue(PATH)) as (tls, _):
+            tls.settimeout(0)
+            tls.do_handshake(block=True)
+            assert str(peer_of(tls).spiffe_id).endswith(PATH)
+            assert tls.gettimeout() == 0
+
     def test_can_go_on_without_tls(self, mesh: Mesh, prod_ca: CA) -> None:
         """After `unwrap()` the connection is plain, as with any `ssl.SSLSocket`."""
         both = socket.socketpair()

@@ -351,11 +351,15 @@ class MeshSSLSocket(AdmittedConnection, ssl.SSLSocket):
         # After shutdown() the TLS object is gone, and the methods below would read and write plaintext.
         if self._sslobj is None:  # type: ignore[attr-defined]  # private, and the only sign of it
             raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
-        # gevent's takes no argument.
-        if block:
-            self.plain.do_handshake(self, block)
-        else:
+        # By hand, as `ssl.SSLSocket` does it: gevent's method takes no argument.
+        waits = block and self.gettimeout() == 0
+        if waits:
+            self.settimeout(None)
+        try:
             self.plain.do_handshake(self)
+        finally:
+            if waits:
+                self.settimeout(0)
 
     read = admitted_only(ssl.SSLSocket.read)
     write = admitted_only(ssl.SSLSocket.write)
