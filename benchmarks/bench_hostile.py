@@ -83,20 +83,16 @@ def rows() -> Iterator[Row]:
 
 
 def chains() -> Iterator[Row]:
-    """Yield chains of strangers, and the same after TLS has refused them."""
+    """Yield chains of strangers."""
     root = CA(DOMAIN)
     verifier = ChainVerifier(BundleSet([root.bundle()]))
 
     def verify(chain: Chain) -> Callable[[], object]:
         return lambda: verifier.verify(chain)
 
-    def explain(chain: Chain) -> Callable[[], object]:
-        return lambda: verifier.explain(chain, role="client", tls_error="CERTIFICATE_VERIFY_FAILED")
-
     for name, chain in hostile.hostile_chains(root):
         honest = verify(hostile.honest_chain(root, sum(map(len, chain))))
         yield Row(f"chain: {name}", verify(chain), honest)
-        yield Row(f"chain refused by TLS: {name}", explain(chain), honest)
 
 
 def messages() -> Iterator[Row]:

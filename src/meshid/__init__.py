@@ -29,6 +29,7 @@ from meshid.errors import (
     PeerRejected,
     PolicyTooComplex,
     Problem,
+    UnsupportedPython,
 )
 from meshid.health.alarm import Alarm, AlarmLevel
 from meshid.health.health import Health
@@ -109,6 +110,7 @@ __all__ = [
     "SpiffeId",
     "TrustBundle",
     "TrustDomain",
+    "UnsupportedPython",
     "X509Svid",
     "peer_of",
 ]

@@ -5,6 +5,7 @@
     ├── NoPeer                  the caller asked for a peer where none was admitted
     ├── SourceUnavailable       a file, an endpoint or an agent cannot be read now
     ├── MissingExtra            an optional dependency is not installed
+    ├── UnsupportedPython       this Python cannot do what meshid needs
     └── InvalidInput            the operator has to correct something that was loaded
         ├── InvalidSpiffeId
         ├── InvalidPattern
@@ -178,6 +179,10 @@ class MissingExtra(MeshidError):
     def __init__(self, extra: str) -> None:
         right = f"pip install '{_EXTRAS[extra]}' (the extra {extra!r} of meshid)"
         super().__init__(f"this needs an optional dependency: {right}")
+
+
+class UnsupportedPython(MeshidError):
+    """This Python's ssl module does not show the messages of a handshake: nobody could be admitted."""
 
 
 class NoPeer(MeshidError):

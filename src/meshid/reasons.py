@@ -254,11 +254,17 @@ class Reason(StrEnum):
     )
 
     # -- There is no verdict --------------------------------------------------
+    KEY_NOT_PROVEN = (
+        "key_not_proven",
+        "The peer did not prove that it holds the key of its leaf.",
+        "RFC 8446 section 4.4.3; RFC 5246 sections 7.4.3 and 7.4.8",
+        "Give the peer the key that belongs to its certificate; a peer that cannot have it is an impostor.",
+    )
     TLS_FAILED = (
         "tls_failed",
-        "The TLS library aborted the handshake after the peer sent its certificate.",
-        "RFC 8446 sections 4.4.2 and 4.4.3",
-        "Read the detail; a bad CertificateVerify means that the peer does not hold the key.",
+        "The TLS library aborted the handshake after the peer's certificate was accepted.",
+        "RFC 8446 section 6.2",
+        "Read the detail, and the log of the other end, which may have broken off.",
     )
     INTERNAL_ERROR = (
         "internal_error",

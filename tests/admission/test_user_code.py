@@ -167,7 +167,7 @@ class TestASignalHandlerMayAskEverything:
             load_credentials(*arguments)  # type: ignore[arg-type]  # passed on
 
         with signalled(connect_inside) as interrupt:
-            monkeypatch.setattr("meshid.tls.context.load_credentials", load_interrupted)
+            monkeypatch.setattr("meshid.tls.generation.load_credentials", load_interrupted)
             mesh.publish(credentials=credentials(prod_ca))
             outer = Memory(context, stranger(prod_ca.issue(PATH)))
         for both in (*inner, outer):

@@ -267,7 +267,7 @@ class TestGenerations:
             start.wait()
             return generation_of(context)
 
-        monkeypatch.setattr("meshid.tls.context.load_credentials", load_slowly)
+        monkeypatch.setattr("meshid.tls.generation.load_credentials", load_slowly)
         mesh.publish(credentials=credentials(prod_ca))
         with ThreadPoolExecutor(4) as pool:
             found = [pool.submit(come) for _ in range(4)]

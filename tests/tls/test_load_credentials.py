@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from meshid import Mesh, X509Svid
 from meshid.testing import CA
 from meshid.tls import load_credentials as keys
+from meshid.tls import memory_file
 from tests.helpers.tls_peers import PATH, Memory, mesh_of, stranger
 
 Make = Callable[[], CertificateIssuerPrivateKeyTypes]
@@ -31,7 +32,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_pat
     """The way that the key takes; anything it leaves on a disk is in ``tmp_path``."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     if request.param == "disk":
-        monkeypatch.setattr(keys, "_HAS_MEMORY_FILES", False)
+        monkeypatch.setattr(memory_file, "HAS_MEMORY_FILES", False)
     return str(request.param)
 
 
@@ -93,7 +94,7 @@ class TestOnADisk:
     @pytest.fixture
     def loaded(self, prod_ca: CA, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> tuple[Path, bytes, int]:
         monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-        monkeypatch.setattr(keys, "_HAS_MEMORY_FILES", False)
+        monkeypatch.setattr(memory_file, "HAS_MEMORY_FILES", False)
         mesh = mesh_of(prod_ca)
         loading = Loading(monkeypatch)
         mesh.server_context()

@@ -9,7 +9,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.verification import VerificationError
 
-from meshid.decisions import Decision
 from meshid.errors import PeerRejected
 from meshid.names.spiffe_id import TrustDomain
 from meshid.reasons import Reason
@@ -240,49 +239,3 @@ def test_no_detail_shows_the_data_structures_of_the_backend() -> None:
     # The other algorithms are found before; this message is what is left of the backend's.
     error = ValueError("Forbidden public key algorithm: AlgorithmIdentifier { oid: DefinedByMarker(...) }")
     assert _plain(error) == "Forbidden public key algorithm"
-
-
-# -- What the TLS library has broken off ------------------------------------------
-
-VERIFY_FAILED = "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: certificate signature failure"
-BAD_SIGNATURE = "[SSL: BAD_SIGNATURE] bad signature"
-
-
-def explained(world: World, issued: Issued, tls_error: str = VERIFY_FAILED) -> Decision:
-    verifier = ChainVerifier(world.bundles, revocations=world.revocations)
-    return verifier.explain(issued.chain, role="client", tls_error=tls_error)
-
-
-def test_what_tls_has_broken_off_is_explained_without_a_search(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("meshid.verification.verifier._builder", never)
-    for issued, reason in {
-        world.stranger.issue(PROD): Reason.UNKNOWN_AUTHORITY,
-        namesake(world.prod).issue(PATH): Reason.UNKNOWN_AUTHORITY,
-        world.dev.issue(PROD): Reason.FOREIGN_AUTHORITY,
-        world.prod.issue(PATH, not_after=world.past): Reason.EXPIRED,
-        world.prod.intermediate(not_after=world.past).issue(PATH): Reason.AUTHORITY_NOT_IN_DATE,
-        world.prod.intermediate(ca=False).issue(PATH): Reason.INVALID_PATH,
-        world.prod.issue(PATH): Reason.INVALID_PATH,
-    }.items():
-        decision = explained(world, issued)
-        assert (decision.allowed, decision.reason, decision.name) == (False, reason, PROD)
-
-
-def test_a_handshake_that_failed_for_another_reason_than_the_chain_is_told_as_that(world: World) -> None:
-    assert explained(world, world.prod.issue(PATH), BAD_SIGNATURE).reason is Reason.TLS_FAILED
-    assert BAD_SIGNATURE in explained(world, world.prod.issue(PATH), BAD_SIGNATURE).detail
-    assert VERIFY_FAILED in explained(world, world.prod.issue(PATH)).detail
-    # What is wrong with the chain comes first.
-    assert explained(world, world.dev.issue(PROD), BAD_SIGNATURE).reason is Reason.FOREIGN_AUTHORITY
-
-
-def test_a_chain_without_a_name_is_explained_without_a_name(world: World) -> None:
-    decision = explained(world, world.prod.issue(uris=[]))
-    assert (decision.reason, decision.name) == (Reason.NO_NAME, None)
-
-
-def test_the_role_of_who_was_broken_off_must_be_known(world: World) -> None:
-    with pytest.raises(ValueError, match="is not a valid Role"):
-        ChainVerifier(world.bundles).explain(world.prod.issue(PATH).chain, role="", tls_error="")

@@ -25,6 +25,7 @@ import attrs
 from meshid.admission.ended import Ended, EndedConnection
 from meshid.admission.open_connections import Connection, OpenConnection, OpenConnections
 from meshid.admission.question import Question
+from meshid.admission.settled import Settled
 from meshid.admission.snapshot import Changes, Snapshot, first_snapshot, next_snapshot
 from meshid.audit.connection_info import ConnectionInfo
 from meshid.audit.counters import Counters
@@ -166,19 +167,36 @@ class Admission:
         if interruption is not None:
             raise interruption
 
-    def open(self, connection: Connection, chain: Sequence[bytes], question: Question) -> None:
+    def settle(self, chain: Sequence[bytes], question: Question) -> Settled:
+        """Decide about a chain as `admit` does, and tell nobody.
+
+        Args:
+            chain: DER certificates, leaf first.
+            question: What is asked about it.
+        """
+        return self._settle(Call.ADMIT, chain, question, None)
+
+    def open(
+        self,
+        connection: Connection,
+        chain: Sequence[bytes],
+        question: Question,
+        settled: Settled | None = None,
+    ) -> None:
         """Admit the peer of a connection, and register the connection as open.
 
         Args:
             connection: The connection.
             chain: The certificates that its peer has presented.
             question: What is asked about the peer.
+            settled: The answer, if it is known. A refusal counts; any other one, as long as its
+                snapshot is in force.
 
         Raises:
             PeerRejected: If the peer may not be there.
         """
         generation = self._snapshot.generation
-        peer = self.admit(chain, question, connection)
+        peer = self.admit(chain, question, connection, settled)
         entry = self.connections.add(connection, question, generation)
         # Last: a signal handler may raise anywhere, and a peer that no review knows would stay for good.
         connection.peer = peer
@@ -186,43 +204,52 @@ class Admission:
         if self._snapshot.generation != generation:
             self.tell(self._review([entry], None))
 
-    def admit(self, chain: Sequence[bytes], question: Question, connection: Connection | None = None) -> Peer:
+    def admit(
+        self,
+        chain: Sequence[bytes],
+        question: Question,
+        connection: Connection | None = None,
+        settled: Settled | None = None,
+    ) -> Peer:
         """Verify a chain and ask the policy; return the peer, or raise.
 
         Args:
             chain: DER certificates, leaf first, of a peer that has proved that it holds the leaf's key.
             question: What is asked about it.
             connection: The connection, for the record.
+            settled: As for `open`.
 
         Raises:
             PeerRejected: If the peer may not be there, or if meshid fails.
         """
-        peer, decision = self._decide(Call.ADMIT, chain, question, connection)
+        peer, decision = self._decide(Call.ADMIT, chain, question, connection, settled)
         if peer is None or not decision.allowed:
             raise PeerRejected(decision)
         return peer
-
-    def decide(self, chain: Sequence[bytes], question: Question) -> tuple[Peer | None, Decision]:
-        """Decide about a chain as `admit` does, for a caller who keeps no record and waits for no log."""
-        return self._settle(Call.ADMIT, chain, question, None)[2:]
 
     def check(self, peer: Peer, question: Question) -> Decision:
         """Decide again about a peer with an open connection, as `Mesh.check` does."""
         return self._decide(Call.CHECK, peer.chain, question, None)[1]
 
     def _decide(
-        self, call: Call, chain: Sequence[bytes], question: Question, connection: Connection | None
+        self,
+        call: Call,
+        chain: Sequence[bytes],
+        question: Question,
+        connection: Connection | None,
+        settled: Settled | None = None,
     ) -> tuple[Peer | None, Decision]:
+        if settled is None or (settled.admits and settled.snapshot is not self._snapshot):
+            settled = self._settle(call, chain, question, None)
         recorded: Decision | None = None
-        while True:
-            now, snapshot, peer, decision = self._settle(call, chain, question, None)
-            # A sink that took its time has been told the same before.
-            if decision == recorded:
-                return peer, decision
-            recorded = self._record(call, chain, question, snapshot, decision, _info_of(connection), now)
+        # A sink that took its time has been told the same before.
+        while settled.decision != recorded:
+            recorded = self._record(call, chain, question, settled, _info_of(connection))
             # A refusal needs no second look.
-            if snapshot is self._snapshot or not recorded.allowed:
-                return peer, recorded
+            if settled.snapshot is self._snapshot or not recorded.allowed:
+                return settled.peer, recorded
+            settled = self._settle(call, chain, question, None)
+        return settled.peer, settled.decision
 
     def _review(self, entries: Iterable[OpenConnection], now: float | None) -> Ended:
         ended: list[EndedConnection] = []
@@ -239,22 +266,20 @@ class Admission:
         connection = each.connection()
         if connection is None or (peer := connection.peer) is None:
             return
-        at, snapshot, renewed, decision = self._settle(Call.REVIEW, peer.chain, each.question, now)
+        settled = self._settle(Call.REVIEW, peer.chain, each.question, now)
         # Another review may have ended it meanwhile, or be about to: each end is told once.
         if connection.peer is None or each.is_ending:
             return
-        if renewed is not None and decision.allowed:
-            connection.peer, each.generation = renewed, snapshot.generation
+        if settled.admits:
+            connection.peer, each.generation = settled.peer, settled.snapshot.generation
             return
         each.is_ending = True
-        info, rejection = _info_of(connection), PeerRejected(decision)
+        info, rejection = _info_of(connection), PeerRejected(settled.decision)
         try:
             connection.end(rejection)
         finally:
             each.is_ending = False
-            record = partial(
-                self._record, Call.REVIEW, peer.chain, each.question, snapshot, decision, info, at
-            )
+            record = partial(self._record, Call.REVIEW, peer.chain, each.question, settled, info)
             ended.append(
                 EndedConnection(connection=connection, peer=peer, rejection=rejection, record=record)
             )
@@ -270,9 +295,7 @@ class Admission:
                     partial(self._on_revoked, each.peer, each.rejection, each.connection),
                 )
 
-    def _settle(
-        self, call: Call, chain: Sequence[bytes], question: Question, now: float | None
-    ) -> tuple[float, Snapshot, Peer | None, Decision]:
+    def _settle(self, call: Call, chain: Sequence[bytes], question: Question, now: float | None) -> Settled:
         while True:
             snapshot, at = self._snapshot, now
             try:
@@ -284,7 +307,7 @@ class Admission:
                 peer, decision = None, _internal_error(error)
             if snapshot is self._snapshot:
                 # The record of a clock that fails has the system's time.
-                return time.time() if at is None else at, snapshot, peer, decision
+                return Settled(time.time() if at is None else at, snapshot, peer, decision)
 
     def _judge(
         self,
@@ -295,10 +318,6 @@ class Admission:
         now: float,
     ) -> tuple[Peer | None, Decision]:
         policy_hash = snapshot.policy.hash if snapshot.policy else None
-        if question.tls_error is not None:
-            explain = snapshot.verifier.verifier.explain
-            refusal = explain(chain, role=question.role, tls_error=question.tls_error, now=now)
-            return None, attrs.evolve(refusal, target=question.target, policy_hash=policy_hash)
         try:
             peer = verifier.verify(chain, role=question.role, now=now)
         except PeerRejected as rejection:
@@ -311,23 +330,17 @@ class Admission:
             )
         return peer, snapshot.policy.decide(peer, question.required_target, question.request)
 
-    def _record(  # noqa: PLR0913, PLR0917  # all that a decision was made from
-        self,
-        call: Call,
-        chain: Sequence[bytes],
-        question: Question,
-        snapshot: Snapshot,
-        decision: Decision,
-        info: ConnectionInfo,
-        now: float,
+    def _record(
+        self, call: Call, chain: Sequence[bytes], question: Question, settled: Settled, info: ConnectionInfo
     ) -> Decision:
+        snapshot, decision = settled.snapshot, settled.decision
         self.counters.add(call, question.role, decision)
         if not wants(self._sink, allowed=decision.allowed):
             return decision
         try:
             own_name = snapshot.name
             event = AuditEvent(
-                time=now,
+                time=settled.time,
                 call=call,
                 decision=decision,
                 role=question.role,

@@ -56,8 +56,6 @@ class Question:
         target: What the peer wants to reach; needed for a peer that is a client.
         request: The request, if there is one; or the promise to ask about each that follows.
         expect: Given for a peer that is a server: the patterns, one of which its name must match.
-        tls_error: What the TLS library said, if it has refused already: the answer is then a
-            refusal in any case, and the question is why.
 
     Raises:
         TypeError, ValueError: If an argument is wrong.
@@ -66,7 +64,6 @@ class Question:
     target: str | None = None
     request: RequestLike = None
     expect: tuple[PeerPattern, ...] | None = attrs.field(default=None, converter=patterns_of)
-    tls_error: str | None = None
 
     def __attrs_post_init__(self) -> None:
         # Not validators of the fields: those would cost a warm `Mesh.admit` a fifth more.

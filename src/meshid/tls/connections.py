@@ -1,14 +1,17 @@
-"""The SSL objects and sockets whose handshake ends with a decision.
+"""The SSL objects and sockets whose peer is decided about inside the handshake.
 
 The rules of this module:
 
+- The decision is made when the peer's certificates arrive, and takes effect as another context
+  (see `meshid.tls.generation`). A refusal is told when OpenSSL has broken off. The peer is
+  admitted when the handshake has ended well, and only under what is in force then.
+- Who resumes a session sends no certificate, and is decided about at the end of the handshake.
 - A handshake is over when the peer has been admitted, and not before, no matter who runs
   it or when: a server that handshakes inside its first `recv()` gets the refusal from
   `recv()`.
-- Until then nothing is read and nothing is written. A refusal is final: every later call
-  raises it again, and it is recorded once. The same holds for a connection that was ended.
-- After the handshake the connection gets the context that the user holds. The inner
-  context looks at every message, which is needed only until then.
+- Until then nothing is read and nothing is written. A refusal is final, and so is any other
+  failure: every later call raises it again. The same holds for a connection that was ended.
+- After the handshake the connection gets the context that the user holds.
 
 `ssl.SSLObject` and `ssl.SSLSocket` have no common base class, so there are two classes, twins of each other.
 """
@@ -20,63 +23,68 @@ import os
 import socket
 import ssl
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from functools import wraps
-from typing import Concatenate, ParamSpec, Protocol, TypeVar, cast
+from typing import Concatenate, ParamSpec, TypeVar, cast
 
 from typing_extensions import override
 
-from meshid.admission.open_connections import Connection
+from meshid.admission.settled import Settled
 from meshid.audit.connection_info import ConnectionInfo, address_of
 from meshid.errors import NoPeer, PeerRejected
-from meshid.support.sieve import Sieve
+from meshid.reasons import Reason
+from meshid.support.quoting import described, quote
 from meshid.tls.asyncio_owner import Owner
-from meshid.tls.peer_chain import chain_of
+from meshid.tls.generation import Generation
+from meshid.tls.peer_chain import chain_of, leaf_of
 from meshid.verification.verifier import Peer
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 _C = TypeVar("_C", ssl.SSLObject, ssl.SSLSocket)
 
-
-class Judge(Protocol):
-    """The context that the user holds; it decides who is admitted."""
-
-    def ask(self, connection: Connection, chain: Sequence[bytes], *, tls_error: str | None = None) -> None:
-        """Give the *connection* its peer, or raise `PeerRejected`, as always after a *tls_error*."""
-
-
-class Generation(ssl.SSLContext):
-    """The context of one state of credentials and trust; never changed once it is in use."""
-
-    judge: Judge
-    state: tuple[object, ...]
-    # The chain of each leaf, if sessions may be resumed: a resumed session has only the leaf.
-    chains: Sieve[bytes, list[bytes]] | None = None
-    # Told of a handshake that broke off before there was a peer; None for a client, whose caller hears of it.
-    broken_off: Callable[[ConnectionInfo, ssl.SSLError], None] | None = None
-
-    def whole(self, chain: list[bytes], *, resumed: bool) -> list[bytes]:
-        """Return the whole chain of a resumed session; remember the chain of a full handshake.
-
-        Nothing is trusted because of it: only the holder of the leaf's key can have a chain
-        remembered, and the chain is verified again.
-        """
-        if self.chains is None:
-            return chain
-        if resumed:
-            return self.chains.get(chain[0]) or chain
-        self.chains.put(chain[0], chain)
-        return chain
+_BAD_PROOF = "BAD_SIGNATURE"
+"""What OpenSSL calls a signature in a CertificateVerify message that is not of the leaf's key."""
 
 
 class AdmittedConnection:
     """A connection whose peer must be admitted; the part that both twins share."""
 
     peer: Peer | None = None
-    presented: list[bytes] | None = None
+    _generation: Generation | None = None
+    _presented: list[bytes] | None = None
+    _version: str | None = None
+    _settled: Settled | None = None
+    _interruption: BaseException | None = None
     _refusal: PeerRejected | None = None
+    _failure: ssl.SSLError | None = None
+
+    def on_certificates(self, chain: list[bytes], version: str) -> None:
+        """Decide about a chain, before OpenSSL looks at it; raises nothing.
+
+        Args:
+            chain: The certificates that the other end presents, as DER, leaf first.
+            version: The TLS version, which OpenSSL tells only at the end of the handshake.
+        """
+        # What leaves a message callback is raised by one call of `do_handshake()`, and the next one goes on.
+        try:
+            self._presented, self._version = chain, version
+            self._generation = cast("Generation", cast("ssl.SSLObject", self).context)
+            self._settled = self._trust(self._generation.judge.ask(chain))
+        except BaseException as error:  # noqa: BLE001
+            self._interruption = error
+
+    def _trust(self, settled: Settled) -> Settled:
+        """Let OpenSSL trust the peer that is let in; return the refusal if that fails."""
+        if settled.peer is not None and settled.admits:
+            try:
+                context = cast("Generation", self._generation).trusting(settled.peer.chain[1])
+                cast("ssl.SSLObject", self).context = context
+            # It takes a file, and a process can be out of them.
+            except Exception as error:  # noqa: BLE001
+                return settled.failed(Reason.INTERNAL_ERROR, described(error))
+        return settled
 
     def end(self, rejection: PeerRejected) -> None:
         """End the connection now, from any thread; whoever reads or writes gets the *rejection*."""
@@ -107,7 +115,7 @@ class AdmittedConnection:
         return ConnectionInfo(
             address=address,
             port=port,
-            version=connection.version(),
+            version=connection.version() or self._version,
             cipher=cipher[0] if cipher else None,
             resumed=connection.session_reused,
             protocol=connection.selected_alpn_protocol(),
@@ -127,35 +135,85 @@ class AdmittedConnection:
 
     def _handshake(self, tls_handshake: Callable[[], None]) -> None:
         self.raise_if_ended()
+        if self._failure is not None:
+            raise self._failure
         try:
             tls_handshake()
-        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
-            raise
-        except ssl.SSLError as error:
-            # Without a Certificate message there was no peer to refuse.
-            if self.presented is None:
-                generation = cast("Generation", cast("ssl.SSLObject", self).context)
-                if generation.broken_off is not None:
-                    generation.broken_off(self.info(), error)
+        except OSError as error:
+            if self._presented is None:
+                self._tell_broken_off(error)
                 raise
-            self._ask(self.presented, tls_error=str(error))
-        if self.peer is None:
-            connection = cast("ssl.SSLObject", self)
-            generation = cast("Generation", connection.context)
-            self._ask(generation.whole(chain_of(connection), resumed=bool(connection.session_reused)))
+            if not (self._is_kept_out or _is_final(error)):
+                raise
+            refused = self._refused(error)
+        else:
+            if self.peer is None:
+                self._complete()
+            return
+        # Not in the handler: what OpenSSL says of a peer that we have refused would only mislead.
+        self._answer(self._presented, refused)
 
-    def _ask(self, chain: list[bytes], *, tls_error: str | None = None) -> None:
+    def _tell_broken_off(self, error: OSError) -> None:
+        if isinstance(error, ssl.SSLError) and _is_final(error):
+            self._failure = error
+            if (tell := self._made_by().broken_off) is not None:
+                tell(self.info(), error)
+
+    @property
+    def _is_kept_out(self) -> bool:
+        """Whether the peer is refused, or the decision was interrupted."""
+        return self._interruption is not None or self._settled is None or not self._settled.admits
+
+    def _refused(self, error: Exception) -> Settled:
+        """Return why the peer is refused, after OpenSSL has raised an *error*."""
+        if self._interruption is not None or self._settled is None:
+            return self._internal_error(self._presented or [], described(self._interruption or error))
+        if not self._settled.admits:
+            return self._settled
+        is_forged = getattr(error, "reason", None) == _BAD_PROOF
+        reason = Reason.KEY_NOT_PROVEN if is_forged else Reason.TLS_FAILED
+        return self._settled.failed(reason, f"the TLS library says: {quote(str(error))}")
+
+    def _complete(self) -> None:
         connection = cast("ssl.SSLObject", self)
-        judge = cast("Generation", connection.context).judge
+        chain, settled = self._presented, self._settled
+        if connection.session_reused:
+            chain = self._made_by().whole(chain_of(connection), resumed=True)
+        elif self._is_kept_out or not chain or leaf_of(connection) != chain[0]:
+            # No Python does this yet: OpenSSL trusts nobody without a decision.
+            chain = chain_of(connection)
+            settled = self._internal_error(chain, "the TLS library has let in who was not decided about")
+        else:
+            self._made_by().whole(chain, resumed=False)
+        self._answer(chain, settled)
+
+    def _internal_error(self, chain: list[bytes], detail: str) -> Settled:
+        return self._made_by().judge.ask(chain).failed(Reason.INTERNAL_ERROR, detail)
+
+    def _answer(self, chain: list[bytes], settled: Settled | None) -> None:
+        generation = self._made_by()
         try:
-            judge.ask(self, chain, tls_error=tls_error)
+            generation.judge.answer(self, chain, settled)
         except PeerRejected as rejection:
             self._refusal = rejection
+            if self._interruption is not None:
+                raise self._interruption from rejection
             raise
         # Another thread may have ended it before it had a peer.
         self.raise_if_ended()
-        self.presented = None
-        connection.context = cast("ssl.SSLContext", judge)
+        self._generation = self._presented = self._settled = None
+        if generation.held is not None:
+            cast("ssl.SSLObject", self).context = generation.held
+
+    def _made_by(self) -> Generation:
+        """Return the generation of a connection whose handshake is not over."""
+        return self._generation or cast("Generation", cast("ssl.SSLObject", self).context)
+
+
+def _is_final(error: OSError) -> bool:
+    """Whether the handshake cannot go on after this *error*."""
+    is_waiting = isinstance(error, (ssl.SSLWantReadError, ssl.SSLWantWriteError))
+    return isinstance(error, ssl.SSLError) and not is_waiting
 
 
 def _admitted_only(method: Callable[Concatenate[_C, _P], _R]) -> Callable[Concatenate[_C, _P], _R]:

@@ -3,14 +3,10 @@
 The rules of this module:
 
 - It is a facade. Each connection is made by an inner context, a *generation*, which is
-  built for one state of credentials and trust and never changed. A new state is a new
-  generation, with new session keys; listeners keep the facade and notice nothing.
-  (A live context cannot be updated in place: trust can be added to it but not removed,
-  and replacing its certificate while other threads use it crashes the process.)
+  built for one state of credentials and trust. Listeners keep the facade and notice nothing.
 - Nobody can loosen it. What a library sets on the facade (its own CAs, `CERT_NONE`, a
   certificate) does not reach any generation. ALPN does, since it is not about trust.
-- OpenSSL checks the chain first, against all authorities together, and keeps the proof
-  that the peer holds the key. `Admission` decides.
+- `Admission` decides, inside the handshake: see `meshid.tls.generation`.
 """
 
 from __future__ import annotations
@@ -27,24 +23,35 @@ from typing_extensions import override
 from meshid.admission.admission import Admission
 from meshid.admission.open_connections import Connection
 from meshid.admission.question import Question
-from meshid.certificates.reading import to_der
+from meshid.admission.settled import Settled
 from meshid.errors import InvalidCredentials
 from meshid.support.locks import Order, new_lock
 from meshid.support.quoting import quote
 from meshid.support.sieve import Sieve
 from meshid.tls.asyncio_owner import owner_of
 from meshid.tls.broken_off import BrokenOff
-from meshid.tls.connections import Generation, MeshSSLObject
-from meshid.tls.load_credentials import KeyFile, key_file_of, load_credentials
-from meshid.tls.peer_chain import watch
-
-REMEMBERED_CHAINS = 256
-"""Chains that a generation keeps, so that a resumed session is verified with its whole chain. Most
-have about 2 kB, and OpenSSL reads at most 100 kB of one."""
-
+from meshid.tls.connections import MeshSSLObject
+from meshid.tls.generation import REMEMBERED_CHAINS, Generation
+from meshid.tls.load_credentials import KeyFile, key_file_of
 
 MAX_PROTOCOL_BYTES = 255
 """RFC 7301 section 3.1: the length of a protocol's name is one octet."""
+
+
+@attrs.frozen
+class _Asking:
+    """Asks the admission of a mesh one question about each peer."""
+
+    admission: Admission
+    question: Question
+
+    def ask(self, chain: Sequence[bytes]) -> Settled:
+        """Decide about a chain, and tell nobody."""
+        return self.admission.settle(chain, self.question)
+
+    def answer(self, connection: Connection, chain: Sequence[bytes], settled: Settled | None) -> None:
+        """Admit the peer of a connection, and register the connection as open."""
+        self.admission.open(connection, chain, self.question, settled)
 
 
 class MeshContext(ssl.SSLContext):
@@ -75,7 +82,7 @@ class MeshContext(ssl.SSLContext):
         self.check_hostname = False
         self.verify_mode = ssl.CERT_REQUIRED
         self._admission = admission
-        self._question = question
+        self._judge = _Asking(admission, question)
         self._alpn = _protocols(alpn)
         self._resumption = resumption
         self._minimum_version = _version(minimum_version)
@@ -130,20 +137,6 @@ class MeshContext(ssl.SSLContext):
         if alpn != self._alpn:
             self._alpn = alpn
 
-    def ask(self, connection: Connection, chain: Sequence[bytes], *, tls_error: str | None = None) -> None:
-        """Admit the peer of a connection, and register the connection as open.
-
-        Args:
-            connection: The connection.
-            chain: The certificates that its peer has presented.
-            tls_error: What OpenSSL said, if it has refused already.
-
-        Raises:
-            PeerRejected: If the peer may not be there.
-        """
-        question = attrs.evolve(self._question, tls_error=tls_error) if tls_error else self._question
-        self._admission.open(connection, chain, question)
-
     def _generation(self) -> Generation:
         snapshot = self._admission.snapshot
         if snapshot.credentials is None:
@@ -152,14 +145,13 @@ class MeshContext(ssl.SSLContext):
         state = (snapshot.credentials, snapshot.bundles, self._alpn)
         if built := self._built_for(state):
             return built
-        # Outside of the lock: these may be classes of the user's.
-        key_file = key_file_of(snapshot.credentials)
-        authorities = [to_der(each) for bundle in snapshot.bundles.values() for each in bundle.authorities]
+        # Outside of the lock: it may be a class of the user's.
+        own = key_file_of(snapshot.credentials)
         # One thread builds it, however many handshakes begin at that moment.
         with self._building:
             built = self._built_for(state)
             if built is None:
-                built = self._built = self._build(key_file, b"".join(authorities), state)
+                built = self._built = self._build(own, state)
             return built
 
     def _built_for(self, state: tuple[object, ...]) -> Generation | None:
@@ -168,16 +160,11 @@ class MeshContext(ssl.SSLContext):
             return None
         return built
 
-    def _build(self, key_file: KeyFile, authorities: bytes, state: tuple[object, ...]) -> Generation:
-        context = Generation(self.protocol)
-        context.judge = self
+    def _build(self, own: KeyFile, state: tuple[object, ...]) -> Generation:
+        context = Generation(self.protocol, judge=self._judge, own=own)
         context.state = state
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_REQUIRED
-        # Everything in a bundle is a trust anchor, intermediates too.
-        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        context.held = self
         context.minimum_version = self._minimum_version
-        context.options |= ssl.OP_NO_RENEGOTIATION
         if self._resumption:
             context.chains = Sieve(REMEMBERED_CHAINS)
         else:
@@ -188,10 +175,6 @@ class MeshContext(ssl.SSLContext):
             context.broken_off = self._broken_off.tell
         if self._alpn:
             context.set_alpn_protocols(self._alpn)
-        if authorities:
-            context.load_verify_locations(cadata=authorities)
-        load_credentials(context, key_file)
-        watch(context)
         return context
 
 

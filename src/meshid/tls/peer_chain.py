@@ -1,23 +1,22 @@
-"""The chain that the other end presented: from OpenSSL, or from the wire.
+"""The chain that the other end presents: from the wire, or, of a resumed session, from OpenSSL.
 
-After a handshake that succeeded, OpenSSL has the chain. After one that it broke off, it has
-dropped the chain, and `ssl.SSLCertVerificationError` gives only its own reason. So the
-Certificate message is read as it arrives. The hook for that, `SSLContext._msg_callback`, is
-private, and the same in every CPython since 3.8 (Modules/_ssl/debughelpers.c). Nobody is
-admitted because of it: without it, a peer that OpenSSL refuses is refused all the same, with
-OpenSSL's reason instead of ours.
+The chain has to be known before OpenSSL looks at it, so the Certificate message is read as it
+arrives. The hook for that, `SSLContext._msg_callback`, is private, and the same in every
+CPython since 3.8 (Modules/_ssl/debughelpers.c). Nobody is trusted unless it is called.
 """
 
 from __future__ import annotations
 
+import _ssl
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from meshid.certificates.chain import MAX_INTERMEDIATES
 
 _HANDSHAKE = 22
 _CERTIFICATE = 11
+_TLS_1_3 = 0x0304
 _MESSAGE_HEADER = 4
 _DER = 2
 
@@ -25,18 +24,24 @@ MAX_CERTIFICATES = 1 + MAX_INTERMEDIATES + 1
 """Certificates that are read: a leaf, its intermediates, and one more, which makes the chain too large."""
 
 
-class Watched(Protocol):
-    """A connection whose messages are watched."""
+class Listening(Protocol):
+    """A connection that is told of the certificates of the other end."""
 
-    presented: list[bytes] | None
+    def on_certificates(self, chain: list[bytes], version: str) -> None:
+        """Take note of a chain, before OpenSSL looks at it; raises nothing."""
+
+
+def leaf_of(connection: ssl.SSLObject) -> bytes | None:
+    """Return the leaf that OpenSSL has verified, as DER; for an `ssl.SSLSocket`, too."""
+    return connection.getpeercert(binary_form=True)
 
 
 def chain_of(connection: ssl.SSLObject) -> list[bytes]:
-    """Return the chain of a finished handshake as DER, leaf first; for an `ssl.SSLSocket`, too.
+    """Return the chain that OpenSSL has after a handshake, leaf first; for an `ssl.SSLSocket`, too.
 
     After a resumption it is only the leaf: a session ticket does not hold more.
     """
-    leaf = connection.getpeercert(binary_form=True)
+    leaf = leaf_of(connection)
     if leaf is None:
         return []
     # `SSLObject.get_unverified_chain` is new in Python 3.13; the object behind it has it since 3.10.
@@ -44,21 +49,29 @@ def chain_of(connection: ssl.SSLObject) -> list[bytes]:
     return [leaf, *(certificate.public_bytes(_DER) for certificate in sent[1:MAX_CERTIFICATES])]
 
 
-def watch(context: ssl.SSLContext) -> None:
-    """Let each connection of *context* keep the chain that it is sent, as ``presented``."""
-    context._msg_callback = _keep_certificates  # type: ignore[attr-defined]  # noqa: SLF001
+def listen(context: ssl.SSLContext) -> None:
+    """Tell each connection of *context* of the certificates of the other end."""
+    set_message_callback(context, _on_message)
 
 
-def _keep_certificates(  # noqa: PLR0913, PLR0917  # the signature is CPython's
-    connection: Watched,
+def set_message_callback(context: ssl.SSLContext, callback: Callable[..., None]) -> None:
+    """Let *callback* be called with each message, as ``SSL_CTX_set_msg_callback`` does."""
+    # `ssl.SSLContext._msg_callback` makes an enum of each argument, which took an eighth of a handshake.
+    _ssl._SSLContext._msg_callback.__set__(context, callback)  # type: ignore[attr-defined]  # noqa: SLF001
+
+
+def _on_message(  # noqa: PLR0913, PLR0917  # the signature is CPython's
+    connection: Listening,
     direction: str,
-    version: ssl.TLSVersion,
+    version: int,
     content_type: int,
     message_type: int,
     message: bytes,
 ) -> None:
-    if direction == "read" and content_type == _HANDSHAKE and message_type == _CERTIFICATE:
-        connection.presented = read_certificate_message(message, tls13=version is ssl.TLSVersion.TLSv1_3)
+    if message_type == _CERTIFICATE and content_type == _HANDSHAKE and direction == "read":
+        is_newer = version == _TLS_1_3
+        chain = read_certificate_message(message, tls13=is_newer)
+        connection.on_certificates(chain, "TLSv1.3" if is_newer else "TLSv1.2")
 
 
 def read_certificate_message(message: bytes, *, tls13: bool) -> list[bytes]:

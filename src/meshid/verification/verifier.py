@@ -40,7 +40,6 @@ from meshid.certificates.leaf import (
     read_claim,
 )
 from meshid.certificates.reading import fingerprint, to_der
-from meshid.decisions import Decision
 from meshid.errors import PeerRejected, Refused
 from meshid.names.spiffe_id import SpiffeId, TrustDomain
 from meshid.reasons import Reason
@@ -49,9 +48,6 @@ from meshid.trust.bundles import BundleSet, TrustBundle
 from meshid.trust.revocations import Revocations
 from meshid.verification.diagnosis import Diagnosis
 from meshid.verification.selection import MAX_DEPTH, Authorities, Selection, select
-
-_FAILED_VERIFICATION = "CERTIFICATE_VERIFY_FAILED"
-"""What OpenSSL calls an error that is about the chain, and not about the handshake."""
 
 
 @attrs.frozen(init=False)
@@ -165,41 +161,6 @@ class ChainVerifier:
             role=part,
         )
         return peer
-
-    def explain(
-        self, chain: Sequence[bytes], *, role: str, tls_error: str, now: float | None = None
-    ) -> Decision:
-        """Say why a peer is refused that the TLS library has refused already.
-
-        The answer is bounded to what is cheap: no path is searched for.
-
-        Args:
-            chain: DER certificates, leaf first.
-            role: What the peer is in this handshake, ``"client"`` or ``"server"``.
-            tls_error: What the TLS library said.
-            now: The instant, as for `verify`.
-
-        Returns:
-            The refusal. If nothing else is found, it has the words of the TLS library, as
-            `Reason.INVALID_PATH` if they are about the chain, or else as `Reason.TLS_FAILED`.
-
-        Raises:
-            ValueError: If *role* is neither of the two.
-        """
-        part = Role(role)
-        instant = datetime.fromtimestamp(self.clock() if now is None else now, UTC)
-        reason = Reason.INVALID_PATH if _FAILED_VERIFICATION in tls_error else Reason.TLS_FAILED
-        otherwise = Refused(reason, f"the TLS library says: {quote(tls_error)}")
-        name = None
-        try:
-            presented = read_chain(chain)
-            claim = read_claim(presented.leaf, self._profiles)
-            name = claim.name
-            bundle = self._bundle_for(claim, presented.leaf, part)
-            _check_dates(presented.leaf, instant, self.leaf_grace)
-        except Refused as refusal:
-            return refusal.decision(name)
-        return self._diagnose(bundle, presented, instant, otherwise).decision(name)
 
     def _bundle_for(self, claim: Claim, leaf: x509.Certificate, role: Role) -> TrustBundle:
         """Return the bundle that the claim is about, if nothing but its dates is wrong with the leaf."""

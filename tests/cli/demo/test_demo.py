@@ -178,17 +178,15 @@ def leave_the_handshake_to_openssl(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def believe_a_resumed_session(monkeypatch: pytest.MonkeyPatch) -> None:
-    ask = AdmittedConnection._ask  # noqa: SLF001 - what is taken away is inside
+    complete = AdmittedConnection._complete  # noqa: SLF001 - what is taken away is inside
 
-    def ask_unless_resumed(
-        connection: MeshSSLObject, chain: list[bytes], *, tls_error: str | None = None
-    ) -> None:
+    def complete_unless_resumed(connection: MeshSSLObject) -> None:
         if connection.session_reused:
             connection.peer = anybody()
         else:
-            ask(connection, chain, tls_error=tls_error)
+            complete(connection)
 
-    monkeypatch.setattr(AdmittedConnection, "_ask", ask_unless_resumed)
+    monkeypatch.setattr(AdmittedConnection, "_complete", complete_unless_resumed)
 
 
 def issue_no_sessions(monkeypatch: pytest.MonkeyPatch) -> None:

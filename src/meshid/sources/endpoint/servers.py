@@ -11,11 +11,12 @@ import attrs
 from meshid.admission.admission import Admission
 from meshid.admission.open_connections import Connection
 from meshid.admission.question import Question
+from meshid.admission.settled import Settled
 from meshid.certificates.pem import pem_blocks
 from meshid.certificates.reading import certificate_from_pem_block, to_der
 from meshid.errors import InvalidBundle, PeerRejected
 from meshid.names.spiffe_id import SpiffeId
-from meshid.tls.connections import Generation
+from meshid.tls.generation import Generation
 from meshid.trust.bundles import BundleSet, TrustBundle
 
 _Context = TypeVar("_Context", bound=ssl.SSLContext)
@@ -83,19 +84,23 @@ class WebServer:
         return self
 
 
-class _Asking(Generation):
-    """A context for one connection, which asks an admission of its own."""
+@attrs.frozen
+class _Asking:
+    """Asks an admission of its own about a server; no audit event tells of it: it is no peer of the mesh."""
 
     admission: Admission
     question: Question
 
-    def ask(self, connection: Connection, chain: Sequence[bytes], *, tls_error: str | None = None) -> None:
-        """Let the server in, or raise; there is no audit event about it: it is no peer of the mesh."""
-        question = attrs.evolve(self.question, tls_error=tls_error)
-        peer, decision = self.admission.decide(chain, question)
-        if peer is None or not decision.allowed:
-            raise PeerRejected(decision)
-        connection.peer = peer
+    def ask(self, chain: Sequence[bytes]) -> Settled:
+        """Decide about a chain."""
+        return self.admission.settle(chain, self.question)
+
+    def answer(self, connection: Connection, chain: Sequence[bytes], settled: Settled | None) -> None:
+        """Let the server in, or raise."""
+        settled = settled or self.ask(chain)
+        if not settled.admits:
+            raise PeerRejected(settled.decision)
+        connection.peer = settled.peer
 
 
 @attrs.frozen
@@ -137,15 +142,9 @@ class SpiffeServer:
 
     def context(self) -> ssl.SSLContext:
         """Return a context with an admission of its own, which expects this one name."""
-        context = _hardened(_Asking(ssl.PROTOCOL_TLS_CLIENT))
-        context.judge = context
-        context.admission = self._admission()
-        context.question = self._question()
-        # The admission alone decides: of two authorities with the same name, as there are during a
-        # rotation, OpenSSL may try the wrong one and refuse. OpenSSL still checks that the server
-        # holds the leaf's key (RFC 8446 section 4.4.3).
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
+        asking = _Asking(self._admission(), self._question())
+        context = Generation(ssl.PROTOCOL_TLS_CLIENT, judge=asking, own=None)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
         return context
 
     def after(self, bundle: TrustBundle) -> Self:
