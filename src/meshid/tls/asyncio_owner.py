@@ -17,6 +17,7 @@ import weakref
 from asyncio.sslproto import SSLProtocol
 from contextlib import suppress
 from types import FrameType
+from typing import cast
 
 
 class Owner:
@@ -44,6 +45,15 @@ class Owner:
         # A closed loop raises, and has closed its connections.
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._fail, error)
+
+    def send(self, data: bytes) -> bool:
+        """Put bytes on the wire, if called by the loop; return whether that was possible."""
+        protocol = self._protocol()
+        transport = None if protocol is None else protocol._transport  # noqa: SLF001 - it has no other way
+        if transport is None:
+            return False
+        cast("asyncio.Transport", transport).write(data)
+        return True
 
     def _fail(self, error: Exception) -> None:
         protocol = self._protocol()

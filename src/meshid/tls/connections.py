@@ -35,6 +35,7 @@ from meshid.audit.connection_info import ConnectionInfo, address_of
 from meshid.errors import NoPeer, PeerRejected
 from meshid.reasons import Reason
 from meshid.support.quoting import described, quote
+from meshid.tls.alerts import read_off, send_alert
 from meshid.tls.asyncio_owner import Owner
 from meshid.tls.generation import Generation
 from meshid.tls.peer_chain import chain_of, leaf_of
@@ -133,10 +134,22 @@ class AdmittedConnection:
     def _close(self, rejection: PeerRejected) -> None:
         """Close the transport."""
 
+    @abstractmethod
+    def _part(self) -> None:
+        """Let the other end read why the handshake failed, as far as that can be had."""
+
     def _handshake(self, tls_handshake: Callable[[], None]) -> None:
         self.raise_if_ended()
         if self._failure is not None:
             raise self._failure
+        try:
+            self._decide(tls_handshake)
+        except ssl.SSLError as error:
+            if _is_final(error) and not isinstance(error, ssl.SSLEOFError):
+                self._part()
+            raise
+
+    def _decide(self, tls_handshake: Callable[[], None]) -> None:
         try:
             tls_handshake()
         except OSError as error:
@@ -237,6 +250,15 @@ class MeshSSLObject(AdmittedConnection, ssl.SSLObject):
     """An `ssl.SSLObject` whose handshake ends with a decision."""
 
     owner: Owner | None = None
+    outgoing: ssl.MemoryBIO
+
+    @override
+    def _part(self) -> None:
+        # OpenSSL's handshake has ended well if the session of a peer that we refuse was resumed.
+        if self.version() is not None:
+            with suppress(ssl.SSLError):
+                self.unwrap()
+        send_alert(self.outgoing, self.owner)
 
     @override
     def _address(self) -> tuple[str | None, int | None]:
@@ -266,6 +288,20 @@ class MeshSSLObject(AdmittedConnection, ssl.SSLObject):
 
 class MeshSSLSocket(AdmittedConnection, ssl.SSLSocket):
     """An `ssl.SSLSocket` whose handshake ends with a decision."""
+
+    @override
+    def _part(self) -> None:
+        if self.version() is not None:
+            self._send_close_notify()
+        read_off(self)
+
+    def _send_close_notify(self) -> None:
+        timeout = self.gettimeout()
+        # Otherwise OpenSSL would wait for the other end's.
+        self.settimeout(0)
+        with suppress(OSError):
+            self._sslobj.shutdown()  # type: ignore[attr-defined]  # `unwrap` would go on without TLS
+        self.settimeout(timeout)
 
     @override
     def _address(self) -> tuple[str | None, int | None]:

@@ -126,7 +126,9 @@ class MeshContext(ssl.SSLContext):
     ) -> ssl.SSLObject:
         """Wrap two memory BIOs, as `ssl.SSLContext.wrap_bio` does; see `wrap_socket` for *session*."""
         connection = self._generation().wrap_bio(incoming, outgoing, server_side, server_hostname)
-        cast("MeshSSLObject", connection).owner = owner_of(sys._getframe(1))  # noqa: SLF001 - no other way
+        ours = cast("MeshSSLObject", connection)
+        ours.outgoing = outgoing
+        ours.owner = owner_of(sys._getframe(1))  # noqa: SLF001 - no other way
         return connection
 
     @override
