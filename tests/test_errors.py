@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import errno
 import inspect
 import pickle
 import re
@@ -18,6 +19,7 @@ from meshid import errors
 from meshid.decisions import Decision
 from meshid.errors import (
     MAX_SHOWN_PROBLEMS,
+    ConnectionEnded,
     InvalidInput,
     InvalidIstioPolicy,
     InvalidPolicy,
@@ -134,15 +136,26 @@ def test_a_refusal_looks_like_one_of_openssl_by_an_application() -> None:
     assert refusal.library == "meshid"
 
 
+def test_a_framework_takes_the_end_of_a_connection_for_a_lost_one() -> None:
+    ended = ConnectionEnded(rejection(Reason.EXPIRED).decision)
+    assert isinstance(ended, ConnectionAbortedError)
+    assert ended.errno == errno.ECONNABORTED
+    assert str(ended) == "peer rejected"
+
+
 def pickled(refusal: PeerRejected) -> object:
     return pickle.loads(pickle.dumps(refusal))  # noqa: S301 - our own bytes
 
 
+@pytest.mark.parametrize("kind", [PeerRejected, ConnectionEnded])
 @pytest.mark.parametrize("copied", [pickled, copy.copy, copy.deepcopy])
-def test_a_copy_of_a_refusal_has_everything(copied: Callable[[PeerRejected], object]) -> None:
-    refusal = PeerRejected(Refused(Reason.EXPIRED, DETAIL).decision("spiffe://prod.example.org/a"))
+def test_a_copy_of_a_refusal_has_everything(
+    copied: Callable[[PeerRejected], object], kind: type[PeerRejected]
+) -> None:
+    refusal = kind(Refused(Reason.EXPIRED, DETAIL).decision("spiffe://prod.example.org/a"))
     arrived = copied(refusal)
-    assert type(arrived) is PeerRejected
+    assert type(arrived) is kind
+    assert arrived.errno == refusal.errno
     assert arrived.decision == refusal.decision
     assert (arrived.reason, str(arrived)) == (Reason.EXPIRED, "peer rejected")
 

@@ -14,6 +14,8 @@ from meshid.audit.event import AuditEvent, JsonFormatter
 from meshid.certificates.leaf import Profile
 from meshid.decisions import Call, Decision
 from meshid.errors import (
+    ConnectionEnded,
+    HandshakeTimeout,
     InvalidBundle,
     InvalidCredentials,
     InvalidInput,
@@ -50,8 +52,8 @@ from meshid.policy import (
 )
 from meshid.reasons import Reason
 from meshid.settings.settings import Settings
-from meshid.tls.connections import peer_of
 from meshid.tls.context import MeshContext
+from meshid.tls.peer_of import peer_of
 from meshid.trust.bundles import BundleSet, TrustBundle
 from meshid.trust.credentials import X509Svid
 from meshid.trust.deny_list import Denial
@@ -69,12 +71,14 @@ __all__ = [
     "CachedVerifier",
     "Call",
     "ChainVerifier",
+    "ConnectionEnded",
     "Decision",
     "DecisionKind",
     "Denial",
     "Explanation",
     "Finding",
     "FindingKind",
+    "HandshakeTimeout",
     "Health",
     "InvalidBundle",
     "InvalidCredentials",

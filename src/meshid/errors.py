@@ -2,6 +2,8 @@
 
     MeshidError
     ├── PeerRejected            the peer is refused
+    │   └── ConnectionEnded     the peer was there, and may no longer be
+    ├── HandshakeTimeout        the other end is too slow
     ├── NoPeer                  the caller asked for a peer where none was admitted
     ├── SourceUnavailable       a file, an endpoint or an agent cannot be read now
     ├── MissingExtra            an optional dependency is not installed
@@ -24,6 +26,7 @@ A wrong type or a wrong combination of arguments in the calling code is a
 
 from __future__ import annotations
 
+import errno
 import ssl
 from collections.abc import Callable
 from typing import ClassVar
@@ -181,6 +184,20 @@ class MissingExtra(MeshidError):
         super().__init__(f"this needs an optional dependency: {right}")
 
 
+class HandshakeTimeout(MeshidError, ssl.SSLError, TimeoutError):
+    """A handshake was ended: it had its time, or it was the oldest of too many.
+
+    It is an `ssl.SSLError` and a `TimeoutError`, which servers and clients expect from a handshake.
+
+    Attributes:
+        library: ``"meshid"``; this and the next one are what every `ssl.SSLError` has.
+        reason: ``"HANDSHAKE_TIMEOUT"``.
+    """
+
+    library = "meshid"
+    reason = "HANDSHAKE_TIMEOUT"
+
+
 class UnsupportedPython(MeshidError):
     """This Python's ssl module does not show the messages of a handshake: nobody could be admitted."""
 
@@ -226,7 +243,32 @@ class PeerRejected(MeshidError, ssl.SSLCertVerificationError):
 
     def __reduce__(self) -> tuple[Callable[..., PeerRejected], tuple[Decision]]:
         """Pickle the decision alone; everything else is made from it."""
-        return PeerRejected, (self.decision,)
+        return type(self), (self.decision,)
+
+
+class ConnectionEnded(PeerRejected, ConnectionAbortedError):
+    """An open connection was ended, because its peer may no longer be there.
+
+    Whoever reads or writes on it gets this. It is a `ConnectionAbortedError` as well, so that
+    every framework takes it for a connection that was lost, which it is, and not for a mistake
+    in a handler, which it would log with a traceback.
+
+    Args:
+        decision: The decision that refuses the peer.
+
+    Attributes:
+        reason: The cause.
+        detail: The facts of this case in one sentence, bounded and escaped.
+        decision: The whole decision.
+        library: As for `PeerRejected`, with the next two.
+        verify_code: The same.
+        verify_message: The same.
+        errno: `errno.ECONNABORTED`.
+    """
+
+    def __init__(self, decision: Decision) -> None:
+        super().__init__(decision)
+        self.errno = errno.ECONNABORTED
 
 
 class Refused(Exception):

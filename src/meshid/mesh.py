@@ -22,6 +22,7 @@ from meshid.policy import REQUEST_FOLLOWS, Policy, RequestLike
 from meshid.settings.settings import Settings
 from meshid.sources.source import Source
 from meshid.tls.context import MeshContext
+from meshid.tls.handshakes import DEFAULT_TIMEOUT
 from meshid.tls.self_handshake import shake_hands_with_self
 from meshid.trust.bundles import BundleSet
 from meshid.trust.credentials import X509Svid
@@ -269,9 +270,7 @@ class Mesh:
 
         After it has returned, no decision is made under the old state, and each connection whose
         peer may no longer be there has ended. Parts with equal content are not a change: the same
-        snapshot stays, with its cache.
-
-        Returns the snapshot in force.
+        snapshot stays, with its cache. Returns the snapshot in force.
 
         Args:
             changes: Any of ``credentials``, ``bundles``, ``revocations``, ``policy``.
@@ -283,7 +282,7 @@ class Mesh:
         """
         return self._admission.publish(changes)
 
-    def server_context(
+    def server_context(  # noqa: PLR0913  # what a user chooses, all named
         self,
         *,
         target: str | None = None,
@@ -291,6 +290,7 @@ class Mesh:
         http: bool = False,
         resumption: bool = False,
         minimum_version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3,
+        handshake_timeout: float = DEFAULT_TIMEOUT,
     ) -> MeshContext:
         """Return a server's `ssl.SSLContext`: each client is admitted under the policy, or refused.
 
@@ -302,20 +302,20 @@ class Mesh:
             resumption: Whether clients may resume TLS sessions; each is judged again, under
                 what is in force then.
             minimum_version: The oldest TLS version that is accepted: TLS 1.3 or 1.2.
+            handshake_timeout: How many seconds a handshake may take; one more than 1024 ends the oldest.
 
         Raises:
             InvalidCredentials: If the mesh has no credentials.
             TypeError: If an argument has the wrong type.
-            ValueError: If neither *target* nor the mesh's service says what clients reach, or if
-                *minimum_version* is older than TLS 1.2.
+            ValueError: If nothing says what clients reach, or if an argument is out of its range.
         """
-        question = self._question(target, REQUEST_FOLLOWS if http else None, None)
         return MeshContext(
             self._admission,
-            question=question,
+            question=self._question(target, REQUEST_FOLLOWS if http else None, None),
             alpn=alpn,
             resumption=resumption,
             minimum_version=minimum_version,
+            handshake_timeout=handshake_timeout,
         )
 
     def client_context(
@@ -324,6 +324,7 @@ class Mesh:
         alpn: Iterable[str] = (),
         *,
         minimum_version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3,
+        handshake_timeout: float = DEFAULT_TIMEOUT,
     ) -> MeshContext:
         """Return a client's `ssl.SSLContext`: the server's name must match, or it is refused.
 
@@ -333,19 +334,24 @@ class Mesh:
                 domain; ``spiffe://partner.example/ns/pay/**`` names another.
             alpn: The application protocols to ask for, preferred first (RFC 7301).
             minimum_version: The oldest TLS version that is accepted: TLS 1.3 or 1.2.
+            handshake_timeout: How many seconds a handshake may take.
 
         Raises:
             InvalidCredentials: If the mesh has no credentials.
             InvalidPattern: If one of the patterns is not valid.
             TypeError: If an argument has the wrong type.
-            ValueError: If *expect* is empty or has a host name, or if *minimum_version* is older
-                than TLS 1.2.
+            ValueError: If *expect* is empty or has a host name, or an argument is out of its range.
         """
         if expect is None:
             msg = "expect must name the server, such as '/ns/pay/sa/api', not None"
             raise TypeError(msg)
-        question = self._question(None, None, expect)
-        return MeshContext(self._admission, question=question, alpn=alpn, minimum_version=minimum_version)
+        return MeshContext(
+            self._admission,
+            question=self._question(None, None, expect),
+            alpn=alpn,
+            minimum_version=minimum_version,
+            handshake_timeout=handshake_timeout,
+        )
 
     def refresh(self) -> Snapshot:
         """Read all sources now, except streams such as the Workload API; return the snapshot in force.

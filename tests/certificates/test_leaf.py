@@ -21,7 +21,7 @@ from meshid.certificates.leaf import (
 )
 from meshid.certificates.reading import extension
 from meshid.errors import Refused
-from meshid.names.spiffe_id import TrustDomain
+from meshid.names.spiffe_id import SpiffeId, TrustDomain
 from meshid.reasons import Reason
 from meshid.testing import CA
 from tests.helpers.world import HOST, LINKERD_HOST, PATH, PROD, hosts
@@ -49,7 +49,7 @@ class TestX1:
     """X509-SVID 2: an SVID "MUST contain exactly one URI SAN", and validators "MUST reject" more."""
 
     def test_one_is_the_name(self) -> None:
-        assert claim_of([PROD]) == Claim(SPIFFE, TrustDomain("prod.example.org"), PATH)
+        assert claim_of([PROD]) == Claim(SPIFFE, SpiffeId.parse(PROD), PATH)
 
     @pytest.mark.parametrize("declared", [{SPIFFE}, {LINKERD}, ALL], ids=["spiffe", "linkerd", "all"])
     def test_a_uri_san_is_read_as_spiffe_whatever_is_declared(self, declared: set[Profile]) -> None:
@@ -207,7 +207,8 @@ def reason_of_leaf(**shape: object) -> Reason | None:
 )
 def test_a_linkerd_name_is_a_workload_of_its_trust_domain(host: str, path: str, trust_domain: str) -> None:
     for declared in ({LINKERD}, {DNS}, ALL):
-        assert claim_of(dns=[host], declared=declared) == Claim(LINKERD, TrustDomain(trust_domain), path)
+        spiffe_id = SpiffeId(TrustDomain(trust_domain), path)
+        assert claim_of(dns=[host], declared=declared) == Claim(LINKERD, spiffe_id, path)
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,16 @@ import uvloop
 from anyio.abc import ByteStream, SocketAttribute
 from anyio.streams.tls import TLSAttribute, TLSStream
 
-from tests.helpers.tls_peers import HOST, TIMEOUT, Service, Serving, asyncio_server, blocking_server
+from meshid import ConnectionEnded, Reason
+from tests.helpers.tls_peers import (
+    HOST,
+    TIMEOUT,
+    Service,
+    Serving,
+    asyncio_server,
+    blocking_server,
+    lazy_server,
+)
 
 Started = queue.SimpleQueue[Callable[[], object]]
 """Gets a function that stops the server, from any thread, once the server accepts connections."""
@@ -205,5 +214,13 @@ LOOPS: dict[str, Serving] = {
 }
 """Where an `ssl.SSLObject` has an owner that reads and writes for it."""
 
-EVERYWHERE: dict[str, Serving] = {**LOOPS, "threads": blocking_server}
+EVERYWHERE: dict[str, Serving] = {**LOOPS, "threads": blocking_server, "lazy": lazy_server}
 """And with sockets."""
+
+
+def tells(raised: Exception, reason: Reason, serve: Serving) -> bool:
+    """Whether the application of an open connection has heard why it was ended."""
+    # trio reads the socket itself, and finds it reset if the client has answered the end, as OpenSSL does.
+    if serve in {trio_server, anyio_trio_server} and isinstance(raised, ConnectionResetError):
+        return True
+    return isinstance(raised, ConnectionEnded) and raised.reason is reason

@@ -351,6 +351,14 @@ def stranger(credentials: Issued | None = None) -> ssl.SSLContext:
     return context
 
 
+def client_hello() -> bytes:
+    """Return the first message of a client (RFC 8446 section 4.1.2)."""
+    outgoing = ssl.MemoryBIO()
+    with contextlib.suppress(ssl.SSLWantReadError):
+        stranger().wrap_bio(ssl.MemoryBIO(), outgoing).do_handshake()
+    return outgoing.read()
+
+
 # -- The other way round: our client, and a server with any certificate ----------
 
 

@@ -36,8 +36,6 @@ from tests.helpers.tls_peers import (
     Memory,
     Service,
     Serving,
-    asyncio_server,
-    blocking_server,
     lazy_server,
     mesh_of,
     stranger,
@@ -166,7 +164,7 @@ def test_a_client_that_resumes_a_session_in_vain_reads_close_notify(
     assert heard.of_handshakes() == [Reason.NO_RULE, Reason.NO_RULE]
 
 
-@pytest.mark.parametrize("serve", [asyncio_server, blocking_server, lazy_server])
+@EACH_SERVER
 @EACH_VERSION
 def test_a_client_that_does_not_hang_up_is_not_waited_for(
     version: Version, serve: Serving, mesh: Mesh, prod_ca: CA
@@ -236,19 +234,7 @@ WRONG: dict[str, tuple[Callable[[World], Issued], Reason]] = {
 
 
 @EACH_VERSION
-@pytest.mark.parametrize(
-    "connect",
-    [
-        pytest.param(
-            connect,
-            id=name,
-            marks=pytest.mark.xfail(
-                name == "uvloop", reason="it hides the reason if the server hangs up", strict=True
-            ),
-        )
-        for name, connect in CONNECT.items()
-    ],
-)
+@pytest.mark.parametrize("connect", CONNECT.values(), ids=list(CONNECT))
 @pytest.mark.parametrize(("issue", "reason"), WRONG.values(), ids=list(WRONG))
 def test_a_refused_server_reads_an_alert(
     issue: Callable[[World], Issued],

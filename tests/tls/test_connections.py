@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import select
 import socket
 import ssl
@@ -382,3 +383,53 @@ def test_an_interruption_admits_nobody(path: str, prod_ca: CA, heard: Heard) -> 
         assert visit.result(TIMEOUT).answer == b""
     assert heard.reason() is Reason.INTERNAL_ERROR
     assert heard.is_quiet()
+
+
+class TestWhatCannotHappenYet:
+    """OpenSSL and the decision are about the same leaf, and each refusal is one of ours."""
+
+    def test_a_leaf_that_was_not_decided_about_is_not_let_in(
+        self, mesh: Mesh, prod_ca: CA, heard: Heard, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        read, chain = "meshid.tls.peer_chain.read_certificate_message", list(prod_ca.issue(PATH).chain)
+        monkeypatch.setattr(read, lambda *_, **__: chain)
+        refusal = refusal_of(Memory(mesh.server_context(), stranger(prod_ca.issue(PATH))).shake_hands)
+        assert refusal.reason is Reason.INTERNAL_ERROR
+        assert heard.next().decision == refusal.decision
+        assert mesh.open_connections == 0
+
+    def test_a_peer_that_openssl_cannot_be_told_to_trust_is_refused(
+        self, mesh: Mesh, prod_ca: CA, heard: Heard, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def no_file(*_: object) -> None:
+            raise OSError(errno.EMFILE, "Too many open files")
+
+        monkeypatch.setattr("meshid.tls.generation.trust_issuer", no_file)
+        both = Memory(mesh.server_context(), stranger(prod_ca.issue(PATH)))
+        refusal = refusal_of(both.shake_hands)
+        assert (refusal.reason, refusal.detail) == (
+            Reason.INTERNAL_ERROR,
+            "OSError: '[Errno 24] Too many open files'",
+        )
+        assert heard.next().decision == refusal.decision
+        assert heard.is_quiet()
+        monkeypatch.undo()
+        Memory(mesh.server_context(), stranger(prod_ca.issue(PATH))).shake_hands()
+
+
+def test_nobody_is_asked_about_an_admission_that_nobody_hears_of(
+    prod_ca: CA, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Address, cipher and version took as long as the decision."""
+    asked: list[object] = []
+
+    def address_of(peername: object) -> tuple[None, None]:
+        asked.append(peername)
+        return None, None
+
+    monkeypatch.setattr("meshid.tls.connections.address_of", address_of)
+    client = prod_ca.issue(PATH).client_context()
+    Memory(mesh_of(prod_ca).server_context(), client).shake_hands()
+    assert asked == []
+    Memory(mesh_of(prod_ca, audit=Heard()).server_context(), client).shake_hands()
+    assert len(asked) == 1

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import http.client
 import http.server
+import logging
 import queue
 import shutil
 import socket
@@ -14,12 +15,17 @@ import ssl
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Protocol
+from wsgiref.simple_server import WSGIRequestHandler, make_server
+from wsgiref.types import StartResponse, WSGIEnvironment
 
 import pytest
 from OpenSSL import SSL
+from waitress.server import create_server as waitress_server  # type: ignore[import-untyped]
+from werkzeug.serving import make_server as werkzeug_server
 
 from meshid import Mesh, PeerRejected, Reason, peer_of
 from meshid.certificates.reading import to_pem
@@ -32,6 +38,7 @@ from tests.helpers.tls_peers import (
     TIMEOUT,
     Heard,
     Serving,
+    client_hello,
     credentials,
     knock,
     mesh_of,
@@ -80,69 +87,137 @@ def get(port: int, context: ssl.SSLContext) -> tuple[bytes, bytes | None]:
         return connection.getresponse().read(), presented
 
 
-class TestHttpServer:
-    @pytest.mark.parametrize("lazily", [False, True])
-    @pytest.mark.parametrize("kind", [http.server.HTTPServer, http.server.ThreadingHTTPServer])
-    def test_a_wrapped_listener_serves_peers_and_survives_others(
-        self, *, kind: type[http.server.HTTPServer], lazily: bool, mesh: Mesh, prod_ca: CA, heard: Heard
-    ) -> None:
-        failures: list[BaseException | None] = []
+# -- Servers whose listening socket is wrapped as a whole -----------------------
 
-        class Server(kind):  # type: ignore[misc, valid-type]
-            def handle_error(self, *_: object) -> None:
-                failures.append(sys.exception())
 
-        server = Server((HOST, 0), Greeter)
-        context = mesh.server_context()
-        server.socket = context.wrap_socket(
-            server.socket, server_side=True, do_handshake_on_connect=not lazily
-        )
+def hello_world(_: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
+    start_response("200 OK", [("Content-Length", str(len(HELLO)))])
+    return [HELLO]
+
+
+class Quiet(WSGIRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def wrapped(kind: type[socketserver.TCPServer]) -> Listening:
+    """Return a server of the standard library, which answers with the name of the peer."""
+
+    @contextlib.contextmanager
+    def serve(context: ssl.SSLContext) -> Iterator[int]:
+        server = kind((HOST, 0), Greeter)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
         with running(server) as port:
+            yield port
+
+    return serve
+
+
+@contextlib.contextmanager
+def wsgiref(context: ssl.SSLContext) -> Iterator[int]:
+    server = make_server(HOST, 0, hello_world, handler_class=Quiet)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    with running(server) as port:
+        yield port
+
+
+def werkzeug(*, threaded: bool) -> Listening:
+    @contextlib.contextmanager
+    def serve(context: ssl.SSLContext) -> Iterator[int]:
+        server = werkzeug_server(HOST, 0, hello_world, threaded=threaded, ssl_context=context)
+        server.log = lambda *_: None
+        with running(server) as port:
+            yield port
+
+    return serve
+
+
+def waitress(*, poll: bool) -> Listening:
+    @contextlib.contextmanager
+    def serve(context: ssl.SSLContext) -> Iterator[int]:
+        # Its descriptor is asked for once, before it listens.
+        listener = socket.socket()
+        listener.bind((HOST, 0))
+        tls = context.wrap_socket(listener, server_side=True)
+        server = waitress_server(
+            hello_world, sockets=[tls], asyncore_loop_timeout=0.05, asyncore_use_poll=poll
+        )
+        thread = threading.Thread(target=server.run)
+        thread.start()
+        try:
+            yield tls.getsockname()[1]
+        finally:
+            # Its loop ends when there is nothing left to watch.
+            server.trigger.pull_trigger(server._map.clear)  # noqa: SLF001
+            thread.join(TIMEOUT)
+            assert not thread.is_alive()
+            server.close()
+            server.trigger.close()
+
+    return serve
+
+
+class Listening(Protocol):
+    """A kind of HTTP server with a listener of its own."""
+
+    def __call__(self, context: ssl.SSLContext) -> contextlib.AbstractContextManager[int]: ...
+
+
+LISTENERS: dict[str, Listening] = {
+    "http": wrapped(http.server.HTTPServer),
+    "http-threads": wrapped(http.server.ThreadingHTTPServer),
+    "socketserver": wrapped(socketserver.TCPServer),
+    "socketserver-threads": wrapped(socketserver.ThreadingTCPServer),
+    "wsgiref": wsgiref,
+    "werkzeug": werkzeug(threaded=False),
+    "werkzeug-threads": werkzeug(threaded=True),
+    "waitress-select": waitress(poll=False),
+    "waitress-poll": waitress(poll=True),
+}
+
+
+@pytest.mark.parametrize("serve", LISTENERS.values(), ids=LISTENERS)
+class TestAServerWithAWrappedListener:
+    def test_serves_a_good_client_whatever_others_do_not_say(
+        self, serve: Listening, mesh: Mesh, prod_ca: CA
+    ) -> None:
+        good = stranger(prod_ca.issue(PATH))
+        with contextlib.ExitStack() as clients, serve(mesh.server_context()) as port:
+            for sent in (b"", b"", client_hello(), client_hello()[:20]):
+                client = clients.enter_context(socket.create_connection((HOST, port), TIMEOUT))
+                client.sendall(sent)
+            for _ in range(2):
+                began = time.monotonic()
+                assert get(port, good)[0] in {NAME.encode(), HELLO}
+                assert time.monotonic() - began < TIMEOUT / 2
+
+    def test_never_sees_who_is_refused(  # noqa: PLR0913, PLR0917  # fixtures
+        self,
+        serve: Listening,
+        mesh: Mesh,
+        prod_ca: CA,
+        heard: Heard,
+        capfd: pytest.CaptureFixture[str],
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        with serve(mesh.server_context()) as port:
             for _ in range(2):
                 with pytest.raises(OSError, match=r".*"):
                     get(port, stranger(prod_ca.issue(UNKNOWN)))
-                assert get(port, stranger(prod_ca.issue(PATH)))[0] == NAME.encode()
+                assert get(port, stranger(prod_ca.issue(PATH)))[0] in {NAME.encode(), HELLO}
                 assert {heard.reason(), heard.reason()} == {Reason.NO_RULE, Reason.ALLOWED}
-        # Inside `accept()` a refusal is an OSError, which these servers ignore.
-        assert [type(failure) for failure in failures] == [PeerRejected] * (2 if lazily else 0)
+        assert capfd.readouterr() == ("", "")
+        # One line for each, of ours.
+        assert [each.name for each in caplog.records if each.levelno >= logging.WARNING] == [
+            "meshid.audit"
+        ] * 2
 
-    def test_a_wrapped_listener_presents_new_credentials(self, mesh: Mesh, prod_ca: CA) -> None:
-        server = http.server.HTTPServer((HOST, 0), Greeter)
-        server.socket = mesh.server_context().wrap_socket(server.socket, server_side=True)
-        with running(server) as port:
+    def test_presents_new_credentials(self, serve: Listening, mesh: Mesh, prod_ca: CA) -> None:
+        with serve(mesh.server_context()) as port:
             for _ in range(2):
                 new = credentials(prod_ca)
                 mesh.publish(credentials=new)
-                assert get(port, stranger(prod_ca.issue(PATH))) == (NAME.encode(), new.chain[0])
-
-
-class TestAcceptOnAWrappedListener:
-    def test_each_connection_gets_the_generation_of_its_time(self, mesh: Mesh, prod_ca: CA) -> None:
-        with (
-            mesh.server_context().wrap_socket(socket.create_server((HOST, 0)), server_side=True) as listener,
-            ThreadPoolExecutor(1) as pool,
-        ):
-            listener.settimeout(TIMEOUT)
-            for _ in range(2):
-                new = credentials(prod_ca)
-                mesh.publish(credentials=new)
-                visit = pool.submit(knock, listener.getsockname()[1], stranger(prod_ca.issue(PATH)))
-                connection, _ = listener.accept()
-                with connection:
-                    assert str(peer_of(connection).spiffe_id) == NAME
-                    connection.sendall(HELLO)
-                    assert visit.result(TIMEOUT).presented == new.chain[0]
-
-    def test_a_refused_client_is_an_oserror_of_accept(self, mesh: Mesh, prod_ca: CA) -> None:
-        with (
-            mesh.server_context().wrap_socket(socket.create_server((HOST, 0)), server_side=True) as listener,
-            ThreadPoolExecutor(1) as pool,
-        ):
-            listener.settimeout(TIMEOUT)
-            visit = pool.submit(knock, listener.getsockname()[1], stranger(prod_ca.issue(UNKNOWN)))
-            with pytest.raises(PeerRejected):
-                listener.accept()
-            assert visit.result(TIMEOUT).answer == b""
+                assert get(port, stranger(prod_ca.issue(PATH)))[1] == new.chain[0]
 
 
 class TestThreadsWithALazyHandshake:

@@ -20,12 +20,12 @@ from meshid.audit.connection_info import ConnectionInfo
 from meshid.testing import CA
 from meshid.tls.connections import AdmittedConnection
 from tests.helpers.lines import is_ended, line, sweep
+from tests.helpers.loops import EVERYWHERE, tells
 from tests.helpers.tls_peers import (
     CLOSED_POLICY,
     HELLO,
     HOST,
     PATH,
-    SERVERS,
     TIMEOUT,
     Heard,
     Memory,
@@ -39,7 +39,7 @@ from tests.helpers.tls_peers import (
 )
 from tests.helpers.world import HOUR, Clock
 
-EACH_SERVER = pytest.mark.parametrize("serve", SERVERS.values(), ids=SERVERS)
+EACH_SERVER = pytest.mark.parametrize("serve", EVERYWHERE.values(), ids=EVERYWHERE)
 OTHER = "/ns/shop/sa/other"
 
 
@@ -56,9 +56,7 @@ def test_an_idle_connection_ends_when_its_peer_is_denied_and_others_go_on(
         name = f"spiffe://prod.example.org{PATH}"
         mesh.publish(revocations=Revocations(deny=[name]))
         assert is_ended(ending)
-        raised = service.refusal()
-        assert isinstance(raised, PeerRejected)
-        assert raised.reason is Reason.DENY_LISTED
+        assert tells(service.refusal(), Reason.DENY_LISTED, serve)
         going_on.sendall(HELLO)
         assert going_on.recv(1024).endswith(b"other\n")
         assert [heard.next().call for _ in range(3)] == ["admit", "admit", "review"]

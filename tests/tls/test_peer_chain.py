@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -185,3 +186,23 @@ class TestWithoutThePrivateHook:
         monkeypatch.setattr("meshid.tls.self_handshake.listen", lambda _: None)
         with pytest.raises(UnsupportedPython, match="does not show the certificates of a peer"):
             mesh_of(prod_ca)
+
+
+class TestOurOwnChainAsAClient:
+    """What we send is our certificates, and nothing of the store that is for the peer."""
+
+    @pytest.mark.parametrize("depth", [0, 1])
+    @pytest.mark.parametrize("same", [True, False], ids=["same issuer", "other issuer"])
+    def test_is_ours(self, depth: int, *, same: bool, prod_ca: CA) -> None:
+        issuing = prod_ca.intermediate() if depth else prod_ca
+        peers = issuing if same else prod_ca.intermediate()
+        mesh = mesh_of(prod_ca, credentials=issuing.issue("/ns/pay/sa/payments").svid)
+        server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        server.verify_mode = ssl.CERT_REQUIRED
+        server.load_verify_locations(cadata=prod_ca.pem.decode())
+        peers.issue(PATH).load_into(server)
+        both = Memory(server, mesh.client_context(PATH))
+        both.shake_hands()
+        own = issuing.issue("/ns/pay/sa/payments")
+        real = {*own.chain[1:], prod_ca.certificate.public_bytes(Encoding.DER)}
+        assert set(chain_of(both.server)[1:]) <= real

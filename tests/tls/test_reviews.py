@@ -10,7 +10,8 @@ from meshid import AuditEvent, Call, Mesh, PeerRejected, Reason, Revocations
 from meshid.testing import CA
 from meshid.tls.connections import MeshSSLObject
 from tests.helpers.lines import is_ended, line, sweep
-from tests.helpers.tls_peers import SERVERS, Heard, Memory, Parts, Serving, mesh_of, policy_that, stranger
+from tests.helpers.loops import EVERYWHERE
+from tests.helpers.tls_peers import Heard, Memory, Parts, Serving, mesh_of, policy_that, stranger
 from tests.helpers.user_code import failing, handling
 
 PATHS = [f"/ns/shop/sa/{number}" for number in range(3)]
@@ -49,7 +50,7 @@ class Acts:
             self()
 
 
-@pytest.mark.parametrize("serve", SERVERS.values(), ids=SERVERS)
+@pytest.mark.parametrize("serve", EVERYWHERE.values(), ids=EVERYWHERE)
 class TestEveryConnectionEnds:
     def end_all(self, mesh: Mesh, serve: Serving, ca: CA, raised: type[BaseException] | None = None) -> None:
         """Open three connections, take their peers away, and see all of them end."""

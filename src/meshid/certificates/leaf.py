@@ -76,18 +76,18 @@ class Claim:
 
     Attributes:
         profile: The profile under which it was read.
-        trust_domain: The trust domain; None for `Profile.DNS`, whose names have none.
-        path: The path of the SPIFFE ID in that trust domain.
+        spiffe_id: The SPIFFE ID that is claimed; None for `Profile.DNS`, whose names have no trust domain.
+        path: The path of the SPIFFE ID in its trust domain.
     """
 
     profile: Profile
-    trust_domain: TrustDomain | None
+    spiffe_id: SpiffeId | None
     path: str
 
     @property
-    def spiffe_id(self) -> SpiffeId | None:
-        """The SPIFFE ID that is claimed; None if the name has no trust domain."""
-        return None if self.trust_domain is None else SpiffeId(self.trust_domain, self.path)
+    def trust_domain(self) -> TrustDomain | None:
+        """The trust domain; None if the name has none."""
+        return None if self.spiffe_id is None else self.spiffe_id.trust_domain
 
     @property
     def name(self) -> str:
@@ -180,7 +180,7 @@ def _spiffe_claim(uris: list[str]) -> Claim:
     if not spiffe_id.path:
         msg = f"{quote(uris[0])} is the name of a trust domain, not of a workload in it"
         raise Refused(Reason.NAME_WITHOUT_PATH, msg)
-    return Claim(Profile.SPIFFE, spiffe_id.trust_domain, spiffe_id.path)
+    return Claim(Profile.SPIFFE, spiffe_id, spiffe_id.path)
 
 
 def _host_claim(host: str, declared: Collection[Profile]) -> Claim:
@@ -207,4 +207,5 @@ def _linkerd_claim(host: str) -> Claim:
             f" <sa>.<ns>{_LINKERD_MARKER}<control-plane-ns>.<trust-domain>"
         )
         raise Refused(Reason.INVALID_NAME, msg)
-    return Claim(Profile.LINKERD, TrustDomain(trust_domain), f"/ns/{namespace}/sa/{account}")
+    spiffe_id = SpiffeId(TrustDomain(trust_domain), f"/ns/{namespace}/sa/{account}")
+    return Claim(Profile.LINKERD, spiffe_id, spiffe_id.path)

@@ -57,10 +57,11 @@ def extension(
     owner: x509.Certificate | x509.CertificateRevocationList, kind: type[_Extension]
 ) -> _Extension | None:
     """Return the extension of this *kind*; None if *owner* does not have it."""
-    try:
-        return owner.extensions.get_extension_for_class(kind).value
-    except x509.ExtensionNotFound:
-        return None
+    # `get_extension_for_class` takes four times as long where there is none: it raises.
+    for each in owner.extensions:
+        if type(value := each.value) is kind:
+            return value
+    return None
 
 
 def read_certificate(der: bytes) -> x509.Certificate:

@@ -38,6 +38,7 @@ class Order(IntEnum):
     BUILDING = 2
     REMEMBERING = 3
     COUNTING = 4
+    WAITING = 5
 
 
 class _Forks(threading.local):

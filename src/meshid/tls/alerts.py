@@ -46,6 +46,16 @@ def send_alert(outgoing: ssl.MemoryBIO, owner: Sender | None) -> None:
         raise ssl.SSLWantReadError(ssl.SSLErrorNumber.SSL_ERROR_WANT_READ, "an alert has to be sent")
 
 
+def send_close_notify(sock: ssl.SSLSocket) -> None:
+    """Send close_notify, and do not wait for the other end's."""
+    timeout = sock.gettimeout()
+    sock.settimeout(0)
+    with suppress(OSError):
+        # `unwrap` would take TLS off the socket.
+        sock._sslobj.shutdown()  # type: ignore[attr-defined]  # noqa: SLF001
+    sock.settimeout(timeout)
+
+
 def read_off(sock: socket.socket) -> None:
     """End our half of a connection, and read what is under way, so that closing does not reset it."""
     timeout = sock.gettimeout()

@@ -11,6 +11,7 @@ import ssl
 
 from meshid.audit.connection_info import ConnectionInfo
 from meshid.audit.rate_limit import RateLimit
+from meshid.errors import HandshakeTimeout
 from meshid.support.logs import WARNING, log
 from meshid.support.quoting import quote
 
@@ -48,13 +49,15 @@ class BrokenOff:
         # Who says nothing, or hangs up, is a probe or a scan.
         if isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)):
             return
-        reason = str(getattr(error, "reason", None))
+        reason = str(error) if isinstance(error, HandshakeTimeout) else str(getattr(error, "reason", None))
         suppressed = self._limit.suppressed((reason, info.network))
         if suppressed is None:
             return
         source = f" from {info.address}" if info.address else ""
         more = f"; {suppressed} before it were not logged" if suppressed else ""
-        cause = f"{_cause(reason, self._oldest)} (OpenSSL says: {quote(reason)})"
+        cause = reason
+        if not isinstance(error, HandshakeTimeout):
+            cause = f"{_cause(reason, self._oldest)} (OpenSSL says: {quote(reason)})"
         log(LOGGER, WARNING, "no TLS handshake with a client%s: %s%s", source, cause, more)
 
 

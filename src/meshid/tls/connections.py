@@ -3,7 +3,7 @@
 The rules of this module:
 
 - The decision is made when the peer's certificates arrive, and takes effect as another context
-  (see `meshid.tls.generation`). A refusal is told when OpenSSL has broken off. The peer is
+  (see `meshid.tls.generation`). A refusal is told at once; OpenSSL then breaks off. The peer is
   admitted when the handshake has ended well, and only under what is in force then.
 - Who resumes a session sends no certificate, and is decided about at the end of the handshake.
 - A handshake is over when the peer has been admitted, and not before, no matter who runs
@@ -22,6 +22,7 @@ import errno
 import os
 import socket
 import ssl
+import sys
 from abc import abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
@@ -32,12 +33,13 @@ from typing_extensions import override
 
 from meshid.admission.settled import Settled
 from meshid.audit.connection_info import ConnectionInfo, address_of
-from meshid.errors import NoPeer, PeerRejected
+from meshid.errors import HandshakeTimeout, PeerRejected
 from meshid.reasons import Reason
 from meshid.support.quoting import described, quote
-from meshid.tls.alerts import read_off, send_alert
-from meshid.tls.asyncio_owner import Owner
+from meshid.tls.alerts import read_off, send_alert, send_close_notify
 from meshid.tls.generation import Generation
+from meshid.tls.handshakes import Handshakes
+from meshid.tls.owners import Owner, owner_of
 from meshid.tls.peer_chain import chain_of, leaf_of
 from meshid.verification.verifier import Peer
 
@@ -47,6 +49,10 @@ _C = TypeVar("_C", ssl.SSLObject, ssl.SSLSocket)
 
 _BAD_PROOF = "BAD_SIGNATURE"
 """What OpenSSL calls a signature in a CertificateVerify message that is not of the leaf's key."""
+
+_PAUSES = (ssl.SSLWantReadError, ssl.SSLWantWriteError, TimeoutError)
+
+_QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
 
 
 class AdmittedConnection:
@@ -58,8 +64,9 @@ class AdmittedConnection:
     _version: str | None = None
     _settled: Settled | None = None
     _interruption: BaseException | None = None
-    _refusal: PeerRejected | None = None
-    _failure: ssl.SSLError | None = None
+    _refusal: PeerRejected | HandshakeTimeout | None = None
+    _failure: OSError | None = None
+    _handshakes: Handshakes | None = None
 
     def on_certificates(self, chain: list[bytes], version: str) -> None:
         """Decide about a chain, before OpenSSL looks at it; raises nothing.
@@ -72,22 +79,26 @@ class AdmittedConnection:
         try:
             self._presented, self._version = chain, version
             self._generation = cast("Generation", cast("ssl.SSLObject", self).context)
-            self._settled = self._trust(self._generation.judge.ask(chain))
+            self._settled = self._trust(chain, self._generation)
+        except PeerRejected as rejection:
+            self._refusal = rejection
         except BaseException as error:  # noqa: BLE001
             self._interruption = error
 
-    def _trust(self, settled: Settled) -> Settled:
-        """Let OpenSSL trust the peer that is let in; return the refusal if that fails."""
+    def _trust(self, chain: list[bytes], generation: Generation) -> Settled:
+        """Let OpenSSL trust the peer, or tell of its refusal and raise it."""
+        settled = generation.judge.ask(chain)
         if settled.peer is not None and settled.admits:
             try:
-                context = cast("Generation", self._generation).trusting(settled.peer.chain[1])
-                cast("ssl.SSLObject", self).context = context
+                cast("ssl.SSLObject", self).context = generation.trusting(settled.peer.chain[1])
             # It takes a file, and a process can be out of them.
             except Exception as error:  # noqa: BLE001
-                return settled.failed(Reason.INTERNAL_ERROR, described(error))
+                settled = settled.failed(Reason.INTERNAL_ERROR, described(error))
+        if not settled.admits:
+            generation.judge.answer(self, chain, settled)
         return settled
 
-    def end(self, rejection: PeerRejected) -> None:
+    def end(self, rejection: PeerRejected | HandshakeTimeout) -> None:
         """End the connection now, from any thread; whoever reads or writes gets the *rejection*."""
         self._refusal = rejection
         self.peer = None
@@ -98,6 +109,7 @@ class AdmittedConnection:
 
         Raises:
             PeerRejected: If the peer was refused, or may no longer be there.
+            HandshakeTimeout: If the handshake took too long.
         """
         if self._refusal is not None:
             self.peer = None
@@ -112,7 +124,7 @@ class AdmittedConnection:
         """Return what is known of it, for the record."""
         connection = cast("ssl.SSLObject", self)
         cipher = connection.cipher()
-        address, port = self._address()
+        address, port = address_of(self.peername)
         return ConnectionInfo(
             address=address,
             port=port,
@@ -122,21 +134,47 @@ class AdmittedConnection:
             protocol=connection.selected_alpn_protocol(),
         )
 
+    @property
     @abstractmethod
-    def _address(self) -> tuple[str | None, int | None]:
-        """Return the address and port of the other end; None for what it does not have."""
+    def peername(self) -> object:
+        """What ``getpeername()`` of its socket returns; None if it is not known."""
 
     @abstractmethod
     def _is_in_use(self) -> bool:
         """Tell whether somebody still reads or writes."""
 
     @abstractmethod
-    def _close(self, rejection: PeerRejected) -> None:
+    def _close(self, rejection: PeerRejected | HandshakeTimeout) -> None:
         """Close the transport."""
 
     @abstractmethod
     def _part(self) -> None:
         """Let the other end read why the handshake failed, as far as that can be had."""
+
+    def _acknowledge(self) -> None:
+        """Acknowledge what has been read, if it can be done from here."""
+
+    def _handshake_in_time(self, tls_handshake: Callable[[], None]) -> None:
+        self.raise_if_ended()
+        if self.peer is not None:
+            return self._handshake(tls_handshake)
+        if self._handshakes is None:
+            # Kept, because its context changes on the way.
+            self._handshakes = self._made_by().handshakes
+        handshakes = self._handshakes
+        if handshakes is None:
+            return self._handshake(tls_handshake)
+        handshakes.begin(self)
+        try:
+            self._handshake(tls_handshake)
+        except BaseException as error:
+            # Called again, it goes on after a pause, if only to send an alert.
+            if isinstance(error, HandshakeTimeout) or not isinstance(error, _PAUSES):
+                handshakes.done(self)
+            raise
+        handshakes.done(self)
+        self._acknowledge()
+        return None
 
     def _handshake(self, tls_handshake: Callable[[], None]) -> None:
         self.raise_if_ended()
@@ -153,46 +191,39 @@ class AdmittedConnection:
         try:
             tls_handshake()
         except OSError as error:
-            if self._presented is None:
-                self._tell_broken_off(error)
+            if not (self._refusal or self._interruption or _is_final(error)):
                 raise
-            if not (self._is_kept_out or _is_final(error)):
-                raise
-            refused = self._refused(error)
+            failure = error
         else:
             if self.peer is None:
+                self.raise_if_ended()
                 self._complete()
             return
         # Not in the handler: what OpenSSL says of a peer that we have refused would only mislead.
-        self._answer(self._presented, refused)
+        self.raise_if_ended()
+        if self._presented is not None:
+            self._answer(self._presented, self._broken_off(failure))
+        self._failure = failure
+        if (tell := self._made_by().broken_off) is not None:
+            tell(self.info(), cast("ssl.SSLError", failure))
+        raise failure
 
-    def _tell_broken_off(self, error: OSError) -> None:
-        if isinstance(error, ssl.SSLError) and _is_final(error):
-            self._failure = error
-            if (tell := self._made_by().broken_off) is not None:
-                tell(self.info(), error)
-
-    @property
-    def _is_kept_out(self) -> bool:
-        """Whether the peer is refused, or the decision was interrupted."""
-        return self._interruption is not None or self._settled is None or not self._settled.admits
-
-    def _refused(self, error: Exception) -> Settled:
-        """Return why the peer is refused, after OpenSSL has raised an *error*."""
+    def _broken_off(self, failure: OSError) -> Settled:
+        """Return why the peer is refused, although the decision has let it in or was interrupted."""
         if self._interruption is not None or self._settled is None:
-            return self._internal_error(self._presented or [], described(self._interruption or error))
-        if not self._settled.admits:
-            return self._settled
-        is_forged = getattr(error, "reason", None) == _BAD_PROOF
+            return self._internal_error(self._presented or [], described(self._interruption or failure))
+        is_forged = getattr(failure, "reason", None) == _BAD_PROOF
         reason = Reason.KEY_NOT_PROVEN if is_forged else Reason.TLS_FAILED
-        return self._settled.failed(reason, f"the TLS library says: {quote(str(error))}")
+        return self._settled.failed(reason, f"the TLS library says: {quote(str(failure))}")
 
     def _complete(self) -> None:
         connection = cast("ssl.SSLObject", self)
         chain, settled = self._presented, self._settled
         if connection.session_reused:
             chain = self._made_by().whole(chain_of(connection), resumed=True)
-        elif self._is_kept_out or not chain or leaf_of(connection) != chain[0]:
+        elif (
+            self._interruption is not None or settled is None or not chain or leaf_of(connection) != chain[0]
+        ):
             # No Python does this yet: OpenSSL trusts nobody without a decision.
             chain = chain_of(connection)
             settled = self._internal_error(chain, "the TLS library has let in who was not decided about")
@@ -251,6 +282,7 @@ class MeshSSLObject(AdmittedConnection, ssl.SSLObject):
 
     owner: Owner | None = None
     outgoing: ssl.MemoryBIO
+    _has_begun: bool = False
 
     @override
     def _part(self) -> None:
@@ -260,16 +292,18 @@ class MeshSSLObject(AdmittedConnection, ssl.SSLObject):
                 self.unwrap()
         send_alert(self.outgoing, self.owner)
 
+    @property
     @override
-    def _address(self) -> tuple[str | None, int | None]:
-        return address_of(None if self.owner is None else self.owner.peername)
+    def peername(self) -> object:
+        """What ``getpeername()`` of its socket returns; None if it is not known."""
+        return None if self.owner is None else self.owner.peername
 
     @override
     def _is_in_use(self) -> bool:
         return self.owner is None or self.owner.is_open
 
     @override
-    def _close(self, rejection: PeerRejected) -> None:
+    def _close(self, rejection: PeerRejected | HandshakeTimeout) -> None:
         if self.owner is not None:
             self.owner.close(rejection)
 
@@ -280,7 +314,15 @@ class MeshSSLObject(AdmittedConnection, ssl.SSLObject):
         Raises:
             PeerRejected: If the peer may not be there.
         """
-        self._handshake(super().do_handshake)
+        if not self._has_begun:
+            self._has_begun = True
+            self.owner = owner_of(sys._getframe(1), self.outgoing)  # noqa: SLF001 - no other way
+        self._handshake_in_time(super().do_handshake)
+
+    @override
+    def _acknowledge(self) -> None:
+        if self.owner is not None:
+            self.owner.acknowledge()
 
     read = _admitted_only(ssl.SSLObject.read)
     write = _admitted_only(ssl.SSLObject.write)
@@ -292,30 +334,24 @@ class MeshSSLSocket(AdmittedConnection, ssl.SSLSocket):
     @override
     def _part(self) -> None:
         if self.version() is not None:
-            self._send_close_notify()
+            send_close_notify(self)
         read_off(self)
 
-    def _send_close_notify(self) -> None:
-        timeout = self.gettimeout()
-        # Otherwise OpenSSL would wait for the other end's.
-        self.settimeout(0)
-        with suppress(OSError):
-            self._sslobj.shutdown()  # type: ignore[attr-defined]  # `unwrap` would go on without TLS
-        self.settimeout(timeout)
-
+    @property
     @override
-    def _address(self) -> tuple[str | None, int | None]:
+    def peername(self) -> object:
+        """What `getpeername()` returns; None if it is not connected any more."""
         try:
-            return address_of(self.getpeername())
+            return cast("object", self.getpeername())
         except OSError:
-            return None, None
+            return None
 
     @override
     def _is_in_use(self) -> bool:
         return self.fileno() >= 0
 
     @override
-    def _close(self, rejection: PeerRejected) -> None:
+    def _close(self, rejection: PeerRejected | HandshakeTimeout) -> None:
         # Not `SSLSocket.shutdown`: another thread may be reading through the TLS object that it removes.
         with suppress(OSError):
             socket.socket.shutdown(self, socket.SHUT_RDWR)
@@ -327,7 +363,16 @@ class MeshSSLSocket(AdmittedConnection, ssl.SSLSocket):
         Raises:
             PeerRejected: If the peer may not be there.
         """
-        self._handshake(lambda: self._tls_handshake(block=block))
+        self._handshake_in_time(lambda: self._tls_handshake(block=block))
+
+    @override
+    def _acknowledge(self) -> None:
+        # Nothing of ours goes out that could carry the acknowledgement of the client's last message. A client
+        # without TCP_NODELAY holds its request back until it comes, and the kernel delays it by 40 ms.
+        if _QUICKACK is not None:
+            # A Unix socket has no such option.
+            with suppress(OSError):
+                self.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
 
     def _tls_handshake(self, *, block: bool) -> None:
         # After shutdown() the TLS object is gone, and the methods below would read and write plaintext.
@@ -350,28 +395,3 @@ class MeshSSLSocket(AdmittedConnection, ssl.SSLSocket):
 
 Generation.sslobject_class = MeshSSLObject
 Generation.sslsocket_class = MeshSSLSocket
-
-
-def peer_of(connection: object) -> Peer:
-    """Return the admitted peer at the other end of a connection.
-
-    The path and the dates are those of the last decision, not of the handshake.
-
-    Args:
-        connection: An `ssl.SSLSocket` or `ssl.SSLObject` of a `MeshContext`, or an asyncio
-            transport, `StreamWriter` or anything else with asyncio's ``get_extra_info``.
-
-    Raises:
-        NoPeer: If it is not such a connection, or if its handshake is not over.
-        PeerRejected: If the peer was refused, or may no longer be there.
-    """
-    ask = getattr(connection, "get_extra_info", None)
-    tls = ask("ssl_object") if callable(ask) else connection
-    if not isinstance(tls, AdmittedConnection):
-        msg = f"{type(connection).__name__} is not a connection of a MeshContext"
-        raise NoPeer(msg)
-    tls.raise_if_ended()
-    if tls.peer is None:
-        msg = "the handshake is not over"
-        raise NoPeer(msg)
-    return tls.peer

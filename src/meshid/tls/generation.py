@@ -18,12 +18,16 @@ import ssl
 from collections.abc import Callable, Sequence
 from typing import Protocol, Self
 
+from cryptography import x509
+
 from meshid.admission.open_connections import Connection
 from meshid.admission.settled import Settled
 from meshid.audit.connection_info import ConnectionInfo
 from meshid.support.sieve import Sieve
+from meshid.tls.handshakes import Handshakes
 from meshid.tls.load_credentials import KeyFile, load_credentials
 from meshid.tls.peer_chain import listen
+from meshid.tls.tls_settings import TlsSettings
 from meshid.tls.trusted_issuer import trust_issuer
 
 REMEMBERED_CHAINS = 256
@@ -56,6 +60,7 @@ class Generation(ssl.SSLContext):
     Args:
         protocol: Whether its connections are those of a server or of a client.
         judge: Decides.
+        settings: What its handshakes may be.
         own: Our certificate and key; None if a client has none.
     """
 
@@ -65,6 +70,8 @@ class Generation(ssl.SSLContext):
     state: tuple[object, ...] = ()
     # The chain of each leaf, if sessions may be resumed: a resumed session has only the leaf.
     chains: Sieve[bytes, list[bytes]] | None = None
+    # Those of the context that the user holds which are under way.
+    handshakes: Handshakes | None = None
     # Told of a handshake that broke off before there was a peer; None for a client, whose caller hears of it.
     broken_off: Callable[[ConnectionInfo, ssl.SSLError], None] | None = None
 
@@ -72,15 +79,17 @@ class Generation(ssl.SSLContext):
         """Make a context for a server or a client."""
         return super().__new__(cls, protocol)
 
-    def __init__(self, _: int, *, judge: Judge, own: KeyFile | None) -> None:
+    def __init__(self, _: int, *, judge: Judge, settings: TlsSettings, own: KeyFile | None) -> None:
         self.judge = judge
+        self._settings = settings
         self._own = own
         self._issuers: Sieve[bytes, ssl.SSLContext] = Sieve(REMEMBERED_ISSUERS)
         self.check_hostname = False
         self.verify_mode = ssl.CERT_REQUIRED
         # The certificate that issued a leaf is trusted, whether or not it is a root.
         self.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-        self.options |= ssl.OP_NO_RENEGOTIATION | _NO_RX_CERTIFICATE_COMPRESSION
+        settings.apply(self)
+        self.options |= _NO_RX_CERTIFICATE_COMPRESSION
         if own is not None:
             load_credentials(self, own)
         listen(self)
@@ -91,9 +100,12 @@ class Generation(ssl.SSLContext):
         if known is not None:
             return known
         context = ssl.SSLContext(self.protocol)
-        # A client presents the certificate of the context that it has when the server asks for one.
+        # A client presents the certificate of the context that it has when the server asks for one. If
+        # that is a leaf alone, OpenSSL sends along what it finds in the store.
         if self.protocol is ssl.PROTOCOL_TLS_CLIENT and self._own is not None:
-            load_credentials(context, self._own)
+            load_credentials(context, self._own.with_issuer(x509.load_der_x509_certificate(issuer)))
+        # A connection takes the security level and the file for secrets from the context that it has.
+        self._settings.apply(context)
         trust_issuer(context, issuer)
         self._issuers.put(issuer, context)
         return context

@@ -10,7 +10,8 @@ import secrets
 import ssl
 
 import attrs
-from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding
 
 from meshid.tls import memory_file
 from meshid.trust.credentials import X509Svid
@@ -23,17 +24,26 @@ class KeyFile:
     Attributes:
         pem: Both as PEM.
         password: The key's password; None if it is not encrypted, for a file in memory.
+        lacks: The name of the leaf's issuer, if no certificate but the leaf is in it.
     """
 
     pem: bytes
     password: str | None
+    lacks: x509.Name | None
+
+    def with_issuer(self, authority: x509.Certificate) -> KeyFile:
+        """Return it with the certificate of the leaf's issuer, if it lacks it and this is the one."""
+        if authority.subject != self.lacks:
+            return self
+        return KeyFile(self.pem + authority.public_bytes(Encoding.PEM), self.password, None)
 
 
 def key_file_of(credentials: X509Svid) -> KeyFile:
     """Return the content of a file with *credentials*."""
     password = None if memory_file.HAS_MEMORY_FILES else secrets.token_hex(32)
     encryption = None if password is None else BestAvailableEncryption(password.encode())
-    return KeyFile(credentials.key_pem(encryption) + credentials.chain_pem(), password)
+    lacks = credentials.leaf.issuer if len(credentials.chain) == 1 else None
+    return KeyFile(credentials.key_pem(encryption) + credentials.chain_pem(), password, lacks)
 
 
 def load_credentials(context: ssl.SSLContext, file: KeyFile) -> None:

@@ -47,7 +47,7 @@ from meshid.support.quoting import quote
 from meshid.trust.bundles import BundleSet, TrustBundle
 from meshid.trust.revocations import Revocations
 from meshid.verification.diagnosis import Diagnosis
-from meshid.verification.selection import MAX_DEPTH, Authorities, Selection, select
+from meshid.verification.selection import MAX_DEPTH, Authorities, select
 
 
 @attrs.frozen(init=False)
@@ -118,6 +118,11 @@ class ChainVerifier:
         self.clock = clock
         self._profiles = frozenset(bundle.profile for bundle in bundles.values())
         self._authorities = {domain: Authorities(bundle.authorities) for domain, bundle in bundles.items()}
+        self._rules = {
+            (domain, role): _rules_for(authorities.every, role)
+            for domain, authorities in self._authorities.items()
+            for role in Role
+        }
         self._diagnosis = Diagnosis(bundles)
 
     def verify(self, chain: Sequence[bytes], *, role: str = "client", now: float | None = None) -> Peer:
@@ -143,11 +148,12 @@ class ChainVerifier:
             bundle = self._bundle_for(claim, presented.leaf, part)
             leaf_end = _check_dates(presented.leaf, instant, self.leaf_grace)
             path = self._build_path(bundle, part, presented, instant)
-            spiffe_id = SpiffeId(bundle.trust_domain, claim.path)
+            spiffe_id = claim.spiffe_id or SpiffeId(bundle.trust_domain, claim.path)
             due = self.revocations.check(spiffe_id, path, instant)
         except Refused as refusal:
             raise PeerRejected(refusal.decision(name)) from refusal.__cause__
-        ders = tuple(map(to_der, path))
+        # Of the leaf, the bytes that it was read from are its DER.
+        ders = (chain[0], *map(to_der, path[1:]))
         ends = [leaf_end, *(certificate.not_valid_after_utc for certificate in path[1:])]
         peer = Peer.__new__(Peer)
         peer.__attrs_init__(
@@ -195,8 +201,8 @@ class ChainVerifier:
         # The backend knows one instant for the whole path.
         instant = min(now, chain.leaf.not_valid_after_utc)
         try:
-            verifier = _builder(authorities, selection, role).time(instant).build_client_verifier()
-            path = tuple(verifier.verify(chain.leaf, list(selection.intermediates)).chain)
+            rules = self._rules[bundle.trust_domain, role].store(authorities.store(selection.anchors))
+            path = _search(rules.time(instant), chain.leaf, selection.intermediates)
         # A few hostile names make the backend raise exceptions that are not its own; all mean: no path.
         except Exception as error:
             words = f"the X.509 backend says: {quote(_plain(error))}"
@@ -212,13 +218,18 @@ class ChainVerifier:
         return self._diagnosis.refusal(domain, self._authorities[domain], chain, now, otherwise)
 
 
-def _builder(authorities: Authorities, selection: Selection, role: Role) -> verification.PolicyBuilder:
+def _search(
+    rules: verification.PolicyBuilder, leaf: x509.Certificate, intermediates: Sequence[x509.Certificate]
+) -> tuple[x509.Certificate, ...]:
+    return tuple(rules.build_client_verifier().verify(leaf, list(intermediates)).chain)
+
+
+def _rules_for(anchors: frozenset[x509.Certificate], role: Role) -> verification.PolicyBuilder:
     return (
         verification.PolicyBuilder()
-        .store(verification.Store(list(selection.anchors)))
         .max_chain_depth(MAX_DEPTH)
         .extension_policies(
-            ca_policy=_authority_policy(authorities.every, role),
+            ca_policy=_authority_policy(anchors, role),
             # `check_leaf` and `check_purpose` have checked the leaf; the backend still refuses
             # critical extensions that it does not know.
             ee_policy=verification.ExtensionPolicy.permit_all(),
