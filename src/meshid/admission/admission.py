@@ -24,7 +24,7 @@ import attrs
 
 from meshid.admission.ended import Ended, EndedConnection
 from meshid.admission.expected import expected
-from meshid.admission.open_connections import Connection, OpenConnection, OpenConnections
+from meshid.admission.open_connections import Connection, Described, OpenConnection, OpenConnections
 from meshid.admission.question import Question
 from meshid.admission.settled import Settled
 from meshid.admission.snapshot import Changes, Snapshot, first_snapshot, next_snapshot
@@ -208,7 +208,7 @@ class Admission:
         self,
         chain: Sequence[bytes],
         question: Question,
-        connection: Connection | None = None,
+        connection: Described | None = None,
         settled: Settled | None = None,
     ) -> Peer:
         """Verify a chain and ask the policy; return the peer, or raise.
@@ -236,7 +236,7 @@ class Admission:
         call: Call,
         chain: Sequence[bytes],
         question: Question,
-        connection: Connection | None,
+        connection: Described | None,
         settled: Settled | None = None,
     ) -> tuple[Peer | None, Decision]:
         if settled is None or (settled.admits and settled.snapshot is not self._snapshot):
@@ -368,7 +368,7 @@ class Admission:
 _NO_INFO = ConnectionInfo()
 
 
-def _info_of(connection: Connection | None) -> ConnectionInfo:
+def _info_of(connection: Described | None) -> ConnectionInfo:
     try:
         return _NO_INFO if connection is None else connection.info()
     # For the record only: a transport that cannot say where it leads keeps nobody in and nobody out.
