@@ -13,6 +13,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from meshid.testing import CA, Issued
 from meshid.tls import alerts
 from tests.helpers.alerts import VERSIONS, Version, client_of, visit, wire_server
 from tests.helpers.loops import EVERYWHERE, new_uvloop
+from tests.helpers.mounted import eventually
 from tests.helpers.tls_peers import (
     CLOSED_POLICY,
     HELLO,
@@ -177,6 +179,26 @@ def test_a_client_that_does_not_hang_up_is_not_waited_for(
         assert visit(service.port, stranger, lingers=True).ending == "eof"
         assert visit(service.port, context, b"", session=session, lingers=True).alerts == ("close_notify",)
         assert time.monotonic() - before < TIMEOUT / 2
+
+
+@EACH_VERSION
+@pytest.mark.parametrize("serve", EVERYWHERE.values(), ids=list(EVERYWHERE))
+def test_a_client_whose_open_connection_is_ended_reads_no_close_notify(
+    serve: Serving, version: Version, mesh: Mesh, prod_ca: CA, heard: Heard
+) -> None:
+    """What was cut off must not look complete (RFC 8446 section 6.1)."""
+    with (
+        ThreadPoolExecutor(1) as pool,
+        serve(mesh.server_context(minimum_version=TLS12)) as service,
+    ):
+        visiting = pool.submit(visit, service.port, client_of(version, prod_ca.issue(PATH)), b"")
+        assert heard.reason() is Reason.ALLOWED
+        assert eventually(lambda: mesh.open_connections == 1)
+        mesh.publish(policy=CLOSED_POLICY)
+        seen = visiting.result(TIMEOUT)
+    assert seen.alerts == ()
+    assert seen.ending in {"eof", "reset"}
+    assert seen.error == "UNEXPECTED_EOF_WHILE_READING"
 
 
 # -- Servers that are refused -----------------------------------------------------
