@@ -93,13 +93,13 @@ def test_what_is_not_a_reason_is_refused() -> None:
 # Audit records and alarms are built on these texts: to change one is to break them.
 STABLE = """
     allowed request_awaited expected observed
-    no_certificate plaintext_before_tls chain_too_large malformed_certificate
+    no_certificate chain_too_large malformed_certificate
     no_name ambiguous_name invalid_name name_without_path unknown_trust_domain profile_mismatch
     leaf_is_ca leaf_may_sign no_digital_signature wrong_key_purpose weak_key not_yet_valid expired
     self_signed foreign_authority unknown_authority authority_not_in_date invalid_path revoked
     crl_not_in_date revocation_undetermined deny_listed
     denied no_rule no_policy unsafe_request unexpected_server
-    key_not_proven tls_failed internal_error
+    plaintext_before_tls key_not_proven tls_failed internal_error
 """
 
 

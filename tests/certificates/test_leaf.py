@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Sequence
 
 import pytest
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
+from hypothesis import given
+from hypothesis import strategies as st
 
 from meshid.certificates.leaf import (
     MAX_HOST_LENGTH,
@@ -178,6 +181,57 @@ class TestX8:
         leaf = AUTHORITY.issue(purposes=None, extra=[(x509.ExtendedKeyUsage([purpose]), False)]).certificate
         with pytest.raises(Refused):
             check_purpose(leaf, role)
+
+
+def with_netscape_type(content: str) -> x509.Certificate:
+    kind = x509.UnrecognizedExtension(x509.ObjectIdentifier("2.16.840.1.113730.1.1"), bytes.fromhex(content))
+    return AUTHORITY.issue(PATH, extra=[(kind, False)]).certificate
+
+
+def roles_of(leaf: x509.Certificate) -> set[Role]:
+    """Return the roles that *leaf* is good for."""
+    good = set()
+    for role in Role:
+        with contextlib.suppress(Refused):
+            check_purpose(leaf, role)
+            good.add(role)
+    return good
+
+
+@pytest.mark.parametrize(
+    ("content", "roles"),
+    [
+        pytest.param("03020780", {Role.CLIENT}, id="client"),
+        pytest.param("03020640", {Role.SERVER}, id="server"),
+        pytest.param("030206c0", {Role.CLIENT, Role.SERVER}, id="both"),
+        pytest.param("030200ff", {Role.CLIENT, Role.SERVER}, id="all"),
+        pytest.param("030207c0", {Role.CLIENT}, id="a bit that does not count"),
+        pytest.param("030208ff", set(), id="more bits that do not count than there are"),
+        pytest.param("0302ffff", set(), id="far more bits that do not count"),
+        pytest.param("03020007", set(), id="authorities"),
+        pytest.param("030100", set(), id="no bits"),
+        pytest.param("030300c000", set(), id="sixteen bits"),
+        pytest.param("030206c000", set(), id="a bit string and then some"),
+        pytest.param("040206c0", set(), id="no bit string"),
+        pytest.param("", set(), id="nothing"),
+    ],
+)
+def test_a_netscape_certificate_type_is_good_for_the_roles_that_it_names(
+    content: str, roles: set[Role]
+) -> None:
+    assert roles_of(with_netscape_type(content)) == roles
+
+
+@given(st.binary(max_size=6))
+def test_any_netscape_certificate_type_is_good_for_some_roles_or_none(content: bytes) -> None:
+    assert roles_of(with_netscape_type(content.hex())) <= set(Role)
+
+
+def test_a_netscape_certificate_type_that_lacks_the_role_is_named() -> None:
+    with pytest.raises(Refused) as caught:
+        check_purpose(with_netscape_type("03020640"), Role.CLIENT)
+    assert caught.value.reason is Reason.WRONG_KEY_PURPOSE
+    assert "its Netscape certificate type (nsCertType) lacks SSL client" in caught.value.detail
 
 
 def reason_of_leaf(**shape: object) -> Reason | None:

@@ -278,13 +278,20 @@ class TestTheWatch:
         assert len(slow) == 1
 
     def test_leaves_out_what_is_gone_at_that_moment(self, told: Told) -> None:
-        under_way, connection = Handshakes(TIMEOUT, told), Fake()
-        under_way.begin(connection)
-        # Its entry goes when the look at it has begun.
-        connection.peername = under_way
-        del connection
+        under_way, gone = Handshakes(TIMEOUT, told), Fake()
+
+        class Last(Fake):
+            def end(self, rejection: HandshakeTimeout) -> None:
+                super().end(rejection)
+                # As its own thread may do, when it is its turn.
+                under_way.done(gone)
+
+        last = Last()
+        for connection in (last, gone):
+            under_way.begin(connection)
         assert under_way.end_overdue(inf) == inf
-        assert told.calls.empty()
+        assert [each.ended is None for each in (last, gone)] == [False, True]
+        assert told.calls.qsize() == 1
 
     @pytest.mark.parametrize("failure", [ValueError(), SystemExit()], ids=["error", "exit"])
     def test_survives_a_log_handler_that_raises(self, failure: BaseException, told: Told) -> None:

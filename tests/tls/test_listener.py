@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import select
 import socket
+import ssl
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import cast
 
 import pytest
 
 from meshid import AuditEvent, Mesh, peer_of
+from meshid.audit.rate_limit import BURST, RateLimit
 from meshid.testing import CA
 from meshid.tls import backlog as backlogs
+from meshid.tls import listener as listeners
 from meshid.tls.backlog import Backlog
 from meshid.tls.listener import MeshListener
 from tests.helpers.mounted import eventually
+from tests.helpers.processes import UNMEASURED
 from tests.helpers.tls_peers import (
     HELLO,
     HOST,
@@ -219,7 +228,8 @@ class TestTheEnd:
         with socket.create_connection(listener.getsockname(), TIMEOUT) as silent:
             visit = pool.submit(visiting, listener)
             assert is_readable(listener, TIMEOUT)
-            port = port_of(listener)
+            port, backlog = port_of(listener), listener._backlog  # noqa: SLF001
+            assert backlog is not None
             listener.close()
             listener.close()
             assert silent.recv(1) == b""
@@ -227,8 +237,10 @@ class TestTheEnd:
         assert not thread.is_alive()
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection((HOST, port), TIMEOUT)
-        with pytest.raises(OSError, match="Bad file descriptor"):
-            listener.accept()
+        # The latter is for who has been in `accept()` when it was closed.
+        for end in (listener.accept, backlog.take):
+            with pytest.raises(OSError, match="Bad file descriptor"):
+                end()
 
     def test_comes_to_who_waits_in_accept(self, listener: MeshListener, pool: ThreadPoolExecutor) -> None:
         accepting = pool.submit(listener.accept)
@@ -241,10 +253,12 @@ class TestTheEnd:
         accepting = pool.submit(listener.accept)
         assert eventually(threads)
         listener.shutdown(socket.SHUT_RDWR)
-        for end in (accepting.result, listener.accept):
+        backlog = listener._backlog  # noqa: SLF001
+        assert backlog is not None
+        for end in (accepting.result, listener.accept, backlog.take):
             with pytest.raises(OSError, match="Invalid argument"):
                 end()
-        assert is_readable(listener)
+        assert select.select([backlog.ready], [], [], TIMEOUT)[0] == [backlog.ready]
 
     def test_comes_when_nobody_holds_it(self, mesh: Mesh) -> None:
         listener = listening(mesh)
@@ -340,12 +354,255 @@ class TestTheThread:
             visit.result(TIMEOUT)
 
 
-class TestABacklog:
-    """What a kernel does too seldom for a test."""
-
+class TestWhatCannotBeAccepted:
     @pytest.fixture
     def backlog(self, listener: MeshListener) -> Backlog:
         assert listener.fileno() >= 0
         backlog = listener._backlog  # noqa: SLF001
         assert backlog is not None
         return backlog
+
+    def fail(self, backlog: Backlog, error: OSError, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Let the next connection be one that the kernel cannot hand over."""
+        failures, plain = [error], backlog._listening  # noqa: SLF001
+
+        class Failing:
+            def accept(self) -> tuple[socket.socket, object]:
+                if failures:
+                    raise failures.pop()
+                return plain.accept()
+
+            def fileno(self) -> int:
+                return plain.fileno()
+
+            def close(self) -> None:
+                plain.close()
+
+        monkeypatch.setattr(backlog, "_listening", Failing())
+
+    @pytest.mark.parametrize("number", [errno.EAGAIN, errno.ECONNABORTED], ids=errno.errorcode.get)
+    def test_may_be_another_process_s_or_gone(  # noqa: PLR0913, PLR0917  # fixtures
+        self,
+        number: int,
+        listener: MeshListener,
+        backlog: Backlog,
+        visiting: Visiting,
+        pool: ThreadPoolExecutor,
+        caplog: pytest.LogCaptureFixture,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        self.fail(backlog, OSError(number, "x"), monkeypatch)
+        visit = pool.submit(visiting, listener)
+        answer(listener).close()
+        assert visit.result(TIMEOUT).answer == HELLO
+        assert caplog.records == []
+
+    def test_is_left_to_the_kernel_for_a_moment(  # noqa: PLR0913, PLR0917  # fixtures
+        self,
+        listener: MeshListener,
+        backlog: Backlog,
+        visiting: Visiting,
+        pool: ThreadPoolExecutor,
+        caplog: pytest.LogCaptureFixture,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        self.fail(backlog, OSError(errno.EMFILE, "Too many open files"), monkeypatch)
+        began = time.monotonic()
+        visit = pool.submit(visiting, listener)
+        answer(listener).close()
+        assert visit.result(TIMEOUT).answer == HELLO
+        assert time.monotonic() - began >= 0.1
+        assert [each.getMessage() for each in caplog.records] == [
+            "no connection can be accepted now: OSError: '[Errno 24] Too many open files'"
+        ]
+
+    def test_gets_the_place_of_the_oldest_handshake(
+        self,
+        listener: MeshListener,
+        backlog: Backlog,
+        visiting: Visiting,
+        pool: ThreadPoolExecutor,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        with socket.create_connection(listener.getsockname(), TIMEOUT) as silent:
+            assert eventually(lambda: backlog._under_way)  # noqa: SLF001
+            self.fail(backlog, OSError(errno.EMFILE, "Too many open files"), monkeypatch)
+            visit = pool.submit(visiting, listener)
+            answer(listener).close()
+            assert visit.result(TIMEOUT).answer == HELLO
+            assert silent.recv(1) == b""
+
+    def test_is_told_at_a_limited_rate(
+        self, backlog: Backlog, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        seconds = [0.0]
+        monkeypatch.setattr(backlog, "_limit", RateLimit(lambda: seconds[0]))
+        for _ in range(BURST + 3):
+            backlog._say("x", OSError("y"))  # noqa: SLF001
+        assert len(caplog.records) == BURST
+        seconds[0] = 1.0
+        backlog._say("x", OSError("y"))  # noqa: SLF001
+        assert caplog.records[-1].getMessage() == "x: OSError: 'y'; 3 before it were not logged"
+
+    def test_leaves_alone_who_had_to_go_meanwhile(self, listener: MeshListener, backlog: Backlog) -> None:
+        with socket.create_connection(listener.getsockname(), TIMEOUT):
+            assert eventually(lambda: backlog._under_way)  # noqa: SLF001
+            (connection,) = list(backlog._under_way)  # noqa: SLF001
+        assert eventually(lambda: not backlog._under_way)  # noqa: SLF001
+        # As if the selector had named it before.
+        backlog._step(connection, None)  # noqa: SLF001
+        assert eventually(lambda: connection.fileno() < 0)
+
+    def test_is_no_reason_to_wait_for_reading_where_there_is_something_to_write(
+        self, backlog: Backlog
+    ) -> None:
+        """What OpenSSL sends in a handshake fits into the buffer of any socket, so that it never waits."""
+        ours, theirs = socket.socketpair()
+        with theirs, Blocked(fileno=ours.detach()) as blocked:
+            connection = cast("ssl.SSLSocket", blocked)
+            backlog._under_way[connection] = 0  # noqa: SLF001
+            backlog._step(connection, None)  # noqa: SLF001
+            assert eventually(lambda: blocked.waits_for == [])
+            theirs.sendall(HELLO)
+            assert eventually(lambda: blocked.fileno() < 0)
+
+
+class Blocked(socket.socket):
+    """A connection that is slow."""
+
+    def __init__(self, fileno: int) -> None:
+        super().__init__(fileno=fileno)
+        self.waits_for = [ssl.SSLWantReadError(), ssl.SSLWantWriteError(), ssl.SSLWantWriteError()]
+
+    def do_handshake(self) -> None:
+        if self.waits_for:
+            raise self.waits_for.pop()
+        raise ConnectionResetError
+
+
+FORKING = """
+import http.client, http.server, os, signal, socket, socketserver, ssl, sys, threading
+from meshid import BundleSet, Mesh, Policy
+from meshid.testing import CA
+from tests.helpers.mounted import eventually
+from tests.helpers.tls_peers import HOST, PATH, TIMEOUT, mesh_of, stranger
+
+ca = CA("prod.example.org")
+client = stranger(ca.issue(PATH))
+
+def get(port):
+    connection = http.client.HTTPSConnection(HOST, port, context=client, timeout=TIMEOUT)
+    connection.request("GET", "/")
+    body = connection.getresponse().read()
+    connection.close()
+    return body
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        # Nothing of the parent's is open here but its listening socket and this connection.
+        body = f"{os.getpid()}".encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+"""
+
+FORK_FOR_EACH = (
+    FORKING
+    + """
+class Server(socketserver.ForkingMixIn, http.server.HTTPServer):
+    pass
+
+server = Server((HOST, 0), Handler)
+server.socket = mesh_of(ca).server_context().wrap_socket(server.socket, server_side=True)
+thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+thread.start()
+port = server.server_address[1]
+# The children have this one, too, and must not keep it open.
+silent = socket.create_connection((HOST, port), TIMEOUT)
+pids = {get(port) for _ in range(3)}
+server.shutdown()
+server.server_close()
+thread.join()
+assert len(pids - {str(os.getpid()).encode()}) == 3, pids
+assert silent.recv(1) == b""
+"""
+)
+
+FORK_BEFORE = (
+    FORKING
+    + """
+server = http.server.HTTPServer((HOST, 0), Handler)
+server.socket = mesh_of(ca).server_context().wrap_socket(server.socket, server_side=True)
+port = server.server_address[1]
+descriptor = server.fileno()
+# One that the parent's thread holds, and that is the parent's.
+silent = socket.create_connection((HOST, port), TIMEOUT)
+assert eventually(lambda: server.socket._backlog._under_way)
+child = os.fork()
+if child == 0:
+    assert server.fileno() == descriptor
+    server.serve_forever(0.01)
+# The parent leaves the rest to the child.
+server.server_close()
+assert silent.recv(1) == b""
+assert get(port) == get(port) == str(child).encode()
+os.kill(child, signal.SIGKILL)
+os.waitpid(child, 0)
+"""
+)
+
+
+@pytest.mark.parametrize("program", [FORK_FOR_EACH, FORK_BEFORE], ids=["for-each", "before"])
+def test_a_fork_leaves_to_each_process_what_it_has_accepted(program: str) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", program],
+        timeout=100,
+        env=UNMEASURED,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_a_forked_child_has_a_descriptor_of_its_own_under_the_same_number(
+    listener: MeshListener,
+    visiting: Visiting,
+    pool: ThreadPoolExecutor,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with monkeypatch.context() as patch:
+        # As in a child, which has not the parent's thread.
+        patch.setattr(threading.Thread, "start", lambda _: None)
+        number = listener.fileno()
+    backlog = listener._backlog  # noqa: SLF001
+    assert backlog is not None
+    held = [socket.socketpair() for _ in range(2)]
+    backlog._under_way[cast("ssl.SSLSocket", held[0][0])] = 0  # noqa: SLF001
+    backlog._finished.append((cast("ssl.SSLSocket", held[1][0]), None))  # noqa: SLF001
+    writer = backlog.ready._writer  # noqa: SLF001
+    of_parent = [socket.socket(fileno=os.dup(each)) for each in (number, writer.fileno())]
+    with of_parent[0], of_parent[1]:
+        listeners._part_all()  # noqa: SLF001 - what the interpreter does in the child
+        for ours, theirs in held:
+            assert ours.fileno() < 0
+            theirs.close()
+        assert listener.fileno() == number
+        visit = pool.submit(visiting, listener)
+        assert is_readable(listener, TIMEOUT)
+        assert select.select(of_parent[:1], [], [], 0)[0] == []
+        answer(listener).close()
+        assert visit.result(TIMEOUT).answer == HELLO
+
+
+def test_a_listener_that_is_closed_or_has_never_been_waited_for_is_left_alone(mesh: Mesh) -> None:
+    with listening(mesh) as unused, listening(mesh) as closed:
+        assert closed.fileno() >= 0
+        closed.close()
+        listeners._part_all()  # noqa: SLF001
+        unused.part()
+        assert (closed.fileno(), threads()) == (-1, set())

@@ -220,6 +220,24 @@ class TestAServerWithAWrappedListener:
                 assert get(port, stranger(prod_ca.issue(PATH)))[1] == new.chain[0]
 
 
+@pytest.mark.skipif(not hasattr(socket, "TCP_QUICKACK"), reason="a kernel without quick acknowledgement")
+@pytest.mark.parametrize("serve", [SERVERS["blocking"], SERVERS["lazy"]], ids=["blocking", "lazy"])
+def test_a_client_without_nodelay_does_not_wait_for_a_late_acknowledgement(
+    serve: Serving, mesh: Mesh, prod_ca: CA
+) -> None:
+    client, seconds = stranger(prod_ca.issue(PATH)), []
+    with serve(mesh.server_context()) as service:
+        for _ in range(10):
+            plain = socket.create_connection((HOST, service.port), TIMEOUT)
+            began = time.perf_counter()
+            with client.wrap_socket(plain) as tls:
+                tls.sendall(HELLO)
+                assert tls.recv(1024) == f"{NAME}\n".encode()
+                seconds.append(time.perf_counter() - began)
+    # The kernel delays an acknowledgement by 40 ms at least.
+    assert min(seconds) < 0.03
+
+
 class TestThreadsWithALazyHandshake:
     def test_a_peer_is_known_before_its_first_byte_is_read(
         self, mesh: Mesh, prod_ca: CA, heard: Heard

@@ -240,8 +240,7 @@ class Backlog:
 
     def _end(self, error: OSError) -> None:
         with self._lock:
-            if self._accepts and not self._is_closed:
-                self._selector.unregister(self._listening)
+            self._selector.unregister(self._listening)
             self._accepts = False
             self._failure = error
             self.ready.put_up()

@@ -151,8 +151,9 @@ class MeshContext(Facade):
         state = (snapshot.credentials, snapshot.bundles, settings)
         if built := self._built_for(state):
             return built
-        # Outside of the lock: it may be a class of the user's.
+        # Outside of the lock: it may be a class of the user's, and so may a log handler.
         own = key_file_of(snapshot.credentials)
+        settings.tell_if_no_keylog()
         # One thread builds it, however many handshakes begin at that moment.
         with self._building:
             built = self._built_for(state)

@@ -14,6 +14,8 @@ import logging
 import os
 import ssl
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, Self, cast
 
 import attrs
@@ -111,16 +113,18 @@ class TlsSettings:
             plain.set_ciphers(context, self.ciphers)
         if self.curve is not None:
             plain.set_ecdh_curve(context, self.curve)
-
         if self.keylog_filename is not None:
-            self._log_keys(context)
+            # It could be opened when it was set. Nobody is refused because a debugger's file has gone.
+            with suppress(OSError):
+                put(context, "keylog_filename", self.keylog_filename)
 
-    def _log_keys(self, context: ssl.SSLContext) -> None:
-        try:
-            ssl.SSLContext.__setattr__(context, "keylog_filename", self.keylog_filename)
-        # It was there when it was set. Nobody is refused because a debugger's file has gone.
-        except OSError as error:
-            log(LOGGER, WARNING, "keylog_filename: TLS secrets are not written: %s", described(error))
+    def tell_if_no_keylog(self) -> None:
+        """Log a line if `keylog_filename` cannot be opened."""
+        if self.keylog_filename is not None:
+            try:
+                Path(self.keylog_filename).open("ab").close()
+            except OSError as error:
+                log(LOGGER, WARNING, "keylog_filename: TLS secrets are not written: %s", described(error))
 
     def with_change(self, name: str, value: object) -> Self:
         """Return these settings with one changed.

@@ -22,7 +22,7 @@ from cryptography import x509
 from cryptography.x509 import verification
 
 from meshid.certificates.chain import Chain
-from meshid.certificates.links import Links, issuer_key_id, links_of, own_key_id
+from meshid.certificates.links import Links, issuer_key_id, links_of, may_have_issued, own_key_id
 from meshid.certificates.namesakes import MAX_NAMESAKES, weight_of
 
 MAX_DEPTH = 4
@@ -181,6 +181,11 @@ def _find_issuers(lower: Step, pool: list[Step], authorities: Authorities) -> No
     # RFC 5280 section 4.2.1.1 lets key identifiers help to find a path; the signature decides.
     if not lower.above and not lower.anchors:
         lower.above, lower.anchors = called, authorities.called(name)
+    # So does a serial number. OpenSSL takes it at its word: see `check_link`.
+    above = [each for each in lower.above if may_have_issued(each.certificate, lower.certificate)]
+    anchors = [each for each in lower.anchors if may_have_issued(each.certificate, lower.certificate)]
+    if above or anchors:
+        lower.above, lower.anchors = above, anchors
 
 
 def _searchable(steps: list[Step], leaf: Step) -> list[Step]:

@@ -26,6 +26,7 @@ from datetime import UTC, datetime, timedelta
 import attrs
 from cryptography import x509
 from cryptography.x509 import verification
+from cryptography.x509.oid import ObjectIdentifier
 
 from meshid.certificates.chain import Chain, read_chain
 from meshid.certificates.leaf import (
@@ -39,6 +40,7 @@ from meshid.certificates.leaf import (
     names_of,
     read_claim,
 )
+from meshid.certificates.links import looks_self_signed, may_have_issued
 from meshid.certificates.reading import fingerprint, to_der
 from meshid.errors import PeerRejected, Refused
 from meshid.names.spiffe_id import SpiffeId, TrustDomain
@@ -211,6 +213,7 @@ class ChainVerifier:
         if instant < now and any(each.not_valid_after_utc < now for each in path[1:]):
             msg = f"a certificate above the leaf has ended, and it is {now:%Y-%m-%d %H:%M:%S} here"
             raise Refused(Reason.AUTHORITY_NOT_IN_DATE, msg)
+        _check_link(*path[:2])
         return path
 
     def _diagnose(self, bundle: TrustBundle, chain: Chain, now: datetime, otherwise: Refused) -> Refused:
@@ -230,9 +233,7 @@ def _rules_for(anchors: frozenset[x509.Certificate], role: Role) -> verification
         .max_chain_depth(MAX_DEPTH)
         .extension_policies(
             ca_policy=_authority_policy(anchors, role),
-            # `check_leaf` and `check_purpose` have checked the leaf; the backend still refuses
-            # critical extensions that it does not know.
-            ee_policy=verification.ExtensionPolicy.permit_all(),
+            ee_policy=_LEAF_POLICY,
         )
     )
 
@@ -264,6 +265,56 @@ def _authority_policy(anchors: frozenset[x509.Certificate], role: Role) -> verif
         .may_be_present(x509.KeyUsage, agnostic, key_usage)
         .may_be_present(x509.ExtendedKeyUsage, agnostic, purpose)
     )
+
+
+class _ProxyCertificate(x509.ExtensionType):
+    """RFC 3820 section 3.8."""
+
+    oid = ObjectIdentifier("1.3.6.1.5.5.7.1.14")
+
+
+class _AddressBlocks(x509.ExtensionType):
+    """RFC 3779 section 2.2."""
+
+    oid = ObjectIdentifier("1.3.6.1.5.5.7.1.7")
+
+
+class _AutonomousSystems(x509.ExtensionType):
+    """RFC 3779 section 3.2."""
+
+    oid = ObjectIdentifier("1.3.6.1.5.5.7.1.8")
+
+
+_UNCRITICAL = verification.Criticality.NON_CRITICAL
+_LEAF_POLICY = (
+    # `check_leaf` and `check_purpose` have checked the leaf; the backend still refuses critical
+    # extensions that it does not know. It knows some more than OpenSSL, and some less.
+    verification.ExtensionPolicy.permit_all()
+    .may_be_present(x509.SubjectKeyIdentifier, _UNCRITICAL, None)
+    .may_be_present(x509.AuthorityKeyIdentifier, _UNCRITICAL, None)
+    .may_be_present(x509.AuthorityInformationAccess, _UNCRITICAL, None)
+    .require_not_present(_ProxyCertificate)
+    .require_not_present(_AddressBlocks)
+    .require_not_present(_AutonomousSystems)
+)
+
+
+def _check_link(leaf: x509.Certificate, issuer: x509.Certificate) -> None:
+    """Check that a leaf and what it says of its issuer mislead nobody, as they do OpenSSL.
+
+    Raises:
+        Refused: If the leaf names another certificate of its issuer, or cannot be told from it.
+    """
+    if not may_have_issued(issuer, leaf):
+        msg = (
+            "the leaf was issued by the key of this authority, and names another certificate of it:"
+            f" the serial number or the issuer in its authority key identifier is not that of"
+            f" {quote(issuer.subject.rfc4514_string())}"
+        )
+        raise Refused(Reason.INVALID_PATH, msg)
+    if looks_self_signed(leaf):
+        msg = "the leaf has the subject of its issuer, and no key identifiers that tell the two apart"
+        raise Refused(Reason.INVALID_PATH, msg)
 
 
 def _check_dates(leaf: x509.Certificate, now: datetime, grace: float) -> datetime:
