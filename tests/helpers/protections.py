@@ -1,6 +1,6 @@
 """The protections of the handshake, each of which can be taken away: a plug-in of pytest.
 
-MESHID_TAKE_AWAY='the swap' python -m pytest -p tests.helpers.removals tests/tls
+MESHID_TAKE_AWAY='the swap' python -m pytest -p tests.helpers.protections tests/tls
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ PROOF = f"{IN_HANDSHAKE}::TestTheProofOfPossession"
 RAISED = f"{IN_HANDSHAKE}::test_whatever_is_raised_while_it_is_decided_nobody_is_let_in"
 NO_HOOK = "tests/tls/test_peer_chain.py::TestWithoutThePrivateHook"
 
-REMOVALS = {
+PROTECTIONS = {
     "the swap": Removal(decide_without_the_swap, (f"{BETWEEN}::test_nobody_is_admitted_yet",)),
     "one issuer, not a pool": Removal(
         swap_to_a_pool,
@@ -206,4 +206,4 @@ REMOVALS = {
 def pytest_configure() -> None:
     """Take away what the environment names, for the whole run."""
     if name := os.environ.get(VARIABLE):
-        REMOVALS[name].take_away(pytest.MonkeyPatch())
+        PROTECTIONS[name].take_away(pytest.MonkeyPatch())

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.protections import REMOVALS, VARIABLE
+from tests.helpers.protections import PROTECTIONS, VARIABLE
 
 ROOT = Path(__file__).parents[2]
-TESTS = sorted({test for removal in REMOVALS.values() for test in removal.seen_by})
+TESTS = sorted({test for removal in PROTECTIONS.values() for test in removal.seen_by})
 
 
 def failures(tests: list[str], taken_away: str) -> set[str]:
@@ -43,7 +43,7 @@ def test_nothing_fails_while_all_are_there() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", REMOVALS)
+@pytest.mark.parametrize("name", PROTECTIONS)
 def test_its_tests_fail_without(name: str) -> None:
-    tests = list(REMOVALS[name].seen_by)
+    tests = list(PROTECTIONS[name].seen_by)
     assert failures(tests, name) == set(tests)
