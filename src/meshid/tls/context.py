@@ -32,6 +32,7 @@ from meshid.tls.broken_off import BrokenOff
 from meshid.tls.connections import MeshSSLObject
 from meshid.tls.facade import Facade
 from meshid.tls.generation import REMEMBERED_CHAINS, Generation
+from meshid.tls.gevent_sockets import gevent_class_for
 from meshid.tls.handshakes import DEFAULT_TIMEOUT, Handshakes, checked_timeout
 from meshid.tls.listener import MeshListener
 from meshid.tls.load_credentials import KeyFile, key_file_of
@@ -116,6 +117,15 @@ class MeshContext(Facade):
         """
         # A listener must hold the facade, so that each connection gets the generation of its time.
         listens = server_side and not _is_connected(sock)
+        if (of_gevent := gevent_class_for(sock, listens=listens)) is not None:
+            return of_gevent(
+                sock=sock,
+                server_side=server_side,
+                do_handshake_on_connect=do_handshake_on_connect,
+                suppress_ragged_eofs=suppress_ragged_eofs,
+                server_hostname=server_hostname,
+                _context=self if listens else self._generation(),
+            )
         wrap = super().wrap_socket if listens else self._generation().wrap_socket
         return wrap(sock, server_side, do_handshake_on_connect, suppress_ragged_eofs, server_hostname)
 
