@@ -99,7 +99,7 @@ STABLE = """
     self_signed foreign_authority unknown_authority authority_not_in_date invalid_path revoked
     crl_not_in_date revocation_undetermined deny_listed
     denied no_rule no_policy unsafe_request unexpected_server
-    key_not_proven tls_failed internal_error
+    plaintext_before_tls key_not_proven tls_failed internal_error
 """
 
 

@@ -52,8 +52,9 @@ from meshid.policy import (
 )
 from meshid.reasons import Reason
 from meshid.settings.settings import Settings
-from meshid.tls.connections import peer_of
 from meshid.tls.context import MeshContext
+from meshid.tls.peer_of import peer_of
+from meshid.tls.starttls import start_tls
 from meshid.trust.bundles import BundleSet, TrustBundle
 from meshid.trust.credentials import X509Svid
 from meshid.trust.deny_list import Denial
@@ -117,4 +118,5 @@ __all__ = [
     "UnsupportedPython",
     "X509Svid",
     "peer_of",
+    "start_tls",
 ]

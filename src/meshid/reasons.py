@@ -254,6 +254,12 @@ class Reason(StrEnum):
     )
 
     # -- There is no verdict --------------------------------------------------
+    PLAINTEXT_BEFORE_TLS = (
+        "plaintext_before_tls",
+        "Plaintext came after the command that begins TLS, and before the TLS handshake.",
+        "RFC 3207 section 4",
+        "Treat it as an attack; an honest peer waits for the answer to its command before it sends more.",
+    )
     KEY_NOT_PROVEN = (
         "key_not_proven",
         "The peer did not prove that it holds the key of its leaf.",

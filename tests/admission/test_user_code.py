@@ -298,7 +298,7 @@ class TestItMayFail:
     def test_a_transport_that_knows_no_address_is_no_reason(
         self, prod_ca: CA, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("meshid.tls.connections.MeshSSLObject._address", failing)
+        monkeypatch.setattr("meshid.tls.connections.MeshSSLObject.peername", property(failing))
         heard = Heard()
         connect(mesh_of(prod_ca, audit=heard), prod_ca)
         assert heard.next().connection.address is None

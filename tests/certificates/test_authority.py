@@ -175,12 +175,6 @@ OURS = [
     Anchor("RSA-2047", lambda: CA(DOMAIN, key=rsa.generate_private_key(65537, 2047)), "at least 2048 bits"),  # noqa: S505 - weak on purpose
     Anchor("a huge exponent", lambda: CA(DOMAIN, key=huge_exponent()), "an exponent above 2^32"),
     Anchor("an uncritical directory", lambda: permitting(NAMED, critical=False), "directory name constraint"),
-    # OpenSSL would refuse each of its leafs.
-    Anchor(
-        "for any purpose",
-        lambda: for_purpose(ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE),
-        "names neither clientAuth nor serverAuth",
-    ),
     Anchor(
         "65 name constraints",
         lambda: permitting(*map(x509.DNSName, hosts(65))),
@@ -205,6 +199,7 @@ NEIGHBOURS = [
     Anchor("nothing critical", lambda: CA(DOMAIN, critical=False)),
     Anchor("for clients", lambda: CA(DOMAIN, purposes={"client"}), roles=frozenset({Role.CLIENT})),
     Anchor("for servers", lambda: CA(DOMAIN, purposes={"server"}), roles=frozenset({Role.SERVER})),
+    Anchor("for any purpose", lambda: for_purpose(ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE)),
     Anchor(
         "a critical purpose",
         lambda: for_purpose(ExtendedKeyUsageOID.CLIENT_AUTH, critical=True),

@@ -16,7 +16,18 @@ from meshid.certificates.reading import MAX_RSA_BITS, MAX_RSA_EXPONENT, to_der
 from meshid.errors import Refused
 from meshid.reasons import Reason
 from meshid.testing import CA
-from tests.helpers.forged import Field, children, der, edited, rsa_public_key, with_key
+from tests.helpers.forged import (
+    TELETEX_STRING,
+    UTF8_STRING,
+    VISIBLE_STRING,
+    Field,
+    children,
+    der,
+    edited,
+    name,
+    rsa_public_key,
+    with_key,
+)
 from tests.helpers.world import PATH, hosts, padding
 
 ROOT = CA("prod.example.org")
@@ -95,6 +106,30 @@ def test_a_certificate_that_cannot_be_read_is_named(chain: tuple[bytes, ...], wh
     refusal = refusal_of(*chain)
     assert refusal.reason is Reason.MALFORMED
     assert refusal.detail.startswith(f"{where} is not a certificate that can be read")
+
+
+def subject_of_kind(kind: int, value: bytes) -> dict[Field, bytes]:
+    return {Field.SUBJECT: name(kind, value)}
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [(VISIBLE_STRING, b"api"), (UTF8_STRING, b"\xff"), (0x1E, b"abc"), (0x80, b"api")],
+    ids=["VisibleString", "no UTF-8", "half a character", "no string"],
+)
+@pytest.mark.parametrize("number", [0, 1], ids=["leaf", "intermediate"])
+def test_a_name_that_openssl_cannot_load_is_told(number: int, kind: int, value: bytes) -> None:
+    chain = [LEAF.certificate, ISSUING.certificate]
+    written = edited(chain[number], ROOT, subject_of_kind(kind, value))
+    refusal = refusal_of(*(written if at == number else to_der(each) for at, each in enumerate(chain)))
+    assert refusal.reason is Reason.MALFORMED
+    assert "its subject has the" in refusal.detail or "its subject is not a name" in refusal.detail
+
+
+@pytest.mark.parametrize("value", [b"Soci\xe9t\xe9", b"\xff\xfe"], ids=ascii)
+def test_a_name_that_only_openssl_can_read_is_read(value: bytes) -> None:
+    written = edited(LEAF.certificate, ROOT, subject_of_kind(TELETEX_STRING, value))
+    assert to_der(read_chain([written]).leaf) == written
 
 
 def test_pem_in_place_of_der_is_refused_with_what_to_do() -> None:

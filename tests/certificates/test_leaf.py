@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Sequence
 
 import pytest
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
+from hypothesis import given
+from hypothesis import strategies as st
 
 from meshid.certificates.leaf import (
     MAX_HOST_LENGTH,
@@ -21,7 +24,7 @@ from meshid.certificates.leaf import (
 )
 from meshid.certificates.reading import extension
 from meshid.errors import Refused
-from meshid.names.spiffe_id import TrustDomain
+from meshid.names.spiffe_id import SpiffeId, TrustDomain
 from meshid.reasons import Reason
 from meshid.testing import CA
 from tests.helpers.world import HOST, LINKERD_HOST, PATH, PROD, hosts
@@ -49,7 +52,7 @@ class TestX1:
     """X509-SVID 2: an SVID "MUST contain exactly one URI SAN", and validators "MUST reject" more."""
 
     def test_one_is_the_name(self) -> None:
-        assert claim_of([PROD]) == Claim(SPIFFE, TrustDomain("prod.example.org"), PATH)
+        assert claim_of([PROD]) == Claim(SPIFFE, SpiffeId.parse(PROD), PATH)
 
     @pytest.mark.parametrize("declared", [{SPIFFE}, {LINKERD}, ALL], ids=["spiffe", "linkerd", "all"])
     def test_a_uri_san_is_read_as_spiffe_whatever_is_declared(self, declared: set[Profile]) -> None:
@@ -180,6 +183,57 @@ class TestX8:
             check_purpose(leaf, role)
 
 
+def with_netscape_type(content: str) -> x509.Certificate:
+    kind = x509.UnrecognizedExtension(x509.ObjectIdentifier("2.16.840.1.113730.1.1"), bytes.fromhex(content))
+    return AUTHORITY.issue(PATH, extra=[(kind, False)]).certificate
+
+
+def roles_of(leaf: x509.Certificate) -> set[Role]:
+    """Return the roles that *leaf* is good for."""
+    good = set()
+    for role in Role:
+        with contextlib.suppress(Refused):
+            check_purpose(leaf, role)
+            good.add(role)
+    return good
+
+
+@pytest.mark.parametrize(
+    ("content", "roles"),
+    [
+        pytest.param("03020780", {Role.CLIENT}, id="client"),
+        pytest.param("03020640", {Role.SERVER}, id="server"),
+        pytest.param("030206c0", {Role.CLIENT, Role.SERVER}, id="both"),
+        pytest.param("030200ff", {Role.CLIENT, Role.SERVER}, id="all"),
+        pytest.param("030207c0", {Role.CLIENT}, id="a bit that does not count"),
+        pytest.param("030208ff", set(), id="more bits that do not count than there are"),
+        pytest.param("0302ffff", set(), id="far more bits that do not count"),
+        pytest.param("03020007", set(), id="authorities"),
+        pytest.param("030100", set(), id="no bits"),
+        pytest.param("030300c000", set(), id="sixteen bits"),
+        pytest.param("030206c000", set(), id="a bit string and then some"),
+        pytest.param("040206c0", set(), id="no bit string"),
+        pytest.param("", set(), id="nothing"),
+    ],
+)
+def test_a_netscape_certificate_type_is_good_for_the_roles_that_it_names(
+    content: str, roles: set[Role]
+) -> None:
+    assert roles_of(with_netscape_type(content)) == roles
+
+
+@given(st.binary(max_size=6))
+def test_any_netscape_certificate_type_is_good_for_some_roles_or_none(content: bytes) -> None:
+    assert roles_of(with_netscape_type(content.hex())) <= set(Role)
+
+
+def test_a_netscape_certificate_type_that_lacks_the_role_is_named() -> None:
+    with pytest.raises(Refused) as caught:
+        check_purpose(with_netscape_type("03020640"), Role.CLIENT)
+    assert caught.value.reason is Reason.WRONG_KEY_PURPOSE
+    assert "its Netscape certificate type (nsCertType) lacks SSL client" in caught.value.detail
+
+
 def reason_of_leaf(**shape: object) -> Reason | None:
     leaf = AUTHORITY.issue(PATH, **shape).certificate  # type: ignore[arg-type]  # any shape
     try:
@@ -207,7 +261,8 @@ def reason_of_leaf(**shape: object) -> Reason | None:
 )
 def test_a_linkerd_name_is_a_workload_of_its_trust_domain(host: str, path: str, trust_domain: str) -> None:
     for declared in ({LINKERD}, {DNS}, ALL):
-        assert claim_of(dns=[host], declared=declared) == Claim(LINKERD, TrustDomain(trust_domain), path)
+        spiffe_id = SpiffeId(TrustDomain(trust_domain), path)
+        assert claim_of(dns=[host], declared=declared) == Claim(LINKERD, spiffe_id, path)
 
 
 @pytest.mark.parametrize(

@@ -177,6 +177,7 @@ def test_whatever_was_read_as_a_leaf_raises_nothing_later(data: bytes) -> None:
         leaf = read_leaf(data)
     except ValueError:
         return
+    assert to_der(leaf) == data
     subject_of(leaf)
     assert leaf.not_valid_before_utc.tzinfo
     assert leaf.not_valid_after_utc.tzinfo

@@ -7,17 +7,15 @@ our clock. A bad chain is made from a good one, so that one thing is wrong with 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from operator import attrgetter
-from typing import TypedDict, Unpack
 
-import attrs
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, mldsa, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from meshid.reasons import Reason
-from meshid.testing import Issued, Shape
-from meshid.trust.bundles import BundleSet
+from meshid.testing import Shape
+from tests.helpers.chain_case import Case, Maker, rows
 from tests.helpers.forged import (
     huge_exponent,
     rsa_public_key,
@@ -27,6 +25,7 @@ from tests.helpers.forged import (
     with_digest,
     with_unknown_key,
 )
+from tests.helpers.openssl_cases import OPENSSL_CASES
 from tests.helpers.world import (
     CORP,
     DAY,
@@ -36,7 +35,6 @@ from tests.helpers.world import (
     LINKERD_HOST,
     PATH,
     PROD,
-    World,
     alone,
     as_leaf,
     below_a_workload,
@@ -50,55 +48,13 @@ from tests.helpers.world import (
     linkerd_name_of,
     namesake,
     padding,
-    renewed,
     self_signed,
     sending,
     with_path,
     wrongly_signed,
 )
 
-Maker = Callable[[World], Issued | tuple[bytes, ...]]
-
-
-@attrs.frozen
-class Case:
-    """One kind of chain.
-
-    Attributes:
-        name: What is special about it.
-        make: Makes the chain: DER, leaf first, or an `Issued`, which has the key, too.
-        reason: What becomes of it; `Reason.ALLOWED` if it verifies.
-        claims: The name that the leaf claims, and that the peer has; None if it claims none.
-        role: What the peer is in the handshake.
-        wire: Whether a TLS peer can present it; then `make` gives an `Issued`.
-        bundles: The bundles under which it is judged; the revocations are those of the world.
-    """
-
-    name: str
-    make: Maker
-    reason: Reason
-    claims: str | None
-    role: str = "client"
-    wire: bool = True
-    bundles: Callable[[World], BundleSet] = attrgetter("bundles")
-
-    def chain(self, world: World) -> tuple[bytes, ...]:
-        """Make the chain as DER, leaf first."""
-        made = self.make(world)
-        return made.chain if isinstance(made, Issued) else made
-
-
 # -- The table ----------------------------------------------------------------
-
-
-class _How(TypedDict, total=False):
-    role: str
-    wire: bool
-    bundles: Callable[[World], BundleSet]
-
-
-def _rows(reason: Reason, claims: str | None, makers: Mapping[str, Maker], **how: Unpack[_How]) -> list[Case]:
-    return [Case(name, make, reason, claims, **how) for name, make in makers.items()]
 
 
 def _named(reason: Reason, pattern: str, issuer: str, names: Mapping[str, str]) -> list[Case]:
@@ -108,11 +64,11 @@ def _named(reason: Reason, pattern: str, issuer: str, names: Mapping[str, str]) 
         shape: Shape = {"uris": [name]} if issuer == "prod" else {"uris": [], "dns": [name]}
         return lambda world: getattr(world, issuer).issue(**shape)
 
-    return _rows(reason, None, {pattern.format(what): maker(name) for what, name in names.items()})
+    return rows(reason, None, {pattern.format(what): maker(name) for what, name in names.items()})
 
 
 _ADMITTED = [
-    *_rows(
+    *rows(
         Reason.ALLOWED,
         PROD,
         {
@@ -131,6 +87,7 @@ _ADMITTED = [
             "64 name constraints": lambda w: below_constraints(w, 64, "h1.example"),
             "the root sent, too": lambda w: sending(w.prod.issue(PATH), w.prod),
             "an intermediate doubled": lambda w: sending(w.issuing.issue(PATH), w.issuing),
+            "a namesake of the root sent, too": lambda w: sending(w.prod.issue(PATH), namesake(w.prod)),
             "a stray certificate sent, too": lambda w: sending(w.issuing.issue(PATH), w.dev.intermediate()),
             "P-384": lambda w: w.prod.issue(PATH, key=ec.generate_private_key(ec.SECP384R1())),
             "P-521": lambda w: w.prod.issue(PATH, key=ec.generate_private_key(ec.SECP521R1())),
@@ -138,19 +95,7 @@ _ADMITTED = [
             "Ed25519": lambda w: w.prod.issue(PATH, key=ed25519.Ed25519PrivateKey.generate()),
         },
     ),
-    # OpenSSL takes the old key for the new one where certificates do not identify their keys.
-    *_rows(
-        Reason.ALLOWED,
-        PROD,
-        {
-            "below a new key of the root": lambda w: renewed(w.prod).issue(PATH),
-            "below a new key of an intermediate": lambda w: renewed(w.issuing).issue(PATH),
-            "below a new key of a new key": lambda w: renewed(renewed(w.issuing)).issue(PATH),
-            "a namesake of the root sent, too": lambda w: sending(w.prod.issue(PATH), namesake(w.prod)),
-        },
-        wire=False,
-    ),
-    *_rows(
+    *rows(
         Reason.ALLOWED,
         PROD,
         {
@@ -159,7 +104,7 @@ _ADMITTED = [
         },
         wire=False,
     ),
-    *_rows(
+    *rows(
         Reason.ALLOWED,
         PROD,
         {
@@ -181,7 +126,7 @@ _ADMITTED = [
 
 _CHAINS = [
     Case("no certificate", lambda _: (), Reason.NO_CERTIFICATE, None, wire=False),
-    *_rows(
+    *rows(
         Reason.MALFORMED,
         None,
         {
@@ -195,7 +140,7 @@ _CHAINS = [
         },
         wire=False,
     ),
-    *_rows(
+    *rows(
         Reason.CHAIN_TOO_LARGE,
         None,
         {
@@ -219,7 +164,7 @@ _CHAINS = [
 ]
 
 _NAMES = [
-    *_rows(
+    *rows(
         Reason.NO_NAME,
         None,
         {
@@ -227,7 +172,7 @@ _NAMES = [
             "a common name like a DNS name": lambda w: w.corp.issue(uris=[], subject=f"CN={HOST}"),
         },
     ),
-    *_rows(
+    *rows(
         Reason.NO_NAME,
         None,
         {
@@ -239,7 +184,7 @@ _NAMES = [
         },
         bundles=attrgetter("spiffe_bundles"),
     ),
-    *_rows(
+    *rows(
         Reason.MANY_NAMES,
         None,
         {
@@ -346,15 +291,21 @@ _NAMES = [
 ]
 
 _LEAVES = [
-    *_rows(
+    *rows(
         Reason.LEAF_IS_CA,
         PROD,
         {
             "a CA as leaf": lambda w: w.prod.issue(PATH, ca=True),
-            "an intermediate as leaf": lambda w: as_leaf(w.prod.intermediate(uris=[PROD])),
         },
     ),
-    *_rows(
+    Case(
+        "an intermediate as leaf",
+        lambda w: as_leaf(w.prod.intermediate(uris=[PROD])),
+        Reason.LEAF_IS_CA,
+        PROD,
+        needs_tls13=True,
+    ),
+    *rows(
         Reason.LEAF_MAY_SIGN,
         PROD,
         {
@@ -362,15 +313,15 @@ _LEAVES = [
             "cRLSign": lambda w: w.prod.issue(PATH, usages={"digital_signature", "crl_sign"}),
         },
     ),
-    *_rows(
+    Case("no key usage", lambda w: w.prod.issue(PATH, usages=None), Reason.NO_DIGITAL_SIGNATURE, PROD),
+    Case(
+        "no digitalSignature",
+        lambda w: w.prod.issue(PATH, usages={"key_agreement"}),
         Reason.NO_DIGITAL_SIGNATURE,
         PROD,
-        {
-            "no digitalSignature": lambda w: w.prod.issue(PATH, usages={"key_agreement"}),
-            "no key usage": lambda w: w.prod.issue(PATH, usages=None),
-        },
+        needs_tls13=True,
     ),
-    *_rows(
+    *rows(
         Reason.WRONG_KEY_PURPOSE,
         PROD,
         {
@@ -386,7 +337,7 @@ _LEAVES = [
         PROD,
         role="server",
     ),
-    *_rows(
+    *rows(
         Reason.WEAK_KEY,
         PROD,
         {
@@ -394,7 +345,7 @@ _LEAVES = [
             "Ed448": lambda w: w.prod.issue(PATH, key=ed448.Ed448PrivateKey.generate()),
         },
     ),
-    *_rows(
+    *rows(
         Reason.WEAK_KEY,
         PROD,
         {
@@ -417,7 +368,7 @@ _LEAVES = [
 ]
 
 _PATHS = [
-    *_rows(
+    *rows(
         Reason.FOREIGN_AUTHORITY,
         PROD,
         {
@@ -428,7 +379,7 @@ _PATHS = [
         },
     ),
     Case("prod mints a dev name", lambda w: w.prod.issue(DEV), Reason.FOREIGN_AUTHORITY, DEV),
-    *_rows(
+    *rows(
         Reason.FOREIGN_AUTHORITY,
         LINKERD,
         {
@@ -443,7 +394,7 @@ _PATHS = [
         f"/dns/{HOST}",
     ),
     Case("self-signed", lambda _: self_signed(), Reason.SELF_SIGNED, PROD),
-    *_rows(
+    *rows(
         Reason.UNKNOWN_AUTHORITY,
         PROD,
         {
@@ -456,7 +407,7 @@ _PATHS = [
             "a missing intermediate": lambda w: alone(w.issuing.issue(PATH)),
         },
     ),
-    *_rows(
+    *rows(
         Reason.AUTHORITY_NOT_IN_DATE,
         PROD,
         {
@@ -470,7 +421,7 @@ _PATHS = [
         Reason.AUTHORITY_NOT_IN_DATE,
         f"spiffe://faded.example{PATH}",
     ),
-    *_rows(
+    *rows(
         Reason.INVALID_PATH,
         PROD,
         {
@@ -488,7 +439,7 @@ _PATHS = [
             "an unknown critical extension": lambda w: w.prod.issue(PATH, extra=[padding(1, critical=True)]),
         },
     ),
-    *_rows(
+    *rows(
         Reason.INVALID_PATH,
         PROD,
         {
@@ -514,7 +465,7 @@ _TAKEN_BACK = [
         "spiffe://prod.example.org/ns/revoked/sa/api",
     ),
     Case("a revoked intermediate", lambda w: w.revoked.issue(PATH), Reason.REVOKED, PROD),
-    *_rows(
+    *rows(
         Reason.CRL_NOT_IN_DATE,
         PROD,
         {
@@ -563,4 +514,4 @@ _TAKEN_BACK = [
     ),
 ]
 
-CASES: tuple[Case, ...] = (*_ADMITTED, *_CHAINS, *_NAMES, *_LEAVES, *_PATHS, *_TAKEN_BACK)
+CASES: tuple[Case, ...] = (*_ADMITTED, *_CHAINS, *_NAMES, *_LEAVES, *_PATHS, *_TAKEN_BACK, *OPENSSL_CASES)

@@ -19,10 +19,13 @@ from typing import Protocol
 import anyio
 import anyio.from_thread
 import anyio.lowlevel
+import gevent
 import trio
 import uvloop
 from anyio.abc import ByteStream, SocketAttribute
 from anyio.streams.tls import TLSAttribute, TLSStream
+from gevent.event import Event
+from gevent.server import StreamServer
 
 from meshid import ConnectionEnded, Reason
 from tests.helpers.tls_peers import (
@@ -32,7 +35,9 @@ from tests.helpers.tls_peers import (
     Serving,
     asyncio_server,
     blocking_server,
+    handle_one,
     lazy_server,
+    wrapping,
 )
 
 Started = queue.SimpleQueue[Callable[[], object]]
@@ -60,7 +65,8 @@ def running(serve: Callable[[Service, Started], object]) -> Iterator[Service]:
         stop()
         thread.join(TIMEOUT)
         assert not thread.is_alive()
-        assert failures == []
+        for failure in failures:
+            raise failure
 
 
 # -- uvloop -------------------------------------------------------------------
@@ -204,6 +210,32 @@ def anyio_trio_server(context: ssl.SSLContext) -> AbstractContextManager[Service
     return anyio_server(context, "trio")
 
 
+# -- gevent -------------------------------------------------------------------
+
+
+def serve_until_stopped(server: StreamServer, service: Service, started: Started) -> None:
+    """Run a server of gevent's in this thread."""
+    stopped, stopping = Event(), gevent.get_hub().loop.async_()
+    stopping.start(stopped.set)
+    server.start()
+    service.port = server.socket.getsockname()[1]
+    started.put(stopping.send)
+    stopped.wait()
+    server.stop(TIMEOUT)
+    gevent.get_hub().destroy(destroy_loop=True)
+
+
+def gevent_server(context: ssl.SSLContext) -> AbstractContextManager[Service]:
+    """Serve with gevent's own sockets, in a process that is not monkey-patched."""
+    handle = wrapping(context)
+
+    def serve(service: Service, started: Started) -> None:
+        server = StreamServer((HOST, 0), lambda plain, _: handle_one(handle, service, plain))
+        serve_until_stopped(server, service, started)
+
+    return running(serve)
+
+
 LOOPS: dict[str, Serving] = {
     "asyncio": asyncio_server,
     "uvloop": uvloop_server,
@@ -214,7 +246,12 @@ LOOPS: dict[str, Serving] = {
 }
 """Where an `ssl.SSLObject` has an owner that reads and writes for it."""
 
-EVERYWHERE: dict[str, Serving] = {**LOOPS, "threads": blocking_server, "lazy": lazy_server}
+EVERYWHERE: dict[str, Serving] = {
+    **LOOPS,
+    "threads": blocking_server,
+    "lazy": lazy_server,
+    "gevent": gevent_server,
+}
 """And with sockets."""
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from itertools import product
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
-from cryptography.x509.oid import ObjectIdentifier
+from cryptography.x509.oid import ExtendedKeyUsageOID, ObjectIdentifier
 
 from meshid.certificates.reading import fingerprint, to_der
 from meshid.testing import CA, Issued
@@ -21,6 +22,27 @@ LINKERD_HOST = "api.checkout.serviceaccount.identity.linkerd.cluster.local"
 LINKERD = f"spiffe://cluster.local{PATH}"
 HOST = "api.corp.example"
 CORP = f"spiffe://corp.example/dns/{HOST}"
+
+ANY_PURPOSE, TEXT_KEY_ID, TWINS, FAR_TWIN = (
+    f"{domain}.example.org" for domain in ("any-purpose", "text-key-id", "twins", "far-twin")
+)
+RENEWALS = {
+    f"renewed-{number}.example.org": (order, lapsed)
+    for number, (order, lapsed) in enumerate(product(("old first", "new first"), (False, True)))
+}
+"""Trust domains that anchor an intermediate and its successor: in which order, and if the old one expired."""
+
+FEDERATED = (
+    "dev.example.org",
+    "cluster.local",
+    "corp.example",
+    ANY_PURPOSE,
+    TEXT_KEY_ID,
+    TWINS,
+    FAR_TWIN,
+    *RENEWALS,
+)
+"""The trust domains, beside prod, of which somebody is admitted."""
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
@@ -51,6 +73,15 @@ class World:
         self.corp = CA("corp.example")
         self.faded = CA("faded.example", not_after=self.past)
         self.stranger = CA("stranger.example")
+        self.any_purpose = CA(ANY_PURPOSE, extra=[for_any_purpose()])
+        self.text_key_id = CA(TEXT_KEY_ID, extra=[key_id(b"the first key")])
+        # As in two clusters of Istio: only their keys tell them apart.
+        self.twins = CA(TWINS, subject="O=cluster.local"), CA(TWINS, subject="O=cluster.local")
+        self.far_twin = CA(FAR_TWIN, subject="O=cluster.local")
+        self.renewals = {
+            domain: renewal(CA(domain), self.past if lapsed else None)
+            for domain, (_, lapsed) in RENEWALS.items()
+        }
 
         self.revoked_leaf = self.prod.issue("/ns/revoked/sa/api")
         self.revoked = self.prod.intermediate()
@@ -66,6 +97,11 @@ class World:
             TrustBundle.from_pem("dev.example.org", self.dev.pem + self.namesake.pem),
             self.faded.bundle(),
             self.denied_root.bundle(),
+            self.any_purpose.bundle(),
+            self.text_key_id.bundle(),
+            TrustBundle.from_pem(TWINS, b"".join(each.pem for each in self.twins)),
+            self.far_twin.bundle(),
+            *(self._anchored(domain, order) for domain, (order, _) in RENEWALS.items()),
         ]
         self.spiffe_bundles = BundleSet(spiffe)
         self.bundles = BundleSet(
@@ -85,12 +121,31 @@ class World:
             ],
         )
 
+    def _anchored(self, domain: str, order: str) -> TrustBundle:
+        old, new = self.renewals[domain]
+        return TrustBundle.from_pem(domain, old.pem + new.pem if order == "old first" else new.pem + old.pem)
+
     def _denied(self) -> tuple[Issued | CA, ...]:
         return self.denied_leaf, self.denied, self.denied_root
 
 
 def called(authority: CA) -> str:
     return authority.certificate.subject.rfc4514_string()
+
+
+def key_id(identifier: bytes) -> tuple[x509.ExtensionType, bool]:
+    """Return the identifier of a certificate's own key, whatever it is."""
+    return x509.SubjectKeyIdentifier(identifier), False
+
+
+def for_any_purpose() -> tuple[x509.ExtensionType, bool]:
+    return x509.ExtendedKeyUsage([ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE]), False
+
+
+def renewal(authority: CA, end: datetime | None = None) -> tuple[CA, CA]:
+    """Return an intermediate, until its *end*, and its successor: another key under the same name."""
+    old = authority.intermediate(not_after=end) if end else authority.intermediate()
+    return old, authority.intermediate(subject=called(old))
 
 
 # -- Chains that take more than a line ----------------------------------------

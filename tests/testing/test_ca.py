@@ -22,7 +22,8 @@ from meshid.testing import CA, Issued, Shape
 from meshid.trust.bundles import BundleSet, TrustBundle
 from meshid.trust.credentials import X509Svid
 from meshid.verification.verifier import ChainVerifier
-from tests.helpers.chain_cases import CASES, Case
+from tests.helpers.chain_case import Case
+from tests.helpers.chain_cases import CASES
 from tests.helpers.world import DAY, HOUR, PATH, PROD, World
 
 NOW = datetime.now(UTC).replace(microsecond=0)

@@ -123,7 +123,9 @@ class TestARefusal:
         with unverified(mesh.server_context(), prod_ca.issue(UNKNOWN)) as (tls, visit):
             refusal = refusal_of(tls.do_handshake)
             if how is not None:
-                tls.shutdown(how)
+                # The client has read the alert, and may be gone.
+                with contextlib.suppress(OSError):
+                    tls.shutdown(how)
             for call in CALLS.values():
                 assert refusal_of(lambda call=call: call(tls)) is refusal  # type: ignore[misc]
             tls.close()
@@ -199,6 +201,13 @@ class TestAnAdmittedPeer:
         with unverified(context, prod_ca.issue(PATH)) as (tls, _):
             tls.do_handshake()
             assert tls.context is context
+
+    def test_can_wait_for_its_handshake_although_it_does_not_block(self, mesh: Mesh, prod_ca: CA) -> None:
+        with unverified(mesh.server_context(), prod_ca.issue(PATH)) as (tls, _):
+            tls.settimeout(0)
+            tls.do_handshake(block=True)
+            assert str(peer_of(tls).spiffe_id).endswith(PATH)
+            assert tls.gettimeout() == 0
 
     def test_can_go_on_without_tls(self, mesh: Mesh, prod_ca: CA) -> None:
         """After `unwrap()` the connection is plain, as with any `ssl.SSLSocket`."""
@@ -413,3 +422,21 @@ class TestWhatCannotHappenYet:
         assert heard.is_quiet()
         monkeypatch.undo()
         Memory(mesh.server_context(), stranger(prod_ca.issue(PATH))).shake_hands()
+
+
+def test_nobody_is_asked_about_an_admission_that_nobody_hears_of(
+    prod_ca: CA, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Address, cipher and version took as long as the decision."""
+    asked: list[object] = []
+
+    def address_of(peername: object) -> tuple[None, None]:
+        asked.append(peername)
+        return None, None
+
+    monkeypatch.setattr("meshid.tls.connections.address_of", address_of)
+    client = prod_ca.issue(PATH).client_context()
+    Memory(mesh_of(prod_ca).server_context(), client).shake_hands()
+    assert asked == []
+    Memory(mesh_of(prod_ca, audit=Heard()).server_context(), client).shake_hands()
+    assert len(asked) == 1

@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 from cryptography import x509
@@ -41,7 +40,6 @@ from tests.helpers.tls_peers import (
     greet_blocking,
     knock,
     mesh_of,
-    presenting_server,
     stranger,
     tls12,
 )
@@ -51,114 +49,6 @@ GREETERS = {"asyncio": greet_asyncio, "blocking": greet_blocking}
 EACH_CLIENT = pytest.mark.parametrize("greet", GREETERS.values(), ids=GREETERS)
 
 ANSWER = f"spiffe://prod.example.org{PATH}\n".encode()
-
-Mutation = Callable[[ssl.SSLContext, Path], object]
-"""Does something to a context; the file has the certificate, key and root of an unknown peer."""
-
-
-def _set(name: str, value: object) -> Mutation:
-    return lambda context, _: setattr(context, name, value)
-
-
-MUTATIONS: dict[str, Mutation] = {
-    "load_verify_locations": lambda context, file: context.load_verify_locations(file),
-    "load_default_certs": lambda context, _: context.load_default_certs(),
-    "load_cert_chain": lambda context, file: context.load_cert_chain(file),
-    "CERT_NONE": _set("verify_mode", ssl.CERT_NONE),
-    "check_hostname": _set("check_hostname", value=True),
-    "set_ciphers": lambda context, _: context.set_ciphers("ALL:@SECLEVEL=0"),
-    "minimum_version": _set("minimum_version", ssl.TLSVersion.TLSv1_2),
-    "maximum_version": _set("maximum_version", ssl.TLSVersion.TLSv1_2),
-    "options": _set("options", 0),
-    "verify_flags": _set("verify_flags", 0),
-    "post_handshake_auth": _set("post_handshake_auth", value=True),
-    "sni_callback": _set("sni_callback", lambda *_: ssl.ALERT_DESCRIPTION_ACCESS_DENIED),
-    "sslobject_class": _set("sslobject_class", ssl.SSLObject),
-    "sslsocket_class": _set("sslsocket_class", ssl.SSLSocket),
-}
-
-
-@pytest.fixture
-def strange_file(dev_ca: CA, tmp_path: Path) -> Path:
-    file = tmp_path / "strange.pem"
-    strange = dev_ca.issue("/ns/pay/sa/payments")
-    file.write_bytes(strange.key_pem + strange.chain_pem + dev_ca.pem)
-    return file
-
-
-class TestNobodyCanLoosenIt:
-    """What a library sets on the facade reaches no generation."""
-
-    @EACH_SERVER
-    @pytest.mark.parametrize("mutate", MUTATIONS.values(), ids=MUTATIONS)
-    def test_a_server_serves_and_refuses_as_before(  # noqa: PLR0913, PLR0917  # fixtures
-        self,
-        mutate: Mutation,
-        serve: Serving,
-        mesh: Mesh,
-        heard: Heard,
-        prod_ca: CA,
-        dev_ca: CA,
-        strange_file: Path,
-    ) -> None:
-        context = mesh.server_context()
-        mutate(context, strange_file)
-        # What the facade was told could take effect only when the next generation is built.
-        mesh.publish(credentials=credentials(prod_ca))
-        with serve(context) as service:
-            for client, reason in (
-                (dev_ca.issue(PATH), Reason.UNKNOWN_TRUST_DOMAIN),
-                (dev_ca.issue(f"spiffe://prod.example.org{PATH}"), Reason.UNKNOWN_AUTHORITY),
-                (None, Reason.NO_CERTIFICATE),
-            ):
-                assert knock(service.port, stranger(client)).answer == b""
-                assert heard.reason() is reason
-            assert knock(service.port, tls12(stranger(prod_ca.issue(PATH)))).answer == b""
-            assert service.seen == []
-            visit = knock(service.port, stranger(prod_ca.issue(PATH)))
-            assert (visit.answer, visit.presented) == (ANSWER, presented_by(mesh))
-        assert heard.reason() is Reason.ALLOWED
-        assert heard.is_quiet()
-
-    @EACH_CLIENT
-    @pytest.mark.parametrize(
-        "mutate",
-        [pytest.param(it, id=name) for name, it in MUTATIONS.items() if name != "sni_callback"],
-    )
-    def test_a_client_is_served_and_refuses_as_before(  # noqa: PLR0913, PLR0917  # fixtures
-        self,
-        mutate: Mutation,
-        greet: Callable[[int, ssl.SSLContext], bytes],
-        mesh: Mesh,
-        heard: Heard,
-        prod_ca: CA,
-        dev_ca: CA,
-        strange_file: Path,
-    ) -> None:
-        context = mesh.client_context([PATH])
-        mutate(context, strange_file)
-        mesh.publish(credentials=credentials(prod_ca))
-        for server, reason in (
-            (dev_ca.issue(PATH), Reason.UNKNOWN_TRUST_DOMAIN),
-            (dev_ca.issue(f"spiffe://prod.example.org{PATH}"), Reason.UNKNOWN_AUTHORITY),
-            (prod_ca.issue("/ns/shop/sa/other"), Reason.UNEXPECTED_SERVER),
-            (prod_ca.issue(PATH), Reason.EXPECTED),
-        ):
-            with presenting_server(server) as port:
-                assert greet(port, context) == (HELLO if reason is Reason.EXPECTED else b"")
-            assert heard.reason() is reason
-
-    def test_the_mutations_would_loosen_a_plain_context(
-        self, prod_ca: CA, dev_ca: CA, strange_file: Path
-    ) -> None:
-        plain = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        prod_ca.issue("/ns/pay/sa/payments").load_into(plain)
-        plain.verify_mode = ssl.CERT_REQUIRED
-        both = Memory(plain, stranger(dev_ca.issue(PATH)))
-        with pytest.raises(ssl.SSLCertVerificationError):
-            both.shake_hands()
-        MUTATIONS["load_verify_locations"](plain, strange_file)
-        Memory(plain, stranger(dev_ca.issue(PATH))).shake_hands()
 
 
 def presented_by(mesh: Mesh) -> bytes:
@@ -181,7 +71,6 @@ class TestItIsWhatLibrariesExpect:
         assert isinstance(context, ssl.SSLContext)
         assert context.protocol is protocol
         assert context.verify_mode is ssl.CERT_REQUIRED
-        assert context.check_hostname is False
 
     @pytest.mark.parametrize("name", [None, "payments.example", "127.0.0.1"])
     def test_whatever_host_name_a_client_dials(self, name: str | None, mesh: Mesh, prod_ca: CA) -> None:

@@ -12,7 +12,8 @@ import pytest
 from meshid import BundleSet, CachedVerifier, ChainVerifier, Mesh, PeerRejected, Reason
 from meshid.names.peer_pattern import PeerPattern
 from meshid.testing import Issued
-from tests.helpers.chain_cases import CASES, Case
+from tests.helpers.chain_case import Case
+from tests.helpers.chain_cases import CASES
 from tests.helpers.tls_peers import (
     HELLO,
     SERVERS,
@@ -25,20 +26,20 @@ from tests.helpers.tls_peers import (
     policy,
     presenting_server,
     stranger,
+    tls12,
 )
-from tests.helpers.world import Clock, World
+from tests.helpers.world import FEDERATED, Clock, World
 
-EVERYBODY = [
-    "/**",
-    "spiffe://dev.example.org/**",
-    "spiffe://cluster.local/**",
-    "spiffe://corp.example/**",
-]
+EVERYBODY = ["/**", *(f"spiffe://{domain}/**" for domain in FEDERATED)]
+TLS12 = ssl.TLSVersion.TLSv1_2
+OLDER = ("asyncio", "blocking")
+"""Servers that are tried with TLS 1.2, too."""
+
 OPEN_POLICY = policy(f"""
 version = 1
 [environments.prod]
 trust_domains = ["prod.example.org"]
-federates_with = ["dev.example.org", "cluster.local", "corp.example"]
+federates_with = {list(FEDERATED)}
 [[allow]]
 id = "everybody"
 from = {EVERYBODY}
@@ -54,7 +55,9 @@ class Stage:
         self.verifier = ChainVerifier(bundles, revocations=world.revocations)
         self.mesh = _mesh(world, bundles, self.heard)
         context = self.mesh.server_context(resumption=True)
+        older = self.mesh.server_context(minimum_version=TLS12)
         self.services = {kind: stack.enter_context(serve(context)) for kind, serve in SERVERS.items()}
+        self.older_services = {kind: stack.enter_context(SERVERS[kind](older)) for kind in OLDER}
 
 
 def _mesh(world: World, bundles: BundleSet, heard: Heard) -> Mesh:
@@ -158,6 +161,14 @@ def through_a_handshake(kind: str) -> Path:
     return path
 
 
+def through_tls12(kind: str) -> Path:
+    def path(chain: Chain) -> Verdict:
+        service = chain.stage.older_services[kind]
+        return _knocked(chain, service, tls12(stranger(chain.issued)), None)[0]
+
+    return path
+
+
 def through_a_resumed_handshake(kind: str) -> Path:
     def path(chain: Chain) -> Verdict:
         service, client = chain.stage.services[kind], stranger(chain.issued)
@@ -181,14 +192,18 @@ def _knocked(
     assert visit.answer == (f"{chain.case.claims}\n".encode() if admitted else b"")
     assert service.seen[before:] == ([HELLO] if admitted else [])
     assert visit.resumed == (session is not None and session.has_ticket)
-    assert admitted <= (visit.session is not None and visit.session.has_ticket)
+    if service not in chain.stage.older_services.values():
+        assert admitted <= (visit.session is not None and visit.session.has_ticket)
     return verdict, visit.session
 
 
-def to_our_client(greet: Callable[[int, ssl.SSLContext], bytes]) -> Path:
+def to_our_client(
+    greet: Callable[[int, ssl.SSLContext], bytes], newest: ssl.TLSVersion = ssl.TLSVersion.MAXIMUM_SUPPORTED
+) -> Path:
     def path(chain: Chain) -> Verdict:
-        with presenting_server(chain.issued) as port:
-            greeting = greet(port, chain.stage.mesh.client_context(EVERYBODY))
+        context = chain.stage.mesh.client_context(EVERYBODY, minimum_version=TLS12)
+        with presenting_server(chain.issued, newest) as port:
+            greeting = greet(port, context)
         verdict = _told(chain)
         assert greeting == (HELLO if verdict[0] is Reason.ALLOWED else b"")
         return verdict
@@ -205,12 +220,17 @@ OFFLINE: dict[str, Path] = {
 LIVE: dict[str, dict[str, Path]] = {
     "client": {
         **{f"a handshake, {kind}": through_a_handshake(kind) for kind in SERVERS},
+        **{f"a handshake of TLS 1.2, {kind}": through_tls12(kind) for kind in OLDER},
         **{f"a resumed handshake, {kind}": through_a_resumed_handshake(kind) for kind in SERVERS},
     },
     "server": {
         "our client, asyncio": to_our_client(greet_asyncio),
         "our client, blocking": to_our_client(greet_blocking),
     },
+}
+OLDER_SERVER = {
+    "our client with TLS 1.2, asyncio": to_our_client(greet_asyncio, TLS12),
+    "our client with TLS 1.2, blocking": to_our_client(greet_blocking, TLS12),
 }
 
 
@@ -227,10 +247,15 @@ def test_each_chain_gets_the_same_verdict_for_the_same_reason(
     assert path(chain_of(case)) == (case.reason, case.claims)
 
 
-@pytest.mark.parametrize("path", [pytest.param(path, id=name) for name, path in LIVE["server"].items()])
-@pytest.mark.parametrize(
-    "case", [pytest.param(case, id=case.name) for case in CASES if case.wire and case.role == "client"]
-)
+def _server_rows() -> Iterator[object]:
+    for case in CASES:
+        older = {} if case.needs_tls13 else OLDER_SERVER
+        for name, path in {**LIVE["server"], **older}.items():
+            if case.wire:
+                yield pytest.param(case, path, id=f"{case.name}, through {name}")
+
+
+@pytest.mark.parametrize(("case", "path"), list(_server_rows()))
 def test_a_server_with_the_chain_of_a_client_is_judged_as_the_verifier_judges_it(
     case: Case, path: Path, chain_of: Callable[[Case], Chain]
 ) -> None:

@@ -10,10 +10,14 @@ import pytest
 
 from meshid import BundleSet, PeerRejected, TrustBundle
 from meshid.testing import CA
-from tests.helpers.tls_peers import PATH, Visit, asyncio_server, credentials, knock, mesh_of
+from tests.helpers.loops import EVERYWHERE
+from tests.helpers.tls_peers import PATH, Serving, Visit, asyncio_server, credentials, knock, mesh_of
 
 DURATION = 20.0
 """Seconds of load."""
+
+SHORT = 3.0
+"""Seconds of load on each of the other loops."""
 
 PERIOD = 0.02
 """Seconds from one publication to the next."""
@@ -68,20 +72,22 @@ class Fire:
 
 
 @pytest.mark.slow
-def test_no_good_peer_fails_and_no_removed_one_succeeds() -> None:
-    fire = Fire()
-    with asyncio_server(fire.mesh.server_context(resumption=True)) as service, ThreadPoolExecutor(5) as pool:
+@pytest.mark.parametrize("serve", EVERYWHERE.values(), ids=EVERYWHERE)
+def test_no_good_peer_fails_and_no_removed_one_succeeds(serve: Serving) -> None:
+    fire, seconds = Fire(), DURATION if serve is asyncio_server else SHORT
+    with serve(fire.mesh.server_context(resumption=True)) as service, ThreadPoolExecutor(5) as pool:
         running = [
             pool.submit(fire.publish),
             *(pool.submit(fire.good_peer, service.port) for _ in range(2)),
             *(pool.submit(fire.removed_peer, service.port) for _ in range(2)),
         ]
-        time.sleep(DURATION)
+        time.sleep(seconds)
         fire.over.set()
         for each in running:
             each.result(timeout=30)
     print(f"{fire.publications} publications, {fire.admitted} admitted, {fire.refused} refused")  # noqa: T201
     assert fire.wrong == []
-    # A peer whose authority is removed while it is being served.
-    assert all(isinstance(service.raised.get(), PeerRejected) for _ in range(service.raised.qsize()))
-    assert min(fire.publications, fire.admitted, fire.refused) > 50
+    # A peer whose authority is removed while it is being served; it may have gone by then.
+    raised = [service.raised.get() for _ in range(service.raised.qsize())]
+    assert all(isinstance(each, (PeerRejected, ConnectionResetError)) for each in raised)
+    assert min(fire.publications, fire.admitted, fire.refused) > 2.5 * seconds

@@ -15,7 +15,8 @@ from meshid.trust.bundles import BundleSet, TrustBundle
 from meshid.trust.revocations import Revocations
 from meshid.verification.cache import DEFAULT_CAPACITY, MAX_AGE, CachedVerifier, CacheStats
 from meshid.verification.verifier import ChainVerifier, Peer
-from tests.helpers.chain_cases import CASES, Case
+from tests.helpers.chain_case import Case
+from tests.helpers.chain_cases import CASES
 from tests.helpers.forged import twin
 from tests.helpers.world import DAY, DEV, HOST, HOUR, PATH, PROD, Clock, World
 

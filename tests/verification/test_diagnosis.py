@@ -17,7 +17,7 @@ from meshid.trust.bundles import BundleSet, TrustBundle
 from meshid.verification.diagnosis import MAX_SIGNATURE_CHECKS, _Budget
 from meshid.verification.verifier import ChainVerifier, _plain
 from tests.helpers.forged import with_digest
-from tests.helpers.world import DEV, PATH, PROD, World, alone, called, namesake, sending
+from tests.helpers.world import DEV, PATH, PROD, World, alone, called, key_id, namesake, sending
 
 
 def refusal_of(issued: Issued, bundles: BundleSet) -> PeerRejected:
@@ -107,7 +107,7 @@ def test_a_leaf_signed_by_its_own_key_is_self_signed_even_with_a_chain_beside_it
 
 
 def test_a_leaf_with_the_name_of_its_issuer_is_not_self_signed_for_that(world: World) -> None:
-    leaf = world.prod.issue(PATH, subject=called(world.prod))
+    leaf = world.prod.issue(PATH, subject=called(world.prod), extra=[key_id(b"the leaf's")])
     assert ChainVerifier(world.bundles).verify(leaf.chain).spiffe_id.path == PATH
     broken = CA("prod.example.org", subject=called(world.prod)).issue(PATH, subject=called(world.prod))
     assert refusal_of(broken, world.bundles).reason is Reason.UNKNOWN_AUTHORITY
@@ -165,7 +165,7 @@ def test_a_refusal_keeps_what_caused_it(world: World) -> None:
 def test_where_no_name_leads_to_an_authority_no_path_is_searched_for(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("meshid.verification.verifier._builder", never)
+    monkeypatch.setattr("meshid.verification.verifier._search", never)
     refusal = refusal_of(world.stranger.intermediate().issue(PROD), world.bundles)
     assert refusal.reason is Reason.UNKNOWN_AUTHORITY
     assert refusal.__cause__ is None

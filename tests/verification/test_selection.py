@@ -103,6 +103,17 @@ class TestWhatAPathCanNeed:
         found = selected(exact.issue(PATH), wrong, unsaid, exact)
         assert found == Selection((exact.certificate, unsaid.certificate), ())
 
+    def test_the_certificate_of_an_authority_that_is_named_by_its_number(self) -> None:
+        old = CA("prod.example.org", subject="CN=root", key=KEY)
+        new = CA("prod.example.org", subject="CN=root", key=KEY)
+        named = x509.AuthorityKeyIdentifier(
+            None, [x509.DirectoryName(old.certificate.issuer)], old.certificate.serial_number
+        )
+        leaf = old.issue(PATH, authority_key_id=False, extra=[(named, False)])
+        for order in permutations([old, new]):
+            assert selected(leaf, *order) == Selection((old.certificate,), ())
+        assert selected(leaf, new) == Selection((new.certificate,), ())
+
     def test_the_newest_of_more_than_two_twins(self, world: World) -> None:
         ends = [world.future + timedelta(hours=number) for number in range(4)]
         twins = [ROOT.intermediate(subject="CN=twin", key=KEY, not_after=end) for end in ends]

@@ -28,7 +28,8 @@ from meshid.trust.bundles import BundleSet, TrustBundle
 from meshid.trust.revocations import Revocations
 from meshid.verification.selection import MAX_DEPTH
 from meshid.verification.verifier import ChainVerifier, Peer
-from tests.helpers.chain_cases import CASES, Case
+from tests.helpers.chain_case import Case
+from tests.helpers.chain_cases import CASES
 from tests.helpers.forged import damaged
 from tests.helpers.world import DAY, DEV, HOUR, LINKERD_HOST, PATH, PROD, Clock, World, namesake
 

@@ -17,13 +17,14 @@ The rules of this module:
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
 import attrs
 
 from meshid.admission.ended import Ended, EndedConnection
-from meshid.admission.open_connections import Connection, OpenConnection, OpenConnections
+from meshid.admission.expected import expected
+from meshid.admission.open_connections import Connection, Described, OpenConnection, OpenConnections
 from meshid.admission.question import Question
 from meshid.admission.settled import Settled
 from meshid.admission.snapshot import Changes, Snapshot, first_snapshot, next_snapshot
@@ -33,8 +34,7 @@ from meshid.audit.event import LOGGER, AuditEvent, Sink, new_limits, record, wan
 from meshid.certificates.leaf import Role
 from meshid.decisions import Call, Decision
 from meshid.errors import ConnectionEnded, PeerRejected
-from meshid.names.peer_pattern import PeerPattern
-from meshid.names.spiffe_id import SpiffeId, TrustDomain
+from meshid.names.spiffe_id import SpiffeId
 from meshid.reasons import Reason
 from meshid.support.locks import Order, new_lock
 from meshid.support.logs import ERROR, log
@@ -208,7 +208,7 @@ class Admission:
         self,
         chain: Sequence[bytes],
         question: Question,
-        connection: Connection | None = None,
+        connection: Described | None = None,
         settled: Settled | None = None,
     ) -> Peer:
         """Verify a chain and ask the policy; return the peer, or raise.
@@ -236,7 +236,7 @@ class Admission:
         call: Call,
         chain: Sequence[bytes],
         question: Question,
-        connection: Connection | None,
+        connection: Described | None,
         settled: Settled | None = None,
     ) -> tuple[Peer | None, Decision]:
         if settled is None or (settled.admits and settled.snapshot is not self._snapshot):
@@ -244,7 +244,7 @@ class Admission:
         recorded: Decision | None = None
         # A sink that took its time has been told the same before.
         while settled.decision != recorded:
-            recorded = self._record(call, chain, question, settled, _info_of(connection))
+            recorded = self._record(call, chain, question, settled, partial(_info_of, connection))
             # A refusal needs no second look.
             if settled.snapshot is self._snapshot or not recorded.allowed:
                 return settled.peer, recorded
@@ -274,12 +274,13 @@ class Admission:
             connection.peer, each.generation = settled.peer, settled.snapshot.generation
             return
         each.is_ending = True
+        # Asked now: a connection that has ended knows no address.
         info, rejection = _info_of(connection), ConnectionEnded(settled.decision)
         try:
             connection.end(rejection)
         finally:
             each.is_ending = False
-            record = partial(self._record, Call.REVIEW, peer.chain, each.question, settled, info)
+            record = partial(self._record, Call.REVIEW, peer.chain, each.question, settled, lambda: info)
             ended.append(
                 EndedConnection(connection=connection, peer=peer, rejection=rejection, record=record)
             )
@@ -323,7 +324,7 @@ class Admission:
         except PeerRejected as rejection:
             return None, attrs.evolve(rejection.decision, target=question.target, policy_hash=policy_hash)
         if question.expect is not None:
-            return peer, _expected(peer, question.expect, snapshot)
+            return peer, expected(peer, question.expect, snapshot)
         if snapshot.policy is None:
             return peer, Decision(
                 allowed=False, reason=Reason.NO_POLICY, name=str(peer.spiffe_id), target=question.target
@@ -331,7 +332,12 @@ class Admission:
         return peer, snapshot.policy.decide(peer, question.required_target, question.request)
 
     def _record(
-        self, call: Call, chain: Sequence[bytes], question: Question, settled: Settled, info: ConnectionInfo
+        self,
+        call: Call,
+        chain: Sequence[bytes],
+        question: Question,
+        settled: Settled,
+        info: Callable[[], ConnectionInfo],
     ) -> Decision:
         snapshot, decision = settled.snapshot, settled.decision
         self.counters.add(call, question.role, decision)
@@ -348,7 +354,7 @@ class Admission:
                 local_name=str(own_name) if own_name else None,
                 environment=snapshot.policy.environment.name if snapshot.policy else None,
                 generation=snapshot.generation,
-                connection=info,
+                connection=info(),
             )
             record(self._sink, event, self._log_limits)
         # The sink is the user's code, and may raise anything. No record, no admission.
@@ -362,7 +368,7 @@ class Admission:
 _NO_INFO = ConnectionInfo()
 
 
-def _info_of(connection: Connection | None) -> ConnectionInfo:
+def _info_of(connection: Described | None) -> ConnectionInfo:
     try:
         return _NO_INFO if connection is None else connection.info()
     # For the record only: a transport that cannot say where it leads keeps nobody in and nobody out.
@@ -376,21 +382,3 @@ def _raise(failure: BaseException) -> None:
 
 def _internal_error(error: Exception) -> Decision:
     return Decision(allowed=False, reason=Reason.INTERNAL_ERROR, detail=described(error))
-
-
-def _expected(peer: Peer, expect: Collection[PeerPattern], snapshot: Snapshot) -> Decision:
-    own = _own_trust_domains(snapshot)
-    allowed = any(pattern.matches(peer.spiffe_id, own) for pattern in expect)
-    wanted = ", ".join(map(str, expect))
-    return Decision(
-        allowed=allowed,
-        reason=Reason.EXPECTED if allowed else Reason.UNEXPECTED_SERVER,
-        name=str(peer.spiffe_id),
-        detail="" if allowed else f"expected: {wanted}",
-    )
-
-
-def _own_trust_domains(snapshot: Snapshot) -> tuple[TrustDomain, ...]:
-    if snapshot.policy is not None:
-        return snapshot.policy.environment.trust_domains
-    return () if snapshot.name is None else (snapshot.name.trust_domain,)

@@ -16,7 +16,14 @@ from meshid.errors import PeerRejected
 from meshid.verification.verifier import Peer
 
 
-class Connection(Protocol):
+class Described(Protocol):
+    """Something that a decision is recorded about."""
+
+    def info(self) -> ConnectionInfo:
+        """Return what is known of it, for the record."""
+
+
+class Connection(Described, Protocol):
     """A connection.
 
     Attributes:
@@ -29,9 +36,6 @@ class Connection(Protocol):
     @property
     def is_open(self) -> bool:
         """Whether it was not ended, and somebody still reads or writes, as far as that can be known."""
-
-    def info(self) -> ConnectionInfo:
-        """Return what is known of it, for the record."""
 
     def end(self, rejection: PeerRejected) -> None:
         """End it now, from any thread; whoever reads or writes gets the *rejection*."""

@@ -5,8 +5,8 @@ rules (RFC 5280 section 6.1, and what the backend supports). An anchor that brea
 them would refuse every peer, at the first handshake, with a message that does not
 say why. For each rule here a test shows that the backend indeed never verifies a
 leaf under such an anchor, except for a few where we are stricter: odd serial numbers,
-heavy or slightly short RSA keys, directory name constraints that are not critical, what
-would make each handshake dearer, and anyExtendedKeyUsage, with which OpenSSL refuses.
+heavy or slightly short RSA keys, directory name constraints that are not critical, and what
+would make each handshake dearer.
 
 Not checked: an anchor's own signature and its dates. The signature is not part of
 path validation; the dates need a clock and are checked at each verification.
@@ -18,7 +18,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from meshid.certificates.chain import MAX_NAME_CONSTRAINTS
-from meshid.certificates.leaf import PURPOSE, Profile
+from meshid.certificates.leaf import ANY_PURPOSE, PURPOSE, Profile
 from meshid.certificates.reading import extension, key_fault, key_form_fault, public_key_of
 
 MAX_SERIAL_BITS = 8 * 20
@@ -33,7 +33,7 @@ _PROCESSED = (
 )
 """Extensions that may be critical; the X.509 backend refuses all others (RFC 5280 section 4.2)."""
 
-_USABLE_PURPOSES = frozenset(PURPOSE.values())
+_USABLE_PURPOSES = frozenset({*PURPOSE.values(), ANY_PURPOSE})
 
 
 def authority_fault(certificate: x509.Certificate, profile: Profile) -> str | None:
@@ -74,7 +74,7 @@ def _usage_fault(certificate: x509.Certificate) -> str | None:
         return "its key usage lacks keyCertSign"
     purposes = extension(certificate, x509.ExtendedKeyUsage)
     if purposes is not None and _USABLE_PURPOSES.isdisjoint(purposes):
-        return "its extended key usage names neither clientAuth nor serverAuth, which OpenSSL demands"
+        return "its extended key usage names neither clientAuth nor serverAuth"
     return None
 
 

@@ -12,13 +12,16 @@ import attrs
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from meshid.certificates.name_fault import name_fault
 from meshid.certificates.reading import (
     extension,
     public_key_of,
     read_certificate,
     read_leaf,
     rsa_is_too_heavy,
+    subject_of,
 )
+from meshid.certificates.rehearsal import Rehearsal
 from meshid.errors import Refused
 from meshid.reasons import Reason
 
@@ -73,13 +76,19 @@ def read_chain(ders: Sequence[bytes]) -> Chain:
 
 def _read(number: int, der: bytes) -> x509.Certificate:
     try:
-        return read_certificate(der) if number else read_leaf(der)
+        certificate = read_certificate(der) if number else read_leaf(der)
     except ValueError as error:
         where = f"intermediate {number}" if number else "the leaf"
         if b"-----BEGIN " in der:
             msg = f"{where} is PEM text, not DER: convert it with ssl.PEM_cert_to_DER_cert()"
             raise Refused(Reason.MALFORMED, msg) from error
         raise Refused(Reason.MALFORMED, f"{where} is {error}") from error
+    # OpenSSL reads names in its own way, and a handshake with it would fail without a word about this.
+    is_odd = subject_of(certificate) is None or name_fault(der) is not None
+    if is_odd and (fault := Rehearsal().fault(certificate)):
+        where = f"intermediate {number}" if number else "the leaf"
+        raise Refused(Reason.MALFORMED, f"{where} is of no use: {fault}")
+    return certificate
 
 
 def _is_light(intermediate: x509.Certificate) -> bool:

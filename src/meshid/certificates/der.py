@@ -1,4 +1,4 @@
-"""The elements of DER, for what the X.509 backend does not give."""
+"""The elements of DER, read and written, for what the X.509 backend does not give."""
 
 from __future__ import annotations
 
@@ -24,3 +24,11 @@ def elements(data: bytes) -> Iterator[tuple[int, bytes]]:
             length, at = int.from_bytes(data[at : at + octets], "big"), at + octets
         yield tag, data[at : at + length]
         at += length
+
+
+def element(tag: int, *parts: bytes) -> bytes:
+    """Return one DER element with this *tag*, whose content is the *parts* one after the other."""
+    content = b"".join(parts)
+    size = len(content).to_bytes((len(content).bit_length() + 7) // 8, "big")
+    length = size if len(content) < _LONG_FORM else bytes([_LONG_FORM | len(size)]) + size
+    return bytes([tag]) + (length or b"\0") + content

@@ -23,9 +23,9 @@ from enum import StrEnum
 
 import attrs
 from cryptography import x509
-from cryptography.x509.oid import ExtendedKeyUsageOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, ObjectIdentifier
 
-from meshid.certificates.reading import extension, key_fault, public_key_of
+from meshid.certificates.reading import curve_fault, extension, key_fault, public_key_of
 from meshid.errors import InvalidSpiffeId, Refused
 from meshid.names.spiffe_id import SpiffeId, TrustDomain
 from meshid.reasons import Reason
@@ -69,6 +69,10 @@ PURPOSE = {
 
 ANY_PURPOSE = ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE
 
+_NETSCAPE_TYPE = ObjectIdentifier("2.16.840.1.113730.1.1")
+_NETSCAPE_ROLE = {Role.CLIENT: 0x80, Role.SERVER: 0x40}
+"""Its first octet: sslClient is its first bit, sslServer its second."""
+
 
 @attrs.frozen
 class Claim:
@@ -76,18 +80,18 @@ class Claim:
 
     Attributes:
         profile: The profile under which it was read.
-        trust_domain: The trust domain; None for `Profile.DNS`, whose names have none.
-        path: The path of the SPIFFE ID in that trust domain.
+        spiffe_id: The SPIFFE ID that is claimed; None for `Profile.DNS`, whose names have no trust domain.
+        path: The path of the SPIFFE ID in its trust domain.
     """
 
     profile: Profile
-    trust_domain: TrustDomain | None
+    spiffe_id: SpiffeId | None
     path: str
 
     @property
-    def spiffe_id(self) -> SpiffeId | None:
-        """The SPIFFE ID that is claimed; None if the name has no trust domain."""
-        return None if self.trust_domain is None else SpiffeId(self.trust_domain, self.path)
+    def trust_domain(self) -> TrustDomain | None:
+        """The trust domain; None if the name has none."""
+        return None if self.spiffe_id is None else self.spiffe_id.trust_domain
 
     @property
     def name(self) -> str:
@@ -143,7 +147,8 @@ def check_leaf(leaf: x509.Certificate) -> None:
     if not usage or not usage.digital_signature:
         missing = "its key usage lacks digitalSignature" if usage else "it has no key usage"
         raise Refused(Reason.NO_DIGITAL_SIGNATURE, missing)
-    if fault := key_fault(public_key_of(leaf)):
+    key = public_key_of(leaf)
+    if fault := key_fault(key) or curve_fault(leaf, key):
         raise Refused(Reason.WEAK_KEY, fault)
 
 
@@ -151,14 +156,31 @@ def check_purpose(leaf: x509.Certificate, role: Role) -> None:
     """Check that a peer in this *role* may present *leaf*.
 
     A leaf without extended key usage is good for both roles (X509-SVID section 4.4). In an
-    extended key usage anyExtendedKeyUsage is not enough, as it is not for OpenSSL.
+    extended key usage anyExtendedKeyUsage is not enough, as it is not for OpenSSL. Nor is a leaf
+    good for a role that its Netscape certificate type leaves out, which is older and rare.
 
     Raises:
-        Refused: If the extended key usage does not name the role's purpose.
+        Refused: If the extended key usage or the certificate type does not name the role's purpose.
     """
     purposes = extension(leaf, x509.ExtendedKeyUsage)
     if purposes is not None and PURPOSE[role] not in purposes:
         raise Refused(Reason.WRONG_KEY_PURPOSE, f"its extended key usage lacks {role}Auth")
+    if _netscape_type(leaf, _NETSCAPE_ROLE[role]) == 0:
+        msg = f"its Netscape certificate type (nsCertType) lacks SSL {role}, or cannot be read"
+        raise Refused(Reason.WRONG_KEY_PURPOSE, msg)
+
+
+def _netscape_type(leaf: x509.Certificate, wanted: int) -> int | None:
+    """Return the bits that are *wanted* of the leaf's Netscape certificate type; None if it has none."""
+    try:
+        written = leaf.extensions.get_extension_for_oid(_NETSCAPE_TYPE).value.public_bytes()
+    except x509.ExtensionNotFound:
+        return None
+    # A bit string of up to eight bits, of which so many at the end do not count (X.690 section 8.6).
+    kind, unused, bits = written[:2], written[2:3], written[3:]
+    if kind != b"\x03\x02" or len(bits) != 1:
+        return 0
+    return bits[0] & 0xFF << unused[0] & wanted
 
 
 def _subject_alternative_names(leaf: x509.Certificate) -> tuple[list[str], list[str]]:
@@ -180,7 +202,7 @@ def _spiffe_claim(uris: list[str]) -> Claim:
     if not spiffe_id.path:
         msg = f"{quote(uris[0])} is the name of a trust domain, not of a workload in it"
         raise Refused(Reason.NAME_WITHOUT_PATH, msg)
-    return Claim(Profile.SPIFFE, spiffe_id.trust_domain, spiffe_id.path)
+    return Claim(Profile.SPIFFE, spiffe_id, spiffe_id.path)
 
 
 def _host_claim(host: str, declared: Collection[Profile]) -> Claim:
@@ -207,4 +229,5 @@ def _linkerd_claim(host: str) -> Claim:
             f" <sa>.<ns>{_LINKERD_MARKER}<control-plane-ns>.<trust-domain>"
         )
         raise Refused(Reason.INVALID_NAME, msg)
-    return Claim(Profile.LINKERD, TrustDomain(trust_domain), f"/ns/{namespace}/sa/{account}")
+    spiffe_id = SpiffeId(TrustDomain(trust_domain), f"/ns/{namespace}/sa/{account}")
+    return Claim(Profile.LINKERD, spiffe_id, spiffe_id.path)

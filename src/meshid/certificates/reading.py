@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKey
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 from cryptography.x509.oid import PublicKeyAlgorithmOID
 
+from meshid.certificates.der import element
 from meshid.certificates.name_fault import name_fault
 from meshid.certificates.pem import decoded
 
@@ -33,10 +34,16 @@ MAX_RSA_EXPONENT = 2**32
 """Real keys use 65537; a huge exponent makes one check cost 1.5 ms."""
 
 _CURVES = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
+_NAMED_CURVES = {
+    "secp256r1": bytes.fromhex("301306072a8648ce3d020106082a8648ce3d030107"),
+    "secp384r1": bytes.fromhex("301006072a8648ce3d020106052b81040022"),
+    "secp521r1": bytes.fromhex("301006072a8648ce3d020106052b81040023"),
+}
+"""The algorithm of a public key, with the name of its curve (RFC 5480 section 2.1.1)."""
+
 _ML_DSA = (mldsa.MLDSA44PublicKey, mldsa.MLDSA65PublicKey, mldsa.MLDSA87PublicKey)
 
-_LONG_FORM = 0x80
-"""From this many octets on, a length is preceded by its own length (X.690 section 8.1.3.5)."""
+_BIT_STRING, _SEQUENCE = 0x03, 0x30
 
 _PARTS = ("issuer", "extensions", "serial_number", "not_valid_before_utc", "not_valid_after_utc")
 _FAULTS = {
@@ -57,10 +64,11 @@ def extension(
     owner: x509.Certificate | x509.CertificateRevocationList, kind: type[_Extension]
 ) -> _Extension | None:
     """Return the extension of this *kind*; None if *owner* does not have it."""
-    try:
-        return owner.extensions.get_extension_for_class(kind).value
-    except x509.ExtensionNotFound:
-        return None
+    # `get_extension_for_class` takes four times as long where there is none: it raises.
+    for each in owner.extensions:
+        if type(value := each.value) is kind:
+            return value
+    return None
 
 
 def read_certificate(der: bytes) -> x509.Certificate:
@@ -158,18 +166,15 @@ def key_form_fault(certificate: x509.Certificate) -> str | None:
     """
     if certificate.public_key_algorithm_oid == PublicKeyAlgorithmOID.RSASSA_PSS:
         return "its key is for RSASSA-PSS only, which the X.509 backend does not know; use P-256 or plain RSA"
-    key = public_key_of(certificate)
-    if isinstance(key, ec.EllipticCurvePublicKey) and not _names_curve(certificate, key):
+    return curve_fault(certificate, public_key_of(certificate))
+
+
+def curve_fault(certificate: x509.Certificate, key: CertificatePublicKeyTypes | None) -> str | None:
+    """Say that the *key* of a certificate does not name its curve, as OpenSSL demands; None if it does."""
+    named = _NAMED_CURVES.get(key.curve.name) if isinstance(key, ec.EllipticCurvePublicKey) else None
+    if named is not None and named not in certificate.tbs_certificate_bytes:
         return "its key has the parameters of its curve in place of the curve's name (RFC 5480 section 2.1.1)"
     return None
-
-
-def _names_curve(certificate: x509.Certificate, key: ec.EllipticCurvePublicKey) -> bool:
-    written = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-    # The first element is the algorithm with the name of the curve; it is shorter than 128 octets.
-    start = 2 if written[1] < _LONG_FORM else 2 + written[1] - _LONG_FORM
-    algorithm = written[start : start + 2 + written[start + 1]]
-    return algorithm in certificate.tbs_certificate_bytes
 
 
 def _rsa_fault(key: rsa.RSAPublicKey) -> str | None:
@@ -197,8 +202,8 @@ def fingerprints(certificate: x509.Certificate) -> frozenset[str]:
     # An algorithm identifier is shorter than 128 octets: its length is its second octet.
     algorithm = whole[start : start + 2 + whole[start + 1]]
     signatures = [certificate.signature, *_twin(certificate)]
-    signed = [tbs + algorithm + _der(b"\x03", b"\0" + signature) for signature in signatures]
-    return frozenset([fingerprint(whole), *(fingerprint(_der(b"\x30", body)) for body in signed)])
+    signed = [tbs + algorithm + element(_BIT_STRING, b"\0", signature) for signature in signatures]
+    return frozenset([fingerprint(whole), *(fingerprint(element(_SEQUENCE, body)) for body in signed)])
 
 
 def fingerprint(der: bytes) -> str:
@@ -213,9 +218,3 @@ def _twin(certificate: x509.Certificate) -> list[bytes]:
         return []  # It is not an ECDSA signature.
     orders = (curve.group_order for curve in _CURVES)
     return [encode_dss_signature(r, order - s) for order in orders if s < order]
-
-
-def _der(tag: bytes, body: bytes) -> bytes:
-    size = len(body).to_bytes((len(body).bit_length() + 7) // 8, "big")
-    length = size if len(body) < _LONG_FORM else bytes([_LONG_FORM | len(size)]) + size
-    return tag + length + body

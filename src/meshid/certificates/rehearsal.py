@@ -1,7 +1,7 @@
-"""A rehearsal: whether OpenSSL can load an authority, found out when its bundle is loaded.
+"""A rehearsal: whether OpenSSL can load a certificate, found out before a handshake does.
 
-A TLS context has the authorities of all bundles, and OpenSSL is stricter than the X.509 backend
-in some places: without this, one authority that it cannot load would fail every handshake.
+OpenSSL is stricter than the X.509 backend in some places: without this, an authority that it
+cannot load would fail the handshakes of all its peers, when the bundle is long in force.
 """
 
 from __future__ import annotations

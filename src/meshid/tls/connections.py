@@ -18,6 +18,7 @@ The rules of this module:
 
 from __future__ import annotations
 
+import _socket
 import errno
 import os
 import socket
@@ -27,18 +28,19 @@ from abc import abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
 from functools import wraps
-from typing import Concatenate, ParamSpec, TypeVar, cast
+from typing import ClassVar, Concatenate, ParamSpec, TypeVar, cast
 
 from typing_extensions import override
 
 from meshid.admission.settled import Settled
 from meshid.audit.connection_info import ConnectionInfo, address_of
-from meshid.errors import HandshakeTimeout, NoPeer, PeerRejected
+from meshid.errors import HandshakeTimeout, PeerRejected
 from meshid.reasons import Reason
 from meshid.support.quoting import described, quote
+from meshid.tls.alerts import read_off, send_alert, send_close_notify
 from meshid.tls.generation import Generation
 from meshid.tls.handshakes import Handshakes
-from meshid.tls.owners import Owner, owner_of
+from meshid.tls.owners import Owner, acknowledge, owner_of
 from meshid.tls.peer_chain import chain_of, leaf_of
 from meshid.verification.verifier import Peer
 
@@ -50,8 +52,6 @@ _BAD_PROOF = "BAD_SIGNATURE"
 """What OpenSSL calls a signature in a CertificateVerify message that is not of the leaf's key."""
 
 _PAUSES = (ssl.SSLWantReadError, ssl.SSLWantWriteError, TimeoutError)
-
-_QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
 
 
 class AdmittedConnection:
@@ -146,6 +146,10 @@ class AdmittedConnection:
     def _close(self, rejection: PeerRejected | HandshakeTimeout) -> None:
         """Close the transport."""
 
+    @abstractmethod
+    def _part(self) -> None:
+        """Let the other end read why the handshake failed, as far as that can be had."""
+
     def _acknowledge(self) -> None:
         """Acknowledge what has been read, if it can be done from here."""
 
@@ -175,6 +179,14 @@ class AdmittedConnection:
         self.raise_if_ended()
         if self._failure is not None:
             raise self._failure
+        try:
+            self._decide(tls_handshake)
+        except ssl.SSLError as error:
+            if _is_final(error) and not isinstance(error, ssl.SSLEOFError):
+                self._part()
+            raise
+
+    def _decide(self, tls_handshake: Callable[[], None]) -> None:
         try:
             tls_handshake()
         except OSError as error:
@@ -247,7 +259,7 @@ def _is_final(error: OSError) -> bool:
     return isinstance(error, ssl.SSLError) and not is_waiting
 
 
-def _admitted_only(method: Callable[Concatenate[_C, _P], _R]) -> Callable[Concatenate[_C, _P], _R]:
+def admitted_only(method: Callable[Concatenate[_C, _P], _R]) -> Callable[Concatenate[_C, _P], _R]:
     """Let *method* run only while the peer is admitted; finish the handshake first if needed."""
 
     @wraps(method)
@@ -268,8 +280,16 @@ class MeshSSLObject(AdmittedConnection, ssl.SSLObject):
     """An `ssl.SSLObject` whose handshake ends with a decision."""
 
     owner: Owner | None = None
-    outgoing: ssl.MemoryBIO | None = None
+    outgoing: ssl.MemoryBIO
     _has_begun: bool = False
+
+    @override
+    def _part(self) -> None:
+        # OpenSSL's handshake has ended well if the session of a peer that we refuse was resumed.
+        if self.version() is not None:
+            with suppress(ssl.SSLError):
+                self.unwrap()
+        send_alert(self.outgoing, self.owner)
 
     @property
     @override
@@ -303,12 +323,23 @@ class MeshSSLObject(AdmittedConnection, ssl.SSLObject):
         if self.owner is not None:
             self.owner.acknowledge()
 
-    read = _admitted_only(ssl.SSLObject.read)
-    write = _admitted_only(ssl.SSLObject.write)
+    read = admitted_only(ssl.SSLObject.read)
+    write = admitted_only(ssl.SSLObject.write)
 
 
 class MeshSSLSocket(AdmittedConnection, ssl.SSLSocket):
-    """An `ssl.SSLSocket` whose handshake ends with a decision."""
+    """An `ssl.SSLSocket` whose handshake ends with a decision.
+
+    None of its methods uses `super()`: `meshid.tls.gevent_sockets` gives them another base.
+    """
+
+    plain: ClassVar = ssl.SSLSocket
+
+    @override
+    def _part(self) -> None:
+        if self.version() is not None:
+            send_close_notify(self)
+        read_off(self)
 
     @property
     @override
@@ -326,8 +357,9 @@ class MeshSSLSocket(AdmittedConnection, ssl.SSLSocket):
     @override
     def _close(self, rejection: PeerRejected | HandshakeTimeout) -> None:
         # Not `SSLSocket.shutdown`: another thread may be reading through the TLS object that it removes.
+        # gevent's sockets hold the socket, and their own method is for their own thread.
         with suppress(OSError):
-            socket.socket.shutdown(self, socket.SHUT_RDWR)
+            _socket.socket.shutdown(getattr(self, "_sock", self), socket.SHUT_RDWR)
 
     @override
     def do_handshake(self, block: bool = False) -> None:
@@ -340,56 +372,34 @@ class MeshSSLSocket(AdmittedConnection, ssl.SSLSocket):
 
     @override
     def _acknowledge(self) -> None:
-        # Nothing of ours goes out that could carry the acknowledgement of the client's last message. A client
-        # without TCP_NODELAY holds its request back until it comes, and the kernel delays it by 40 ms.
-        if _QUICKACK is not None:
-            # A Unix socket has no such option.
-            with suppress(OSError):
-                self.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
+        acknowledge(self)
 
     def _tls_handshake(self, *, block: bool) -> None:
         # After shutdown() the TLS object is gone, and the methods below would read and write plaintext.
         if self._sslobj is None:  # type: ignore[attr-defined]  # private, and the only sign of it
             raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
-        super().do_handshake(block)
+        # By hand, as `ssl.SSLSocket` does it: gevent's method takes no argument.
+        waits = block and self.gettimeout() == 0
+        if waits:
+            self.settimeout(None)
+        try:
+            self.plain.do_handshake(self)
+        finally:
+            if waits:
+                self.settimeout(0)
 
-    read = _admitted_only(ssl.SSLSocket.read)
-    write = _admitted_only(ssl.SSLSocket.write)
-    recv = _admitted_only(ssl.SSLSocket.recv)
-    recv_into = _admitted_only(ssl.SSLSocket.recv_into)
-    recvfrom = _admitted_only(ssl.SSLSocket.recvfrom)
-    recvfrom_into = _admitted_only(ssl.SSLSocket.recvfrom_into)
-    send = _admitted_only(ssl.SSLSocket.send)
-    sendall = _admitted_only(ssl.SSLSocket.sendall)
-    sendfile = _admitted_only(ssl.SSLSocket.sendfile)  # type: ignore[type-var]  # the base class's
-    sendto = _admitted_only(ssl.SSLSocket.sendto)  # type: ignore[assignment]  # overloaded; it always raises
-    unwrap = _admitted_only(ssl.SSLSocket.unwrap)
+    read = admitted_only(ssl.SSLSocket.read)
+    write = admitted_only(ssl.SSLSocket.write)
+    recv = admitted_only(ssl.SSLSocket.recv)
+    recv_into = admitted_only(ssl.SSLSocket.recv_into)
+    recvfrom = admitted_only(ssl.SSLSocket.recvfrom)
+    recvfrom_into = admitted_only(ssl.SSLSocket.recvfrom_into)
+    send = admitted_only(ssl.SSLSocket.send)
+    sendall = admitted_only(ssl.SSLSocket.sendall)
+    sendfile = admitted_only(ssl.SSLSocket.sendfile)  # type: ignore[type-var]  # the base class's
+    sendto = admitted_only(ssl.SSLSocket.sendto)  # type: ignore[assignment]  # overloaded; it always raises
+    unwrap = admitted_only(ssl.SSLSocket.unwrap)
 
 
 Generation.sslobject_class = MeshSSLObject
 Generation.sslsocket_class = MeshSSLSocket
-
-
-def peer_of(connection: object) -> Peer:
-    """Return the admitted peer at the other end of a connection.
-
-    The path and the dates are those of the last decision, not of the handshake.
-
-    Args:
-        connection: An `ssl.SSLSocket` or `ssl.SSLObject` of a `MeshContext`, or an asyncio
-            transport, `StreamWriter` or anything else with asyncio's ``get_extra_info``.
-
-    Raises:
-        NoPeer: If it is not such a connection, or if its handshake is not over.
-        PeerRejected: If the peer was refused, or may no longer be there.
-    """
-    ask = getattr(connection, "get_extra_info", None)
-    tls = ask("ssl_object") if callable(ask) else connection
-    if not isinstance(tls, AdmittedConnection):
-        msg = f"{type(connection).__name__} is not a connection of a MeshContext"
-        raise NoPeer(msg)
-    tls.raise_if_ended()
-    if tls.peer is None:
-        msg = "the handshake is not over"
-        raise NoPeer(msg)
-    return tls.peer

@@ -4,8 +4,8 @@ The rules of this module:
 
 - It is a facade. Each connection is made by an inner context, a *generation*, which is
   built for one state of credentials and trust. Listeners keep the facade and notice nothing.
-- Nobody can loosen it. What a library sets on the facade (its own CAs, `CERT_NONE`, a
-  certificate) does not reach any generation. ALPN does, since it is not about trust.
+- Nobody can loosen it: what is set on it reaches the generations only if it narrows, see
+  `meshid.tls.facade`.
 - `Admission` decides, inside the handshake: see `meshid.tls.generation`.
 """
 
@@ -14,6 +14,7 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import Iterable, Sequence
+from operator import is_
 from typing import Self, cast
 
 import attrs
@@ -23,19 +24,19 @@ from meshid.admission.admission import Admission
 from meshid.admission.open_connections import Connection
 from meshid.admission.question import Question
 from meshid.admission.settled import Settled
+from meshid.certificates.reading import to_der
 from meshid.errors import InvalidCredentials
 from meshid.support.locks import Order, new_lock
-from meshid.support.quoting import quote
 from meshid.support.sieve import Sieve
 from meshid.tls.broken_off import BrokenOff
 from meshid.tls.connections import MeshSSLObject
+from meshid.tls.facade import Facade
 from meshid.tls.generation import REMEMBERED_CHAINS, Generation
+from meshid.tls.gevent_sockets import gevent_class_for
 from meshid.tls.handshakes import DEFAULT_TIMEOUT, Handshakes, checked_timeout
 from meshid.tls.listener import MeshListener
 from meshid.tls.load_credentials import KeyFile, key_file_of
-
-MAX_PROTOCOL_BYTES = 255
-"""RFC 7301 section 3.1: the length of a protocol's name is one octet."""
+from meshid.tls.tls_settings import TlsSettings
 
 
 @attrs.frozen
@@ -54,7 +55,7 @@ class _Asking:
         self.admission.open(connection, chain, self.question, settled)
 
 
-class MeshContext(ssl.SSLContext):
+class MeshContext(Facade):
     """An `ssl.SSLContext` whose handshakes end with a decision.
 
     `Mesh.server_context` and `Mesh.client_context` make it. It works wherever an
@@ -79,15 +80,15 @@ class MeshContext(ssl.SSLContext):
         handshake_timeout: float = DEFAULT_TIMEOUT,
     ) -> None:
         """Ask *admission* the *question* about each peer; it says whether we are server or client."""
-        # Libraries look at these two. A server is matched by its SPIFFE ID, not by its host name.
-        self.check_hostname = False
-        self.verify_mode = ssl.CERT_REQUIRED
+        super().__init__(
+            TlsSettings.limits(
+                self.protocol, minimum_version=minimum_version, alpn=alpn, resumption=resumption
+            )
+        )
         self._admission = admission
         self._judge = _Asking(admission, question)
-        self._alpn = _protocols(alpn)
         self._resumption = resumption
-        self._minimum_version = _version(minimum_version)
-        self._broken_off = BrokenOff(self._minimum_version)
+        self._broken_off = BrokenOff(minimum_version)
         self._handshakes = Handshakes(
             checked_timeout(handshake_timeout), None if question.expect else self._broken_off.tell
         )
@@ -116,6 +117,15 @@ class MeshContext(ssl.SSLContext):
         """
         # A listener must hold the facade, so that each connection gets the generation of its time.
         listens = server_side and not _is_connected(sock)
+        if (of_gevent := gevent_class_for(sock, listens=listens)) is not None:
+            return of_gevent(
+                sock=sock,
+                server_side=server_side,
+                do_handshake_on_connect=do_handshake_on_connect,
+                suppress_ragged_eofs=suppress_ragged_eofs,
+                server_hostname=server_hostname,
+                _context=self if listens else self._generation(),
+            )
         wrap = super().wrap_socket if listens else self._generation().wrap_socket
         return wrap(sock, server_side, do_handshake_on_connect, suppress_ragged_eofs, server_hostname)
 
@@ -134,86 +144,52 @@ class MeshContext(ssl.SSLContext):
         return connection
 
     @override
-    def set_alpn_protocols(self, alpn_protocols: Iterable[str]) -> None:
-        """Offer these protocols from the next handshake on (RFC 7301)."""
-        alpn = _protocols(alpn_protocols)
-        # Some clients set the same protocols before each connection; an equal but new tuple would rebuild.
-        if alpn != self._alpn:
-            self._alpn = alpn
+    def session_stats(self) -> dict[str, int]:
+        """Return the statistics of the generation in force, as `ssl.SSLContext.session_stats` does."""
+        return self._generation().session_stats()
+
+    @override
+    def _authorities(self) -> bytes:
+        bundles = self._admission.snapshot.bundles.values()
+        return b"".join(to_der(each) for bundle in bundles for each in bundle.authorities)
 
     def _generation(self) -> Generation:
         snapshot = self._admission.snapshot
         if snapshot.credentials is None:
             msg = "TLS needs a certificate of our own: give the Mesh credentials"
             raise InvalidCredentials(msg)
-        state = (snapshot.credentials, snapshot.bundles, self._alpn)
+        settings = self._settings
+        state = (snapshot.credentials, snapshot.bundles, settings)
         if built := self._built_for(state):
             return built
-        # Outside of the lock: it may be a class of the user's.
+        # Outside of the lock: it may be a class of the user's, and so may a log handler.
         own = key_file_of(snapshot.credentials)
+        settings.tell_if_no_keylog()
         # One thread builds it, however many handshakes begin at that moment.
         with self._building:
             built = self._built_for(state)
             if built is None:
-                built = self._built = self._build(own, state)
+                built = self._built = self._build(own, settings, state)
             return built
 
     def _built_for(self, state: tuple[object, ...]) -> Generation | None:
         built = self._built
-        if built is None or any(old is not new for old, new in zip(built.state, state, strict=True)):
-            return None
-        return built
+        # Not a generator expression, which is slower: each handshake comes through here.
+        return built if built is not None and all(map(is_, built.state, state)) else None
 
-    def _build(self, own: KeyFile, state: tuple[object, ...]) -> Generation:
-        context = Generation(self.protocol, judge=self._judge, own=own)
+    def _build(self, own: KeyFile, settings: TlsSettings, state: tuple[object, ...]) -> Generation:
+        context = Generation(self.protocol, judge=self._judge, settings=settings, own=own)
         context.handshakes = self._handshakes
         context.state = state
         context.held = self
-        context.minimum_version = self._minimum_version
         if self._resumption:
             context.chains = Sieve(REMEMBERED_CHAINS)
-        else:
-            context.options |= ssl.OP_NO_TICKET
-            if context.protocol is ssl.PROTOCOL_TLS_SERVER:
-                context.num_tickets = 0
         if context.protocol is ssl.PROTOCOL_TLS_SERVER:
             context.broken_off = self._broken_off.tell
-        if self._alpn:
-            context.set_alpn_protocols(self._alpn)
         return context
 
 
 MeshContext.sslsocket_class = MeshListener
-
-
-def _protocols(alpn: Iterable[str]) -> tuple[str, ...]:
-    """Return the names of protocols, each as TLS can carry it (RFC 7301 section 3.1).
-
-    Raises:
-        TypeError, ValueError: If *alpn* cannot be offered.
-    """
-    if isinstance(alpn, str):
-        msg = f"alpn must be a list of protocols: write [{alpn!r}]"
-        raise TypeError(msg)
-    if not isinstance(cast("object", alpn), Iterable):
-        msg = f"alpn must be a list of protocols as str, not {type(alpn).__name__}"
-        raise TypeError(msg)
-    protocols = tuple(alpn)
-    for protocol in protocols:
-        if not isinstance(protocol, str):
-            msg = f"alpn must be a list of protocols as str, not of {type(protocol).__name__}"
-            raise TypeError(msg)
-        if not (protocol.isascii() and 0 < len(protocol) <= MAX_PROTOCOL_BYTES):
-            msg = f"alpn has {quote(protocol)}, which is not 1 to {MAX_PROTOCOL_BYTES} ASCII characters"
-            raise ValueError(msg)
-    return protocols
-
-
-def _version(version: object) -> ssl.TLSVersion:
-    if version is ssl.TLSVersion.TLSv1_2 or version is ssl.TLSVersion.TLSv1_3:
-        return version
-    msg = f"minimum_version must be ssl.TLSVersion.TLSv1_3 or ssl.TLSVersion.TLSv1_2, not {version!r}"
-    raise ValueError(msg) if isinstance(version, ssl.TLSVersion) else TypeError(msg)
 
 
 def _is_connected(sock: socket.socket) -> bool:

@@ -27,6 +27,7 @@ from meshid.support.sieve import Sieve
 from meshid.tls.handshakes import Handshakes
 from meshid.tls.load_credentials import KeyFile, load_credentials
 from meshid.tls.peer_chain import listen
+from meshid.tls.tls_settings import TlsSettings
 from meshid.tls.trusted_issuer import trust_issuer
 
 REMEMBERED_CHAINS = 256
@@ -59,6 +60,7 @@ class Generation(ssl.SSLContext):
     Args:
         protocol: Whether its connections are those of a server or of a client.
         judge: Decides.
+        settings: What its handshakes may be.
         own: Our certificate and key; None if a client has none.
     """
 
@@ -77,15 +79,17 @@ class Generation(ssl.SSLContext):
         """Make a context for a server or a client."""
         return super().__new__(cls, protocol)
 
-    def __init__(self, _: int, *, judge: Judge, own: KeyFile | None) -> None:
+    def __init__(self, _: int, *, judge: Judge, settings: TlsSettings, own: KeyFile | None) -> None:
         self.judge = judge
+        self._settings = settings
         self._own = own
         self._issuers: Sieve[bytes, ssl.SSLContext] = Sieve(REMEMBERED_ISSUERS)
         self.check_hostname = False
         self.verify_mode = ssl.CERT_REQUIRED
         # The certificate that issued a leaf is trusted, whether or not it is a root.
         self.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-        self.options |= ssl.OP_NO_RENEGOTIATION | _NO_RX_CERTIFICATE_COMPRESSION
+        settings.apply(self)
+        self.options |= _NO_RX_CERTIFICATE_COMPRESSION
         if own is not None:
             load_credentials(self, own)
         listen(self)
@@ -100,6 +104,8 @@ class Generation(ssl.SSLContext):
         # that is a leaf alone, OpenSSL sends along what it finds in the store.
         if self.protocol is ssl.PROTOCOL_TLS_CLIENT and self._own is not None:
             load_credentials(context, self._own.with_issuer(x509.load_der_x509_certificate(issuer)))
+        # A connection takes the security level and the file for secrets from the context that it has.
+        self._settings.apply(context)
         trust_issuer(context, issuer)
         self._issuers.put(issuer, context)
         return context

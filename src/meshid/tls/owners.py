@@ -28,6 +28,8 @@ from typing import Any, Protocol, TypeAlias, cast
 
 from meshid.tls.uvloop_transports import Loop, Transport, Transports, running_uvloop, transports_of
 
+_QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
+
 
 class Owner(Protocol):
     """Who reads and writes for an SSL object."""
@@ -159,18 +161,18 @@ class SocketOwner:
 
 
 def acknowledge(sock: socket.socket | None) -> None:
-    """Acknowledge now what the other end has sent, on Linux; TCP waits for 40 ms otherwise.
+    """Acknowledge now what the other end has sent; TCP waits for 40 ms otherwise (Linux alone can be told).
 
-    A client without ``TCP_NODELAY`` holds back its first request for as long, since a handshake
-    without tickets ends with the client's message, which the server does not answer.
+    Nothing of ours follows the client's last handshake message that could carry its acknowledgement, and
+    a client without ``TCP_NODELAY`` holds its request back until it comes.
 
     Args:
         sock: The socket; None if there is none.
     """
-    if sock is not None and sys.platform == "linux":
-        # A socket of another family does not know it.
+    if sock is not None and _QUICKACK is not None:
+        # A Unix socket has no such option, and one that was closed has none.
         with suppress(OSError):
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+            sock.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
 
 
 def owner_of(caller: FrameType, outgoing: object) -> Owner | None:
@@ -210,7 +212,8 @@ class _Stream(Protocol):
     socket: _Socket
     _transport: Transport
 
-    def extra(self, attribute: object) -> _Socket: ...
+    def extra(self, attribute: object) -> _Socket:
+        """Return an attribute of it."""
 
 
 def _of_asyncio(protocol: _Asyncio) -> Owner:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import _ssl
 import ssl
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, cast
 
 from meshid.certificates.chain import MAX_INTERMEDIATES
 
@@ -69,6 +69,8 @@ def _on_message(  # noqa: PLR0913, PLR0917  # the signature is CPython's
     message: bytes,
 ) -> None:
     if message_type == _CERTIFICATE and content_type == _HANDSHAKE and direction == "read":
+        # gevent gives OpenSSL a socket of its own, which knows the TLS socket.
+        connection = cast("Listening", getattr(connection, "_sslsock", lambda: connection)())
         is_newer = version == _TLS_1_3
         chain = read_certificate_message(message, tls13=is_newer)
         connection.on_certificates(chain, "TLSv1.3" if is_newer else "TLSv1.2")
@@ -86,6 +88,8 @@ def read_certificate_message(message: bytes, *, tls13: bool) -> list[bytes]:
     chain = []
     # One plain loop: with a function for each field, to read took longer than to decide.
     for _ in range(MAX_CERTIFICATES):
+        if at >= len(message):
+            break
         start = at + 3
         at = start + int.from_bytes(message[at:start], "big")
         if certificate := message[start:at]:

@@ -91,13 +91,10 @@ def _note(
     by_bio: WeakValueDictionary[int, Transport],
     seen: WeakSet[Transport],
 ) -> None:
-    for reference in references:
-        transport = reference()
-        if transport is not None:
-            seen.add(transport)
-            for each in gc.get_referents(transport.get_protocol()):
-                if type(each) is ssl.MemoryBIO:
-                    by_bio[id(each)] = transport
+    for transport in [each for reference in references if (each := reference()) is not None]:
+        seen.add(transport)
+        bios = [each for each in gc.get_referents(transport.get_protocol()) if type(each) is ssl.MemoryBIO]
+        by_bio.update({id(each): transport for each in bios})
 
 
 def _which_holds(bio: object, by_bio: WeakValueDictionary[int, Transport]) -> Transport | None:

@@ -65,6 +65,7 @@ class Diagnosis:
         links = ((anchor.certificate, step.certificate) for step in path for anchor in step.anchors)
         if not any(budget.issued(anchor, certificate) for anchor, certificate in links):
             return Refused(Reason.UNKNOWN_AUTHORITY, _missing_link(domain, chain, steps, path))
+        _forget_namesakes(steps[0], budget)
         if steps[0] not in leading(steps, lambda each: _is_in_date(each, now)):
             msg = f"each path to an authority of {domain} has a certificate that is not in date"
             return Refused(Reason.AUTHORITY_NOT_IN_DATE, msg)
@@ -107,6 +108,15 @@ class _Budget:
         except (InvalidSignature, UnsupportedAlgorithm, ValueError, TypeError):
             return False
         return True
+
+
+def _forget_namesakes(leaf: Step, budget: _Budget) -> None:
+    """Leave the *leaf* only those possible issuers that have signed it, if some of them have."""
+    named = [*(step.certificate for step in leaf.above), *(anchor.certificate for anchor in leaf.anchors)]
+    signed = [each for each in named if budget.issued(each, leaf.certificate)]
+    if signed:
+        leaf.above = [each for each in leaf.above if each.certificate in signed]
+        leaf.anchors = [each for each in leaf.anchors if each.certificate in signed]
 
 
 def _algorithm_fault(path: list[Step], chain: Chain) -> str | None:

@@ -15,13 +15,14 @@ authority makes when it renews its key (RFC 5280 section 6.1, *self-issued*).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import attrs
 from cryptography import x509
+from cryptography.x509 import verification
 
 from meshid.certificates.chain import Chain
-from meshid.certificates.links import Links, issuer_key_id, links_of, own_key_id
+from meshid.certificates.links import Links, issuer_key_id, links_of, may_have_issued, own_key_id
 from meshid.certificates.namesakes import MAX_NAMESAKES, weight_of
 
 MAX_DEPTH = 4
@@ -64,10 +65,16 @@ class Authorities:
         self._named: dict[bytes, list[Anchor]] = {}
         self._keyed: dict[tuple[bytes, bytes | None], list[Anchor]] = {}
         self.every = frozenset(authorities)
+        self._stores = {each: verification.Store([each]) for each in self.every}
         for each in authorities:
             anchor, subject = Anchor(each, weight_of(each)), links_of(each).subject
             _add(self._named.setdefault(subject, []), anchor)
             _add(self._keyed.setdefault((subject, own_key_id(each)), []), anchor)
+
+    def store(self, anchors: Sequence[x509.Certificate]) -> verification.Store:
+        """Return some of them as the X.509 backend takes them."""
+        # A store that is kept has read the key already, which takes a fifth of a verification.
+        return self._stores[anchors[0]] if len(anchors) == 1 else verification.Store(list(anchors))
 
     def called(self, subject: bytes) -> list[Anchor]:
         """Return those with this name, at most `MAX_NAMESAKES`."""
@@ -174,6 +181,11 @@ def _find_issuers(lower: Step, pool: list[Step], authorities: Authorities) -> No
     # RFC 5280 section 4.2.1.1 lets key identifiers help to find a path; the signature decides.
     if not lower.above and not lower.anchors:
         lower.above, lower.anchors = called, authorities.called(name)
+    # So does a serial number. OpenSSL takes it at its word: see `check_link`.
+    above = [each for each in lower.above if may_have_issued(each.certificate, lower.certificate)]
+    anchors = [each for each in lower.anchors if may_have_issued(each.certificate, lower.certificate)]
+    if above or anchors:
+        lower.above, lower.anchors = above, anchors
 
 
 def _searchable(steps: list[Step], leaf: Step) -> list[Step]:

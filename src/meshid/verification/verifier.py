@@ -26,6 +26,7 @@ from datetime import UTC, datetime, timedelta
 import attrs
 from cryptography import x509
 from cryptography.x509 import verification
+from cryptography.x509.oid import ObjectIdentifier
 
 from meshid.certificates.chain import Chain, read_chain
 from meshid.certificates.leaf import (
@@ -39,6 +40,7 @@ from meshid.certificates.leaf import (
     names_of,
     read_claim,
 )
+from meshid.certificates.links import looks_self_signed, may_have_issued
 from meshid.certificates.reading import fingerprint, to_der
 from meshid.errors import PeerRejected, Refused
 from meshid.names.spiffe_id import SpiffeId, TrustDomain
@@ -47,7 +49,7 @@ from meshid.support.quoting import quote
 from meshid.trust.bundles import BundleSet, TrustBundle
 from meshid.trust.revocations import Revocations
 from meshid.verification.diagnosis import Diagnosis
-from meshid.verification.selection import MAX_DEPTH, Authorities, Selection, select
+from meshid.verification.selection import MAX_DEPTH, Authorities, select
 
 
 @attrs.frozen(init=False)
@@ -118,6 +120,11 @@ class ChainVerifier:
         self.clock = clock
         self._profiles = frozenset(bundle.profile for bundle in bundles.values())
         self._authorities = {domain: Authorities(bundle.authorities) for domain, bundle in bundles.items()}
+        self._rules = {
+            (domain, role): _rules_for(authorities.every, role)
+            for domain, authorities in self._authorities.items()
+            for role in Role
+        }
         self._diagnosis = Diagnosis(bundles)
 
     def verify(self, chain: Sequence[bytes], *, role: str = "client", now: float | None = None) -> Peer:
@@ -143,11 +150,12 @@ class ChainVerifier:
             bundle = self._bundle_for(claim, presented.leaf, part)
             leaf_end = _check_dates(presented.leaf, instant, self.leaf_grace)
             path = self._build_path(bundle, part, presented, instant)
-            spiffe_id = SpiffeId(bundle.trust_domain, claim.path)
+            spiffe_id = claim.spiffe_id or SpiffeId(bundle.trust_domain, claim.path)
             due = self.revocations.check(spiffe_id, path, instant)
         except Refused as refusal:
             raise PeerRejected(refusal.decision(name)) from refusal.__cause__
-        ders = tuple(map(to_der, path))
+        # Of the leaf, the bytes that it was read from are its DER.
+        ders = (chain[0], *map(to_der, path[1:]))
         ends = [leaf_end, *(certificate.not_valid_after_utc for certificate in path[1:])]
         peer = Peer.__new__(Peer)
         peer.__attrs_init__(
@@ -195,8 +203,8 @@ class ChainVerifier:
         # The backend knows one instant for the whole path.
         instant = min(now, chain.leaf.not_valid_after_utc)
         try:
-            verifier = _builder(authorities, selection, role).time(instant).build_client_verifier()
-            path = tuple(verifier.verify(chain.leaf, list(selection.intermediates)).chain)
+            rules = self._rules[bundle.trust_domain, role].store(authorities.store(selection.anchors))
+            path = _search(rules.time(instant), chain.leaf, selection.intermediates)
         # A few hostile names make the backend raise exceptions that are not its own; all mean: no path.
         except Exception as error:
             words = f"the X.509 backend says: {quote(_plain(error))}"
@@ -205,6 +213,7 @@ class ChainVerifier:
         if instant < now and any(each.not_valid_after_utc < now for each in path[1:]):
             msg = f"a certificate above the leaf has ended, and it is {now:%Y-%m-%d %H:%M:%S} here"
             raise Refused(Reason.AUTHORITY_NOT_IN_DATE, msg)
+        _check_link(*path[:2])
         return path
 
     def _diagnose(self, bundle: TrustBundle, chain: Chain, now: datetime, otherwise: Refused) -> Refused:
@@ -212,16 +221,19 @@ class ChainVerifier:
         return self._diagnosis.refusal(domain, self._authorities[domain], chain, now, otherwise)
 
 
-def _builder(authorities: Authorities, selection: Selection, role: Role) -> verification.PolicyBuilder:
+def _search(
+    rules: verification.PolicyBuilder, leaf: x509.Certificate, intermediates: Sequence[x509.Certificate]
+) -> tuple[x509.Certificate, ...]:
+    return tuple(rules.build_client_verifier().verify(leaf, list(intermediates)).chain)
+
+
+def _rules_for(anchors: frozenset[x509.Certificate], role: Role) -> verification.PolicyBuilder:
     return (
         verification.PolicyBuilder()
-        .store(verification.Store(list(selection.anchors)))
         .max_chain_depth(MAX_DEPTH)
         .extension_policies(
-            ca_policy=_authority_policy(authorities.every, role),
-            # `check_leaf` and `check_purpose` have checked the leaf; the backend still refuses
-            # critical extensions that it does not know.
-            ee_policy=verification.ExtensionPolicy.permit_all(),
+            ca_policy=_authority_policy(anchors, role),
+            ee_policy=_LEAF_POLICY,
         )
     )
 
@@ -253,6 +265,56 @@ def _authority_policy(anchors: frozenset[x509.Certificate], role: Role) -> verif
         .may_be_present(x509.KeyUsage, agnostic, key_usage)
         .may_be_present(x509.ExtendedKeyUsage, agnostic, purpose)
     )
+
+
+class _ProxyCertificate(x509.ExtensionType):
+    """RFC 3820 section 3.8."""
+
+    oid = ObjectIdentifier("1.3.6.1.5.5.7.1.14")
+
+
+class _AddressBlocks(x509.ExtensionType):
+    """RFC 3779 section 2.2."""
+
+    oid = ObjectIdentifier("1.3.6.1.5.5.7.1.7")
+
+
+class _AutonomousSystems(x509.ExtensionType):
+    """RFC 3779 section 3.2."""
+
+    oid = ObjectIdentifier("1.3.6.1.5.5.7.1.8")
+
+
+_UNCRITICAL = verification.Criticality.NON_CRITICAL
+_LEAF_POLICY = (
+    # `check_leaf` and `check_purpose` have checked the leaf; the backend still refuses critical
+    # extensions that it does not know. It knows some more than OpenSSL, and some less.
+    verification.ExtensionPolicy.permit_all()
+    .may_be_present(x509.SubjectKeyIdentifier, _UNCRITICAL, None)
+    .may_be_present(x509.AuthorityKeyIdentifier, _UNCRITICAL, None)
+    .may_be_present(x509.AuthorityInformationAccess, _UNCRITICAL, None)
+    .require_not_present(_ProxyCertificate)
+    .require_not_present(_AddressBlocks)
+    .require_not_present(_AutonomousSystems)
+)
+
+
+def _check_link(leaf: x509.Certificate, issuer: x509.Certificate) -> None:
+    """Check that a leaf and what it says of its issuer mislead nobody, as they do OpenSSL.
+
+    Raises:
+        Refused: If the leaf names another certificate of its issuer, or cannot be told from it.
+    """
+    if not may_have_issued(issuer, leaf):
+        msg = (
+            "the leaf was issued by the key of this authority, and names another certificate of it:"
+            f" the serial number or the issuer in its authority key identifier is not that of"
+            f" {quote(issuer.subject.rfc4514_string())}"
+        )
+        raise Refused(Reason.INVALID_PATH, msg)
+    if looks_self_signed(leaf):
+        msg = "the leaf has the subject of its issuer, and no key identifiers that tell the two apart"
+        raise Refused(Reason.INVALID_PATH, msg)
 
 
 def _check_dates(leaf: x509.Certificate, now: datetime, grace: float) -> datetime:

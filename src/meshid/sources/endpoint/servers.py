@@ -17,6 +17,7 @@ from meshid.certificates.reading import certificate_from_pem_block, to_der
 from meshid.errors import InvalidBundle, PeerRejected
 from meshid.names.spiffe_id import SpiffeId
 from meshid.tls.generation import Generation
+from meshid.tls.tls_settings import TlsSettings
 from meshid.trust.bundles import BundleSet, TrustBundle
 
 _Context = TypeVar("_Context", bound=ssl.SSLContext)
@@ -143,9 +144,8 @@ class SpiffeServer:
     def context(self) -> ssl.SSLContext:
         """Return a context with an admission of its own, which expects this one name."""
         asking = _Asking(self._admission(), self._question())
-        context = Generation(ssl.PROTOCOL_TLS_CLIENT, judge=asking, own=None)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        return context
+        settings = TlsSettings.limits(ssl.PROTOCOL_TLS_CLIENT, minimum_version=ssl.TLSVersion.TLSv1_2)
+        return Generation(ssl.PROTOCOL_TLS_CLIENT, judge=asking, settings=settings, own=None)
 
     def after(self, bundle: TrustBundle) -> Self:
         """Return it with the fetched *bundle*, if it is self-serving (section 5.2.2.4).
