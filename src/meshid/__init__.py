@@ -52,8 +52,8 @@ from meshid.policy import (
 )
 from meshid.reasons import Reason
 from meshid.settings.settings import Settings
-from meshid.tls.connections import peer_of
 from meshid.tls.context import MeshContext
+from meshid.tls.peer_of import peer_of
 from meshid.tls.starttls import start_tls
 from meshid.trust.bundles import BundleSet, TrustBundle
 from meshid.trust.credentials import X509Svid

@@ -34,9 +34,10 @@ from typing_extensions import override
 
 from meshid.admission.settled import Settled
 from meshid.audit.connection_info import ConnectionInfo, address_of
-from meshid.errors import HandshakeTimeout, NoPeer, PeerRejected
+from meshid.errors import HandshakeTimeout, PeerRejected
 from meshid.reasons import Reason
 from meshid.support.quoting import described, quote
+from meshid.tls.alerts import read_off, send_alert, send_close_notify
 from meshid.tls.generation import Generation
 from meshid.tls.handshakes import Handshakes
 from meshid.tls.owners import Owner, acknowledge, owner_of
@@ -145,6 +146,10 @@ class AdmittedConnection:
     def _close(self, rejection: PeerRejected | HandshakeTimeout) -> None:
         """Close the transport."""
 
+    @abstractmethod
+    def _part(self) -> None:
+        """Let the other end read why the handshake failed, as far as that can be had."""
+
     def _acknowledge(self) -> None:
         """Acknowledge what has been read, if it can be done from here."""
 
@@ -174,6 +179,14 @@ class AdmittedConnection:
         self.raise_if_ended()
         if self._failure is not None:
             raise self._failure
+        try:
+            self._decide(tls_handshake)
+        except ssl.SSLError as error:
+            if _is_final(error) and not isinstance(error, ssl.SSLEOFError):
+                self._part()
+            raise
+
+    def _decide(self, tls_handshake: Callable[[], None]) -> None:
         try:
             tls_handshake()
         except OSError as error:
@@ -267,8 +280,16 @@ class MeshSSLObject(AdmittedConnection, ssl.SSLObject):
     """An `ssl.SSLObject` whose handshake ends with a decision."""
 
     owner: Owner | None = None
-    outgoing: ssl.MemoryBIO | None = None
+    outgoing: ssl.MemoryBIO
     _has_begun: bool = False
+
+    @override
+    def _part(self) -> None:
+        # OpenSSL's handshake has ended well if the session of a peer that we refuse was resumed.
+        if self.version() is not None:
+            with suppress(ssl.SSLError):
+                self.unwrap()
+        send_alert(self.outgoing, self.owner)
 
     @property
     @override
@@ -313,6 +334,12 @@ class MeshSSLSocket(AdmittedConnection, ssl.SSLSocket):
     """
 
     plain: ClassVar = ssl.SSLSocket
+
+    @override
+    def _part(self) -> None:
+        if self.version() is not None:
+            send_close_notify(self)
+        read_off(self)
 
     @property
     @override
@@ -376,28 +403,3 @@ class MeshSSLSocket(AdmittedConnection, ssl.SSLSocket):
 
 Generation.sslobject_class = MeshSSLObject
 Generation.sslsocket_class = MeshSSLSocket
-
-
-def peer_of(connection: object) -> Peer:
-    """Return the admitted peer at the other end of a connection.
-
-    The path and the dates are those of the last decision, not of the handshake.
-
-    Args:
-        connection: An `ssl.SSLSocket` or `ssl.SSLObject` of a `MeshContext`, or an asyncio
-            transport, `StreamWriter` or anything else with asyncio's ``get_extra_info``.
-
-    Raises:
-        NoPeer: If it is not such a connection, or if its handshake is not over.
-        PeerRejected: If the peer was refused, or may no longer be there.
-    """
-    ask = getattr(connection, "get_extra_info", None)
-    tls = ask("ssl_object") if callable(ask) else connection
-    if not isinstance(tls, AdmittedConnection):
-        msg = f"{type(connection).__name__} is not a connection of a MeshContext"
-        raise NoPeer(msg)
-    tls.raise_if_ended()
-    if tls.peer is None:
-        msg = "the handshake is not over"
-        raise NoPeer(msg)
-    return tls.peer

@@ -23,8 +23,8 @@ import attrs
 from meshid.audit.connection_info import ConnectionInfo, address_of
 from meshid.errors import NoPeer
 from meshid.reasons import Reason
-from meshid.tls.connections import peer_of
 from meshid.tls.context import MeshContext
+from meshid.tls.peer_of import peer_of
 
 
 async def start_tls(

@@ -12,7 +12,7 @@ from meshid.cli.demo.table import Outcome
 from meshid.mesh import Mesh
 from meshid.policy import Policy
 from meshid.testing import CA, Issued
-from meshid.tls.connections import peer_of
+from meshid.tls.peer_of import peer_of
 from meshid.trust.bundles import BundleSet
 
 SERVICE = "payments"
