@@ -56,19 +56,23 @@ def send_close_notify(sock: ssl.SSLSocket) -> None:
     sock.settimeout(timeout)
 
 
-def read_off(sock: socket.socket) -> None:
-    """End our half of a connection, and read what is under way, so that closing does not reset it."""
+def read_off(sock: socket.socket, below: type[socket.socket] = socket.socket) -> None:
+    """End our half of a connection, and read what is under way, so that closing does not reset it.
+
+    Args:
+        sock: The socket.
+        below: The class whose methods do not go through TLS, if *sock* is an `ssl.SSLSocket`.
+    """
     timeout = sock.gettimeout()
     end = time.monotonic() + LINGER_SECONDS
     # Whatever fails here, the connection is over.
     with suppress(OSError):
-        # Of an `ssl.SSLSocket`, these must not go through TLS.
-        socket.socket.shutdown(sock, socket.SHUT_WR)
+        below.shutdown(sock, socket.SHUT_WR)
         left = MAX_READ_OFF
         while left > 0 and (wait := end - time.monotonic()) > 0:
             if timeout != 0:
                 sock.settimeout(wait)
-            chunk = socket.socket.recv(sock, _CHUNK)
+            chunk = below.recv(sock, _CHUNK)
             if not chunk:
                 break
             left -= len(chunk)

@@ -334,12 +334,13 @@ class MeshSSLSocket(AdmittedConnection, ssl.SSLSocket):
     """
 
     plain: ClassVar = ssl.SSLSocket
+    below: ClassVar = socket.socket
 
     @override
     def _part(self) -> None:
         if self.version() is not None:
             send_close_notify(self)
-        read_off(self)
+        read_off(self, self.below)
 
     @property
     @override

@@ -42,5 +42,7 @@ def _twin() -> type[ssl.SSLSocket]:
         for name, value in vars(MeshSSLSocket).items()
         if name not in {"__dict__", "__weakref__"}
     }
-    made = type("MeshGeventSocket", (AdmittedConnection, base), {**own, "plain": base})
+    made = type(
+        "MeshGeventSocket", (AdmittedConnection, base), {**own, "plain": base, "below": base.__base__}
+    )
     return cast("type[ssl.SSLSocket]", made)
