@@ -68,14 +68,17 @@ def _fault_in(certificate: bytes) -> str | None:
 def _string_fault(kind: int, value: bytes) -> str | None:
     if kind == _UNIQUE_IDENTIFIER:
         return None
-    shown = quote(value.decode("latin-1"), 64)
     if kind not in _STRINGS:
         called = _OTHER_STRINGS.get(kind, f"value of the ASN.1 type {kind}")
-        return f"the {called} {shown}, which a name may not have (RFC 5280 section 4.1.2.4)"
+        return f"the {called} {_shown(value)}, which a name may not have (RFC 5280 section 4.1.2.4)"
     called, encoding = _STRINGS[kind]
     if _is_text(value, encoding) and (called != "PrintableString" or _PRINTABLE.fullmatch(value)):
         return None
-    return f"the {called} {shown}, with a character that a {called} may not have (X.680 section 41)"
+    return f"the {called} {_shown(value)}, with a character that a {called} may not have (X.680 section 41)"
+
+
+def _shown(value: bytes) -> str:
+    return quote(value.decode("latin-1"), 64)
 
 
 def _is_text(value: bytes, encoding: str) -> bool:

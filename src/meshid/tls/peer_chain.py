@@ -88,6 +88,8 @@ def read_certificate_message(message: bytes, *, tls13: bool) -> list[bytes]:
     chain = []
     # One plain loop: with a function for each field, to read took longer than to decide.
     for _ in range(MAX_CERTIFICATES):
+        if at >= len(message):
+            break
         start = at + 3
         at = start + int.from_bytes(message[at:start], "big")
         if certificate := message[start:at]:
