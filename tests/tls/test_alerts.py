@@ -350,13 +350,28 @@ def test_a_client_that_has_hung_up_is_waited_for_by_nobody(mesh: Mesh) -> None:
         both.server.do_handshake()
 
 
+class Failed(ssl.SSLSocket):
+    """A socket whose handshake has failed: what is below TLS is all that counts."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        socket.socket.__init__(self, fileno=sock.detach())
+
+    def version(self) -> None:
+        return None
+
+
+def failed_and_other_end() -> tuple[Failed, socket.socket]:
+    ours, theirs = socket.socketpair()
+    return Failed(ours), theirs
+
+
 @pytest.mark.parametrize("timeout", [None, 0, TIMEOUT])
 def test_a_socket_ends_its_half_and_reads_off_what_is_there(
     timeout: float | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It waits for the end only if its owner would wait, too."""
     monkeypatch.setattr(alerts, "LINGER_SECONDS", 1.5 * TIMEOUT)
-    ours, theirs = socket.socketpair()
+    ours, theirs = failed_and_other_end()
     with ours, theirs:
         theirs.settimeout(TIMEOUT)
         theirs.sendall(bytes(50_000))
@@ -364,7 +379,7 @@ def test_a_socket_ends_its_half_and_reads_off_what_is_there(
             theirs.shutdown(socket.SHUT_WR)
         ours.settimeout(timeout)
         before = time.monotonic()
-        alerts.read_off(ours)
+        alerts.part(ours, Failed)
         assert time.monotonic() - before < TIMEOUT
         assert ours.gettimeout() == timeout
         assert theirs.recv(1) == b""
@@ -372,34 +387,34 @@ def test_a_socket_ends_its_half_and_reads_off_what_is_there(
 
 
 def test_a_socket_waits_for_silence_only_a_moment() -> None:
-    ours, theirs = socket.socketpair()
+    ours, theirs = failed_and_other_end()
     with ours, theirs:
         ours.settimeout(None)
-        alerts.read_off(ours)
+        alerts.part(ours, Failed)
         assert ours.gettimeout() is None
 
 
 def test_a_socket_reads_off_so_many_bytes_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(alerts, "MAX_READ_OFF", 30_000)
-    ours, theirs = socket.socketpair()
+    ours, theirs = failed_and_other_end()
     with ours, theirs:
         theirs.sendall(bytes(100_000))
-        alerts.read_off(ours)
-        assert ours.recv(1) == b"\0"
+        alerts.part(ours, Failed)
+        assert socket.socket.recv(ours, 1) == b"\0"
 
 
 def test_a_socket_reads_off_for_so_long_and_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
     times = iter([0.0, 0.0, alerts.LINGER_SECONDS])
     monkeypatch.setattr("meshid.tls.alerts.time.monotonic", lambda: next(times))
-    ours, theirs = socket.socketpair()
+    ours, theirs = failed_and_other_end()
     with ours, theirs:
         theirs.sendall(bytes(100_000))
-        alerts.read_off(ours)
-        assert ours.recv(1) == b"\0"
+        alerts.part(ours, Failed)
+        assert socket.socket.recv(ours, 1) == b"\0"
 
 
 def test_a_socket_that_is_closed_already_is_left_alone() -> None:
-    ours, theirs = socket.socketpair()
+    ours, theirs = failed_and_other_end()
     with theirs:
         ours.close()
-        alerts.read_off(ours)
+        alerts.part(ours, Failed)

@@ -16,7 +16,7 @@ import socket
 import ssl
 import time
 from contextlib import suppress
-from typing import Protocol
+from typing import Protocol, cast
 
 LINGER_SECONDS = 0.2
 """How long a socket that blocks waits for the other end to read the alert and to hang up: a round trip."""
@@ -34,47 +34,74 @@ class Sender(Protocol):
         """Put bytes on the wire now, if that is possible."""
 
 
-def send_alert(outgoing: ssl.MemoryBIO, owner: Sender | None) -> None:
-    """Send what OpenSSL has written last.
+class Stream(Protocol):
+    """What is below TLS."""
+
+    def shutdown(self, how: int, /) -> None:
+        """Shut it down."""
+
+    def recv(self, size: int, /) -> bytes:
+        """Read from it."""
+
+
+def part_by(owner: Sender | None, connection: ssl.SSLObject, outgoing: ssl.MemoryBIO) -> None:
+    """Part with the other end of an `ssl.SSLObject` whose handshake has failed.
+
+    Args:
+        owner: Who reads and writes for it, if that is known.
+        connection: The SSL object.
+        outgoing: The memory BIO that it writes to.
 
     Raises:
-        ssl.SSLWantReadError: If only the caller can send it, who does so before it waits for an answer.
+        ssl.SSLWantReadError: If only the caller can send the alert, which it does before it waits.
     """
+    if _is_over(connection):
+        with suppress(ssl.SSLError):
+            connection.unwrap()
     alert = outgoing.read()
     if alert and (owner is None or not owner.send(alert)):
         outgoing.write(alert)
         raise ssl.SSLWantReadError(ssl.SSLErrorNumber.SSL_ERROR_WANT_READ, "an alert has to be sent")
 
 
-def send_close_notify(sock: ssl.SSLSocket) -> None:
-    """Send close_notify, and do not wait for the other end's."""
-    timeout = sock.gettimeout()
-    sock.settimeout(0)
-    with suppress(OSError):
-        # `unwrap` would take TLS off the socket.
-        sock._sslobj.shutdown()  # type: ignore[attr-defined]  # noqa: SLF001
-    sock.settimeout(timeout)
-
-
-def read_off(sock: socket.socket, below: type[socket.socket] = socket.socket) -> None:
-    """End our half of a connection, and read what is under way, so that closing does not reset it.
+def part(connection: ssl.SSLSocket, tls: type[ssl.SSLSocket]) -> None:
+    """Part with the other end of an `ssl.SSLSocket` whose handshake has failed.
 
     Args:
-        sock: The socket.
-        below: The class whose methods do not go through TLS, if *sock* is an `ssl.SSLSocket`.
+        connection: The socket.
+        tls: The class of it whose methods go through TLS.
     """
-    timeout = sock.gettimeout()
-    end = time.monotonic() + LINGER_SECONDS
+    timeout = connection.gettimeout()
     # Whatever fails here, the connection is over.
     with suppress(OSError):
-        below.shutdown(sock, socket.SHUT_WR)
-        left = MAX_READ_OFF
-        while left > 0 and (wait := end - time.monotonic()) > 0:
-            if timeout != 0:
-                sock.settimeout(wait)
-            chunk = below.recv(sock, _CHUNK)
-            if not chunk:
-                break
-            left -= len(chunk)
+        if _is_over(connection):
+            _send_close_notify(connection)
+        _read_off(connection, cast("Stream", super(tls, connection)), waits=timeout != 0)
     with suppress(OSError):
-        sock.settimeout(timeout)
+        connection.settimeout(timeout)
+
+
+def _is_over(connection: ssl.SSLObject | ssl.SSLSocket) -> bool:
+    """Whether the handshake is over for OpenSSL, as it is if we refuse who resumes a session."""
+    return connection.version() is not None
+
+
+def _send_close_notify(connection: ssl.SSLSocket) -> None:
+    # Otherwise OpenSSL waits for the other end's.
+    connection.settimeout(0)
+    with suppress(OSError):
+        # `unwrap` would take TLS off the socket.
+        connection._sslobj.shutdown()  # type: ignore[attr-defined]  # noqa: SLF001
+
+
+def _read_off(sock: socket.socket, below: Stream, *, waits: bool) -> None:
+    """End our half of a connection, and read what is under way, so that closing does not reset it."""
+    end = time.monotonic() + LINGER_SECONDS
+    below.shutdown(socket.SHUT_WR)
+    left = MAX_READ_OFF
+    while left > 0 and (wait := end - time.monotonic()) > 0:
+        sock.settimeout(wait if waits else 0)
+        chunk = below.recv(_CHUNK)
+        if not chunk:
+            return
+        left -= len(chunk)

@@ -37,7 +37,7 @@ from meshid.audit.connection_info import ConnectionInfo, address_of
 from meshid.errors import HandshakeTimeout, PeerRejected
 from meshid.reasons import Reason
 from meshid.support.quoting import described, quote
-from meshid.tls.alerts import read_off, send_alert, send_close_notify
+from meshid.tls.alerts import part, part_by
 from meshid.tls.generation import Generation
 from meshid.tls.handshakes import Handshakes
 from meshid.tls.owners import Owner, acknowledge, owner_of
@@ -285,11 +285,7 @@ class MeshSSLObject(AdmittedConnection, ssl.SSLObject):
 
     @override
     def _part(self) -> None:
-        # OpenSSL's handshake has ended well if the session of a peer that we refuse was resumed.
-        if self.version() is not None:
-            with suppress(ssl.SSLError):
-                self.unwrap()
-        send_alert(self.outgoing, self.owner)
+        part_by(self.owner, self, self.outgoing)
 
     @property
     @override
@@ -334,13 +330,10 @@ class MeshSSLSocket(AdmittedConnection, ssl.SSLSocket):
     """
 
     plain: ClassVar = ssl.SSLSocket
-    below: ClassVar = socket.socket
 
     @override
     def _part(self) -> None:
-        if self.version() is not None:
-            send_close_notify(self)
-        read_off(self, self.below)
+        part(self, self.plain)
 
     @property
     @override

@@ -42,7 +42,5 @@ def _twin() -> type[ssl.SSLSocket]:
         for name, value in vars(MeshSSLSocket).items()
         if name not in {"__dict__", "__weakref__"}
     }
-    made = type(
-        "MeshGeventSocket", (AdmittedConnection, base), {**own, "plain": base, "below": base.__base__}
-    )
+    made = type("MeshGeventSocket", (AdmittedConnection, base), {**own, "plain": base})
     return cast("type[ssl.SSLSocket]", made)
