@@ -280,12 +280,13 @@ class MeshSSLObject(AdmittedConnection, ssl.SSLObject):
     """An `ssl.SSLObject` whose handshake ends with a decision."""
 
     owner: Owner | None = None
-    outgoing: ssl.MemoryBIO
+    outgoing: ssl.MemoryBIO | None = None
     _has_begun: bool = False
 
     @override
     def _part(self) -> None:
-        part_by(self.owner, self, self.outgoing)
+        if self.outgoing is not None:
+            part_by(self.owner, self, self.outgoing)
 
     @property
     @override
