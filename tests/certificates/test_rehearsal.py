@@ -27,7 +27,7 @@ DEEP = called(der(SEQUENCE, MANY, *children(name(VISIBLE_STRING, b"abcd"))))
 
 @pytest.mark.parametrize("written", [VISIBLE, DEEP], ids=["the first string", "a string far behind"])
 def test_openssl_fails_all_of_a_context_for_one_authority_that_it_cannot_load(written: bytes) -> None:
-    """This is why each is rehearsed; the X.509 backend reads such an authority, and finds no fault."""
+    """The X.509 backend reads such an authority, and finds no fault; so each is rehearsed alone."""
     read_certificate(written)
     for together in (to_der(CA(DOMAIN).certificate) + written, written + to_der(CA(DOMAIN).certificate)):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

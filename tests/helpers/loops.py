@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import gc
 import queue
 import ssl
 import threading
@@ -222,6 +223,8 @@ def serve_until_stopped(server: StreamServer, service: Service, started: Started
     started.put(stopping.send)
     stopped.wait()
     server.stop(TIMEOUT)
+    # What only the collector finds could not be closed without its hub.
+    gc.collect()
     gevent.get_hub().destroy(destroy_loop=True)
 
 

@@ -105,7 +105,7 @@ def test_a_listening_socket_is_wrapped_as_well(mesh: Mesh, prod_ca: CA) -> None:
 
 @pytest.mark.slow
 def test_what_holds_for_threads_holds_in_a_patched_process() -> None:
-    files = ["connections", "handshakes", "listener", "open_connections", "reviews"]
+    files = ["connections", "handshakes", "open_connections", "reviews"]
     unfit = "asyncio or uvloop or trio or gevent or fork"
     options = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-m", "not slow", "-k", f"not ({unfit})"]
     done = subprocess.run(

@@ -33,6 +33,8 @@ MAX_FINISHED = 64
 """Connections that wait for the server's `accept()`; the kernel's backlog holds the others. Those whose
 handshake is under way by then come on top, so that it holds up to `MAX_HANDSHAKES` more."""
 
+_KERNEL_BACKLOG = 1024
+
 _REST_SECONDS = 0.1
 """How long nothing is accepted after a failure that may pass, such as a process out of descriptors."""
 
@@ -123,6 +125,8 @@ class Backlog:
                 # Of its own: the owner of the other one may close it at any time.
                 self._listening = held.enter_context(socket.socket(fileno=os.dup(listening)))
                 self._listening.setblocking(False)
+                # `socketserver` asks for 5. What comes when they are full waits a second for its next try.
+                self._listening.listen(_KERNEL_BACKLOG)
                 self._alarm = held.enter_context(closing(Wakeup()))
                 self._selector = held.enter_context(DefaultSelector())
                 thread = threading.Thread(target=self._run, name="meshid-listener", daemon=True)
