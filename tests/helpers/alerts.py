@@ -69,6 +69,9 @@ class WireEnd:
         server_side: Whether it is the server.
         session: A session that a client offers.
         lingers: Whether it waits for the other end to hang up first.
+
+    Attributes:
+        has_agreed: Set when its handshake is over.
     """
 
     def __init__(
@@ -80,6 +83,7 @@ class WireEnd:
         session: ssl.SSLSession | None = None,
         lingers: bool = False,
     ) -> None:
+        self.has_agreed = threading.Event()
         self._lingers = lingers
         self._plain = plain
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -96,10 +100,10 @@ class WireEnd:
 
     def talk(self, hello: bytes = HELLO) -> Seen:
         """Run the handshake, send *hello* with the last flight, read one line or to the end, and hang up."""
-        answer, error, agreed = b"", None, False
+        answer, error = b"", None
         try:
             self._run(self._tls.do_handshake, flush=False)
-            agreed = True
+            self.has_agreed.set()
             if hello:
                 self._tls.write(hello)
             self.flush()
@@ -110,6 +114,7 @@ class WireEnd:
             error = str(broken.reason)
         except TimeoutError:
             self._ending = "silence"
+        agreed = self.has_agreed.is_set()
         session = self._tls.session if agreed else None
         return Seen(
             tuple(self._alerts), self._end(), answer, error, agreed, session, bool(self._tls.session_reused)

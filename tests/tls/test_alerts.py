@@ -25,7 +25,7 @@ import trio
 from meshid import Mesh, PeerRejected, Reason
 from meshid.testing import CA, Issued
 from meshid.tls import alerts
-from tests.helpers.alerts import VERSIONS, Version, client_of, visit, wire_server
+from tests.helpers.alerts import VERSIONS, Version, WireEnd, client_of, visit, wire_server
 from tests.helpers.loops import EVERYWHERE, new_uvloop
 from tests.helpers.mounted import eventually
 from tests.helpers.tls_peers import (
@@ -184,15 +184,17 @@ def test_a_client_that_does_not_hang_up_is_not_waited_for(
 @EACH_VERSION
 @pytest.mark.parametrize("serve", EVERYWHERE.values(), ids=list(EVERYWHERE))
 def test_a_client_whose_open_connection_is_ended_reads_no_close_notify(
-    serve: Serving, version: Version, mesh: Mesh, prod_ca: CA, heard: Heard
+    serve: Serving, version: Version, mesh: Mesh, prod_ca: CA
 ) -> None:
     """What was cut off must not look complete (RFC 8446 section 6.1)."""
     with (
         ThreadPoolExecutor(1) as pool,
         serve(mesh.server_context(minimum_version=TLS12)) as service,
+        socket.create_connection((HOST, service.port), TIMEOUT) as plain,
     ):
-        visiting = pool.submit(visit, service.port, client_of(version, prod_ca.issue(PATH)), b"")
-        assert heard.reason() is Reason.ALLOWED
+        client = WireEnd(client_of(version, prod_ca.issue(PATH)), plain)
+        visiting = pool.submit(client.talk, b"")
+        assert client.has_agreed.wait(TIMEOUT)
         assert eventually(lambda: mesh.open_connections == 1)
         mesh.publish(policy=CLOSED_POLICY)
         seen = visiting.result(TIMEOUT)
