@@ -142,13 +142,13 @@ class Reason(StrEnum):
     )
     WRONG_KEY_PURPOSE = (
         "wrong_key_purpose",
-        "The leaf's extended key usage does not allow what the peer does in this handshake.",
+        "The leaf's extended key usage or Netscape certificate type does not allow what the peer does here.",
         "X509-SVID section 4.4; RFC 5280 section 4.2.1.12",
-        "Set both clientAuth and serverAuth in the issuer's leaf template.",
+        "Set both clientAuth and serverAuth in the issuer's leaf template, and leave nsCertType out.",
     )
     WEAK_KEY = (
         "weak_key",
-        "The leaf's public key is of a kind or size that meshid does not accept.",
+        "The leaf's public key is of a kind, size or form that meshid does not accept.",
         "NIST SP 800-131A section 3",
         "Use P-256, P-384, P-521, Ed25519, ML-DSA, or RSA of 2048 to 8192 bits.",
     )
