@@ -23,6 +23,7 @@ import attrs
 from meshid.audit.connection_info import ConnectionInfo, address_of
 from meshid.errors import NoPeer
 from meshid.reasons import Reason
+from meshid.support.types import check_type
 from meshid.tls.context import MeshContext
 from meshid.tls.peer_of import peer_of
 
@@ -83,23 +84,17 @@ def _check(
     context: MeshContext,
     server_hostname: str | None,
 ) -> None:
-    _check_type("reader", reader, asyncio.StreamReader)
-    _check_type("writer", writer, asyncio.StreamWriter)
-    _check_type("context", context, MeshContext)
+    check_type(type(reader), asyncio.StreamReader, "reader", "a StreamReader")
+    check_type(type(writer), asyncio.StreamWriter, "writer", "a StreamWriter")
+    check_type(type(context), MeshContext, "context", "a MeshContext")
     if server_hostname is not None:
-        _check_type("server_hostname", server_hostname, str)
+        check_type(type(server_hostname), str, "server_hostname", "a str or None")
         if context.protocol is ssl.PROTOCOL_TLS_SERVER:
             msg = "server_hostname is for the context of a client, and this one is of a server"
             raise ValueError(msg)
     if writer._reader is not reader:  # type: ignore[attr-defined]  # noqa: SLF001
         msg = "reader and writer are not of one connection: plaintext would wait in another reader"
         raise ValueError(msg)
-
-
-def _check_type(name: str, value: object, kind: type) -> None:
-    if not isinstance(value, kind):
-        msg = f"{name} must be a {kind.__name__}, not {type(value).__name__}"
-        raise TypeError(msg)
 
 
 async def _secured(
