@@ -263,12 +263,14 @@ class ConnectionEnded(PeerRejected, ConnectionAbortedError):
         library: As for `PeerRejected`, with the next two.
         verify_code: The same.
         verify_message: The same.
-        errno: `errno.ECONNABORTED`.
+        errno: `errno.ECONNABORTED`, and so is ``args[0]``.
     """
 
     def __init__(self, decision: Decision) -> None:
         super().__init__(decision)
         self.errno = errno.ECONNABORTED
+        # Where waitress, like asyncore, looks.
+        self.args = (errno.ECONNABORTED, *self.args[1:])
 
 
 class Refused(Exception):

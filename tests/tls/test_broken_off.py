@@ -75,6 +75,8 @@ def test_a_client_that_does_not_trust_us(mesh: Mesh, dev_ca: CA, caplog: pytest.
         both.server.do_handshake()
     (line,) = lines(caplog)
     assert line.startswith("no TLS handshake with a client: it broke off, so see its log, too:")
+    # A plain context would have completed our chain from the authorities that it trusts.
+    assert "the intermediates that it lacks" in line
 
 
 def test_a_server_that_is_too_old_is_told_to_the_caller_alone(

@@ -8,6 +8,7 @@ import select
 import socket
 import ssl
 import struct
+import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -75,6 +76,17 @@ def unverified(
         yield tls, visit
 
 
+def failure_of(call: Callable[[], object]) -> ssl.SSLError:
+    with pytest.raises(ssl.SSLError) as caught:
+        call()
+    assert not isinstance(caught.value, (ssl.SSLWantReadError, PeerRejected))
+    return caught.value
+
+
+def depth(error: Exception) -> int:
+    return len(traceback.extract_tb(error.__traceback__))
+
+
 def refusal_of(call: Callable[[], object]) -> PeerRejected:
     with pytest.raises(PeerRejected) as caught:
         call()
@@ -115,6 +127,20 @@ class TestTheFirstCall:
 
 class TestARefusal:
     """A refusal is final: every later call raises it again, and there is one audit event."""
+
+    def test_keeps_no_traceback_of_an_earlier_call(self, mesh: Mesh, prod_ca: CA) -> None:
+        with unverified(mesh.server_context(), prod_ca.issue(UNKNOWN)) as (tls, visit):
+            _, *later = [depth(refusal_of(lambda: tls.recv(1))) for _ in range(4)]
+            assert len(set(later)) == 1
+            tls.close()
+            visit.result(TIMEOUT)
+
+    def test_nor_does_a_handshake_that_has_failed(self, mesh: Mesh, prod_ca: CA) -> None:
+        both = Memory(mesh.server_context(), tls12(stranger(prod_ca.issue(PATH))))
+        with pytest.raises(ssl.SSLError):
+            both.shake_hands()
+        later = [depth(failure_of(both.server.do_handshake)) for _ in range(3)]
+        assert len(set(later)) == 1
 
     @pytest.mark.parametrize("how", [None, socket.SHUT_RD, socket.SHUT_WR, socket.SHUT_RDWR])
     def test_is_the_answer_to_every_later_call(

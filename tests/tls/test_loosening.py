@@ -134,7 +134,7 @@ REFUSED: dict[str, tuple[Operation, type[Exception], str]] = {
     "no version": (
         setting("maximum_version", TLS12),
         ValueError,
-        "^maximum_version would leave no version of TLS: this context offers TLS 1.3$",
+        "^maximum_version would leave no version of TLS: this context offers TLS 1.3; for TLS 1.2, too,",
     ),
     "an old maximum_version": (setting("maximum_version", ssl.TLSVersion.TLSv1_1), ValueError, "no version"),
     "the oldest maximum_version": (

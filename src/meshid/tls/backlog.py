@@ -146,7 +146,7 @@ class Backlog:
             if not self._finished and self._failure is None:
                 self.ready.take_down()
             if taken is None and self._failure is not None:
-                raise self._failure
+                raise self._failure.with_traceback(None)
             if self._is_full:
                 self._is_full = False
                 self._alarm.put_up()

@@ -25,7 +25,10 @@ _CAUSES = {
 }
 _OLD = "it offers no version of TLS that is accepted here: update it"
 _OR_ACCEPT_IT = ", or pass minimum_version=ssl.TLSVersion.TLSv1_2 to server_context()"
-_ALERT = "it broke off, so see its log, too: does it trust our authority, and expect our name?"
+_ALERT = (
+    "it broke off, so see its log, too: does it trust our authority, expect our name, and find in the"
+    " credentials of our Mesh the intermediates that it lacks?"
+)
 
 
 class BrokenOff:

@@ -112,7 +112,7 @@ class AdmittedConnection:
         """
         if self._refusal is not None:
             self.peer = None
-            raise self._refusal
+            raise self._refusal.with_traceback(None)  # It would grow with each call.
 
     @property
     def is_open(self) -> bool:
@@ -178,7 +178,7 @@ class AdmittedConnection:
     def _handshake(self, tls_handshake: Callable[[], None]) -> None:
         self.raise_if_ended()
         if self._failure is not None:
-            raise self._failure
+            raise self._failure.with_traceback(None)
         try:
             self._decide(tls_handshake)
         except ssl.SSLError as error:

@@ -214,8 +214,12 @@ def checked_timeout(seconds: object) -> float:
     if not isinstance(seconds, (int, float)) or isinstance(seconds, bool):
         msg = f"handshake_timeout must be a number of seconds, not {type(seconds).__name__}"
         raise TypeError(msg)
+    try:
+        timeout = float(seconds)
+    except OverflowError:
+        timeout = inf
     # Written this way so that NaN is rejected.
-    if not 0 < seconds < inf:
-        msg = f"handshake_timeout must be a positive number of seconds, not {seconds:g}"
+    if not 0 < timeout < inf:
+        msg = f"handshake_timeout must be a positive, finite number of seconds, not {timeout:g}"
         raise ValueError(msg)
-    return float(seconds)
+    return timeout

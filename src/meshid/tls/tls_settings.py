@@ -137,6 +137,8 @@ class TlsSettings:
         if not changed.versions():
             offered = " and ".join(_shown(version) for version in self.versions())
             msg = f"{name} would leave no version of TLS: this context offers {offered}"
+            if self.minimum_version is ssl.TLSVersion.TLSv1_3:
+                msg += "; for TLS 1.2, too, make it with minimum_version=ssl.TLSVersion.TLSv1_2"
             raise ValueError(msg)
         return changed
 
