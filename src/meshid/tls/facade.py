@@ -25,7 +25,7 @@ from meshid.tls.tls_settings import NARROWED, TlsSettings, ciphers_within, curve
 
 _CREDENTIALS = "give the certificate and its key to the Mesh: Mesh(credentials=...) or Mesh.publish()"
 _FIXED = {
-    "verify_mode": "a peer is always verified; for whom that is wrong, make an ssl.SSLContext",
+    "verify_mode": "leave verify=False out; a peer outside of the mesh needs an ssl.SSLContext",
     "verify_flags": "the Mesh verifies: give it CRLs and denied peers, Mesh(revocations=...)",
     "check_hostname": "a server knows no host name of its client; the policy says who may come",
     "hostname_checks_common_name": "a peer is known by its SPIFFE ID",
