@@ -242,8 +242,22 @@ class TestAnAdmittedPeer:
             client = pool.submit(_say_goodbye_to_tls, both[1], stranger(prod_ca.issue(PATH)))
             tls = mesh.server_context().wrap_socket(both[0], server_side=True)
             with tls.unwrap() as plain:
+                plain.shutdown(socket.SHUT_WR)
                 assert plain.recv(100) == HELLO
             client.result(TIMEOUT)
+
+    @pytest.mark.parametrize("how", [socket.SHUT_RD, socket.SHUT_WR, socket.SHUT_RDWR])
+    def test_has_said_nothing_that_comes_in_plaintext_after_a_shutdown(
+        self, how: int, mesh: Mesh, prod_ca: CA
+    ) -> None:
+        """The `ssl` module takes the TLS object away, and reads and writes on."""
+        with unverified(mesh.server_context(), prod_ca.issue(PATH)) as (tls, _):
+            tls.do_handshake()
+            tls.shutdown(how)
+            for call in CALLS.values():
+                with pytest.raises(OSError, match="not connected"):
+                    call(tls)
+            assert str(peer_of(tls).spiffe_id).endswith(PATH)
 
     @pytest.mark.parametrize("path", [PATH, UNKNOWN])
     def test_is_judged_on_a_socket_that_was_wrapped_before_it_connected(

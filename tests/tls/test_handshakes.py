@@ -318,6 +318,32 @@ class TestTheWatch:
         for _ in connections:
             told.calls.get(timeout=TIMEOUT)
 
+    @pytest.mark.parametrize("method", ["__init__", "start", "put"])
+    def test_outlives_a_signal_handler_that_raises(
+        self, method: str, told: Told, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        watch = handshakes._Watch()  # noqa: SLF001 - as in a new process
+        monkeypatch.setattr(handshakes, "_watch", watch)
+        under_way, connections = Handshakes(SHORT, told), (Fake(), Fake())
+        with monkeypatch.context() as patch:
+            if method == "put":
+                patch.setattr(watch, "_news", _Interrupting())
+            else:
+                patch.setattr(threading.Thread, method, _interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                under_way.begin(connections[0])
+        # Not before: what it has missed it finds at the next chance.
+        eventually(lambda: time.monotonic() > watch.wakes_at)
+        under_way.begin(connections[1])
+        for _ in connections:
+            told.calls.get(timeout=TIMEOUT)
+
+    def test_has_one_thread_however_many_are_started(self, told: Told) -> None:
+        watch = handshakes._Watch()  # noqa: SLF001 - as in a new process
+        watch._vacancy.clear()  # noqa: SLF001 - the other thread was faster
+        watch._run()  # noqa: SLF001 - ends at once
+        assert told.calls.empty()
+
     def test_begins_anew_in_a_forked_child(self, told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
         watch = handshakes._Watch()  # noqa: SLF001 - as in a new process
         monkeypatch.setattr(handshakes, "_watch", watch)
@@ -329,6 +355,15 @@ class TestTheWatch:
         under_way.begin(connections[1])
         told.calls.get(timeout=TIMEOUT)
         assert [each.ended is None for each in connections] == [True, False]
+
+
+def _interrupt(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+class _Interrupting:
+    def put(self, _: None) -> None:
+        raise KeyboardInterrupt
 
 
 FORKING = """

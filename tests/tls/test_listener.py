@@ -249,6 +249,20 @@ class TestTheEnd:
         with pytest.raises(OSError, match="Bad file descriptor"):
             accepting.result(TIMEOUT)
 
+    def test_comes_to_who_was_about_to_wait(
+        self, listener: MeshListener, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        take = Backlog.take
+
+        def take_and_close(backlog: Backlog) -> object:
+            taken = take(backlog)
+            listener.close()
+            return taken
+
+        monkeypatch.setattr(Backlog, "take", take_and_close)
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            listener.accept()
+
     def test_comes_by_shutdown_too(self, listener: MeshListener, pool: ThreadPoolExecutor) -> None:
         accepting = pool.submit(listener.accept)
         assert eventually(threads)

@@ -39,7 +39,7 @@ from meshid.reasons import Reason
 from meshid.support.quoting import described, quote
 from meshid.tls.alerts import part, part_by
 from meshid.tls.generation import Generation
-from meshid.tls.handshakes import Handshakes
+from meshid.tls.handshakes import PAUSES, Handshakes, is_final
 from meshid.tls.owners import Owner, acknowledge, owner_of
 from meshid.tls.peer_chain import chain_of, leaf_of
 from meshid.verification.verifier import Peer
@@ -50,8 +50,6 @@ _C = TypeVar("_C", ssl.SSLObject, ssl.SSLSocket)
 
 _BAD_PROOF = "BAD_SIGNATURE"
 """What OpenSSL calls a signature in a CertificateVerify message that is not of the leaf's key."""
-
-_PAUSES = (ssl.SSLWantReadError, ssl.SSLWantWriteError, TimeoutError)
 
 
 class AdmittedConnection:
@@ -66,6 +64,7 @@ class AdmittedConnection:
     _refusal: PeerRejected | HandshakeTimeout | None = None
     _failure: OSError | None = None
     _handshakes: Handshakes | None = None
+    is_shut_down: bool = False
 
     def on_certificates(self, chain: list[bytes], version: str) -> None:
         """Decide about a chain, before OpenSSL looks at it; raises nothing.
@@ -168,7 +167,7 @@ class AdmittedConnection:
             self._handshake(tls_handshake)
         except BaseException as error:
             # Called again, it goes on after a pause, if only to send an alert.
-            if isinstance(error, HandshakeTimeout) or not isinstance(error, _PAUSES):
+            if isinstance(error, HandshakeTimeout) or not isinstance(error, PAUSES):
                 handshakes.done(self)
             raise
         handshakes.done(self)
@@ -182,7 +181,7 @@ class AdmittedConnection:
         try:
             self._decide(tls_handshake)
         except ssl.SSLError as error:
-            if _is_final(error) and not isinstance(error, ssl.SSLEOFError):
+            if is_final(error) and not isinstance(error, ssl.SSLEOFError):
                 self._part()
             raise
 
@@ -190,7 +189,7 @@ class AdmittedConnection:
         try:
             tls_handshake()
         except OSError as error:
-            if not (self._refusal or self._interruption or _is_final(error)):
+            if not (self._refusal or self._interruption or is_final(error)):
                 raise
             failure = error
         else:
@@ -253,19 +252,13 @@ class AdmittedConnection:
         return self._generation or cast("Generation", cast("ssl.SSLObject", self).context)
 
 
-def _is_final(error: OSError) -> bool:
-    """Whether the handshake cannot go on after this *error*."""
-    is_waiting = isinstance(error, (ssl.SSLWantReadError, ssl.SSLWantWriteError))
-    return isinstance(error, ssl.SSLError) and not is_waiting
-
-
 def admitted_only(method: Callable[Concatenate[_C, _P], _R]) -> Callable[Concatenate[_C, _P], _R]:
     """Let *method* run only while the peer is admitted; finish the handshake first if needed."""
 
     @wraps(method)
     def guarded(connection: _C, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
         judged = cast("AdmittedConnection", connection)
-        if judged.peer is None:
+        if judged.peer is None or judged.is_shut_down:
             connection.do_handshake()
         try:
             return method(connection, *args, **kwargs)
@@ -368,6 +361,13 @@ class MeshSSLSocket(AdmittedConnection, ssl.SSLSocket):
     @override
     def _acknowledge(self) -> None:
         acknowledge(self)
+
+    @override
+    def shutdown(self, how: int) -> None:
+        """Shut it down, as `socket.socket.shutdown` does; then nothing is read or written, either way."""
+        # After `unwrap` it is plain because the caller wants that.
+        self.is_shut_down |= self._sslobj is not None  # type: ignore[attr-defined]  # private
+        self.plain.shutdown(self, how)
 
     def _tls_handshake(self, *, block: bool) -> None:
         # After shutdown() the TLS object is gone, and the methods below would read and write plaintext.

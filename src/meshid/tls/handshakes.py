@@ -36,6 +36,9 @@ many are a flood, or a network that has stopped; asyncio needs up to 300 kB for 
 DEFAULT_TIMEOUT = 10.0
 """Seconds. Slow links take two or three."""
 
+PAUSES = (ssl.SSLWantReadError, ssl.SSLWantWriteError, TimeoutError)
+"""Raised by a handshake that can go on."""
+
 _LONGEST_SLEEP = 3600.0
 
 
@@ -81,10 +84,12 @@ class Handshakes:
             return
         if self._tell is not None and len(under_way) >= MAX_HANDSHAKES:
             self._make_room()
-        deadline = time.monotonic() + self._timeout
+        now = time.monotonic()
+        deadline = now + self._timeout
         # The closure holds the dictionary alone: a context that is dropped has nothing to wait for.
         under_way[key] = weakref.ref(connection, lambda _: under_way.pop(key, None)), deadline
-        if deadline < _watch.wakes_at:
+        # It has not woken in time if a signal handler raised while it was to be told.
+        if deadline < _watch.wakes_at or _watch.wakes_at < now:
             _watch.wake(deadline)
 
     def done(self, connection: HandshakeUnderWay) -> None:
@@ -132,6 +137,12 @@ def error_of(text: str) -> HandshakeTimeout:
     return HandshakeTimeout(ssl.SSLErrorNumber.SSL_ERROR_SSL, text)
 
 
+def is_final(error: OSError) -> bool:
+    """Whether the handshake cannot go on after this *error*."""
+    is_waiting = isinstance(error, (ssl.SSLWantReadError, ssl.SSLWantWriteError))
+    return isinstance(error, ssl.SSLError) and not is_waiting
+
+
 def _gone() -> None:
     """Stand for the reference to a connection that is gone."""
 
@@ -150,23 +161,25 @@ class _Watch:
         """Begin without a thread."""
         self.wakes_at = inf
         self._news: SimpleQueue[None] = SimpleQueue()
-        # Who takes it starts the thread: no lock is needed.
-        self._unstarted = [threading.Thread]
+        # The thread that takes it is the one. Not who starts it: a signal handler may raise there.
+        self._vacancy = [None]
 
     def wake(self, deadline: float) -> None:
         """Have it look before *deadline*."""
         self.wakes_at = deadline
         self._news.put(None)
-        with suppress(IndexError):
-            thread = self._unstarted.pop()
+        if self._vacancy:
             try:
-                thread(target=self._run, name="meshid-handshakes", daemon=True).start()
+                threading.Thread(target=self._run, name="meshid-handshakes", daemon=True).start()
             except RuntimeError:
                 # There is no thread to be had now. The handshake goes on, and the next one tries again.
                 self.wakes_at = inf
-                self._unstarted.append(thread)
 
     def _run(self) -> None:
+        try:
+            self._vacancy.pop()
+        except IndexError:
+            return
         while True:
             # A log handler may raise anything. What was overdue has ended by then.
             with suppress(BaseException):

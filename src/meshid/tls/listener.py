@@ -148,7 +148,11 @@ class MeshListener(ssl.SSLSocket):
     def _wait(self, deadline: float | None) -> bool:
         seconds = None if deadline is None else max(0.0, deadline - time.monotonic())
         with _Selector() as selector:
-            selector.register(cast("Backlog", self._backlog).ready, EVENT_READ)
+            try:
+                selector.register(cast("Backlog", self._backlog).ready, EVENT_READ)
+            # Another thread has closed it since; whoever looks again is told so.
+            except ValueError:
+                return True
             return bool(selector.select(seconds))
 
     def _close_backlog(self) -> None:
