@@ -21,6 +21,7 @@ from meshid.names.spiffe_id import SpiffeId
 from meshid.policy import REQUEST_FOLLOWS, Policy, RequestLike
 from meshid.settings.settings import Settings
 from meshid.sources.source import Source
+from meshid.support.types import check_type
 from meshid.tls.context import MeshContext
 from meshid.tls.handshakes import DEFAULT_TIMEOUT
 from meshid.tls.self_handshake import shake_hands_with_self
@@ -297,10 +298,8 @@ class Mesh:
         Args:
             target: What clients of this listener reach; this service if None.
             alpn: The application protocols on offer, preferred first (RFC 7301).
-            http: The promise that each request will be asked about with `check`; without
-                it, an allow rule with http conditions admits nobody.
-            resumption: Whether clients may resume TLS sessions; each is judged again, under
-                what is in force then.
+            http: The promise to `check` each request; without it, a rule with http conditions admits nobody.
+            resumption: Whether clients may resume TLS sessions; each is judged again.
             minimum_version: The oldest TLS version that is accepted: TLS 1.3 or 1.2.
             handshake_timeout: How many seconds a handshake may take; one more than 1024 ends the oldest.
 
@@ -309,6 +308,7 @@ class Mesh:
             TypeError: If an argument has the wrong type.
             ValueError: If nothing says what clients reach, or if an argument is out of its range.
         """
+        check_type(type(http), bool, "http", "True or False")
         return MeshContext(
             self._admission,
             question=self._question(target, REQUEST_FOLLOWS if http else None, None),

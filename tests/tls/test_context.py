@@ -260,3 +260,10 @@ def spoken_by(context: MeshContext, prod_ca: CA, asked: Iterable[str]) -> str | 
     both.shake_hands()
     assert both.client.selected_alpn_protocol() == both.server.selected_alpn_protocol()
     return both.server.selected_alpn_protocol()
+
+
+@pytest.mark.parametrize("name", ["http", "resumption"])
+def test_a_promise_is_true_or_false(name: str, mesh: Mesh) -> None:
+    """A text such as "no" would be taken for yes."""
+    with pytest.raises(TypeError, match=f"^{name} must be True or False, not str$"):
+        mesh.server_context(**{name: "no"})  # type: ignore[arg-type]

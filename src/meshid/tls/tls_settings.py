@@ -22,6 +22,7 @@ import attrs
 
 from meshid.support.logs import WARNING, log
 from meshid.support.quoting import described, quote, quote_all
+from meshid.support.types import check_type
 
 LOGGER = logging.getLogger("meshid.tls")
 """Gets a line at WARNING when TLS secrets cannot be written to the file that was asked for."""
@@ -85,8 +86,10 @@ class TlsSettings:
             resumption: Whether a server lets clients resume a session.
 
         Raises:
-            TypeError, ValueError: If *minimum_version* or *alpn* cannot be used.
+            TypeError, ValueError: If an argument cannot be used.
         """
+        # "no" is true.
+        check_type(type(resumption), bool, "resumption", "True or False")
         plain = ssl.SSLContext(protocol)
         options = plain.options | ssl.OP_NO_RENEGOTIATION
         return cls(
