@@ -16,7 +16,8 @@ import pytest
 from meshid.admission.admission import Admission
 from meshid.certificates.reading import to_der
 from meshid.errors import PeerRejected
-from meshid.tls.connections import AdmittedConnection, MeshSSLObject
+from meshid.tls.admitted_connection import AdmittedConnection
+from meshid.tls.connections import MeshSSLObject
 from meshid.tls.generation import Generation
 from meshid.tls.handshakes import Handshakes
 from meshid.tls.peer_chain import chain_of
@@ -124,7 +125,7 @@ def forget_that_it_failed(patch: Patch) -> None:
 
 
 def blame_tls_for_a_forged_proof(patch: Patch) -> None:
-    patch.setattr("meshid.tls.connections._BAD_PROOF", "")
+    patch.setattr("meshid.tls.admitted_connection._BAD_PROOF", "")
 
 
 def start_anywhere(patch: Patch) -> None:

@@ -474,7 +474,7 @@ def test_nobody_is_asked_about_an_admission_that_nobody_hears_of(
         asked.append(peername)
         return None, None
 
-    monkeypatch.setattr("meshid.tls.connections.address_of", address_of)
+    monkeypatch.setattr("meshid.tls.admitted_connection.address_of", address_of)
     client = prod_ca.issue(PATH).client_context()
     Memory(mesh_of(prod_ca).server_context(), client).shake_hands()
     assert asked == []

@@ -18,7 +18,7 @@ from meshid.admission.ended import Ended
 from meshid.admission.open_connections import Connection
 from meshid.audit.connection_info import ConnectionInfo
 from meshid.testing import CA
-from meshid.tls.connections import AdmittedConnection
+from meshid.tls.admitted_connection import AdmittedConnection
 from tests.helpers.lines import is_ended, line, sweep
 from tests.helpers.loops import EVERYWHERE, tells
 from tests.helpers.tls_peers import (

@@ -14,7 +14,8 @@ import sys
 from functools import cache
 from typing import cast
 
-from meshid.tls.connections import AdmittedConnection, MeshSSLSocket, admitted_only
+from meshid.tls.admitted_connection import AdmittedConnection
+from meshid.tls.connections import MeshSSLSocket, admitted_only
 
 
 def gevent_class_for(sock: socket.socket, *, listens: bool) -> type[ssl.SSLSocket] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from meshid.errors import NoPeer
-from meshid.tls.connections import AdmittedConnection
+from meshid.tls.admitted_connection import AdmittedConnection
 from meshid.verification.verifier import Peer
 
 

@@ -23,7 +23,8 @@ from meshid.mesh import Mesh
 from meshid.policy import Policy
 from meshid.reasons import Reason
 from meshid.testing import CA
-from meshid.tls.connections import AdmittedConnection, MeshSSLObject
+from meshid.tls.admitted_connection import AdmittedConnection
+from meshid.tls.connections import MeshSSLObject
 from meshid.tls.context import MeshContext
 from meshid.trust.bundles import BundleSet
 from meshid.trust.revocations import Revocations
