@@ -24,7 +24,9 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 
 import pytest
 from OpenSSL import SSL
+from typing_extensions import override
 from waitress.server import create_server as waitress_server  # type: ignore[import-untyped]
+from werkzeug.serving import WSGIRequestHandler as WerkzeugHandler
 from werkzeug.serving import make_server as werkzeug_server
 
 from meshid import Mesh, PeerRejected, Reason, peer_of
@@ -121,11 +123,18 @@ def wsgiref(context: ssl.SSLContext) -> Iterator[int]:
         yield port
 
 
+class QuietWerkzeug(WerkzeugHandler):
+    @override
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        pass
+
+
 def werkzeug(*, threaded: bool) -> Listening:
     @contextlib.contextmanager
     def serve(context: ssl.SSLContext) -> Iterator[int]:
-        server = werkzeug_server(HOST, 0, hello_world, threaded=threaded, ssl_context=context)
-        server.log = lambda *_: None
+        server = werkzeug_server(
+            HOST, 0, hello_world, threaded=threaded, ssl_context=context, request_handler=QuietWerkzeug
+        )
         with running(server) as port:
             yield port
 
