@@ -11,6 +11,7 @@ from coverage import Coverage
 from hypothesis import HealthCheck, settings
 
 from meshid import Mesh
+from meshid.support import logs
 from meshid.testing import CA
 from tests.helpers.tls_peers import Heard, mesh_of
 from tests.helpers.world import Clock, World
@@ -25,6 +26,11 @@ settings.load_profile("meshid")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run slow tests first, so that no process is left alone with one at the end."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+def pytest_runtest_setup() -> None:
+    """Let no test see the log lines that another one's handlers have lost: they are the process's."""
+    logs._LOST.clear()  # noqa: SLF001 - only a line that goes through does this
 
 
 @pytest.hookimpl(wrapper=True)

@@ -10,6 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -307,6 +308,30 @@ class TestSources:
         with Mesh.from_sources([own, source], service="payments") as mesh:
             source.mesh = mesh
             assert eventually(lambda: source.calls > 2)
+
+    def test_who_waits_for_one_when_the_end_comes_waits_no_more(
+        self, own: FakeSource, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        reads, over = threading.Event(), threading.Event()
+
+        def read(source: FakeSource) -> State:
+            reads.set()
+            over.wait()
+            assert isinstance(source.now, State)
+            return source.now
+
+        mesh = Mesh.from_sources([own], service="payments")
+        monkeypatch.setattr(FakeSource, "read", read)
+        monkeypatch.setattr(refresher, "REFRESH_SECONDS", 1000.0)
+        try:
+            with ThreadPoolExecutor(1) as pool:
+                assert reads.wait(10)
+                refreshed = pool.submit(mesh.refresh)
+                assert eventually(lambda: mesh.sources() and refreshed.running())
+                mesh.close()
+                assert refreshed.result(10) is mesh.snapshot
+        finally:
+            over.set()
 
     def test_after_the_end_nobody_is_waited_for(self, own: FakeSource) -> None:
         mesh = Mesh.from_sources([own], service="payments")

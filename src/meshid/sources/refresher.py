@@ -130,12 +130,15 @@ class Refresher:
         asked = {reader for reader in self._readers if not reader.is_stream}
         for reader in asked:
             reader.inbox.put(done)
-        if not self.is_open or threading.current_thread() in self._threads:
+        if threading.current_thread() in self._threads:
             asked.clear()
         end = time.monotonic() + REFRESH_SECONDS
-        with suppress(Empty):
-            while asked:
-                asked.discard(done.get(timeout=max(0.0, end - time.monotonic())))
+        # Who closes it meanwhile ends the readers, and nobody answers any more.
+        while asked and self.is_open and (left := end - time.monotonic()) > 0:
+            with suppress(Empty):
+                asked.discard(done.get(timeout=min(TICK_SECONDS, left)))
+        if not self.is_open:
+            asked.clear()
         late = [f"{each.name}: it was not read within {REFRESH_SECONDS:g} s" for each in asked]
         if texts := self._alarms.texts() + late:
             raise SourceUnavailable("\n".join(texts))
