@@ -658,3 +658,10 @@ class TestAnySequence:
             refused(context, peer_with(forged, context))
         if not steps:
             admitted(context, right_peer(context, prod_ca))
+
+
+def test_a_version_that_the_context_was_made_with_is_not_asked_for_again(mesh: Mesh) -> None:
+    context = mesh.server_context(minimum_version=TLS12)
+    context.maximum_version = TLS12
+    with pytest.raises(ValueError, match=r"would leave no version of TLS: this context offers TLS 1\.2$"):
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
