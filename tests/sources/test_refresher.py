@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import queue
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -25,7 +24,7 @@ from meshid.testing import CA
 from meshid.trust.crl import Undetermined
 from tests.helpers.fake_sources import FakeSource, FakeStream
 from tests.helpers.mounted import OWN, alarms, eventually, sources_in
-from tests.helpers.processes import UNMEASURED
+from tests.helpers.processes import ends_well
 from tests.helpers.tls_peers import CLOSED_POLICY, PATH, admission_of, asyncio_server, knock, policy, stranger
 from tests.helpers.world import HOUR, Clock
 
@@ -483,17 +482,4 @@ def work(root: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("script", [FORKING, SPAWNING], ids=["fork", "spawn"])
 def test_workers_refresh_for_themselves(script: str, tmp_path: Path) -> None:
-    ended = subprocess.run(
-        [
-            sys.executable,
-            *("-W", "ignore::DeprecationWarning"),
-            *("-c", script.format(path=sys.path)),
-            str(tmp_path),
-        ],
-        env=UNMEASURED,
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
-    assert (ended.returncode, ended.stderr) == (0, "")
+    ends_well(script.format(path=sys.path), str(tmp_path))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,7 +9,7 @@ import pytest
 
 from meshid.support import locks
 from meshid.support.locks import Order, new_lock
-from tests.helpers.processes import UNMEASURED
+from tests.helpers.processes import ends_well
 
 FORKING = """
 import os, sys, threading
@@ -63,20 +61,6 @@ for thread in threads:
     thread.join()
 sys.exit(wrong)
 """
-
-
-def run(program: str, *arguments: str) -> tuple[int, str]:
-    """Return the status of a program, and what it complained about."""
-    # Python warns when a process with threads forks; servers do it all the same.
-    ended = subprocess.run(
-        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", program, *arguments],
-        timeout=100,
-        env=UNMEASURED,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return ended.returncode, ended.stderr
 
 
 def is_held(lock: threading.RLock) -> bool:
@@ -144,12 +128,12 @@ sys.exit(wrong != 0)
 
 @pytest.mark.parametrize("where", ["sink", "clock"])
 def test_a_fork_does_not_wait_for_the_users_code(where: str) -> None:
-    assert run(WAITING, where) == (0, "")
+    ends_well(WAITING, where)
 
 
 @pytest.mark.slow
 def test_a_child_that_is_forked_under_load_admits_and_publishes() -> None:
-    assert run(FORKING) == (0, "")
+    ends_well(FORKING)
 
 
 def test_one_lock_excludes_others() -> None:

@@ -7,8 +7,6 @@ import gc
 import queue
 import socket
 import ssl
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -23,7 +21,7 @@ from meshid.testing import CA
 from meshid.tls import handshakes
 from meshid.tls.handshakes import MAX_HANDSHAKES, Handshakes
 from tests.helpers.mounted import eventually
-from tests.helpers.processes import UNMEASURED
+from tests.helpers.processes import ends_well
 from tests.helpers.tls_peers import (
     HELLO,
     HOST,
@@ -411,12 +409,4 @@ sys.exit("the child has ended what its parent had begun")
 
 
 def test_each_process_ends_its_own() -> None:
-    ended = subprocess.run(
-        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORKING],
-        timeout=100,
-        env=UNMEASURED,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (ended.returncode, ended.stderr) == (0, "")
+    ends_well(FORKING)

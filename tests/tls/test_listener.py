@@ -8,8 +8,6 @@ import os
 import select
 import socket
 import ssl
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -26,7 +24,7 @@ from meshid.tls import listener as listeners
 from meshid.tls.backlog import Backlog
 from meshid.tls.listener import MeshListener
 from tests.helpers.mounted import eventually
-from tests.helpers.processes import UNMEASURED
+from tests.helpers.processes import ends_well
 from tests.helpers.tls_peers import (
     HELLO,
     HOST,
@@ -572,15 +570,7 @@ os.waitpid(child, 0)
 
 @pytest.mark.parametrize("program", [FORK_FOR_EACH, FORK_BEFORE], ids=["for-each", "before"])
 def test_a_fork_leaves_to_each_process_what_it_has_accepted(program: str) -> None:
-    ended = subprocess.run(
-        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", program],
-        timeout=100,
-        env=UNMEASURED,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (ended.returncode, ended.stderr) == (0, "")
+    ends_well(program)
 
 
 def test_a_forked_child_has_a_descriptor_of_its_own_under_the_same_number(

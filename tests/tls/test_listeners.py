@@ -229,7 +229,6 @@ class TestAServerWithAWrappedListener:
                 assert get(port, stranger(prod_ca.issue(PATH)))[1] == new.chain[0]
 
 
-@pytest.mark.skipif(not hasattr(socket, "TCP_QUICKACK"), reason="a kernel without quick acknowledgement")
 @pytest.mark.parametrize("serve", [SERVERS["blocking"], SERVERS["lazy"]], ids=["blocking", "lazy"])
 def test_a_client_without_nodelay_does_not_wait_for_a_late_acknowledgement(
     serve: Serving, mesh: Mesh, prod_ca: CA

@@ -80,7 +80,6 @@ def test_a_stranger_that_is_refused_has_an_address(serve: Serving, mesh: Mesh, h
 
 
 @EACH_LOOP
-@pytest.mark.skipif(sys.platform != "linux", reason="Linux alone can be told to acknowledge at once")
 def test_a_client_that_holds_back_its_request_does_not_wait(serve: Serving, mesh: Mesh, prod_ca: CA) -> None:
     """It has no `TCP_NODELAY`, so it waits until its last handshake message is acknowledged."""
     client = stranger(prod_ca.issue(PATH))

@@ -16,7 +16,7 @@ import attrs
 from cryptography import x509
 
 from meshid.audit.connection_info import ConnectionInfo
-from meshid.audit.rate_limit import RateLimit
+from meshid.audit.rate_limit import RateLimit, left_out
 from meshid.certificates.chain import MAX_LEAF_BYTES
 from meshid.certificates.reading import fingerprint, read_leaf, subject_of
 from meshid.decisions import Call, Decision
@@ -115,8 +115,9 @@ class AuditEvent:
         rule = f", rule {decision.rule}" if decision.rule else ""
         why = f" ({decision.detail})" if decision.detail else ""
         source = f" from {self.connection.address}" if self.connection.address else ""
-        more = f"; {self.suppressed} before it were not logged" if self.suppressed else ""
-        return f"{verdict} {who}{source}{where}{what}: {decision.reason}{rule}{why}{more}"
+        return (
+            f"{verdict} {who}{source}{where}{what}: {decision.reason}{rule}{why}{left_out(self.suppressed)}"
+        )
 
 
 Sink = Callable[[AuditEvent], None]

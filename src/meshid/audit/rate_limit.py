@@ -69,3 +69,8 @@ class RateLimit:
                 self._older, self._recent = recent, {}
             bucket = self._recent.setdefault(kind, self._older.get(kind) or _Bucket())
         return bucket
+
+
+def left_out(suppressed: int) -> str:
+    """Return the end of a line that says how many before it were suppressed."""
+    return f"; {suppressed} before it were not logged" if suppressed else ""

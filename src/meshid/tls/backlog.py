@@ -9,7 +9,6 @@ nobody; and whoever is refused is never seen by the server.
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import socket
 import ssl
@@ -22,12 +21,11 @@ from functools import partial
 from selectors import EVENT_READ, EVENT_WRITE, DefaultSelector
 from typing import TypeAlias
 
-from meshid.audit.rate_limit import RateLimit
+from meshid.audit.rate_limit import RateLimit, left_out
 from meshid.support.locks import Order, new_lock
 from meshid.support.logs import ERROR, log
 from meshid.support.quoting import described
-
-LOGGER = logging.getLogger("meshid.tls")
+from meshid.tls.broken_off import LOGGER
 
 MAX_FINISHED = 64
 """Connections that wait for the server's `accept()`; the kernel's backlog holds the others. Those whose
@@ -291,7 +289,6 @@ class Backlog:
     def _say(self, what: str, error: BaseException) -> None:
         suppressed = self._limit.suppressed(what)
         if suppressed is not None:
-            more = f"; {suppressed} before it were not logged" if suppressed else ""
             # A log handler may raise anything, and without its thread nobody would be let in.
             with suppress(BaseException):
-                log(LOGGER, ERROR, "%s: %s%s", what, described(error), more)
+                log(LOGGER, ERROR, "%s: %s%s", what, described(error), left_out(suppressed))

@@ -10,13 +10,14 @@ import logging
 import ssl
 
 from meshid.audit.connection_info import ConnectionInfo
-from meshid.audit.rate_limit import RateLimit
+from meshid.audit.rate_limit import RateLimit, left_out
 from meshid.errors import HandshakeTimeout
 from meshid.support.logs import WARNING, log
 from meshid.support.quoting import quote
 
 LOGGER = logging.getLogger("meshid.tls")
-"""Gets a line at WARNING for each handshake with a client that breaks off before there is a peer."""
+"""Gets a line at WARNING for each handshake with a client that breaks off before there is a peer, and one
+for what a listener or a setting of ours cannot do."""
 
 _CAUSES = {
     "HTTP_REQUEST": "it speaks HTTP without TLS: let it use https://, or probe another port",
@@ -57,11 +58,10 @@ class BrokenOff:
         if suppressed is None:
             return
         source = f" from {info.address}" if info.address else ""
-        more = f"; {suppressed} before it were not logged" if suppressed else ""
         cause = reason
         if not isinstance(error, HandshakeTimeout):
             cause = f"{_cause(reason, self._oldest)} (OpenSSL says: {quote(reason)})"
-        log(LOGGER, WARNING, "no TLS handshake with a client%s: %s%s", source, cause, more)
+        log(LOGGER, WARNING, "no TLS handshake with a client%s: %s%s", source, cause, left_out(suppressed))
 
 
 def _cause(reason: str, oldest: ssl.TLSVersion) -> str:

@@ -17,7 +17,6 @@ from collections.abc import Iterable, Sequence
 from operator import is_
 from typing import Self, cast
 
-import attrs
 from typing_extensions import override
 
 from meshid.admission.admission import Admission
@@ -31,7 +30,7 @@ from meshid.support.sieve import Sieve
 from meshid.tls.broken_off import BrokenOff
 from meshid.tls.connections import MeshSSLObject
 from meshid.tls.facade import Facade
-from meshid.tls.generation import REMEMBERED_CHAINS, Generation
+from meshid.tls.generation import REMEMBERED_CHAINS, Generation, Judge
 from meshid.tls.gevent_sockets import gevent_class_for
 from meshid.tls.handshakes import DEFAULT_TIMEOUT, Handshakes, checked_timeout
 from meshid.tls.listener import MeshListener
@@ -39,17 +38,10 @@ from meshid.tls.load_credentials import KeyFile, key_file_of
 from meshid.tls.tls_settings import TlsSettings
 
 
-@attrs.frozen
-class _Asking:
-    """Asks the admission of a mesh one question about each peer."""
+class _MeshJudge(Judge):
+    """Decides for a mesh."""
 
-    admission: Admission
-    question: Question
-
-    def ask(self, chain: Sequence[bytes]) -> Settled:
-        """Decide about a chain, and tell nobody."""
-        return self.admission.settle(chain, self.question)
-
+    @override
     def answer(self, connection: Connection, chain: Sequence[bytes], settled: Settled | None) -> None:
         """Admit the peer of a connection, and register the connection as open."""
         self.admission.open(connection, chain, self.question, settled)
@@ -86,7 +78,7 @@ class MeshContext(Facade):
             )
         )
         self._admission = admission
-        self._judge = _Asking(admission, question)
+        self._judge = _MeshJudge(admission, question)
         self._resumption = resumption
         self._broken_off = BrokenOff(minimum_version)
         self._handshakes = Handshakes(

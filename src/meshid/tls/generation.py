@@ -15,12 +15,16 @@ The rules of this module:
 from __future__ import annotations
 
 import ssl
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Protocol, Self
+from typing import Self
 
+import attrs
 from cryptography import x509
 
+from meshid.admission.admission import Admission
 from meshid.admission.open_connections import Connection
+from meshid.admission.question import Question
 from meshid.admission.settled import Settled
 from meshid.audit.connection_info import ConnectionInfo
 from meshid.support.sieve import Sieve
@@ -41,12 +45,23 @@ _NO_RX_CERTIFICATE_COMPRESSION = 1 << 33
 """OpenSSL's option, since 3.2: a compressed Certificate message (RFC 8879) could not be read here."""
 
 
-class Judge(Protocol):
-    """Decides who is admitted."""
+@attrs.frozen
+class Judge:
+    """Decides who is admitted, by one question to an admission.
+
+    Attributes:
+        admission: The admission.
+        question: The question.
+    """
+
+    admission: Admission
+    question: Question
 
     def ask(self, chain: Sequence[bytes]) -> Settled:
         """Decide about a chain, and tell nobody."""
+        return self.admission.settle(chain, self.question)
 
+    @abstractmethod
     def answer(self, connection: Connection, chain: Sequence[bytes], settled: Settled | None) -> None:
         """Give the *connection* its peer, or raise `PeerRejected`, and tell of it.
 

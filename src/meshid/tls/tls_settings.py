@@ -10,7 +10,6 @@ The rules of this module:
 
 from __future__ import annotations
 
-import logging
 import os
 import ssl
 from collections.abc import Callable, Iterable, Mapping
@@ -23,9 +22,7 @@ import attrs
 from meshid.support.logs import WARNING, log
 from meshid.support.quoting import described, quote, quote_all
 from meshid.support.types import check_type
-
-LOGGER = logging.getLogger("meshid.tls")
-"""Gets a line at WARNING when TLS secrets cannot be written to the file that was asked for."""
+from meshid.tls.broken_off import LOGGER
 
 MAX_PROTOCOL_BYTES = 255
 """RFC 7301 section 3.1: the length of a protocol's name is one octet."""

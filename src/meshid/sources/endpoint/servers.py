@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol, Self, TypeVar
 
 import attrs
+from typing_extensions import override
 
 from meshid.admission.admission import Admission
 from meshid.admission.open_connections import Connection
@@ -16,7 +17,7 @@ from meshid.certificates.pem import pem_blocks
 from meshid.certificates.reading import certificate_from_pem_block, to_der
 from meshid.errors import InvalidBundle, PeerRejected
 from meshid.names.spiffe_id import SpiffeId
-from meshid.tls.generation import Generation
+from meshid.tls.generation import Generation, Judge
 from meshid.tls.tls_settings import TlsSettings
 from meshid.trust.bundles import BundleSet, TrustBundle
 
@@ -85,17 +86,10 @@ class WebServer:
         return self
 
 
-@attrs.frozen
-class _Asking:
-    """Asks an admission of its own about a server; no audit event tells of it: it is no peer of the mesh."""
+class _ServerJudge(Judge):
+    """Decides by an admission of its own; no audit event tells of it: the server is no peer of the mesh."""
 
-    admission: Admission
-    question: Question
-
-    def ask(self, chain: Sequence[bytes]) -> Settled:
-        """Decide about a chain."""
-        return self.admission.settle(chain, self.question)
-
+    @override
     def answer(self, connection: Connection, chain: Sequence[bytes], settled: Settled | None) -> None:
         """Let the server in, or raise."""
         settled = settled or self.ask(chain)
@@ -143,7 +137,7 @@ class SpiffeServer:
 
     def context(self) -> ssl.SSLContext:
         """Return a context with an admission of its own, which expects this one name."""
-        asking = _Asking(self._admission(), self._question())
+        asking = _ServerJudge(self._admission(), self._question())
         settings = TlsSettings.limits(ssl.PROTOCOL_TLS_CLIENT, minimum_version=ssl.TLSVersion.TLSv1_2)
         return Generation(ssl.PROTOCOL_TLS_CLIENT, judge=asking, settings=settings, own=None)
 
