@@ -7,13 +7,10 @@ block. What is raised instead is in `Service.raised`; where a library wraps it, 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import gc
-import queue
 import ssl
-import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -34,41 +31,14 @@ from tests.helpers.tls_peers import (
     TIMEOUT,
     Service,
     Serving,
+    Started,
     asyncio_server,
     blocking_server,
     handle_one,
     lazy_server,
+    running,
     wrapping,
 )
-
-Started = queue.SimpleQueue[Callable[[], object]]
-"""Gets a function that stops the server, from any thread, once the server accepts connections."""
-
-
-@contextlib.contextmanager
-def running(serve: Callable[[Service, Started], object]) -> Iterator[Service]:
-    """Run a server in a thread of its own, until the end of the block."""
-    service, started, failures = Service(), Started(), list[BaseException]()
-
-    def run() -> None:
-        try:
-            serve(service, started)
-        except BaseException as error:  # noqa: BLE001 - raised again by whoever waits for the thread
-            failures.append(error)
-            started.put(lambda: None)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    stop = started.get(timeout=TIMEOUT)
-    try:
-        yield service
-    finally:
-        stop()
-        thread.join(TIMEOUT)
-        assert not thread.is_alive()
-        for failure in failures:
-            raise failure
-
 
 # -- uvloop -------------------------------------------------------------------
 

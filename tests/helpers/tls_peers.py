@@ -231,17 +231,21 @@ def lazy_server(context: ssl.SSLContext) -> contextlib.AbstractContextManager[Se
     return threaded_server(wrapping(context, lazily=True))
 
 
+Started = queue.SimpleQueue[Callable[[], object]]
+"""Gets a function that stops the server, from any thread, once the server accepts connections."""
+
+
 @contextlib.contextmanager
-def asyncio_server(
-    context: ssl.SSLContext, loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None
-) -> Iterator[Service]:
-    """Serve in an event loop in a thread of its own, until the end of the block."""
-    service = Service()
-    started: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
+def running(serve: Callable[[Service, Started], object]) -> Iterator[Service]:
+    """Run a server in a thread of its own, until the end of the block."""
+    service, started, failures = Service(), Started(), list[BaseException]()
 
     def run() -> None:
-        with asyncio.Runner(loop_factory=loop_factory) as runner:
-            runner.run(_serve(context, service, started))
+        try:
+            serve(service, started)
+        except BaseException as error:  # noqa: BLE001 - raised again by whoever waits for the thread
+            failures.append(error)
+            started.put(lambda: None)
 
     thread = threading.Thread(target=run)
     thread.start()
@@ -250,12 +254,25 @@ def asyncio_server(
         yield service
     finally:
         stop()
-        _join([thread])
+        thread.join(TIMEOUT)
+        assert not thread.is_alive()
+        for failure in failures:
+            raise failure
 
 
-async def _serve(
-    context: ssl.SSLContext, service: Service, started: queue.SimpleQueue[Callable[[], object]]
-) -> None:
+def asyncio_server(
+    context: ssl.SSLContext, loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None
+) -> contextlib.AbstractContextManager[Service]:
+    """Serve in an event loop in a thread of its own, until the end of the block."""
+
+    def serve(service: Service, started: Started) -> None:
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            runner.run(_serve(context, service, started))
+
+    return running(serve)
+
+
+async def _serve(context: ssl.SSLContext, service: Service, started: Started) -> None:
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while line := await reader.readline():

@@ -17,9 +17,20 @@ from gevent.pywsgi import WSGIServer
 from meshid import Mesh, Reason, Revocations
 from meshid.testing import CA
 from tests.helpers.lines import goes_on, is_ended, line
-from tests.helpers.loops import Started, gevent_server, running, serve_until_stopped
+from tests.helpers.loops import gevent_server, serve_until_stopped
 from tests.helpers.processes import UNMEASURED
-from tests.helpers.tls_peers import HELLO, HOST, PATH, TIMEOUT, Heard, Service, knock, stranger
+from tests.helpers.tls_peers import (
+    HELLO,
+    HOST,
+    PATH,
+    TIMEOUT,
+    Heard,
+    Service,
+    Started,
+    knock,
+    running,
+    stranger,
+)
 
 ROOT = Path(__file__).parents[2]
 

@@ -18,7 +18,7 @@ import pytest
 from anyio.abc import ByteStream
 from anyio.streams.tls import TLSStream
 
-from meshid import ConnectionEnded, Mesh, Revocations
+from meshid import ConnectionEnded, Decision, Mesh, Reason, Revocations
 from meshid.testing import CA
 from meshid.tls import uvloop_transports
 from meshid.tls.connections import MeshSSLObject
@@ -42,13 +42,18 @@ from tests.helpers.tls_peers import (
 EACH_LOOP = pytest.mark.parametrize("serve", LOOPS.values(), ids=LOOPS)
 
 
-def owner(mesh: Mesh) -> Owner:
-    """Return the owner of the only open connection."""
+def only_connection(mesh: Mesh) -> MeshSSLObject:
     (entry,) = admission_of(mesh).connections.now()
     connection = entry.connection()
     assert isinstance(connection, MeshSSLObject)
-    assert connection.owner is not None
-    return connection.owner
+    return connection
+
+
+def owner(mesh: Mesh) -> Owner:
+    """Return the owner of the only open connection."""
+    found = only_connection(mesh).owner
+    assert found is not None
+    return found
 
 
 @EACH_LOOP
@@ -60,7 +65,8 @@ def test_it_ends_an_idle_connection_at_once_and_knows_that_it_has_ended(
         assert found.is_open
         assert found.peername == tls.getsockname()
         before = time.monotonic()
-        found.close(ConnectionAbortedError())
+        # Not its owner's `close()` alone: the client may answer that with an orderly end.
+        only_connection(mesh).end(ConnectionEnded(Decision(allowed=False, reason=Reason.DENY_LISTED)))
         assert is_ended(tls)
         assert time.monotonic() - before < 1
         service.refusal()
