@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import logging
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -18,6 +17,7 @@ from pathlib import Path
 from stat import S_ISSOCK
 
 from meshid.audit.rate_limit import RateLimit, left_out
+from meshid.port.proxy_header import LOGGER
 from meshid.port.upstream import UNIX, unix_path
 from meshid.support.logs import WARNING, log
 from meshid.support.quoting import described
@@ -30,9 +30,6 @@ AT_ONCE = 32
 
 PAUSE_SECONDS = 0.2
 """Until the next attempt, where the system cannot accept."""
-
-LOGGER = logging.getLogger("meshid.port")
-"""Gets a line at WARNING for each upstream that cannot be reached, and for each limit that is met."""
 
 
 async def open_sockets(loop: asyncio.AbstractEventLoop, host: str, port: int) -> list[socket.socket]:

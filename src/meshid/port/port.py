@@ -16,7 +16,9 @@ import attrs
 from meshid.admission.question import Expected
 from meshid.mesh import Mesh
 from meshid.port.acceptor import Acceptor, open_sockets
+from meshid.port.handles import Handles
 from meshid.port.hub import Hub, Plan
+from meshid.port.proxy_header import OWN_TLV, SPIFFE_TLVS
 from meshid.port.relay import Pace
 from meshid.port.totals import PortFigures, Totals
 from meshid.port.upstream import UNIX, Upstream, is_loopback, unix_path
@@ -65,6 +67,11 @@ class MeshPort:
         client: Whether clients are local and speak plainly, and the upstream is a server of the mesh: for
             programs that do not know TLS. It needs *expect*, and *host* must be of the loopback or a Unix
             socket.
+        proxy_protocol: Whether a plain upstream is told first who is connected, in a header of the PROXY
+            protocol, version 2: the address, a handle of the connection as its unique ID, the SPIFFE ID of
+            the peer, and the version of TLS.
+        spiffe_tlv: The type of the SPIFFE ID's entry in that header: 0xE0 to 0xEF, or 0xD0 as Istio's ztunnel
+            writes it.
         remote_upstream: Whether a plain upstream may be elsewhere. All on the way to it can read and change
             everything.
         minimum_version: The oldest TLS version that is accepted: TLS 1.3 or 1.2.
@@ -93,6 +100,8 @@ class MeshPort:
         target: str | None = None,
         expect: Expected | None = None,
         client: bool = False,
+        proxy_protocol: bool = False,
+        spiffe_tlv: int = OWN_TLV,
         remote_upstream: bool = False,
         minimum_version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3,
         handshake_timeout: float = DEFAULT_TIMEOUT,
@@ -102,33 +111,46 @@ class MeshPort:
         max_connections: int | None = None,
     ) -> None:
         check_type(type(mesh), Mesh, "mesh", "a Mesh")
-        for name, flag in (("client", client), ("remote_upstream", remote_upstream)):
+        flags = {"client": client, "proxy_protocol": proxy_protocol, "remote_upstream": remote_upstream}
+        for name, flag in flags.items():
             # "no" is true.
             check_type(type(flag), bool, name, "True or False")
         where = Upstream.parse(upstream)
         self._host, self._port = _place(host, port)
         _check_sides(where, self._host, expect, target, client=client, remote=remote_upstream)
-        self._most = (
-            None if max_connections is None else _whole(max_connections, "max_connections", 1, MAX_FILES)
+        if expect is not None and proxy_protocol:
+            msg = "proxy_protocol is for a plain upstream: leave it out with expect="
+            raise ValueError(msg)
+        if spiffe_tlv not in SPIFFE_TLVS:
+            msg = f"spiffe_tlv must be 0xD0, or 0xE0 to 0xEF, not {spiffe_tlv!r}"
+            raise ValueError(msg)
+        # With a service that asks about each request it is another context, and its rules count differently.
+        Question(target=mesh.service if target is None else target)
+        TlsSettings.limits(ssl.PROTOCOL_TLS_SERVER, minimum_version=minimum_version)
+        handshake_timeout = checked_timeout(handshake_timeout)
+        self._mesh = mesh
+        self._target = target
+        self._outer: Callable[[], MeshContext] | None = None if client else partial(
+            mesh.server_context,
+            target=target, minimum_version=minimum_version, handshake_timeout=handshake_timeout
         )
-        outer = inner = None
-        if not client:
-            outer = mesh.server_context(
-                target=target, minimum_version=minimum_version, handshake_timeout=handshake_timeout
-            )
-        if expect is not None:
-            inner = mesh.client_context(
+        inner = None if expect is None else mesh.client_context(
                 expect, minimum_version=minimum_version, handshake_timeout=handshake_timeout
             )
+        most = None if max_connections is None else _whole(max_connections, "max_connections", 1, MAX_FILES)
         self._plan = Plan(
             upstream=where,
-            outer=outer,
+            outer=None,
             inner=inner,
             pace=Pace(
                 _seconds(half_close_timeout, "half_close_timeout"),
                 None if idle_timeout is None else _seconds(idle_timeout, "idle_timeout"),
             ),
             connect_timeout=_seconds(connect_timeout, "connect_timeout"),
+            at_most=most,
+            proxy_protocol=proxy_protocol,
+            spiffe_tlv=spiffe_tlv,
+            handles=Handles(),
         )
         self._totals = Totals()
         self._hub: Hub | None = None
@@ -154,7 +176,7 @@ class MeshPort:
         handshakes, connections = _limits(self._most)
         if self._plan.outer is not None:
             self._plan.outer._handshakes.at_most = handshakes  # noqa: SLF001 - users have no use for it
-        self._hub = hub = Hub(self._plan, loop, self._totals, connections, self._make_room)
+        self._hub = hub = Hub(self._plan, loop, self._totals, self._handles, connections, self._make_room)
         opened = await open_sockets(loop, self._host, self._port) if sockets is None else sockets
         self._acceptor = Acceptor(loop, opened, hub.serve, lambda: hub.is_full, unlinks=sockets is None)
 
