@@ -406,7 +406,10 @@ class Line:
         """Send one request, raw, and return its answer."""
         lines = [b"%b %b HTTP/1.1" % (_raw(method), _raw(target)), b"Host: localhost"]
         lines += [b"%b: %b" % (_raw(name), _raw(value)) for name, value in headers]
-        if body:
+        if body and not {_raw(name).lower() for name, _ in headers} & {
+            b"content-length",
+            b"transfer-encoding",
+        }:
             lines.append(b"Content-Length: %d" % len(body))
         with contextlib.suppress(ConnectionError, ssl.SSLError):
             self.send(b"\r\n".join([*lines, b"", b""]) + body)
