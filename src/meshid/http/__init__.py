@@ -1,5 +1,6 @@
-"""HTTP: the trust bundle as an ASGI application."""
+"""HTTP: certificates that a proxy forwards, and the trust bundle as an ASGI application."""
 
 from meshid.http.bundle import bundle_app
+from meshid.http.forwarded import Forwarded
 
-__all__ = ["bundle_app"]
+__all__ = ["Forwarded", "bundle_app"]
