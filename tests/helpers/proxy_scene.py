@@ -24,7 +24,7 @@ import uvicorn
 from cryptography import x509
 
 from meshid import BundleSet, Mesh, Policy, Revocations
-from meshid.http.bundle import App
+from meshid.http.asgi import App
 from meshid.testing import CA, Issued
 from tests.helpers.tls_peers import (
     HOST,
