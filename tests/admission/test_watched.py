@@ -11,7 +11,9 @@ import pytest
 
 from meshid import (
     BundleSet,
+    Call,
     ConnectionEnded,
+    DecisionKind,
     Mesh,
     Peer,
     PeerRejected,
