@@ -38,8 +38,17 @@ async def open_sockets(loop: asyncio.AbstractEventLoop, host: str, port: int) ->
     Raises:
         OSError: If that is not possible.
     """
-    if host.startswith(UNIX):
-        return [_unix_socket(unix_path(host, "host"))]
+    try:
+        if host.startswith(UNIX):
+            return [_unix_socket(unix_path(host, "host"))]
+        return await _tcp_sockets(loop, host, port)
+    except OSError as error:
+        where = host if host.startswith(UNIX) else f"{host}, port {port}"
+        msg = f"cannot listen on {where}: {error.strerror}"
+        raise OSError(error.errno, msg) from error
+
+
+async def _tcp_sockets(loop: asyncio.AbstractEventLoop, host: str, port: int) -> list[socket.socket]:
     found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     sockets: list[socket.socket] = []
     try:
@@ -103,9 +112,13 @@ class Acceptor:
         self._limit = RateLimit()
         # Kept, as a socket that is closed has none.
         self.addresses = tuple(sock.getsockname() for sock in self._sockets)
-        for sock in self._sockets:
-            sock.setblocking(False)
-            sock.listen(BACKLOG)
+        try:
+            for sock in self._sockets:
+                sock.setblocking(False)
+                sock.listen(BACKLOG)
+        except OSError:
+            self.close()
+            raise
         self.resume()
 
     def resume(self) -> None:

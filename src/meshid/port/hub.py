@@ -100,6 +100,12 @@ class Hub:
         """Whether there are as many admitted peers as there may be."""
         return len(self.admitted) >= self._plan.at_most
 
+    @property
+    def handshakes(self) -> int:
+        """How many handshakes with clients are under way."""
+        outer = self._plan.outer
+        return 0 if outer is None else len(outer._handshakes)  # noqa: SLF001 - users have no use for it
+
     def serve(self, sock: socket.socket) -> None:
         """Take a connection that was accepted."""
         sock.setblocking(False)

@@ -3,45 +3,39 @@
 from __future__ import annotations
 
 import asyncio
-import resource
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from math import inf
+from functools import partial
 from typing import Self
 
 import attrs
 
-from meshid.admission.question import Expected
+from meshid.admission.question import Expected, Question
+from meshid.http.asgi import App
+from meshid.http.authorizer import AuthorizerApp
+from meshid.http.requested import in_original
 from meshid.mesh import Mesh
 from meshid.port.acceptor import Acceptor, open_sockets
+from meshid.port.arguments import MAX_FILES, check_sides, limits, place, seconds, whole
+from meshid.port.handle_judge import HandleJudge
 from meshid.port.handles import Handles
 from meshid.port.hub import Hub, Plan
 from meshid.port.proxy_header import OWN_TLV, SPIFFE_TLVS
 from meshid.port.relay import Pace
 from meshid.port.totals import PortFigures, Totals
-from meshid.port.upstream import UNIX, Upstream, is_loopback, unix_path
-from meshid.support.quoting import quote
+from meshid.port.upstream import Upstream
 from meshid.support.types import check_type
-from meshid.tls.handshakes import DEFAULT_TIMEOUT, MAX_HANDSHAKES
+from meshid.tls.context import MeshContext
+from meshid.tls.handshakes import DEFAULT_TIMEOUT, checked_timeout
+from meshid.tls.tls_settings import TlsSettings
 
 CONNECT_TIMEOUT = 5.0
 """Seconds until the upstream must have answered; on one machine that is a long time."""
 
 HALF_CLOSE_TIMEOUT = 60.0
 """Seconds for which a connection may be idle of which one half is closed."""
-
-MAX_CONNECTIONS = 10_000
-"""Connections at once, if the limit of open files allows as many; idle ones take 30 KiB each."""
-
-MAX_FILES = 1 << 30
-"""More open files than any system allows."""
-
-MAX_PORT = 65535
-
-SPARE_FILES = 64
-"""Open files that are left for all else that the process does."""
 
 
 class MeshPort:
@@ -116,45 +110,80 @@ class MeshPort:
             # "no" is true.
             check_type(type(flag), bool, name, "True or False")
         where = Upstream.parse(upstream)
-        self._host, self._port = _place(host, port)
-        _check_sides(where, self._host, expect, target, client=client, remote=remote_upstream)
-        if expect is not None and proxy_protocol:
-            msg = "proxy_protocol is for a plain upstream: leave it out with expect="
-            raise ValueError(msg)
+        self._host, self._port = place(host, port)
+        check_sides(
+            where,
+            self._host,
+            expect,
+            has_target=target is not None,
+            client=client,
+            remote=remote_upstream,
+            proxy_protocol=proxy_protocol,
+        )
         if spiffe_tlv not in SPIFFE_TLVS:
             msg = f"spiffe_tlv must be 0xD0, or 0xE0 to 0xEF, not {spiffe_tlv!r}"
             raise ValueError(msg)
-        # With a service that asks about each request it is another context, and its rules count differently.
-        Question(target=mesh.service if target is None else target)
-        TlsSettings.limits(ssl.PROTOCOL_TLS_SERVER, minimum_version=minimum_version)
-        handshake_timeout = checked_timeout(handshake_timeout)
-        self._mesh = mesh
-        self._target = target
-        self._outer: Callable[[], MeshContext] | None = None if client else partial(
+        make = partial(
             mesh.server_context,
-            target=target, minimum_version=minimum_version, handshake_timeout=handshake_timeout
+            target=target,
+            minimum_version=minimum_version,
+            handshake_timeout=checked_timeout(handshake_timeout),
         )
-        inner = None if expect is None else mesh.client_context(
+        # Not made now: with an authorizer it is another one, and each that is made counts as a listener.
+        self._make_outer: Callable[..., MeshContext] | None = None if client else make
+        TlsSettings.limits(ssl.PROTOCOL_TLS_SERVER, minimum_version=minimum_version)
+        if not client:
+            Question(target=mesh.service if target is None else target)
+        inner = None
+        if expect is not None:
+            inner = mesh.client_context(
                 expect, minimum_version=minimum_version, handshake_timeout=handshake_timeout
             )
-        most = None if max_connections is None else _whole(max_connections, "max_connections", 1, MAX_FILES)
+        most = None if max_connections is None else whole(max_connections, "max_connections", 1, MAX_FILES)
+        self._handshakes, connections = limits(most)
         self._plan = Plan(
             upstream=where,
             outer=None,
             inner=inner,
             pace=Pace(
-                _seconds(half_close_timeout, "half_close_timeout"),
-                None if idle_timeout is None else _seconds(idle_timeout, "idle_timeout"),
+                seconds(half_close_timeout, "half_close_timeout"),
+                None if idle_timeout is None else seconds(idle_timeout, "idle_timeout"),
             ),
-            connect_timeout=_seconds(connect_timeout, "connect_timeout"),
-            at_most=most,
+            connect_timeout=seconds(connect_timeout, "connect_timeout"),
+            at_most=connections,
             proxy_protocol=proxy_protocol,
             spiffe_tlv=spiffe_tlv,
             handles=Handles(),
         )
+        self._mesh = mesh
+        self._target = target
+        self._authorizer: App | None = None
         self._totals = Totals()
         self._hub: Hub | None = None
         self._acceptor: Acceptor | None = None
+
+    def authorizer(self) -> App:
+        """Return an ASGI application that the upstream asks about each request, at ``/authorize``.
+
+        It passes on, in ``X-Meshid-Connection``, the unique ID that it was told in the PROXY header, and in
+        ``X-Original-Method`` and ``X-Original-URI`` the request; the answers are those of
+        `meshid.http.authorizer`. With it, rules with http conditions let their peers connect: so the
+        upstream must ask. Serve it to the upstream alone, on a Unix socket in a private directory.
+
+        Raises:
+            RuntimeError: If the port was started before.
+            ValueError: If it has no *proxy_protocol*, without which the upstream knows no connection.
+        """
+        if self._authorizer is None:
+            if self._hub is not None:
+                msg = "call authorizer() before start(): connections are admitted differently with it"
+                raise RuntimeError(msg)
+            if not self._plan.proxy_protocol:
+                msg = "authorizer() needs proxy_protocol=True: it tells the upstream which connection it has"
+                raise ValueError(msg)
+            judge = HandleJudge(self._mesh, self._plan.handles, self._target)
+            self._authorizer = AuthorizerApp(in_original, judge)
+        return self._authorizer
 
     # -- From start to end --------------------------------------------------------
 
@@ -167,18 +196,22 @@ class MeshPort:
 
         Raises:
             OSError: If the host and the port cannot be listened on.
+            InvalidCredentials: If the mesh has no credentials.
             RuntimeError: If it was started before.
         """
         if self._hub is not None:
             msg = "a MeshPort is started once: make another one"
             raise RuntimeError(msg)
         loop = asyncio.get_running_loop()
-        handshakes, connections = _limits(self._most)
-        if self._plan.outer is not None:
-            self._plan.outer._handshakes.at_most = handshakes  # noqa: SLF001 - users have no use for it
-        self._hub = hub = Hub(self._plan, loop, self._totals, self._handles, connections, self._make_room)
+        plan = self._plan
+        if self._make_outer is not None:
+            outer = self._make_outer(http=self._authorizer is not None)
+            outer._handshakes.at_most = self._handshakes  # noqa: SLF001 - users have no use for it
+            plan = attrs.evolve(plan, outer=outer)
+        hub = Hub(plan, loop, self._totals, self._make_room)
         opened = await open_sockets(loop, self._host, self._port) if sockets is None else sockets
         self._acceptor = Acceptor(loop, opened, hub.serve, lambda: hub.is_full, unlinks=sockets is None)
+        self._hub = hub
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -238,75 +271,8 @@ class MeshPort:
 
     def figures(self) -> PortFigures:
         """Return what it has done so far, and what it is doing; from any thread."""
-        outer = self._plan.outer
         return PortFigures(
             connections=len(self),
-            handshakes=0 if outer is None else len(outer._handshakes),  # noqa: SLF001 - as above
+            handshakes=0 if self._hub is None else self._hub.handshakes,
             **attrs.asdict(self._totals),
         )
-
-
-def _place(host: str, port: int) -> tuple[str, int]:
-    check_type(type(host), str, "host", "a str")
-    if host.startswith(UNIX):
-        unix_path(host, "host")
-    return host, _whole(port, "port", 0, MAX_PORT)
-
-
-def _check_sides(  # noqa: PLR0913  # all named
-    upstream: Upstream, host: str, expect: Expected | None, target: str | None, *, client: bool, remote: bool
-) -> None:
-    """Refuse what would let plain text out, and what means nothing.
-
-    Raises:
-        ValueError: If there is such a thing.
-    """
-    msg = None
-    if client and expect is None:
-        msg = (
-            "client=True needs expect=: the name of the server that the upstream is, such as '/ns/pay/sa/api'"
-        )
-    elif client and target is not None:
-        msg = "target is for clients with a certificate: leave it out with client=True"
-    elif client and not (host.startswith(UNIX) or is_loopback(host)):
-        msg = (
-            f"host {quote(host)} is not of the loopback, and with client=True whoever can connect speaks as"
-            " this service: listen on 127.0.0.1, or on unix:/path"
-        )
-    elif expect is None and not (remote or upstream.is_local):
-        msg = (
-            f"upstream {quote(str(upstream))} is not of the loopback, and would get plain text: pass expect="
-            " with the name of the server for TLS, or remote_upstream=True"
-        )
-    if msg is not None:
-        raise ValueError(msg)
-
-
-def _seconds(value: object, name: str) -> float:
-    if not isinstance(value, (int, float)) or isinstance(value, bool):
-        msg = f"{name} must be a number of seconds, not {type(value).__name__}"
-        raise TypeError(msg)
-    # Written this way so that NaN is rejected.
-    if not 0 < value < inf:
-        msg = f"{name} must be a positive, finite number of seconds, not {value:g}"
-        raise ValueError(msg)
-    return float(value)
-
-
-def _whole(value: object, name: str, least: int, most: int) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        msg = f"{name} must be a whole number, not {type(value).__name__}"
-        raise TypeError(msg)
-    if not least <= value <= most:
-        msg = f"{name} must be from {least} to {most}, not {value}"
-        raise ValueError(msg)
-    return value
-
-
-def _limits(most: int | None) -> tuple[int, int]:
-    """Return how many handshakes and connections there may be; a connection has two open files."""
-    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if files == resource.RLIM_INFINITY:
-        files = MAX_FILES
-    handshakes = min(MAX_HANDSHAKES, files // 4)
-    return handshakes, most or max(1, min(MAX_CONNECTIONS, (files - handshakes - SPARE_FILES) // 2))

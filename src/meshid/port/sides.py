@@ -15,18 +15,13 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-import threading
 from abc import abstractmethod
 from contextlib import suppress
 from typing import Protocol, cast
 
 from typing_extensions import override
 
-from meshid.port.tls_end import RECORD, TlsEnd
-from meshid.tls.alerts import LINGER_SECONDS, MAX_READ_OFF
-from meshid.tls.connections import MeshSSLObject
-from meshid.tls.context import MeshContext
-from meshid.tls.owners import acknowledge
+from meshid.port.tls_end import RECORD
 
 READ_BYTES = 256 * 1024
 """Bytes that are read at once, at most."""
