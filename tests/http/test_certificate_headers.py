@@ -29,6 +29,9 @@ LEAF, ABOVE = CHAIN
 ESCAPED = escaped(LEAF)
 BASE64 = base64_of(LEAF)
 
+ODD = der(SEQUENCE, b"\0", b"\xfb\xef\xbe", b"\xff\xff\xff", b"\1")
+"""Bytes that no certificate has; their base64 has each character that may be escaped."""
+
 DERS = st.lists(st.binary(max_size=200).map(lambda content: der(SEQUENCE, content)), min_size=1, max_size=7)
 
 WAYS: dict[str, tuple[Callable[[bytes], tuple[bytes, ...]], Callable[[list[bytes]], str]]] = {
@@ -39,9 +42,9 @@ WAYS: dict[str, tuple[Callable[[bytes], tuple[bytes, ...]], Callable[[list[bytes
     "byte sequences": (byte_sequences, lambda ders: ", ".join(f":{base64_of(each)}:" for each in ders)),
 }
 LEAF_WAYS: dict[str, tuple[Callable[[bytes], tuple[bytes, ...]], str]] = {
-    "escaped PEM": (escaped_pem_leaf, ESCAPED),
-    "base64": (base64_leaf, BASE64),
-    "byte sequence": (byte_sequence, f":{BASE64}:"),
+    "escaped PEM": (escaped_pem_leaf, escaped(ODD)),
+    "base64": (base64_leaf, base64_of(ODD)),
+    "byte sequence": (byte_sequence, f":{base64_of(ODD)}:"),
 }
 
 in_each_way = pytest.mark.parametrize(("read", "write"), WAYS.values(), ids=WAYS)
@@ -83,7 +86,7 @@ def test_no_certificate_is_refused(
 def test_a_leaf_that_comes_alone_is_one_certificate(
     read: Callable[[bytes], tuple[bytes, ...]], value: str
 ) -> None:
-    assert read(value.encode()) == (LEAF,)
+    assert read(value.encode()) == (ODD,)
     for joined in (value * 2, f"{value},{value}", f"{value}, {value}", f"{value};{value}", f" {value}", ""):
         refused(read, joined)
 
@@ -113,10 +116,9 @@ def test_what_is_read_of_escaped_pem_is_what_every_other_reader_reads(value: byt
 )
 @pytest.mark.parametrize("end", ["%0A", ""], ids=["a line end at the end", "none"])
 def test_a_plus_is_a_plus_whether_escaped_or_not(value: str, end: str) -> None:
-    odd = der(SEQUENCE, b"\0", b"\xfb\xef\xbe", b"\xff\xff\xff", b"\1")
-    assert "%0AMAgA%2B%2B%2B%2B%2F%2F%2F%2FAQ%3D%3D%0A" in escaped(odd)
+    assert "%0AMAgA%2B%2B%2B%2B%2F%2F%2F%2FAQ%3D%3D%0A" in escaped(ODD)
     text = f"-----BEGIN%20CERTIFICATE-----%0A{value}%0A-----END%20CERTIFICATE-----{end}"
-    assert escaped_pem(text.encode()) == (odd,)
+    assert escaped_pem(text.encode()) == (ODD,)
 
 
 @pytest.mark.parametrize(
@@ -154,6 +156,10 @@ def test_what_is_not_escaped_pem_is_refused(value: str, said: str) -> None:
         pytest.param(f":{BASE64}:", id="a byte sequence"),
         pytest.param(BASE64.replace("M", "-"), id="another alphabet"),
         pytest.param("=", id="padding alone"),
+        pytest.param("MAA", id="no padding"),
+        pytest.param("MAB=", id="bits that are dropped"),
+        pytest.param("MAAA====", id="padding that is not needed"),
+        pytest.param("MAA=MAA=", id="padding in the middle"),
     ],
 )
 def test_what_is_not_base64_is_refused(read: Callable[[bytes], tuple[bytes, ...]], value: str) -> None:

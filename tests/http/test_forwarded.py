@@ -162,7 +162,7 @@ def test_the_headers_of_other_proxies_change_nothing(proxy: str) -> None:
     assert forwarded.chain(forged * 2) == ()
 
 
-LOOKALIKES = ("{}x", "x{}", "-{}", "{}-", " {}", "{} ", "{}\0", "{}:")
+LOOKALIKES = ("{}x", "x{}", "-{}", "{}-", " {}", "{} ", "{}\0", "{}:", "{}\udc80", "{}\xad")
 
 
 @for_each_proxy

@@ -202,8 +202,11 @@ def test_another_number_of_elements_is_refused(written: int, count: int) -> None
     assert "elements= says how many Envoys there are" in refused(value, count)
 
 
-def test_elements_that_somebody_joined_with_a_space_are_refused() -> None:
-    assert "no KEY=VALUE" in refused(", ".join([xfcc(STRANGER.chain)] * 2).encode(), 2)
+@pytest.mark.parametrize("between", ["", " ", ", ", " ,", ",,", "a", "\n"], ids=ascii)
+def test_elements_have_a_comma_between_them_and_nothing_else(between: str) -> None:
+    one = element(HASH, CERT).decode()
+    assert read_xfcc(f"{one},{one}".encode(), 2) == STRANGER.chain[:1]
+    assert "no KEY=VALUE" in refused(f"{one}{between}{one}".encode(), 2)
 
 
 def test_the_number_of_pairs_is_bounded() -> None:
