@@ -5,23 +5,22 @@ from __future__ import annotations
 import ssl
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, Unpack
 
-from meshid.admission.admission import Admission, OnRevoked
-from meshid.admission.question import Expected, Question, checked_chain
+from meshid.admission.admission import Admission
+from meshid.admission.ended import OnRevoked
+from meshid.admission.question import Expected, Question, about, checked_chain, promise
 from meshid.admission.snapshot import Changes, Snapshot
-from meshid.audit.counters import DecisionKind
+from meshid.admission.watched import End, WatchedConnection
+from meshid.audit.connection_info import ConnectionInfo, address_of
 from meshid.audit.event import Sink
 from meshid.decisions import Decision
-from meshid.health.health import Health, health_of
-from meshid.health.status import SourceStatus, status_of
+from meshid.health.reports import Reports
 from meshid.names.spiffe_id import SpiffeId
-from meshid.policy import REQUEST_FOLLOWS, Policy, RequestLike
+from meshid.policy import Policy, RequestLike
 from meshid.settings.settings import Settings
 from meshid.sources.source import Source
-from meshid.support.types import check_type
 from meshid.tls.context import MeshContext
 from meshid.tls.handshakes import DEFAULT_TIMEOUT
 from meshid.tls.self_handshake import shake_hands_with_self
@@ -37,7 +36,7 @@ _START_SECONDS = 10.0
 """A sidecar that starts beside us may write its first files a little later."""
 
 
-class Mesh:
+class Mesh(Reports):
     """Decides who may be at the other end of a service's connections.
 
     Made from its parts, a mesh changes with `publish` alone and holds no thread, no file and no
@@ -54,7 +53,7 @@ class Mesh:
         audit: Called with each `AuditEvent` before its decision takes effect, or after an open
             connection was ended; if it raises, a peer that asks is refused.
         on_revoked: Called with the peer, the `PeerRejected` and the connection (an
-            `ssl.SSLObject` or `ssl.SSLSocket`) after all that had to end was ended.
+            `ssl.SSLObject` or `ssl.SSLSocket`, or what `watch` returned) after all that had to end was ended.
         clock: Returns the POSIX time in seconds.
         leaf_grace: For how many seconds, at most 3600, an open connection may outlive its peer's
             leaf, which the peer has renewed meanwhile; see `check`.
@@ -196,16 +195,6 @@ class Mesh:
         """
         return cls.from_settings(Settings.from_env(environ), audit=audit, on_revoked=on_revoked)
 
-    @property
-    def service(self) -> str | None:
-        """The name of this service."""
-        return self._admission.service
-
-    @property
-    def snapshot(self) -> Snapshot:
-        """Everything in force at this instant."""
-        return self._admission.snapshot
-
     def admit(
         self,
         chain: Sequence[bytes],
@@ -257,14 +246,43 @@ class Mesh:
             TypeError: If an argument has the wrong type.
             ValueError: As for `admit`; and if *expect* does not fit what the peer is.
         """
-        if not isinstance(peer, Peer):
-            msg = f"peer must be a Peer from Mesh.admit() or peer_of(), not {type(peer).__name__}"
+        return self._admission.check(peer, about(peer, self._question(target, request, expect)))
+
+    def watch(  # noqa: PLR0913  # what there is to say about a connection, all named
+        self,
+        peer: Peer,
+        end: End,
+        *,
+        address: object = None,
+        target: str | None = None,
+        expect: Expected | None = None,
+        http: bool = False,
+    ) -> WatchedConnection:
+        """Watch a connection that you read and write yourself; it ends as those of the mesh's contexts do.
+
+        Call `WatchedConnection.done` when it is over, or use it in a ``with`` block: the mesh holds it until
+        then. When the peer may no longer be there, it is recorded, the peer is None at once, and *end* is
+        called, after what is the mesh's own was ended, on a daemon thread: it may block, and may raise.
+
+        Args:
+            peer: The peer, as it was admitted.
+            end: Called with the `PeerRejected`, once; it must see to it that nobody reads or writes any more.
+            address: What its ``getpeername()`` returned, for the record; a Unix socket has none.
+            target: As for `admit`.
+            expect: As for `admit`; needed if the peer is a server.
+            http: The promise to `check` each request, as for `server_context`.
+
+        Raises:
+            PeerRejected: If the peer may not be there any more; *end* is called all the same.
+            TypeError: If an argument has the wrong type.
+            ValueError: As for `check`.
+        """
+        if not callable(end):
+            msg = f"end must be callable, not {type(end).__name__}"
             raise TypeError(msg)
-        question = self._question(target, request, expect)
-        if question.role is not peer.role:
-            msg = f"the peer is a {peer.role}: pass expect= for a server, and for a server only"
-            raise ValueError(msg)
-        return self._admission.check(peer, question)
+        question = about(peer, self._question(target, promise(http=http), expect))
+        host, port = address_of(address)
+        return self._admission.watch(peer, question, end, ConnectionInfo(address=host, port=port))
 
     def publish(self, **changes: Unpack[Changes]) -> Snapshot:
         """Put changed parts in force, all of them or none.
@@ -308,10 +326,9 @@ class Mesh:
             TypeError: If an argument has the wrong type.
             ValueError: If nothing says what clients reach, or if an argument is out of its range.
         """
-        check_type(type(http), bool, "http", "True or False")
         return MeshContext(
             self._admission,
-            question=self._question(target, REQUEST_FOLLOWS if http else None, None),
+            question=self._question(target, promise(http=http), None),
             alpn=alpn,
             resumption=resumption,
             minimum_version=minimum_version,
@@ -362,28 +379,6 @@ class Mesh:
         if self._refresher is not None:
             self._refresher.refresh()
         return self.snapshot
-
-    def health(self) -> Health:
-        """Return whether the next peer that ought to be admitted would be, and what to look at."""
-        alarms = () if self._refresher is None else self._refresher.alarms()
-        return health_of(self._admission, datetime.fromtimestamp(self._admission.clock(), UTC), *alarms)
-
-    def status(self) -> dict[str, object]:
-        """Return what is loaded, until when it is valid, and what failed last, as plain values."""
-        return status_of(self._admission, self.health(), self.sources(), self._admission.clock())
-
-    def sources(self) -> tuple[SourceStatus, ...]:
-        """Return the status of each source that the mesh follows."""
-        return () if self._refresher is None else self._refresher.statuses()
-
-    def counts(self) -> dict[DecisionKind, int]:
-        """Return how many decisions there were of each kind."""
-        return self._admission.counters.now()
-
-    @property
-    def open_connections(self) -> int:
-        """How many connections of the mesh's TLS contexts are open."""
-        return len(self._admission.connections)
 
     def close(self) -> None:
         """Stop following the sources; what is in force stays in force."""
