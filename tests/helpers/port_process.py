@@ -10,13 +10,12 @@ import socket
 import ssl
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from meshid.testing import CA, Issued
+from meshid.testing import CA
 from tests.helpers.mounted import eventually
-from tests.helpers.tls_peers import HOST, TIMEOUT, threaded_server
+from tests.helpers.tls_peers import HOST, TIMEOUT, Service
 from tests.helpers.volumes import pair
 
 MESHID = str(Path(sys.executable).with_name("meshid"))
@@ -33,6 +32,21 @@ id = "checkout"
 from = ["/ns/checkout/sa/api"]
 to = ["payments"]
 """
+
+
+def echo(_: Service, plain: socket.socket) -> None:
+    """Be the service behind a port."""
+    while data := plain.recv(1024):
+        plain.sendall(data)
+
+
+@contextlib.contextmanager
+def connected(port: int, context: ssl.SSLContext) -> Iterator[ssl.SSLSocket]:
+    """Yield a connection that has reached the service."""
+    with socket.create_connection((HOST, port), TIMEOUT) as plain, context.wrap_socket(plain) as tls:
+        tls.sendall(b"ping")
+        assert tls.recv(100) == b"ping"
+        yield tls
 
 
 class PortFiles:
@@ -106,14 +120,17 @@ def started(
 ) -> Iterator[PortProcess]:
     """Start a command, wait for its first line, and end it with the block."""
     others = {name: value for name, value in os.environ.items() if not name.startswith("MESHID")}
-    with log.open("w") as errors, subprocess.Popen(
-        command,
-        env={**others, **environ},
-        stdout=subprocess.PIPE,
-        stderr=errors,
-        text=True,
-        pass_fds=pass_fds,
-    ) as process:
+    with (
+        log.open("w") as errors,
+        subprocess.Popen(
+            command,
+            env={**others, **environ},
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            pass_fds=pass_fds,
+        ) as process,
+    ):
         running = PortProcess(process, log)
         try:
             running.next_line()
