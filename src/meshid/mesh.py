@@ -4,30 +4,31 @@ from __future__ import annotations
 
 import ssl
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, Unpack
 
 from meshid.admission.admission import Admission
+from meshid.admission.deciding import Deciding
 from meshid.admission.ended import OnRevoked
-from meshid.admission.question import Expected, Question, about, checked_chain, promise
+from meshid.admission.question import Expected
 from meshid.admission.snapshot import Changes, Snapshot
-from meshid.admission.watched import End, WatchedConnection
-from meshid.audit.connection_info import ConnectionInfo, address_of
+from meshid.audit.counters import DecisionKind
 from meshid.audit.event import Sink
-from meshid.decisions import Decision
-from meshid.health.reports import Reports
+from meshid.health.health import Health, health_of
+from meshid.health.status import SourceStatus, status_of
 from meshid.names.spiffe_id import SpiffeId
-from meshid.policy import Policy, RequestLike
+from meshid.policy import REQUEST_FOLLOWS, Policy
 from meshid.settings.settings import Settings
 from meshid.sources.source import Source
+from meshid.support.types import check_type
 from meshid.tls.context import MeshContext
 from meshid.tls.handshakes import DEFAULT_TIMEOUT
 from meshid.tls.self_handshake import shake_hands_with_self
 from meshid.trust.bundles import BundleSet
 from meshid.trust.credentials import X509Svid
 from meshid.trust.revocations import Revocations
-from meshid.verification.verifier import Peer
 
 if TYPE_CHECKING:
     from meshid.sources.refresher import Refresher
@@ -36,7 +37,7 @@ _START_SECONDS = 10.0
 """A sidecar that starts beside us may write its first files a little later."""
 
 
-class Mesh(Reports):
+class Mesh(Deciding):
     """Decides who may be at the other end of a service's connections.
 
     Made from its parts, a mesh changes with `publish` alone and holds no thread, no file and no
@@ -90,15 +91,17 @@ class Mesh(Reports):
             "policy": policy,
             "revocations": Revocations() if revocations is None else revocations,
         }
-        self._admission = Admission(
-            changes,
-            spiffe_id=None if spiffe_id is None else SpiffeId.parse(str(spiffe_id)),
-            service=service,
-            audit=audit,
-            on_revoked=on_revoked,
-            try_credentials=shake_hands_with_self,
-            clock=clock,
-            leaf_grace=leaf_grace,
+        super().__init__(
+            Admission(
+                changes,
+                spiffe_id=None if spiffe_id is None else SpiffeId.parse(str(spiffe_id)),
+                service=service,
+                audit=audit,
+                on_revoked=on_revoked,
+                try_credentials=shake_hands_with_self,
+                clock=clock,
+                leaf_grace=leaf_grace,
+            )
         )
         self._refresher: Refresher | None = None
 
@@ -195,95 +198,6 @@ class Mesh(Reports):
         """
         return cls.from_settings(Settings.from_env(environ), audit=audit, on_revoked=on_revoked)
 
-    def admit(
-        self,
-        chain: Sequence[bytes],
-        *,
-        target: str | None = None,
-        request: RequestLike = None,
-        expect: Expected | None = None,
-    ) -> Peer:
-        """Verify a chain and ask the policy; return the peer, or raise.
-
-        Args:
-            chain: DER certificates, leaf first, of a peer that has proved that it holds the leaf's key.
-            target: What the peer wants to reach; this service if None.
-            request: The request, as `Request` or ``"METHOD /path"``; `REQUEST_FOLLOWS` if
-                the caller will `check` each one; None if there is none.
-            expect: For a peer that is a server, in place of the policy: the SPIFFE ID, or a
-                pattern of SPIFFE IDs, that its name must match; or several, one of which.
-
-        Raises:
-            PeerRejected: If the peer may not be there, or if meshid fails.
-            TypeError: If an argument has the wrong type.
-            ValueError: If there is no target, or if *expect* is empty or has a host name.
-        """
-        question = self._question(target, request, expect)
-        return self._admission.admit(checked_chain(chain), question)
-
-    def check(
-        self,
-        peer: Peer,
-        *,
-        target: str | None = None,
-        request: RequestLike = None,
-        expect: Expected | None = None,
-    ) -> Decision:
-        """Decide again about a peer with an open connection: still valid, trusted, allowed?
-
-        The grace of a leaf moves only its own end; all else counts as of now.
-
-        Args:
-            peer: The peer, as it was admitted.
-            target: As for `admit`.
-            request: As for `admit`.
-            expect: As for `admit`; needed if the peer is a server.
-
-        Returns:
-            The decision, under the snapshot in force now.
-
-        Raises:
-            TypeError: If an argument has the wrong type.
-            ValueError: As for `admit`; and if *expect* does not fit what the peer is.
-        """
-        return self._admission.check(peer, about(peer, self._question(target, request, expect)))
-
-    def watch(  # noqa: PLR0913  # what there is to say about a connection, all named
-        self,
-        peer: Peer,
-        end: End,
-        *,
-        address: object = None,
-        target: str | None = None,
-        expect: Expected | None = None,
-        http: bool = False,
-    ) -> WatchedConnection:
-        """Watch a connection that you read and write yourself; it ends as those of the mesh's contexts do.
-
-        Call `WatchedConnection.done` when it is over, or use it in a ``with`` block: the mesh holds it until
-        then. When the peer may no longer be there, it is recorded, the peer is None at once, and *end* is
-        called, after what is the mesh's own was ended, on a daemon thread: it may block, and may raise.
-
-        Args:
-            peer: The peer, as it was admitted.
-            end: Called with the `PeerRejected`, once; it must see to it that nobody reads or writes any more.
-            address: What its ``getpeername()`` returned, for the record; a Unix socket has none.
-            target: As for `admit`.
-            expect: As for `admit`; needed if the peer is a server.
-            http: The promise to `check` each request, as for `server_context`.
-
-        Raises:
-            PeerRejected: If the peer may not be there any more; *end* is called all the same.
-            TypeError: If an argument has the wrong type.
-            ValueError: As for `check`.
-        """
-        if not callable(end):
-            msg = f"end must be callable, not {type(end).__name__}"
-            raise TypeError(msg)
-        question = about(peer, self._question(target, promise(http=http), expect))
-        host, port = address_of(address)
-        return self._admission.watch(peer, question, end, ConnectionInfo(address=host, port=port))
-
     def publish(self, **changes: Unpack[Changes]) -> Snapshot:
         """Put changed parts in force, all of them or none.
 
@@ -326,9 +240,10 @@ class Mesh(Reports):
             TypeError: If an argument has the wrong type.
             ValueError: If nothing says what clients reach, or if an argument is out of its range.
         """
+        check_type(type(http), bool, "http", "True or False")
         return MeshContext(
             self._admission,
-            question=self._question(target, promise(http=http), None),
+            question=self._question(target, REQUEST_FOLLOWS if http else None, None),
             alpn=alpn,
             resumption=resumption,
             minimum_version=minimum_version,
@@ -380,6 +295,28 @@ class Mesh(Reports):
             self._refresher.refresh()
         return self.snapshot
 
+    def health(self) -> Health:
+        """Return whether the next peer that ought to be admitted would be, and what to look at."""
+        alarms = () if self._refresher is None else self._refresher.alarms()
+        return health_of(self._admission, datetime.fromtimestamp(self._admission.clock(), UTC), *alarms)
+
+    def status(self) -> dict[str, object]:
+        """Return what is loaded, until when it is valid, and what failed last, as plain values."""
+        return status_of(self._admission, self.health(), self.sources(), self._admission.clock())
+
+    def sources(self) -> tuple[SourceStatus, ...]:
+        """Return the status of each source that the mesh follows."""
+        return () if self._refresher is None else self._refresher.statuses()
+
+    def counts(self) -> dict[DecisionKind, int]:
+        """Return how many decisions there were of each kind."""
+        return self._admission.counters.now()
+
+    @property
+    def open_connections(self) -> int:
+        """How many connections of the mesh's TLS contexts are open, and how many are watched."""
+        return len(self._admission.connections)
+
     def close(self) -> None:
         """Stop following the sources; what is in force stays in force."""
         if self._refresher is not None:
@@ -390,6 +327,3 @@ class Mesh(Reports):
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def _question(self, target: str | None, request: RequestLike, expect: Expected | None) -> Question:
-        return Question(target=self.service if target is None else target, request=request, expect=expect)

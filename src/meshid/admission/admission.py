@@ -230,6 +230,10 @@ class Admission:
             raise PeerRejected(decision)
         return peer
 
+    def decide(self, chain: Sequence[bytes], question: Question) -> Decision:
+        """Decide about a chain as `admit` does, and return the decision, as `Mesh.decide` does."""
+        return self._decide(Call.ADMIT, chain, question, None)[1]
+
     def check(self, peer: Peer, question: Question) -> Decision:
         """Decide again about a peer with an open connection, as `Mesh.check` does."""
         return self._decide(Call.CHECK, peer.chain, question, None)[1]

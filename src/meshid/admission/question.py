@@ -15,10 +15,8 @@ import attrs
 from meshid.certificates.leaf import Role
 from meshid.names.peer_pattern import PeerPattern
 from meshid.names.spiffe_id import SpiffeId
-from meshid.policy.requests import REQUEST_FOLLOWS, Follows, Request, RequestLike
+from meshid.policy.requests import Follows, Request, RequestLike
 from meshid.support.quoting import quote
-from meshid.support.types import check_type
-from meshid.verification.verifier import Peer
 
 PeerName: TypeAlias = PeerPattern | SpiffeId | str
 """One expected name of a server: a SPIFFE ID, or a pattern of SPIFFE IDs."""
@@ -113,35 +111,6 @@ def checked_chain(chain: object) -> Sequence[bytes]:
             msg = f"chain[{number}] must be a DER certificate as bytes, not {_kind(each)}"
             raise TypeError(msg)
     return chain
-
-
-def about(peer: object, question: Question) -> Question:
-    """Return *question* if it can be asked about *peer*, who was admitted before.
-
-    Raises:
-        TypeError: If that is no peer.
-        ValueError: If it is asked about a server, and the peer is a client; or the other way round.
-    """
-    if not isinstance(peer, Peer):
-        msg = f"peer must be a Peer from Mesh.admit() or peer_of(), not {type(peer).__name__}"
-        raise TypeError(msg)
-    if question.role is not peer.role:
-        msg = f"the peer is a {peer.role}: pass expect= for a server, and for a server only"
-        raise ValueError(msg)
-    return question
-
-
-def promise(*, http: object) -> Follows | None:
-    """Return the request of a question that is asked when a connection is made.
-
-    Args:
-        http: The promise to ask about each request.
-
-    Raises:
-        TypeError: If it is neither True nor False; a text would be taken for a promise.
-    """
-    check_type(type(http), bool, "http", "True or False")
-    return REQUEST_FOLLOWS if http else None
 
 
 def _pattern(name: object) -> PeerPattern:
