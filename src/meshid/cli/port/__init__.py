@@ -9,7 +9,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 
 from meshid.cli.port.checks import check
-from meshid.cli.port.log_lines import show_log
+from meshid.cli.log_lines import show_log
 from meshid.cli.port.running import Running
 from meshid.mesh import Mesh
 from meshid.port.systemd import listening_sockets
