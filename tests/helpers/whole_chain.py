@@ -130,6 +130,8 @@ class Proxied:
     ) -> Verdict:
         """Ask on a connection that is kept."""
         answer = line.ask(*request, fields)
+        # Whoever is refused is a stranger.
+        assert not [name for name in answer.headers if "meshid" in name]
         received = self.scene.upstream.taken()
         peers = [value.decode() for each in received for value in each.all("x-meshid-peer")]
         assert len(received) == len(peers) <= 1
@@ -137,6 +139,8 @@ class Proxied:
             assert (each.method.decode(), each.target.decode()) == request
             assert [name for name, _ in each.headers if is_of_proxies(name)] == [b"x-meshid-peer"]
         event = self.scene.heard.next()
+        if event.decision.reason in {"allowed", "no_rule"}:
+            assert event.decision.request == " ".join(request)
         assert self.scene.heard.is_quiet()
         return answer.status, str(event.decision.reason), peers[0] if peers else None
 

@@ -33,13 +33,24 @@ Changes = tuple[tuple[str, str], ...]
 
 TRUST_EVERYBODY = "            validation_context: {trust_chain_verification: ACCEPT_UNTRUSTED}\n"
 WITH_URI: Changes = (("{cert: true, chain: true}", "{cert: true, chain: true, uri: true}"),)
-UPSTREAM_PEER = "allowed_upstream_headers: {patterns: [{exact: x-meshid-peer}]}"
+UPSTREAM_PEER = "                  allowed_upstream_headers: {patterns: [{exact: x-meshid-peer}]}\n"
 ALL_ROUTES = 'routes: [{match: {prefix: "/"}, route: {cluster: service}}]'
 NOT_ASKED = (
     'routes: [{match: {prefix: "/health"}, route: {cluster: service}, typed_per_filter_config: '
     '{envoy.filters.http.ext_authz: {"@type": type.googleapis.com/'
     "envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute, disabled: true}}}, "
     '{match: {prefix: "/"}, route: {cluster: service}}]'
+)
+
+
+REWRITTEN = (
+    'routes: [{match: {path: "/public"}, route: {cluster: service, prefix_rewrite: "/v1/charges"}}, '
+    '{match: {prefix: "/"}, route: {cluster: service}}]'
+)
+UNJUDGED_UPGRADE = (
+    "stat_prefix: mesh\n          upgrade_configs: [{upgrade_type: websocket, filters: "
+    "[{name: envoy.filters.http.router, typed_config: "
+    '{"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}]}]\n'
 )
 
 
@@ -83,7 +94,7 @@ def envoy(scene: Scene, asks: Path, *changes: tuple[str, str]) -> Iterator[Proxi
             changed(documented("envoy", "Envoy ends TLS and asks meshid"), sooner, *changes), values
         )
         configuration = scene.folder / f"envoy-{port}.yaml"
-        configuration.write_text(text)
+        configuration.write_text(filled(text, values))
         command: list[str | Path] = [
             ENVOY.path(),
             "-c",
@@ -290,6 +301,17 @@ class TestSlips:
             assert proxied.once("checkout") == 404
         assert scene.upstream.taken() == []
 
+    def test_what_is_served_is_not_what_was_judged(self, scene: Scene) -> None:
+        """Two doors that are open: a path that the route changes, and an upgrade with filters of its own."""
+        with (
+            slipped(scene, (ALL_ROUTES, REWRITTEN), ("stat_prefix: mesh\n", UNJUDGED_UPGRADE)) as proxied,
+            Line(proxied.port, scene.context("web")) as line,
+        ):
+            assert line.ask(*PUBLIC).status == 200
+            assert line.ask("GET", "/v1/charges/1").status == 403
+            line.ask("GET", "/v1/charges/1", [("Connection", "Upgrade"), ("Upgrade", "websocket")])
+        assert [it.target for it in scene.upstream.taken()] == [b"/v1/charges", b"/v1/charges/1"]
+
     def test_the_name_of_the_peer_is_never_the_clients(self, scene: Scene) -> None:
         """Neither where the answer's is forgotten, nor on a route that is not judged."""
         lies = [
@@ -297,7 +319,7 @@ class TestSlips:
             for name in ("x-meshid-peer", "X-Meshid-Peer", "x_meshid_peer", "X-MESHID-PEER")
         ]
         with (
-            slipped(scene, (UPSTREAM_PEER, "{}"), (ALL_ROUTES, NOT_ASKED)) as proxied,
+            slipped(scene, (UPSTREAM_PEER, ""), (ALL_ROUTES, NOT_ASKED)) as proxied,
             Line(proxied.port, scene.context("web")) as line,
         ):
             assert line.ask("GET", "/health", lies).status == line.ask(*PUBLIC, lies).status == 200
