@@ -9,6 +9,7 @@ call. `Mesh.from_env()` follows what the platform mounts. Import `meshid.sources
 """
 
 from meshid.admission.snapshot import Snapshot
+from meshid.admission.watched import WatchedConnection
 from meshid.audit.counters import DecisionKind
 from meshid.audit.event import AuditEvent, JsonFormatter
 from meshid.certificates.leaf import Profile
@@ -18,6 +19,7 @@ from meshid.errors import (
     HandshakeTimeout,
     InvalidBundle,
     InvalidCredentials,
+    InvalidForwarded,
     InvalidInput,
     InvalidPattern,
     InvalidPolicy,
@@ -83,6 +85,7 @@ __all__ = [
     "Health",
     "InvalidBundle",
     "InvalidCredentials",
+    "InvalidForwarded",
     "InvalidInput",
     "InvalidPattern",
     "InvalidPolicy",
@@ -116,6 +119,7 @@ __all__ = [
     "TrustBundle",
     "TrustDomain",
     "UnsupportedPython",
+    "WatchedConnection",
     "X509Svid",
     "peer_of",
     "start_tls",

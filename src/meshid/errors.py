@@ -15,6 +15,7 @@
         ├── InvalidCredentials
         ├── InvalidRevocations
         ├── InvalidRequest
+        ├── InvalidForwarded
         ├── PolicyTooComplex
         ├── InvalidPolicy       .problems has all of them, here and in the two below
         ├── InvalidSettings
@@ -80,6 +81,10 @@ class InvalidRevocations(InvalidInput):
 
 class InvalidRequest(InvalidInput):
     """A request's method or path cannot be normalised safely (RFC 3986 section 6.2.2)."""
+
+
+class InvalidForwarded(InvalidInput):
+    """A header with a peer's chain is not as the proxy writes it, or the intermediates cannot be used."""
 
 
 @attrs.frozen

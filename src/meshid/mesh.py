@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import ssl
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, Unpack
 
-from meshid.admission.admission import Admission, OnRevoked
-from meshid.admission.question import Expected, Question, checked_chain
+from meshid.admission.admission import Admission
+from meshid.admission.deciding import Deciding
+from meshid.admission.ended import OnRevoked
+from meshid.admission.question import Expected
 from meshid.admission.snapshot import Changes, Snapshot
 from meshid.audit.counters import DecisionKind
 from meshid.audit.event import Sink
-from meshid.decisions import Decision
 from meshid.health.health import Health, health_of
 from meshid.health.status import SourceStatus, status_of
 from meshid.names.spiffe_id import SpiffeId
-from meshid.policy import REQUEST_FOLLOWS, Policy, RequestLike
+from meshid.policy import REQUEST_FOLLOWS, Policy
 from meshid.settings.settings import Settings
 from meshid.sources.source import Source
 from meshid.support.types import check_type
@@ -28,7 +29,6 @@ from meshid.tls.self_handshake import shake_hands_with_self
 from meshid.trust.bundles import BundleSet
 from meshid.trust.credentials import X509Svid
 from meshid.trust.revocations import Revocations
-from meshid.verification.verifier import Peer
 
 if TYPE_CHECKING:
     from meshid.sources.refresher import Refresher
@@ -37,7 +37,7 @@ _START_SECONDS = 10.0
 """A sidecar that starts beside us may write its first files a little later."""
 
 
-class Mesh:
+class Mesh(Deciding):
     """Decides who may be at the other end of a service's connections.
 
     Made from its parts, a mesh changes with `publish` alone and holds no thread, no file and no
@@ -54,7 +54,7 @@ class Mesh:
         audit: Called with each `AuditEvent` before its decision takes effect, or after an open
             connection was ended; if it raises, a peer that asks is refused.
         on_revoked: Called with the peer, the `PeerRejected` and the connection (an
-            `ssl.SSLObject` or `ssl.SSLSocket`) after all that had to end was ended.
+            `ssl.SSLObject` or `ssl.SSLSocket`, or what `watch` returned) after all that had to end was ended.
         clock: Returns the POSIX time in seconds.
         leaf_grace: For how many seconds, at most 3600, an open connection may outlive its peer's
             leaf, which the peer has renewed meanwhile; see `check`.
@@ -91,15 +91,17 @@ class Mesh:
             "policy": policy,
             "revocations": Revocations() if revocations is None else revocations,
         }
-        self._admission = Admission(
-            changes,
-            spiffe_id=None if spiffe_id is None else SpiffeId.parse(str(spiffe_id)),
-            service=service,
-            audit=audit,
-            on_revoked=on_revoked,
-            try_credentials=shake_hands_with_self,
-            clock=clock,
-            leaf_grace=leaf_grace,
+        super().__init__(
+            Admission(
+                changes,
+                spiffe_id=None if spiffe_id is None else SpiffeId.parse(str(spiffe_id)),
+                service=service,
+                audit=audit,
+                on_revoked=on_revoked,
+                try_credentials=shake_hands_with_self,
+                clock=clock,
+                leaf_grace=leaf_grace,
+            )
         )
         self._refresher: Refresher | None = None
 
@@ -195,76 +197,6 @@ class Mesh:
             InvalidInput, SourceUnavailable: As the sources and `from_sources` do.
         """
         return cls.from_settings(Settings.from_env(environ), audit=audit, on_revoked=on_revoked)
-
-    @property
-    def service(self) -> str | None:
-        """The name of this service."""
-        return self._admission.service
-
-    @property
-    def snapshot(self) -> Snapshot:
-        """Everything in force at this instant."""
-        return self._admission.snapshot
-
-    def admit(
-        self,
-        chain: Sequence[bytes],
-        *,
-        target: str | None = None,
-        request: RequestLike = None,
-        expect: Expected | None = None,
-    ) -> Peer:
-        """Verify a chain and ask the policy; return the peer, or raise.
-
-        Args:
-            chain: DER certificates, leaf first, of a peer that has proved that it holds the leaf's key.
-            target: What the peer wants to reach; this service if None.
-            request: The request, as `Request` or ``"METHOD /path"``; `REQUEST_FOLLOWS` if
-                the caller will `check` each one; None if there is none.
-            expect: For a peer that is a server, in place of the policy: the SPIFFE ID, or a
-                pattern of SPIFFE IDs, that its name must match; or several, one of which.
-
-        Raises:
-            PeerRejected: If the peer may not be there, or if meshid fails.
-            TypeError: If an argument has the wrong type.
-            ValueError: If there is no target, or if *expect* is empty or has a host name.
-        """
-        question = self._question(target, request, expect)
-        return self._admission.admit(checked_chain(chain), question)
-
-    def check(
-        self,
-        peer: Peer,
-        *,
-        target: str | None = None,
-        request: RequestLike = None,
-        expect: Expected | None = None,
-    ) -> Decision:
-        """Decide again about a peer with an open connection: still valid, trusted, allowed?
-
-        The grace of a leaf moves only its own end; all else counts as of now.
-
-        Args:
-            peer: The peer, as it was admitted.
-            target: As for `admit`.
-            request: As for `admit`.
-            expect: As for `admit`; needed if the peer is a server.
-
-        Returns:
-            The decision, under the snapshot in force now.
-
-        Raises:
-            TypeError: If an argument has the wrong type.
-            ValueError: As for `admit`; and if *expect* does not fit what the peer is.
-        """
-        if not isinstance(peer, Peer):
-            msg = f"peer must be a Peer from Mesh.admit() or peer_of(), not {type(peer).__name__}"
-            raise TypeError(msg)
-        question = self._question(target, request, expect)
-        if question.role is not peer.role:
-            msg = f"the peer is a {peer.role}: pass expect= for a server, and for a server only"
-            raise ValueError(msg)
-        return self._admission.check(peer, question)
 
     def publish(self, **changes: Unpack[Changes]) -> Snapshot:
         """Put changed parts in force, all of them or none.
@@ -382,7 +314,7 @@ class Mesh:
 
     @property
     def open_connections(self) -> int:
-        """How many connections of the mesh's TLS contexts are open."""
+        """How many connections of the mesh's TLS contexts are open, and how many are watched."""
         return len(self._admission.connections)
 
     def close(self) -> None:
@@ -395,6 +327,3 @@ class Mesh:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def _question(self, target: str | None, request: RequestLike, expect: Expected | None) -> Question:
-        return Question(target=self.service if target is None else target, request=request, expect=expect)

@@ -19,7 +19,7 @@ import uvicorn
 from meshid import BundleSet, Mesh
 from meshid.errors import InvalidSpiffeId
 from meshid.http import bundle_app
-from meshid.http.bundle import App
+from meshid.http.asgi import App
 from meshid.names.spiffe_id import TrustDomain
 from meshid.sources.endpoint.bundle_endpoint import BundleEndpoint
 from meshid.testing import CA, Issued

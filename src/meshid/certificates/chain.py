@@ -83,6 +83,24 @@ def read_chain(ders: Sequence[bytes], known: Sequence[x509.Certificate] | None =
     return Chain(leaf, tuple(each for each in known if each != leaf), sent)
 
 
+def check_intermediates(ders: Sequence[bytes]) -> None:
+    """Check that DER certificates can follow any leaf in a chain.
+
+    Raises:
+        Refused: If a certificate cannot be read, or if `read_chain` would refuse a chain of these
+            and the largest leaf.
+    """
+    size, most = sum(map(len, ders)), MAX_CHAIN_BYTES - MAX_LEAF_BYTES
+    if len(ders) > MAX_INTERMEDIATES or size > most:
+        msg = (
+            f"there are {len(ders)} with {size} bytes in all;"
+            f" at most {MAX_INTERMEDIATES} with {most} can follow a leaf"
+        )
+        raise Refused(Reason.CHAIN_TOO_LARGE, msg)
+    for number, der in enumerate(ders, 1):
+        _is_light(_read(number, der))
+
+
 def _read(number: int, der: bytes) -> x509.Certificate:
     try:
         certificate = read_certificate(der) if number else read_leaf(der)

@@ -1,5 +1,7 @@
-"""HTTP: the trust bundle as an ASGI application."""
+"""HTTP: certificates that a proxy forwards, the authorizer that it asks, and the trust bundle, served."""
 
+from meshid.http.authorizer import authorizer
 from meshid.http.bundle import bundle_app
+from meshid.http.forwarded import Forwarded
 
-__all__ = ["bundle_app"]
+__all__ = ["Forwarded", "authorizer", "bundle_app"]

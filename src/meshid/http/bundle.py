@@ -12,21 +12,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any, TypeAlias
 
+from meshid.http.asgi import App, Pairs, Receive, Scope, Send, is_http
 from meshid.mesh import Mesh
 from meshid.names.spiffe_id import TrustDomain
 from meshid.trust.bundles import TrustBundle
-
-Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
-Scope: TypeAlias = Mapping[str, Any]
-Message: TypeAlias = dict[str, Any]
-Receive: TypeAlias = Callable[[], Awaitable[Message]]
-Send: TypeAlias = Callable[[Message], Awaitable[None]]
-App: TypeAlias = Callable[[Scope, Receive, Send], Coroutine[Any, Any, None]]
-"""An application (ASGI 3.0)."""
 
 _JSON = (b"content-type", b"application/json")
 _TEXT = (b"content-type", b"text/plain; charset=utf-8")
@@ -104,14 +96,8 @@ class _BundleApp:
         self._documents = documents
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await _live(receive, send)
-        elif scope["type"] == "http":
+        if await is_http(scope, receive, send):
             await self._answer(scope["method"], send)
-        else:
-            # As ASGI 3.0 prescribes for a scope that the application does not know.
-            msg = f"a bundle is served over http only, not over {scope['type']}"
-            raise ValueError(msg)
 
     async def _answer(self, method: str, send: Send) -> None:
         status, headers, body = self._response(method)
@@ -119,18 +105,10 @@ class _BundleApp:
         await send({"type": "http.response.start", "status": status.value, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if method == "HEAD" else body})
 
-    def _response(self, method: str) -> tuple[HTTPStatus, Headers, bytes]:
+    def _response(self, method: str) -> tuple[HTTPStatus, Pairs, bytes]:
         if method not in {"GET", "HEAD"}:
             return HTTPStatus.METHOD_NOT_ALLOWED, (_TEXT, (b"allow", b"GET, HEAD")), b"only GET and HEAD\n"
         bundle = self._mesh.snapshot.bundles.get(self._trust_domain)
         if bundle is None:
             return HTTPStatus.NOT_FOUND, (_TEXT,), f"no bundle of {self._trust_domain}\n".encode()
         return HTTPStatus.OK, (_JSON,), self._documents.of(bundle)
-
-
-async def _live(receive: Receive, send: Send) -> None:
-    while True:
-        phase = (await receive())["type"]
-        await send({"type": f"{phase}.complete"})
-        if phase == "lifespan.shutdown":
-            return

@@ -1,0 +1,165 @@
+"""The questions that a mesh answers: may this peer be there, and may it still?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from meshid.admission.admission import Admission
+from meshid.admission.question import Expected, Question, checked_chain
+from meshid.admission.snapshot import Snapshot
+from meshid.admission.watched import End, WatchedConnection
+from meshid.audit.connection_info import ConnectionInfo, address_of
+from meshid.decisions import Decision
+from meshid.policy.requests import REQUEST_FOLLOWS, RequestLike
+from meshid.support.types import check_type
+from meshid.verification.verifier import Peer
+
+
+class Deciding:
+    """Decides who may be at the other end of a connection; the half of `Mesh` that needs no TLS context.
+
+    Args:
+        admission: What decides.
+    """
+
+    def __init__(self, admission: Admission) -> None:
+        self._admission = admission
+
+    @property
+    def service(self) -> str | None:
+        """The name of this service."""
+        return self._admission.service
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """Everything in force at this instant."""
+        return self._admission.snapshot
+
+    def admit(
+        self,
+        chain: Sequence[bytes],
+        *,
+        target: str | None = None,
+        request: RequestLike = None,
+        expect: Expected | None = None,
+    ) -> Peer:
+        """Verify a chain and ask the policy; return the peer, or raise.
+
+        Args:
+            chain: DER certificates, leaf first, of a peer that has proved that it holds the leaf's key.
+            target: What the peer wants to reach; this service if None.
+            request: The request, as `Request` or ``"METHOD /path"``; `REQUEST_FOLLOWS` if
+                the caller will `check` each one; None if there is none.
+            expect: For a peer that is a server, in place of the policy: the SPIFFE ID, or a
+                pattern of SPIFFE IDs, that its name must match; or several, one of which.
+
+        Raises:
+            PeerRejected: If the peer may not be there, or if meshid fails.
+            TypeError: If an argument has the wrong type.
+            ValueError: If there is no target, or if *expect* is empty or has a host name.
+        """
+        question = self._question(target, request, expect)
+        return self._admission.admit(checked_chain(chain), question)
+
+    def decide(
+        self,
+        chain: Sequence[bytes],
+        *,
+        target: str | None = None,
+        request: RequestLike = None,
+        expect: Expected | None = None,
+    ) -> Decision:
+        """Decide about a chain as `admit` does, on record as well, and return the decision, whichever it is.
+
+        For whoever answers for somebody else, as a proxy's authorizer does, and has no use for the peer.
+
+        Args:
+            chain: As for `admit`.
+            target: As for `admit`.
+            request: As for `admit`.
+            expect: As for `admit`.
+
+        Raises:
+            TypeError, ValueError: As for `admit`.
+        """
+        question = self._question(target, request, expect)
+        return self._admission.decide(checked_chain(chain), question)
+
+    def check(
+        self,
+        peer: Peer,
+        *,
+        target: str | None = None,
+        request: RequestLike = None,
+        expect: Expected | None = None,
+    ) -> Decision:
+        """Decide again about a peer with an open connection: still valid, trusted, allowed?
+
+        The grace of a leaf moves only its own end; all else counts as of now.
+
+        Args:
+            peer: The peer, as it was admitted.
+            target: As for `admit`.
+            request: As for `admit`.
+            expect: As for `admit`; needed if the peer is a server.
+
+        Returns:
+            The decision, under the snapshot in force now.
+
+        Raises:
+            TypeError: If an argument has the wrong type.
+            ValueError: As for `admit`; and if *expect* does not fit what the peer is.
+        """
+        return self._admission.check(peer, self._question_about(peer, target, request, expect))
+
+    def watch(  # noqa: PLR0913  # what there is to say about a connection, all named
+        self,
+        peer: Peer,
+        end: End,
+        *,
+        address: object = None,
+        target: str | None = None,
+        expect: Expected | None = None,
+        http: bool = False,
+    ) -> WatchedConnection:
+        """Watch a connection that you read and write yourself: it ends as those of the mesh's contexts do.
+
+        Call `WatchedConnection.done` when it is over, or use it in a ``with`` block; the mesh holds it until
+        then. When the peer may no longer be there, that is recorded and the peer is None at once. *end* is
+        called after what is the mesh's own was ended, on a daemon thread: it may block, and it may raise.
+
+        Args:
+            peer: The peer, as it was admitted.
+            end: Called with the `PeerRejected`, once; nobody may read or write any more when it returns.
+            address: What its ``getpeername()`` returned, for the record; a Unix socket has no address.
+            target: As for `admit`.
+            expect: As for `admit`; needed if the peer is a server.
+            http: The promise to `check` each request, as for `Mesh.server_context`.
+
+        Raises:
+            PeerRejected: If the peer may not be there any more; *end* is called all the same.
+            TypeError: If an argument has the wrong type.
+            ValueError: As for `check`.
+        """
+        if not callable(end):
+            msg = f"end must be callable, not {type(end).__name__}"
+            raise TypeError(msg)
+        check_type(type(http), bool, "http", "True or False")
+        question = self._question_about(peer, target, REQUEST_FOLLOWS if http else None, expect)
+        host, port = address_of(address)
+        return self._admission.watch(peer, question, end, ConnectionInfo(address=host, port=port))
+
+    def _question(self, target: str | None, request: RequestLike, expect: Expected | None) -> Question:
+        return Question(target=self.service if target is None else target, request=request, expect=expect)
+
+    def _question_about(
+        self, peer: Peer, target: str | None, request: RequestLike, expect: Expected | None
+    ) -> Question:
+        if not isinstance(peer, Peer):
+            msg = f"peer must be a Peer from Mesh.admit() or peer_of(), not {type(peer).__name__}"
+            raise TypeError(msg)
+        question = self._question(target, request, expect)
+        if question.role is not peer.role:
+            msg = f"the peer is a {peer.role}: pass expect= for a server, and for a server only"
+            raise ValueError(msg)
+        return question

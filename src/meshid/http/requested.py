@@ -1,0 +1,114 @@
+"""The request that a proxy asks about, as the proxy has received it and will pass it on.
+
+Each dialect tells it in its own way. A header of another dialect is the client's own, so which one is
+read is never guessed; and one that is there twice is no header of the proxy's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TypeAlias
+
+from meshid.errors import InvalidForwarded
+from meshid.http.asgi import Pairs, Scope
+from meshid.policy.requests import METHOD
+from meshid.support.quoting import quote
+
+PATH = "/authorize"
+"""Where the proxy asks."""
+
+Asked: TypeAlias = tuple[str, str]
+"""A method, and a target without its query, both of them raw and in ASCII."""
+
+Requested: TypeAlias = Callable[[Scope], Asked | None]
+"""Finds the request that is asked about: None if it is not asked at `PATH`.
+
+Raises `InvalidForwarded`, which names the header, if the request is not told as it should be.
+"""
+
+_PREFIX = PATH.encode()
+
+
+def header_once(headers: Pairs, name: str) -> bytes:
+    """Return the value of a header that must be there exactly once.
+
+    Args:
+        headers: The headers of the proxy's question.
+        name: The name of the header.
+
+    Raises:
+        InvalidForwarded: If it is not there, or more than once.
+    """
+    wanted = name.lower().encode()
+    values = [value for key, value in headers if key == wanted]
+    if len(values) == 1:
+        return values[0]
+    fault = "is there more than once" if values else "is missing"
+    msg = f"header {name} {fault}; the proxy must set it, in place of what a client sends"
+    raise InvalidForwarded(msg)
+
+
+def _in_headers(method: str, target: str, scope: Scope) -> Asked | None:
+    if scope["path"] != PATH:
+        return None
+    headers: Pairs = scope["headers"]
+    return _checked(
+        (f"header {method}", header_once(headers, method)), (f"header {target}", header_once(headers, target))
+    )
+
+
+def _in_place(scope: Scope) -> Asked | None:
+    """Read the question of a proxy that asks with the client's own method, and its target after `PATH`."""
+    raw: bytes = scope.get("raw_path") or b""
+    if not raw.startswith(_PREFIX):
+        return None
+    return _checked(("the method", scope["method"].encode()), ("the path", raw.removeprefix(_PREFIX)))
+
+
+def _checked(method: tuple[str, bytes], target: tuple[str, bytes]) -> Asked:
+    # The query is not judged, and may hold secrets. What is not ASCII, one server takes for Latin-1, and
+    # another one for UTF-8: decoded as either, what is judged would not be what is served.
+    asked = _ascii(*method), _ascii(target[0], target[1].partition(b"?")[0])
+    if not METHOD.fullmatch(asked[0]):
+        msg = f"{method[0]} is {quote(asked[0])}, which is not a method (RFC 9110 section 9.1)"
+        raise InvalidForwarded(msg)
+    return asked
+
+
+def _ascii(what: str, value: bytes) -> str:
+    try:
+        return value.decode("ascii")
+    except UnicodeDecodeError as error:
+        msg = f"{what} is not ASCII: {quote(value.decode('latin-1'))}"
+        raise InvalidForwarded(msg) from error
+
+
+in_original = partial(_in_headers, "X-Original-Method", "X-Original-URI")
+"""As we tell nginx and HAProxy to ask: with ``$request_method`` and ``$request_uri``, or ``pathq``."""
+
+_in_forwarded = partial(_in_headers, "X-Forwarded-Method", "X-Forwarded-Uri")
+
+_DIALECTS: dict[str, Requested] = {
+    "nginx": in_original,
+    "haproxy": in_original,
+    "rfc9440": in_original,
+    "caddy": _in_forwarded,
+    "traefik": _in_forwarded,
+    "envoy": _in_place,
+}
+
+
+def requested_by(proxy: str) -> Requested:
+    """Return how a proxy tells which request it asks about.
+
+    Args:
+        proxy: One of those that `meshid.http.Forwarded` knows.
+
+    Raises:
+        ValueError: If it asks nobody.
+    """
+    if proxy not in _DIALECTS:
+        msg = f"{proxy} asks no authorizer; in your service, Mesh.admit() takes Forwarded({proxy!r}).chain()"
+        raise ValueError(msg)
+    return _DIALECTS[proxy]
