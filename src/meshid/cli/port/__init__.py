@@ -8,8 +8,8 @@ import signal
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 
-from meshid.cli.port.checks import check
 from meshid.cli.log_lines import show_log
+from meshid.cli.port.checks import check
 from meshid.cli.port.running import Running
 from meshid.mesh import Mesh
 from meshid.port.systemd import listening_sockets
