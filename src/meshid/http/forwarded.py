@@ -140,7 +140,10 @@ class Forwarded:
 
     Only these headers are read, and it is never guessed which proxy wrote them: each of them, for
     any other proxy, is the client's own. **The proxy must remove them from what a client sends**,
-    and nobody but the proxy may reach what reads them.
+    and nobody but the proxy may reach what reads them. Two of them leave the client's own header in
+    place: Traefik for a client without a certificate, where its entry point trusts such headers, so
+    let it require one (``clientAuthType``); and a load balancer of AWS in verify mode, in which it
+    writes other headers, so use passthrough mode.
 
     Args:
         proxy: Who writes the headers: ``"nginx"``, ``"haproxy"``, ``"envoy"``, ``"caddy"``,
