@@ -178,6 +178,11 @@ class Side(asyncio.BufferedProtocol):
 class PlainSide(Side):
     """A side without TLS."""
 
+    # What uvloop has read before there was another side: it begins to read after `connection_made`, although
+    # reading was paused there.
+    _early: bytes = b""
+    _has_ended_early: bool = False
+
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -186,18 +191,30 @@ class PlainSide(Side):
 
     @override
     def buffer_updated(self, nbytes: int) -> None:
-        if self.other is not None:
-            self._joint.passed_on(self, nbytes)
-            self.other.put(self._buffers.wire[:nbytes])
+        if self.other is None:
+            self._early += self._buffers.wire[:nbytes]
+            self.pause()
+        else:
+            self._give(self.other, self._buffers.wire[:nbytes])
 
     @override
     def eof_received(self) -> bool:
+        self._has_ended_early = self.other is None
         self._joint.ended(self)
         return True
 
     @override
     def begin(self) -> None:
+        if self._early and self.other is not None:
+            self._give(self.other, memoryview(self._early))
+            self._early = b""
         self.resume()
+        if self._has_ended_early:
+            self._joint.ended(self)
+
+    def _give(self, other: Side, plain: memoryview) -> None:
+        self._joint.passed_on(self, len(plain))
+        other.put(plain)
 
     @override
     def put(self, plain: memoryview) -> None:
