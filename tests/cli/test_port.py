@@ -390,7 +390,7 @@ class TestWrongSettings:
 
     def test_sockets_of_systemd_that_others_could_connect_to(self) -> None:
         settings = Settings.from_env(upstream="api.prod:8443", expect=["/a"])
-        with pytest.raises(InvalidSettings, match="host, from default: '192.0.2.1' is not of the loopback"):
+        with pytest.raises(InvalidSettings, match=r"host, from default: '192.0.2.1' is not of the loopback"):
             check(settings, [("192.0.2.1", 443)], client=True)
         check(settings, [(HOST, 443)], client=True)
 

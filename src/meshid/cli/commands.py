@@ -73,11 +73,11 @@ _COMMANDS: dict[str, Command | Group] = {
         "verify a chain under trust bundles, and ask a policy about the peer", "meshid.cli.verify"
     ),
     "policy": Group("check a policy, and ask what it means", POLICY_COMMANDS),
-    "authorizer": Command(
-        "answer a proxy, which has ended TLS and asks about each request", "meshid.cli.authorizer"
-    ),
     "port": Command(
         "put mutual TLS in front of a plain service: only admitted peers reach it", "meshid.cli.port"
+    ),
+    "authorizer": Command(
+        "answer a proxy, which has ended TLS and asks about each request", "meshid.cli.authorizer"
     ),
     "settings": Command("show every setting, its value and where it comes from", "meshid.cli.settings"),
     "status": Command("show the health of a running process, from its state file", "meshid.cli.status"),
