@@ -75,6 +75,7 @@ _COMMANDS: dict[str, Command | Group] = {
     "policy": Group("check a policy, and ask what it means", POLICY_COMMANDS),
     "port": Command(
         "put mutual TLS in front of a plain service: only admitted peers reach it", "meshid.cli.port"
+    ),
     "authorizer": Command(
         "answer a proxy, which has ended TLS and asks about each request", "meshid.cli.authorizer"
     ),
