@@ -27,10 +27,10 @@ def answer_at_the_end(_: object, plain: socket.socket) -> None:
     plain.sendall(received)
 
 
+@pytest.mark.parametrize("data", [b"", bytes(range(256)) * 100], ids=["its end alone", "bytes and its end"])
 @pytest.mark.parametrize("loop", LOOPS)
-def test_it_arrives_whole(loop: str, prod_ca: CA) -> None:
+def test_it_arrives_whole(loop: str, data: bytes, prod_ca: CA) -> None:
     """uvloop begins to read when the connection is made, although the port has paused that."""
-    data = bytes(range(256)) * 100
 
     async def serve(upstream: int, listener: socket.socket, client: socket.socket) -> bytes:
         mesh = mesh_of(prod_ca, credentials=prod_ca.issue(PATH).svid)
