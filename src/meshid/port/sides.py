@@ -181,7 +181,6 @@ class PlainSide(Side):
     # What uvloop has read before there was another side: it begins to read after `connection_made`, although
     # reading was paused there.
     _early: bytes = b""
-    _has_ended_early: bool = False
 
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -199,7 +198,6 @@ class PlainSide(Side):
 
     @override
     def eof_received(self) -> bool:
-        self._has_ended_early = self.other is None
         self._joint.ended(self)
         return True
 
@@ -209,8 +207,6 @@ class PlainSide(Side):
             self._give(self.other, memoryview(self._early))
             self._early = b""
         self.resume()
-        if self._has_ended_early:
-            self._joint.ended(self)
 
     def _give(self, other: Side, plain: memoryview) -> None:
         self._joint.passed_on(self, len(plain))
