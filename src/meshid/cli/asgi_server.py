@@ -59,7 +59,7 @@ def config_of(uvicorn: ModuleType, app: App, proxy: str | None) -> object:
     )
 
 
-class Asked:
+class AuthorizerServer:
     """An authorizer that is asked at a socket, in a loop that is not its own.
 
     Args:

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import cast
 
-from meshid.cli.asgi_server import Asked
+from meshid.cli.asgi_server import AuthorizerServer
 from meshid.cli.port.announcing import Started, is_for_this_machine_only, say
 from meshid.cli.port.cannot_listen import listening_at
 from meshid.cli.port.readiness import Readiness
@@ -63,7 +63,7 @@ class Running:
         upstream = Upstream.parse(cast("str", settings.upstream))
         self._readiness = Readiness(mesh, None if client else upstream)
         self._status = StatusListener(self._readiness.answer, self._metrics)
-        self._asked = None if settings.authorizer is None else Asked(self._port.authorizer())
+        self._authorizer = None if settings.authorizer is None else AuthorizerServer(self._port.authorizer())
         self._signals = asyncio.Queue[signal.Signals]()
 
     async def run(self, sockets: Sequence[socket.socket]) -> int:
@@ -89,10 +89,10 @@ class Running:
 
     async def _be_asked(self, closing: AsyncExitStack) -> None:
         path = self._settings.authorizer
-        if self._asked is not None and path is not None:
+        if self._authorizer is not None and path is not None:
             with listening_at(f"{UNIX}{path}", 0):
                 listener = closing.enter_context(private_socket(path))
-            await closing.enter_async_context(self._asked.answering(listener))
+            await closing.enter_async_context(self._authorizer.answering(listener))
 
     async def _start(self, sockets: Sequence[socket.socket]) -> Started:
         settings, status_address = self._settings, None
