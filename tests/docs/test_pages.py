@@ -85,7 +85,7 @@ def in_shell(line: str) -> dict[str, Any]:
 def in_background(line: str, told: str) -> Iterator[None]:
     """Start a command, wait for what it prints first, and end it with the block."""
     with tempfile.TemporaryFile("w+") as output:
-        process = subprocess.Popen(**in_shell(f"exec {line}"), stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(**in_shell(f"exec env {line}"), stdout=output, stderr=subprocess.STDOUT)
         try:
             printed = functools.partial(begins, output, told)
             assert eventually(lambda: process.poll() is not None or printed()), f"it prints no {told}"
