@@ -420,12 +420,16 @@ class TestNoJudge:
 
 class TestBodies:
     @both_protocols
-    def test_a_large_body_arrives_whole_and_is_not_asked_about(self, nginx: Nginx, speak: Speaking) -> None:
+    def test_a_large_body_arrives_whole_and_is_not_asked_about(
+        self, scene: Scene, program: Program, speak: Speaking
+    ) -> None:
         body = bytes(range(256)) * 12_000
-        with nginx.line(speak, "checkout") as line:
-            assert line.ask("POST", "/v1/charges", body=body).status == 200
-            assert line.ask("POST", "/public", body=body).status == 403
-        (received,) = nginx.scene.upstream.taken()
+        text = replaced(CONFIGURATION, "    location / {", "    client_max_body_size 4m;\n    location / {")
+        with nginx_of(scene, program, text) as nginx:
+            for target, status in (("/v1/charges", 200), ("/public", 403)):
+                with nginx.line(speak, "checkout") as line:
+                    assert line.ask("POST", target, body=body).status == status
+        (received,) = scene.upstream.taken()
         assert received.body == body
 
     def test_a_refused_upload_sends_no_body(self, nginx: Nginx) -> None:

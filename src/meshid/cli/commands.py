@@ -70,6 +70,9 @@ _COMMANDS: dict[str, Command | Group] = {
     "verify": Command(
         "verify a chain under trust bundles, and ask a policy about the peer", "meshid.cli.verify"
     ),
+    "check-nginx": Command(
+        "show what in a configuration of nginx lets strangers past meshid", "meshid.cli.nginx"
+    ),
     "policy": Group("check a policy, and ask what it means", POLICY_COMMANDS),
     "settings": Command("show every setting, its value and where it comes from", "meshid.cli.settings"),
     "status": Command("show the health of a running process, from its state file", "meshid.cli.status"),
