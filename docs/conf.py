@@ -23,11 +23,11 @@ from sphinx.environment import BuildEnvironment
 # In the order of previous and next.
 PAGES = {
     "Use it": ["guide", "tls", "reloading", "kubernetes", "policy", "cli", "testing", "istio"],
-    "Beside proxies": ["nginx", "caddy"],
+    "With a proxy": ["proxies", "port", "nginx", "haproxy", "envoy", "caddy", "custom-proxy"],
     "Look it up": ["verification", "reasons", "performance", "reference"],
     "The project": ["/CONTRIBUTING", "/SECURITY", "/CHANGELOG"],
 }
-MODULES = ["sources", "http", "metrics", "testing", "istio"]
+MODULES = ["sources", "http", "port", "metrics", "testing", "istio"]
 PUBLIC = [importlib.import_module(name) for name in ("meshid", *(f"meshid.{it}" for it in MODULES))]
 REFERENCE = [
     "mesh",

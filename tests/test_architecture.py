@@ -20,7 +20,10 @@ PACKAGE = Path(meshid.__file__).parent
 MAX_LINES = 400
 MAX_ENTRIES = 26
 
-COMMANDS = {"diff", "explain", "lint", "policy", "prove", "replay", "report", "schema", "settings", "status"}
+COMMANDS = {
+    *("authorizer", "diff", "explain", "lint", "policy", "port", "prove", "replay", "report", "schema"),
+    *("settings", "status"),
+}
 """Modules under cli/ that are called as the words of the command line."""
 
 FLOORS = "A module imports only from the floors below it"

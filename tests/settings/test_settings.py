@@ -16,6 +16,8 @@ from meshid import InvalidSettings, Mesh, Settings, SpiffeId, TrustDomain
 from meshid.__main__ import main
 from meshid.certificates.leaf import Profile
 from meshid.errors import InvalidInput
+from meshid.names.peer_pattern import PeerPattern
+from meshid.settings.host_port import Address
 from meshid.settings.keys import Found, Key
 from meshid.settings.settings import KEYS
 from meshid.settings.trust_setting import Trust
@@ -166,7 +168,7 @@ class TestValues:
 
     @pytest.mark.parametrize("key", [key for key in KEYS if key.parser not in {"port", "seconds"}])
     def test_what_is_more_than_a_line(self, key: Key) -> None:
-        value = ["a\0b"] if key.parser in {"paths", "trusts"} else "a\0b"
+        value = ["a\0b"] if key.parser in {"paths", "peers", "trusts"} else "a\0b"
         problem, *_ = problems({}, **{"trust": [TRUST], key.name: value})
         assert problem == f"{key.name}, from argument: must be one line, without NUL"
 
@@ -185,6 +187,76 @@ class TestValues:
         assert problem.startswith(f"spiffe_id, from variable MESHID_SPIFFE_ID: {said}")
         own = SpiffeId.parse("spiffe://prod.example.org/x")
         assert Settings.from_env({}, trust=[TRUST], spiffe_id=own).spiffe_id is own
+
+
+class TestOfThePort:
+    """What `meshid port` and `meshid authorizer` read."""
+
+    def test_all_of_them(self) -> None:
+        settings = read(
+            MESHID_HOST="::",
+            MESHID_UPSTREAM="unix:/run/app.sock",
+            MESHID_EXPECT="/ns/pay/**, spiffe://partner.example/api",
+            MESHID_PROXY_PROTOCOL="true",
+            MESHID_AUTHORIZER="unix:/run/meshid/authorizer.sock",
+            MESHID_PROXY="nginx",
+            MESHID_INTERMEDIATES="/etc/inter.pem",
+            MESHID_ELEMENTS="2",
+            MESHID_STATUS_ADDRESS="127.0.0.1:9901",
+            MESHID_DRAIN_TIMEOUT="5",
+        )
+        assert settings == Settings(
+            trust=(Trust(trust_domain=PROD, location=Path("/etc/tls/ca.crt")),),
+            host="::",
+            upstream="unix:/run/app.sock",
+            expect=(PeerPattern.parse("/ns/pay/**"), PeerPattern.parse("spiffe://partner.example/api")),
+            proxy_protocol=True,
+            authorizer=Path("/run/meshid/authorizer.sock"),
+            proxy="nginx",
+            intermediates=Path("/etc/inter.pem"),
+            elements=2,
+            status_address=Address("127.0.0.1", 9901),
+            drain_timeout=5.0,
+        )
+
+    def test_arguments_of_any_type(self) -> None:
+        expect, address = PeerPattern.parse("/a"), Address("::1", 0)
+        settings = Settings.from_env(
+            {}, trust=[TRUST], expect=[expect], proxy_protocol=False, elements=3, status_address=address
+        )
+        assert (settings.expect, settings.elements, settings.status_address) == ((expect,), 3, address)
+        assert str(address) == "[::1]:0"
+        assert str(Address("localhost", 1)) == "localhost:1"
+
+    @pytest.mark.parametrize(
+        ("key", "value", "said"),
+        [
+            ("expect", ["payments:8443"], "'payments:8443' must begin with '/' or 'spiffe://'"),
+            ("proxy_protocol", "yes", "'yes' is neither: write true or false"),
+            ("proxy_protocol", 1, "'1' is neither: write true or false"),
+            ("authorizer", "/run/a.sock", "'/run/a.sock' is not a Unix socket: write unix:/run/"),
+            ("authorizer", "unix:", "'unix:' is not a Unix socket: write unix:/run/"),
+            ("authorizer", "unix://run/a.sock", "'unix://run/a.sock' is not a Unix socket: write unix:/"),
+            ("elements", "0", "'0' is not a number of them: write 1 or more"),
+            ("elements", "1.5", "'1.5' is not a number of them: write 1 or more"),
+            ("elements", True, "'True' is not a number of them: write 1 or more"),
+            ("elements", 10**9, "'1000000000' is not a number of them: write 1 or more"),
+            ("status_address", "9901", "'9901' is not an address: write HOST:PORT, such as 127.0.0.1:9901"),
+            ("status_address", "::1:9901", "'::1:9901' is not an address: write HOST:PORT, such as"),
+            ("status_address", "a:65536", "'a:65536' is not an address: write HOST:PORT, such as"),
+        ],
+    )
+    def test_what_is_wrong(self, key: str, value: object, said: str) -> None:
+        (problem,) = problems({}, trust=[TRUST], **{key: value})
+        assert problem.startswith(f"{key}, from argument: {said}")
+
+    @given(st.text())
+    def test_an_address_is_read_as_it_is_written_or_refused(self, text: str) -> None:
+        try:
+            address = Address.parse(text)
+        except InvalidInput:
+            return
+        assert Address.parse(str(address)) == address
 
 
 class TestSecrets:
@@ -606,7 +678,8 @@ class TestMesh:
         assert main(["settings"]) == 0
         rows = [line.split(maxsplit=2) for line in capsys.readouterr().out.splitlines()]
         assert rows[0] == ["environment", "prod", "variable MESHID_ENVIRONMENT"]
-        assert rows[3] == ["port", "not", "set"]
+        assert rows[4] == ["port", "not", "set"]
+        assert ["proxy_protocol", "false", "default"] in rows
         assert [row[0] for row in rows] == [key.name for key in KEYS]
         assert main(["settings", "--json"]) == 0
         shown = json.loads(capsys.readouterr().out)
@@ -633,6 +706,7 @@ def test_the_fields_are_the_keys_and_help_says_what_each_is_for() -> None:
 
 
 def test_the_page_says_what_each_key_is_for() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "reloading.md").read_text("utf-8").replace("`", "")
+    docs = Path(__file__).parents[2] / "docs"
+    pages = "".join((docs / name).read_text("utf-8") for name in ("reloading.md", "port.md")).replace("`", "")
     for key in KEYS:
-        assert f"| {key.name} | {key.about.replace('`', '')}" in page
+        assert f"| {key.name} | {key.about.replace('`', '')}" in pages

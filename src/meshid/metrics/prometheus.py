@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from meshid.errors import MissingExtra
 from meshid.mesh import Mesh
+from meshid.metrics.exposition import name_in_prometheus
 from meshid.metrics.figures import FIGURES, Figure
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class _Collector:
 def _metric(figure: Figure, mesh: Mesh) -> Metric:
     from prometheus_client.metrics_core import Metric  # noqa: PLC0415 - the extra
 
-    name = figure.name.replace(".", "_") + ("_timestamp_seconds" if figure.is_time else "")
+    name = name_in_prometheus(figure)
     metric = Metric(name, figure.about, "counter" if figure.is_counter else "gauge")
     for labels, value in figure.samples(mesh):
         metric.add_sample(f"{name}_total" if figure.is_counter else name, dict(labels), value)

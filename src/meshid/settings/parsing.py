@@ -8,7 +8,9 @@ import re
 from pathlib import Path
 
 from meshid.errors import InvalidInput
+from meshid.names.peer_pattern import PeerPattern
 from meshid.names.spiffe_id import SpiffeId
+from meshid.settings.host_port import MAX_PORT, Address
 from meshid.settings.keys import FILE, Found
 from meshid.settings.trust_setting import Trust
 from meshid.sources.files.layouts import layout_named
@@ -17,7 +19,8 @@ from meshid.support.quoting import quote
 from meshid.verification.grace import checked_leaf_grace
 
 _PORT = re.compile(r"[0-9]{1,5}", re.ASCII)
-_MAX_PORT = 65535
+_COUNT = re.compile(r"[0-9]{1,9}", re.ASCII)
+_MAX_COUNT = 10**9 - 1
 _LONG = 64
 _BETWEEN = re.compile(r"[\s,]+", re.ASCII)
 _MORE_THAN_A_LINE = re.compile(r"[\0\r\n]")
@@ -129,6 +132,18 @@ def trusts(found: Found) -> tuple[Trust, ...]:
     return read
 
 
+def peers(found: Found) -> tuple[PeerPattern, ...]:
+    """Return several patterns of peers.
+
+    Raises:
+        InvalidInput: If one is not valid.
+    """
+    return tuple(
+        each.value if isinstance(each.value, PeerPattern) else PeerPattern.parse(text(each))
+        for each in _items(found)
+    )
+
+
 def workload_api(found: Found) -> str:
     """Return the address of a Workload API.
 
@@ -160,8 +175,62 @@ def port(found: Found) -> int:
     number = found.value
     if isinstance(number, str):
         number = int(number) if _PORT.fullmatch(text(found)) else None
-    if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number <= _MAX_PORT:
-        msg = f"{_shown(found.value)} is not a port: write a number from 0 to {_MAX_PORT}, 0 for a free one"
+    if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number <= MAX_PORT:
+        msg = f"{_shown(found.value)} is not a port: write a number from 0 to {MAX_PORT}, 0 for a free one"
+        raise InvalidInput(msg)
+    return number
+
+
+def address(found: Found) -> Address:
+    """Return a host and a port.
+
+    Raises:
+        InvalidInput: If it is not ``HOST:PORT``.
+    """
+    return found.value if isinstance(found.value, Address) else Address.parse(text(found))
+
+
+def unix_socket(found: Found) -> Path:
+    """Return the path of a Unix socket.
+
+    Raises:
+        InvalidInput: If it is not ``unix:`` and a path.
+    """
+    value = text(found)
+    name = value.removeprefix("unix:")
+    # With two slashes more it is a URL, and the first name in it would be a host.
+    if name in {"", value} or (name.startswith("//") and not name.startswith("///")):
+        msg = f"{quote(value)} is not a Unix socket: write unix:/run/meshid/authorizer.sock"
+        raise InvalidInput(msg)
+    return found.base / name
+
+
+def yes_or_no(found: Found) -> bool:
+    """Return a yes or a no.
+
+    Raises:
+        InvalidInput: If it is neither true nor false.
+    """
+    value = found.value
+    if isinstance(value, str):
+        value = {"true": True, "false": False}.get(text(found))
+    if not isinstance(value, bool):
+        msg = f"{_shown(found.value)} is neither: write true or false"
+        raise InvalidInput(msg)
+    return value
+
+
+def count(found: Found) -> int:
+    """Return a number of things.
+
+    Raises:
+        InvalidInput: If it is not a number from 1 on.
+    """
+    number = found.value
+    if isinstance(number, str):
+        number = int(number) if _COUNT.fullmatch(text(found)) else None
+    if not isinstance(number, int) or isinstance(number, bool) or not 1 <= number <= _MAX_COUNT:
+        msg = f"{_shown(found.value)} is not a number of them: write 1 or more"
         raise InvalidInput(msg)
     return number
 

@@ -15,7 +15,9 @@ from typing import Any, Self, TypeVar
 import attrs
 
 from meshid.errors import InvalidInput, InvalidSettings, Problem
+from meshid.names.peer_pattern import PeerPattern
 from meshid.names.spiffe_id import SpiffeId
+from meshid.settings.host_port import Address
 from meshid.settings.keys import Found, Key
 from meshid.settings.trust_setting import Trust
 from meshid.sources.source import Source
@@ -38,6 +40,9 @@ class Settings:
         "spiffe_id", None, "our SPIFFE ID: a certificate with another one is refused; any if not set"
     )
     service: str | None = _key("text", None, "the name of this service: what peers reach")
+    host: str = _key(
+        "text", "127.0.0.1", "the address to listen on, of this host or a name of it; 0.0.0.0 and :: are all"
+    )
     port: int | None = _key("port", None, "the port to listen on, for your server to read; 0 is a free one")
     credentials: Path | None = _key("path", None, "our certificate: a directory, or a PEM file")
     key: Path | None = _key(
@@ -77,6 +82,52 @@ class Settings:
     )
     state_file: Path | None = _key(
         "output_file", None, "the file to write the health of this process to, for `meshid status`"
+    )
+    upstream: str | None = _key(
+        "text", None, "what is behind `meshid port`: `HOST:PORT`, or a Unix socket as `unix:/path`"
+    )
+    remote_upstream: bool = _key(
+        "yes_or_no",
+        False,
+        "whether `meshid port` may pass plain text to an `upstream` on another machine: `true` or `false`",
+    )
+    expect: tuple[PeerPattern, ...] = _key(
+        "peers",
+        (),
+        "the names that the server behind `meshid port` may have, as SPIFFE IDs or patterns of them: the port"
+        " then speaks TLS to it",
+    )
+    proxy_protocol: bool = _key(
+        "yes_or_no",
+        False,
+        "whether `meshid port` writes a PROXY v2 header to its upstream: `true` or `false`",
+    )
+    authorizer: Path | None = _key(
+        "unix_socket", None, "the Unix socket where a proxy asks the authorizer, as `unix:/path`"
+    )
+    proxy: str | None = _key("text", None, "which proxy asks `meshid authorizer`, such as `nginx`")
+    intermediates: Path | None = _key(
+        "path", None, "intermediates for a proxy that passes the leaf alone: a PEM file"
+    )
+    elements: int = _key("count", 1, "how many elements the header of the `proxy` has")
+    status_address: Address | None = _key(
+        "address",
+        None,
+        "where `meshid port` answers `/livez`, `/readyz` and `/metrics`, as `HOST:PORT`: plain HTTP",
+    )
+    max_connections: int | None = _key(
+        "count",
+        None,
+        "how many connections of admitted peers `meshid port` has at once; what the limit of open files"
+        " allows, and at most 10000, if not set",
+    )
+    idle_timeout: float | None = _key(
+        "seconds", None, "how many seconds a connection of `meshid port` may be idle; for ever if not set"
+    )
+    drain_timeout: float = _key(
+        "seconds",
+        25.0,
+        "how many seconds `meshid port` waits for its open connections to end when it is stopped",
     )
     origins: Mapping[str, str] = attrs.field(factory=dict, eq=False, repr=False)
     _found: Mapping[str, Found] = attrs.field(factory=dict, eq=False, repr=False)
@@ -137,7 +188,7 @@ class Settings:
                 yield key.name, "", "not set"
             else:
                 values = found.value if isinstance(found.value, (list, tuple)) else [found.value]
-                yield key.name, escaped(", ".join(map(str, values))), found.origin
+                yield key.name, escaped(", ".join(map(_as_written, values))), found.origin
 
     def _sources(self) -> Iterator[Source]:
         from meshid import sources
@@ -171,6 +222,10 @@ Settings.__doc__ = "\n".join(
         "    origins: Where each value that is set comes from, by the name of its key.",
     ]
 )
+
+
+def _as_written(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _missing(found: Mapping[str, Found]) -> Iterator[Problem]:

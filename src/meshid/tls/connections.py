@@ -88,9 +88,10 @@ class MeshSSLObject(AdmittedConnection, ssl.SSLObject):
         Raises:
             PeerRejected: If the peer may not be there.
         """
-        if not self._has_begun:
-            self._has_begun = True
+        # The port is its owner, and has said so.
+        if not self._has_begun and self.owner is None:
             self.owner = owner_of(sys._getframe(1), self.outgoing)  # noqa: SLF001 - no other way
+        self._has_begun = True
         self._handshake_in_time(super().do_handshake)
 
     @override

@@ -64,9 +64,13 @@ class Handshakes:
         timeout: After how many seconds a handshake is ended.
         tell: Tells of those that were ended; None for a client, which hears of it, and opens as many
             connections at once as it likes.
+
+    Attributes:
+        at_most: How many may be under way with clients.
     """
 
     def __init__(self, timeout: float, tell: Tell | None = None) -> None:
+        self.at_most = MAX_HANDSHAKES
         self._timeout = timeout
         self._tell = tell
         # In the order of their deadlines. Each change is one step, so that no lock is needed.
@@ -82,7 +86,7 @@ class Handshakes:
         key, under_way = id(connection), self._under_way
         if key in under_way:
             return
-        if self._tell is not None and len(under_way) >= MAX_HANDSHAKES:
+        if self._tell is not None and len(under_way) >= self.at_most:
             self._make_room()
         now = time.monotonic()
         deadline = now + self._timeout
@@ -114,8 +118,8 @@ class Handshakes:
     def _make_room(self) -> None:
         # One that began a moment ago is as likely to be a good client's as this one; the oldest is not.
         keys = list(self._under_way)
-        oldest = keys[: len(keys) - MAX_HANDSHAKES + 1]
-        self._end(oldest, f"more than {MAX_HANDSHAKES} handshakes were under way, and this was the oldest")
+        oldest = keys[: len(keys) - self.at_most + 1]
+        self._end(oldest, f"more than {self.at_most} handshakes were under way, and this was the oldest")
 
     def _end(self, keys: list[int], text: str) -> None:
         ended = []
