@@ -28,7 +28,7 @@ _TOKEN = re.compile(
     |(?P<mark>[;{}])
     |"(?P<double>(?:[^"\\]|\\.)*)"
     |'(?P<single>(?:[^'\\]|\\.)*)'
-    |(?P<word>(?:\\.|\$\{?|[^\s;{\\$])+)""",
+    |(?P<word>(?!["'])(?:\\.|\$\{?|[^\s;{\\$])+)""",
     re.DOTALL | re.VERBOSE,
 )
 _ESCAPE = re.compile(r"\\([\"'\\])")
