@@ -95,7 +95,9 @@ def test_every_certificate_is_judged(caddy: Caddy, speak: Speaking) -> None:
     assert set(CASES) == set(caddy.scene.clients.named)
     for client, (status, reason) in CASES.items():
         with caddy.line(speak, client) as line:
-            assert line.ask("POST", "/v1/charges", body=b"amount=1").status == status, client
+            answer = line.ask("POST", "/v1/charges", body=b"amount=1")
+        assert answer.status == status, client
+        assert [name for name in answer.headers if name.startswith("x-meshid")] == [], client
         received = [(each.line, each.body) for each in caddy.scene.upstream.taken()]
         assert received == [(b"POST /v1/charges HTTP/1.1", b"amount=1")] * (status == 200), client
         assert caddy.scene.heard.reason() is reason, client
@@ -273,9 +275,8 @@ def passes_a_name(caddy: Caddy) -> bool:
 
 
 def loses_the_name(caddy: Caddy) -> bool:
-    return asked(caddy, "web", "/public").status == 200 and not caddy.scene.upstream.taken()[0].all(
-        "x-meshid-peer"
-    )
+    assert asked(caddy, "web", "/public").status == 200
+    return not caddy.scene.upstream.taken()[0].all("x-meshid-peer")
 
 
 TRAPS: dict[str, tuple[Callable[[Caddy], bool], list[tuple[str, str]]]] = {

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from meshid.__main__ import main
-from meshid.cli.nginx.nginx_configuration import read_configuration
+from meshid.cli.nginx.nginx_configuration import Configuration, Directive, read_configuration
 from meshid.cli.nginx.nginx_traps import traps_in
 from meshid.cli.nginx.trap import Trap
 from tests.helpers.proxies import documented, nginx_configuration
@@ -168,6 +171,33 @@ def test_a_line_that_counts_in_two_servers_is_found_once() -> None:
 def test_a_large_site_is_looked_at_in_time() -> None:
     locations = "".join(f"location /{n} {{ proxy_pass http://service/{n}; }}\n" for n in range(5000))
     assert len(found(with_(QUESTION, locations + QUESTION))) == 15_000
+
+
+NAMES = sorted(
+    set(re.findall(r"[a-z_]+(?= )", CONFIGURATION)) | {"if", "return", "rewrite", "alias", "set", "satisfy"}
+)
+ARGUMENTS = st.lists(
+    st.sampled_from(
+        ["/_meshid", "off", "any", "=", "200", "/", "$uri", "X-Meshid-Peer", "80", "proxy_protocol"]
+    ),
+    max_size=3,
+).map(tuple)
+DIRECTIVES = st.recursive(
+    st.builds(Directive, st.sampled_from(NAMES), ARGUMENTS, st.just("line 1")),
+    lambda inner: st.builds(
+        Directive,
+        st.sampled_from(["http", "server", "location", "if"]),
+        ARGUMENTS,
+        st.just("line 1"),
+        st.lists(inner, max_size=6).map(tuple),
+    ),
+)
+
+
+@given(st.lists(DIRECTIVES, max_size=3).map(tuple))
+def test_no_configuration_is_too_odd(directives: tuple[Directive, ...]) -> None:
+    for each in traps_in(Configuration(directives)):
+        assert each.what.isprintable()
 
 
 class TestCommand:
