@@ -254,7 +254,7 @@ def test_a_large_body_arrives_whole(caddy: Caddy, speak: Speaking) -> None:
 ROUTE = "\troute {\n"
 LAST = "\t\treverse_proxy ${UPSTREAM}\n"
 SITE = "https://:${PORT} {\n\tbind ${ADDRESS}\n"
-OPEN = "https://localhost:${PORT} {\n\tbind ${ADDRESS}\n\ttls ${CERTIFICATE} ${KEY}\n\treverse_proxy ${UPSTREAM}\n}\n"
+OPEN = SITE.replace("//:", "//localhost:") + "\ttls ${CERTIFICATE} ${KEY}\n\treverse_proxy ${UPSTREAM}\n}\n"
 
 
 def asked(
