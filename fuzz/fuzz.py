@@ -23,7 +23,7 @@ import atheris
 
 # It tells of each module.
 with redirect_stderr(io.StringIO()), atheris.instrument_imports(include=["meshid"]):
-    from seeds import seeds
+    from seeds import PROXIES, seeds
 
     from meshid import (
         BundleSet,
@@ -37,6 +37,8 @@ with redirect_stderr(io.StringIO()), atheris.instrument_imports(include=["meshid
     )
     from meshid.certificates.distinguished_name import read_name
     from meshid.certificates.reading import read_certificate
+    from meshid.http import Forwarded
+    from meshid.http.xfcc import read_xfcc
     from meshid.istio import import_istio
     from meshid.names.peer_pattern import PeerPattern
     from meshid.policy.requests import Request
@@ -58,6 +60,15 @@ def chain_of(data: bytes) -> list[bytes]:
         chain.append(data[3:end])
         data = data[end:]
     return chain
+
+
+FORWARDED = [Forwarded(proxy) for proxy in PROXIES]
+
+
+def forwarded_chain(data: bytes) -> object:
+    """Read lines of a name and a value each, for the proxy that the first byte chooses."""
+    lines = (line.partition(b": ") for line in data[1:].split(b"\n"))
+    return FORWARDED[data[0] % len(FORWARDED)].chain([(name, value) for name, _, value in lines])
 
 
 def text(data: bytes) -> str:
@@ -83,6 +94,8 @@ TARGETS: dict[str, tuple[Callable[[bytes], object], tuple[type[Exception], ...]]
     "spiffe_id": (lambda data: SpiffeId.parse(text(data)), (MeshidError,)),
     "peer_pattern": (lambda data: PeerPattern.parse(text(data)), (MeshidError,)),
     "request": (lambda data: Request.parse(text(data)), (MeshidError,)),
+    "forwarded": (lambda data: forwarded_chain(data or b"\0"), (MeshidError,)),
+    "xfcc": (read_xfcc, (ValueError,)),
     "distinguished_name": (lambda data: read_name(text(data)), (ValueError,)),
 }
 """For each parser how it is called, and what it may raise."""

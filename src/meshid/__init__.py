@@ -9,6 +9,7 @@ call. `Mesh.from_env()` follows what the platform mounts. Import `meshid.sources
 """
 
 from meshid.admission.snapshot import Snapshot
+from meshid.admission.watched import WatchedConnection
 from meshid.audit.counters import DecisionKind
 from meshid.audit.event import AuditEvent, JsonFormatter
 from meshid.certificates.leaf import Profile
@@ -118,6 +119,7 @@ __all__ = [
     "TrustBundle",
     "TrustDomain",
     "UnsupportedPython",
+    "WatchedConnection",
     "X509Svid",
     "peer_of",
     "start_tls",

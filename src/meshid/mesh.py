@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, Unpack
 
-from meshid.admission.admission import Admission, OnRevoked
+from meshid.admission.admission import Admission
 from meshid.admission.deciding import Deciding
+from meshid.admission.ended import OnRevoked
 from meshid.admission.question import Expected
 from meshid.admission.snapshot import Changes, Snapshot
 from meshid.audit.counters import DecisionKind
@@ -53,7 +54,7 @@ class Mesh(Deciding):
         audit: Called with each `AuditEvent` before its decision takes effect, or after an open
             connection was ended; if it raises, a peer that asks is refused.
         on_revoked: Called with the peer, the `PeerRejected` and the connection (an
-            `ssl.SSLObject` or `ssl.SSLSocket`) after all that had to end was ended.
+            `ssl.SSLObject` or `ssl.SSLSocket`, or what `watch` returned) after all that had to end was ended.
         clock: Returns the POSIX time in seconds.
         leaf_grace: For how many seconds, at most 3600, an open connection may outlive its peer's
             leaf, which the peer has renewed meanwhile; see `check`.
@@ -313,7 +314,7 @@ class Mesh(Deciding):
 
     @property
     def open_connections(self) -> int:
-        """How many connections of the mesh's TLS contexts are open."""
+        """How many connections of the mesh's TLS contexts are open, and how many are watched."""
         return len(self._admission.connections)
 
     def close(self) -> None:

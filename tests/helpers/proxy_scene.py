@@ -330,6 +330,7 @@ class Scene:
         """Return what is filled into the documented configurations."""
         return {
             "LISTEN": f"{HOST}:{port}",
+            "ADDRESS": HOST,
             "PORT": port,
             "UPSTREAM": f"{HOST}:{self.upstream.port}",
             "UPSTREAM_PORT": self.upstream.port,

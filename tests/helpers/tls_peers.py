@@ -26,7 +26,8 @@ from meshid import (
     X509Svid,
     peer_of,
 )
-from meshid.admission.admission import Admission, OnRevoked
+from meshid.admission.admission import Admission
+from meshid.admission.ended import OnRevoked
 from meshid.admission.snapshot import Changes
 from meshid.audit.event import Sink
 from meshid.policy import RequestLike

@@ -17,17 +17,18 @@ The rules of this module:
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 import attrs
 
-from meshid.admission.ended import Ended, EndedConnection
+from meshid.admission.ended import Ended, EndedConnection, OnRevoked
 from meshid.admission.expected import expected
 from meshid.admission.open_connections import Connection, Described, OpenConnection, OpenConnections
 from meshid.admission.question import Question
 from meshid.admission.settled import Settled
 from meshid.admission.snapshot import Changes, Snapshot, first_snapshot, next_snapshot
+from meshid.admission.watched import End, Watched, WatchedConnection
 from meshid.audit.connection_info import ConnectionInfo
 from meshid.audit.counters import Counters
 from meshid.audit.event import LOGGER, AuditEvent, Sink, new_limits, record, wants
@@ -43,9 +44,6 @@ from meshid.trust.credentials import X509Svid
 from meshid.verification.cache import CachedVerifier
 from meshid.verification.grace import checked_leaf_grace
 from meshid.verification.verifier import Peer
-
-OnRevoked = Callable[[Peer, PeerRejected, Connection], None]
-"""Called after an open connection was ended, with its peer and the refusal."""
 
 
 def _accept(_: X509Svid) -> None:
@@ -86,6 +84,7 @@ class Admission:
         self.service = service
         self.clock = clock
         self.connections = OpenConnections()
+        self._watched = Watched()
         self.counters = Counters()
         # What keeps this up to date must live as long: a service may hold no more of its mesh than a context.
         self.keeper: object = None
@@ -155,17 +154,7 @@ class Admission:
         Raises:
             BaseException: What is not an `Exception`, such as `KeyboardInterrupt`, once all are told.
         """
-        interruption: BaseException | None = None
-        for what, step in self._steps(ended):
-            try:
-                step()
-            # Nothing that the user's code does may keep the next one from being told.
-            except Exception as error:  # noqa: BLE001
-                log(LOGGER, ERROR, "%s: %s", what, described(error), error=error)
-            except BaseException as error:  # noqa: BLE001
-                interruption = interruption or error
-        if interruption is not None:
-            raise interruption
+        ended.tell(self._on_revoked)
 
     def settle(self, chain: Sequence[bytes], question: Question) -> Settled:
         """Decide about a chain as `admit` does, and tell nobody.
@@ -203,6 +192,20 @@ class Admission:
         # A publication since then did not see this connection.
         if self._snapshot.generation != generation:
             self.tell(self._review([entry], None))
+
+    def watch(self, peer: Peer, question: Question, end: End, address: ConnectionInfo) -> WatchedConnection:
+        """Register a connection that others read and write, as `Mesh.watch` does."""
+        watched = WatchedConnection(peer, end, address, self._watched)
+        self._watched.hold(watched)
+        try:
+            # Behind every generation: whatever happens to this review, the next sweep repeats it.
+            self.tell(self._review([self.connections.add(watched, question, generation=-1)], None))
+        except BaseException:
+            watched.done()
+            raise
+        if watched.rejection is not None:
+            raise watched.rejection
+        return watched
 
     def admit(
         self,
@@ -264,6 +267,10 @@ class Admission:
             # Whatever happens to one, the next must end; this one stays behind, for the sweep.
             except BaseException as error:  # noqa: BLE001
                 failures.append(error)
+        try:
+            self._watched.end_all()
+        except Exception as error:  # noqa: BLE001 - there can be no more threads now, and the next review tries again
+            failures.append(error)
         return Ended(connections=tuple(ended), failures=tuple(failures))
 
     def _review_one(self, each: OpenConnection, now: float | None, ended: list[EndedConnection]) -> None:
@@ -288,17 +295,6 @@ class Admission:
             ended.append(
                 EndedConnection(connection=connection, peer=peer, rejection=rejection, record=record)
             )
-
-    def _steps(self, ended: Ended) -> Iterator[tuple[str, Callable[[], object]]]:
-        for failure in ended.failures:
-            yield "an open connection could not be reviewed", partial(_raise, failure)
-        for each in ended.connections:
-            yield "the end of a connection could not be recorded", each.record
-            if self._on_revoked is not None:
-                yield (
-                    "on_revoked failed",
-                    partial(self._on_revoked, each.peer, each.rejection, each.connection),
-                )
 
     def _settle(self, call: Call, chain: Sequence[bytes], question: Question, now: float | None) -> Settled:
         while True:
@@ -378,10 +374,6 @@ def _info_of(connection: Described | None) -> ConnectionInfo:
     # For the record only: a transport that cannot say where it leads keeps nobody in and nobody out.
     except Exception:  # noqa: BLE001
         return _NO_INFO
-
-
-def _raise(failure: BaseException) -> None:
-    raise failure
 
 
 def _internal_error(error: Exception) -> Decision:

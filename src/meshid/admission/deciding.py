@@ -7,8 +7,11 @@ from collections.abc import Sequence
 from meshid.admission.admission import Admission
 from meshid.admission.question import Expected, Question, checked_chain
 from meshid.admission.snapshot import Snapshot
+from meshid.admission.watched import End, WatchedConnection
+from meshid.audit.connection_info import ConnectionInfo, address_of
 from meshid.decisions import Decision
-from meshid.policy.requests import RequestLike
+from meshid.policy.requests import REQUEST_FOLLOWS, RequestLike
+from meshid.support.types import check_type
 from meshid.verification.verifier import Peer
 
 
@@ -107,6 +110,51 @@ class Deciding:
             TypeError: If an argument has the wrong type.
             ValueError: As for `admit`; and if *expect* does not fit what the peer is.
         """
+        return self._admission.check(peer, self._question_about(peer, target, request, expect))
+
+    def watch(  # noqa: PLR0913  # what there is to say about a connection, all named
+        self,
+        peer: Peer,
+        end: End,
+        *,
+        address: object = None,
+        target: str | None = None,
+        expect: Expected | None = None,
+        http: bool = False,
+    ) -> WatchedConnection:
+        """Watch a connection that you read and write yourself: it ends as those of the mesh's contexts do.
+
+        Call `WatchedConnection.done` when it is over, or use it in a ``with`` block; the mesh holds it until
+        then. When the peer may no longer be there, that is recorded and the peer is None at once. *end* is
+        called after what is the mesh's own was ended, on a daemon thread: it may block, and it may raise.
+
+        Args:
+            peer: The peer, as it was admitted.
+            end: Called with the `PeerRejected`, once; nobody may read or write any more when it returns.
+            address: What its ``getpeername()`` returned, for the record; a Unix socket has no address.
+            target: As for `admit`.
+            expect: As for `admit`; needed if the peer is a server.
+            http: The promise to `check` each request, as for `Mesh.server_context`.
+
+        Raises:
+            PeerRejected: If the peer may not be there any more; *end* is called all the same.
+            TypeError: If an argument has the wrong type.
+            ValueError: As for `check`.
+        """
+        if not callable(end):
+            msg = f"end must be callable, not {type(end).__name__}"
+            raise TypeError(msg)
+        check_type(type(http), bool, "http", "True or False")
+        question = self._question_about(peer, target, REQUEST_FOLLOWS if http else None, expect)
+        host, port = address_of(address)
+        return self._admission.watch(peer, question, end, ConnectionInfo(address=host, port=port))
+
+    def _question(self, target: str | None, request: RequestLike, expect: Expected | None) -> Question:
+        return Question(target=self.service if target is None else target, request=request, expect=expect)
+
+    def _question_about(
+        self, peer: Peer, target: str | None, request: RequestLike, expect: Expected | None
+    ) -> Question:
         if not isinstance(peer, Peer):
             msg = f"peer must be a Peer from Mesh.admit() or peer_of(), not {type(peer).__name__}"
             raise TypeError(msg)
@@ -114,7 +162,4 @@ class Deciding:
         if question.role is not peer.role:
             msg = f"the peer is a {peer.role}: pass expect= for a server, and for a server only"
             raise ValueError(msg)
-        return self._admission.check(peer, question)
-
-    def _question(self, target: str | None, request: RequestLike, expect: Expected | None) -> Question:
-        return Question(target=self.service if target is None else target, request=request, expect=expect)
+        return question

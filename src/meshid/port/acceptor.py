@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import logging
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -18,6 +17,7 @@ from pathlib import Path
 from stat import S_ISSOCK
 
 from meshid.audit.rate_limit import RateLimit, left_out
+from meshid.port.proxy_header import LOGGER
 from meshid.port.upstream import UNIX, unix_path
 from meshid.support.logs import WARNING, log
 from meshid.support.quoting import described
@@ -31,9 +31,6 @@ AT_ONCE = 32
 PAUSE_SECONDS = 0.2
 """Until the next attempt, where the system cannot accept."""
 
-LOGGER = logging.getLogger("meshid.port")
-"""Gets a line at WARNING for each upstream that cannot be reached, and for each limit that is met."""
-
 
 async def open_sockets(loop: asyncio.AbstractEventLoop, host: str, port: int) -> list[socket.socket]:
     """Return sockets that are bound to a host, at all of its addresses, or to ``unix:/path``.
@@ -41,8 +38,17 @@ async def open_sockets(loop: asyncio.AbstractEventLoop, host: str, port: int) ->
     Raises:
         OSError: If that is not possible.
     """
-    if host.startswith(UNIX):
-        return [_unix_socket(unix_path(host, "host"))]
+    try:
+        if host.startswith(UNIX):
+            return [_unix_socket(unix_path(host, "host"))]
+        return await _tcp_sockets(loop, host, port)
+    except OSError as error:
+        where = host if host.startswith(UNIX) else f"{host}, port {port}"
+        msg = f"cannot listen on {where}: {error.strerror}"
+        raise OSError(error.errno, msg) from error
+
+
+async def _tcp_sockets(loop: asyncio.AbstractEventLoop, host: str, port: int) -> list[socket.socket]:
     found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     sockets: list[socket.socket] = []
     try:
@@ -106,9 +112,13 @@ class Acceptor:
         self._limit = RateLimit()
         # Kept, as a socket that is closed has none.
         self.addresses = tuple(sock.getsockname() for sock in self._sockets)
-        for sock in self._sockets:
-            sock.setblocking(False)
-            sock.listen(BACKLOG)
+        try:
+            for sock in self._sockets:
+                sock.setblocking(False)
+                sock.listen(BACKLOG)
+        except OSError:
+            self.close()
+            raise
         self.resume()
 
     def resume(self) -> None:

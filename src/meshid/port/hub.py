@@ -18,9 +18,11 @@ import attrs
 
 from meshid.audit.rate_limit import RateLimit, left_out
 from meshid.errors import PeerRejected
-from meshid.port.acceptor import LOGGER
+from meshid.port.handles import Handles
+from meshid.port.proxy_header import LOGGER, proxy_header
 from meshid.port.relay import Pace, Relay
-from meshid.port.sides import Buffers, PlainSide, Side, TlsSide
+from meshid.port.sides import Buffers, PlainSide, Side
+from meshid.port.tls_side import TlsSide
 from meshid.port.totals import Totals
 from meshid.port.upstream import Upstream
 from meshid.support.logs import WARNING, log
@@ -42,6 +44,10 @@ class Plan:
         inner: The context of the client that the upstream meets; None for a plain upstream.
         pace: How long it may be idle.
         connect_timeout: How many seconds connecting to the upstream may take.
+        at_most: How many admitted peers there may be.
+        proxy_protocol: Whether the upstream gets a PROXY header first.
+        spiffe_tlv: The type of the SPIFFE ID's entry in it.
+        handles: Where a connection is found by the handle in it.
     """
 
     upstream: Upstream
@@ -49,6 +55,10 @@ class Plan:
     inner: MeshContext | None
     pace: Pace
     connect_timeout: float
+    at_most: int
+    proxy_protocol: bool
+    spiffe_tlv: int
+    handles: Handles
 
 
 class Hub:
@@ -58,7 +68,6 @@ class Hub:
         plan: What to do with each.
         loop: The loop.
         totals: Where to count.
-        at_most: How many admitted peers there may be.
         on_room: Called when there is room for one more.
 
     Attributes:
@@ -71,7 +80,6 @@ class Hub:
         plan: Plan,
         loop: asyncio.AbstractEventLoop,
         totals: Totals,
-        at_most: int,
         on_room: Callable[[], None],
     ) -> None:
         self.buffers = Buffers()
@@ -82,7 +90,6 @@ class Hub:
         self.nobody.set()
         self._plan = plan
         self._loop = loop
-        self._at_most = at_most
         self._on_room = on_room
         self._relays: set[Relay] = set()
         self._arriving: set[asyncio.Task[None]] = set()
@@ -91,7 +98,13 @@ class Hub:
     @property
     def is_full(self) -> bool:
         """Whether there are as many admitted peers as there may be."""
-        return len(self.admitted) >= self._at_most
+        return len(self.admitted) >= self._plan.at_most
+
+    @property
+    def handshakes(self) -> int:
+        """How many handshakes with clients are under way."""
+        outer = self._plan.outer
+        return 0 if outer is None else len(outer._handshakes)  # noqa: SLF001 - users have no use for it
 
     def serve(self, sock: socket.socket) -> None:
         """Take a connection that was accepted."""
@@ -167,11 +180,24 @@ class Hub:
         self.totals.upstream_failures += 1
         self._tell(f"cannot connect to the upstream {self._plan.upstream}", error)
 
-    def joined(self, _: Side) -> bytes:
+    def joined(self, front: Side) -> bytes:
         """Note that both sides are ready; return what the upstream gets first."""
-        if self._plan.outer is None:
+        if not isinstance(front, TlsSide):
             self.totals.admitted += 1
-        return b""
+            return b""
+        connection = front.connection
+        # One that was ended meanwhile has no peer, and is cut off in a moment.
+        peer = None if connection is None else connection.peer
+        if connection is None or peer is None or not self._plan.proxy_protocol:
+            return b""
+        return proxy_header(
+            front.peername,
+            front.sockname,
+            handle=self._plan.handles.add(connection),
+            spiffe_id=str(peer.spiffe_id),
+            version=connection.version(),
+            spiffe_tlv=self._plan.spiffe_tlv,
+        )
 
     def gone(self, relay: Relay) -> None:
         """Note that both connections have gone."""

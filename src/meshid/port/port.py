@@ -3,43 +3,39 @@
 from __future__ import annotations
 
 import asyncio
-import resource
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from math import inf
+from functools import partial
 from typing import Self
 
 import attrs
 
-from meshid.admission.question import Expected
+from meshid.admission.question import Expected, Question
+from meshid.http.asgi import App
+from meshid.http.authorizer import AuthorizerApp
+from meshid.http.requested import in_original
 from meshid.mesh import Mesh
 from meshid.port.acceptor import Acceptor, open_sockets
+from meshid.port.arguments import MAX_FILES, check_sides, limits, place, seconds, whole
+from meshid.port.handle_judge import HandleJudge
+from meshid.port.handles import Handles
 from meshid.port.hub import Hub, Plan
+from meshid.port.proxy_header import OWN_TLV, SPIFFE_TLVS
 from meshid.port.relay import Pace
 from meshid.port.totals import PortFigures, Totals
-from meshid.port.upstream import UNIX, Upstream, is_loopback, unix_path
-from meshid.support.quoting import quote
+from meshid.port.upstream import Upstream
 from meshid.support.types import check_type
-from meshid.tls.handshakes import DEFAULT_TIMEOUT, MAX_HANDSHAKES
+from meshid.tls.context import MeshContext
+from meshid.tls.handshakes import DEFAULT_TIMEOUT, checked_timeout
+from meshid.tls.tls_settings import TlsSettings
 
 CONNECT_TIMEOUT = 5.0
 """Seconds until the upstream must have answered; on one machine that is a long time."""
 
 HALF_CLOSE_TIMEOUT = 60.0
 """Seconds for which a connection may be idle of which one half is closed."""
-
-MAX_CONNECTIONS = 10_000
-"""Connections at once, if the limit of open files allows as many; idle ones take 30 KiB each."""
-
-MAX_FILES = 1 << 30
-"""More open files than any system allows."""
-
-MAX_PORT = 65535
-
-SPARE_FILES = 64
-"""Open files that are left for all else that the process does."""
 
 
 class MeshPort:
@@ -65,6 +61,11 @@ class MeshPort:
         client: Whether clients are local and speak plainly, and the upstream is a server of the mesh: for
             programs that do not know TLS. It needs *expect*, and *host* must be of the loopback or a Unix
             socket.
+        proxy_protocol: Whether a plain upstream is told first who is connected, in a header of the PROXY
+            protocol, version 2: the address, a handle of the connection as its unique ID, the SPIFFE ID of
+            the peer, and the version of TLS.
+        spiffe_tlv: The type of the SPIFFE ID's entry in that header: 0xE0 to 0xEF, or 0xD0 as Istio's ztunnel
+            writes it.
         remote_upstream: Whether a plain upstream may be elsewhere. All on the way to it can read and change
             everything.
         minimum_version: The oldest TLS version that is accepted: TLS 1.3 or 1.2.
@@ -93,6 +94,8 @@ class MeshPort:
         target: str | None = None,
         expect: Expected | None = None,
         client: bool = False,
+        proxy_protocol: bool = False,
+        spiffe_tlv: int = OWN_TLV,
         remote_upstream: bool = False,
         minimum_version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3,
         handshake_timeout: float = DEFAULT_TIMEOUT,
@@ -102,37 +105,85 @@ class MeshPort:
         max_connections: int | None = None,
     ) -> None:
         check_type(type(mesh), Mesh, "mesh", "a Mesh")
-        for name, flag in (("client", client), ("remote_upstream", remote_upstream)):
+        flags = {"client": client, "proxy_protocol": proxy_protocol, "remote_upstream": remote_upstream}
+        for name, flag in flags.items():
             # "no" is true.
             check_type(type(flag), bool, name, "True or False")
         where = Upstream.parse(upstream)
-        self._host, self._port = _place(host, port)
-        _check_sides(where, self._host, expect, target, client=client, remote=remote_upstream)
-        self._most = (
-            None if max_connections is None else _whole(max_connections, "max_connections", 1, MAX_FILES)
+        self._host, self._port = place(host, port)
+        check_sides(
+            where,
+            self._host,
+            expect,
+            has_target=target is not None,
+            client=client,
+            remote=remote_upstream,
+            proxy_protocol=proxy_protocol,
         )
-        outer = inner = None
+        if spiffe_tlv not in SPIFFE_TLVS:
+            msg = f"spiffe_tlv must be 0xD0, or 0xE0 to 0xEF, not {spiffe_tlv!r}"
+            raise ValueError(msg)
+        make = partial(
+            mesh.server_context,
+            target=target,
+            minimum_version=minimum_version,
+            handshake_timeout=checked_timeout(handshake_timeout),
+        )
+        # Not made now: with an authorizer it is another one, and each that is made counts as a listener.
+        self._make_outer: Callable[..., MeshContext] | None = None if client else make
+        TlsSettings.limits(ssl.PROTOCOL_TLS_SERVER, minimum_version=minimum_version)
         if not client:
-            outer = mesh.server_context(
-                target=target, minimum_version=minimum_version, handshake_timeout=handshake_timeout
-            )
+            Question(target=mesh.service if target is None else target)
+        inner = None
         if expect is not None:
             inner = mesh.client_context(
                 expect, minimum_version=minimum_version, handshake_timeout=handshake_timeout
             )
+        most = None if max_connections is None else whole(max_connections, "max_connections", 1, MAX_FILES)
+        self._handshakes, connections = limits(most)
         self._plan = Plan(
             upstream=where,
-            outer=outer,
+            outer=None,
             inner=inner,
             pace=Pace(
-                _seconds(half_close_timeout, "half_close_timeout"),
-                None if idle_timeout is None else _seconds(idle_timeout, "idle_timeout"),
+                seconds(half_close_timeout, "half_close_timeout"),
+                None if idle_timeout is None else seconds(idle_timeout, "idle_timeout"),
             ),
-            connect_timeout=_seconds(connect_timeout, "connect_timeout"),
+            connect_timeout=seconds(connect_timeout, "connect_timeout"),
+            at_most=connections,
+            proxy_protocol=proxy_protocol,
+            spiffe_tlv=spiffe_tlv,
+            handles=Handles(),
         )
+        self._mesh = mesh
+        self._target = target
+        self._authorizer: App | None = None
         self._totals = Totals()
         self._hub: Hub | None = None
         self._acceptor: Acceptor | None = None
+
+    def authorizer(self) -> App:
+        """Return an ASGI application that the upstream asks about each request, at ``/authorize``.
+
+        It passes on, in ``X-Meshid-Connection``, the unique ID that it was told in the PROXY header, and in
+        ``X-Original-Method`` and ``X-Original-URI`` the request; the answers are those of
+        `meshid.http.authorizer`. With it, rules with http conditions let their peers connect: so the
+        upstream must ask. Serve it to the upstream alone, on a Unix socket in a private directory.
+
+        Raises:
+            RuntimeError: If the port was started before.
+            ValueError: If it has no *proxy_protocol*, without which the upstream knows no connection.
+        """
+        if self._authorizer is None:
+            if self._hub is not None:
+                msg = "call authorizer() before start(): connections are admitted differently with it"
+                raise RuntimeError(msg)
+            if not self._plan.proxy_protocol:
+                msg = "authorizer() needs proxy_protocol=True: it tells the upstream which connection it has"
+                raise ValueError(msg)
+            judge = HandleJudge(self._mesh, self._plan.handles, self._target)
+            self._authorizer = AuthorizerApp(in_original, judge)
+        return self._authorizer
 
     # -- From start to end --------------------------------------------------------
 
@@ -145,18 +196,22 @@ class MeshPort:
 
         Raises:
             OSError: If the host and the port cannot be listened on.
+            InvalidCredentials: If the mesh has no credentials.
             RuntimeError: If it was started before.
         """
         if self._hub is not None:
             msg = "a MeshPort is started once: make another one"
             raise RuntimeError(msg)
         loop = asyncio.get_running_loop()
-        handshakes, connections = _limits(self._most)
-        if self._plan.outer is not None:
-            self._plan.outer._handshakes.at_most = handshakes  # noqa: SLF001 - users have no use for it
-        self._hub = hub = Hub(self._plan, loop, self._totals, connections, self._make_room)
+        plan = self._plan
+        if self._make_outer is not None:
+            outer = self._make_outer(http=self._authorizer is not None)
+            outer._handshakes.at_most = self._handshakes  # noqa: SLF001 - users have no use for it
+            plan = attrs.evolve(plan, outer=outer)
+        hub = Hub(plan, loop, self._totals, self._make_room)
         opened = await open_sockets(loop, self._host, self._port) if sockets is None else sockets
         self._acceptor = Acceptor(loop, opened, hub.serve, lambda: hub.is_full, unlinks=sockets is None)
+        self._hub = hub
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -216,75 +271,8 @@ class MeshPort:
 
     def figures(self) -> PortFigures:
         """Return what it has done so far, and what it is doing; from any thread."""
-        outer = self._plan.outer
         return PortFigures(
             connections=len(self),
-            handshakes=0 if outer is None else len(outer._handshakes),  # noqa: SLF001 - as above
+            handshakes=0 if self._hub is None else self._hub.handshakes,
             **attrs.asdict(self._totals),
         )
-
-
-def _place(host: str, port: int) -> tuple[str, int]:
-    check_type(type(host), str, "host", "a str")
-    if host.startswith(UNIX):
-        unix_path(host, "host")
-    return host, _whole(port, "port", 0, MAX_PORT)
-
-
-def _check_sides(  # noqa: PLR0913  # all named
-    upstream: Upstream, host: str, expect: Expected | None, target: str | None, *, client: bool, remote: bool
-) -> None:
-    """Refuse what would let plain text out, and what means nothing.
-
-    Raises:
-        ValueError: If there is such a thing.
-    """
-    msg = None
-    if client and expect is None:
-        msg = (
-            "client=True needs expect=: the name of the server that the upstream is, such as '/ns/pay/sa/api'"
-        )
-    elif client and target is not None:
-        msg = "target is for clients with a certificate: leave it out with client=True"
-    elif client and not (host.startswith(UNIX) or is_loopback(host)):
-        msg = (
-            f"host {quote(host)} is not of the loopback, and with client=True whoever can connect speaks as"
-            " this service: listen on 127.0.0.1, or on unix:/path"
-        )
-    elif expect is None and not (remote or upstream.is_local):
-        msg = (
-            f"upstream {quote(str(upstream))} is not of the loopback, and would get plain text: pass expect="
-            " with the name of the server for TLS, or remote_upstream=True"
-        )
-    if msg is not None:
-        raise ValueError(msg)
-
-
-def _seconds(value: object, name: str) -> float:
-    if not isinstance(value, (int, float)) or isinstance(value, bool):
-        msg = f"{name} must be a number of seconds, not {type(value).__name__}"
-        raise TypeError(msg)
-    # Written this way so that NaN is rejected.
-    if not 0 < value < inf:
-        msg = f"{name} must be a positive, finite number of seconds, not {value:g}"
-        raise ValueError(msg)
-    return float(value)
-
-
-def _whole(value: object, name: str, least: int, most: int) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        msg = f"{name} must be a whole number, not {type(value).__name__}"
-        raise TypeError(msg)
-    if not least <= value <= most:
-        msg = f"{name} must be from {least} to {most}, not {value}"
-        raise ValueError(msg)
-    return value
-
-
-def _limits(most: int | None) -> tuple[int, int]:
-    """Return how many handshakes and connections there may be; a connection has two open files."""
-    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if files == resource.RLIM_INFINITY:
-        files = MAX_FILES
-    handshakes = min(MAX_HANDSHAKES, files // 4)
-    return handshakes, most or max(1, min(MAX_CONNECTIONS, (files - handshakes - SPARE_FILES) // 2))

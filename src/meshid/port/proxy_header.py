@@ -17,6 +17,7 @@ from meshid.support.logs import WARNING, log
 from meshid.support.quoting import quote
 
 LOGGER = logging.getLogger("meshid.port")
+"""Gets a line at WARNING, at a limited rate, for each connection that cannot be served as it should be."""
 
 MAX_HEADER_BYTES = 1024
 """nginx resets a connection whose header is longer, or does not come in one piece."""

@@ -37,7 +37,7 @@ class Center(Protocol):
     def failed(self, relay: Relay, side: Side, error: Exception) -> None:
         """Note that the handshake of a side has failed."""
 
-    def joined(self, _: Side) -> bytes:
+    def joined(self, front: Side) -> bytes:
         """Note that both sides are ready; return what the upstream gets first."""
 
     def gone(self, relay: Relay) -> None:

@@ -10,10 +10,8 @@ from meshid.tls.context import MeshContext
 from meshid.tls.owners import Owner
 
 RECORD = 16 * 1024
-"""The most plaintext in one record (RFC 8446 section 5.1); OpenSSL reads and writes one at a call."""
-
-PIECE = 64 * 1024
-"""Bytes that go through OpenSSL's memory at once: it keeps what it once had until the connection ends."""
+"""The most plaintext in one record (RFC 8446 section 5.1). So much goes through OpenSSL's memory at once: it
+keeps what it once had until the connection ends, and what fits a cache is quicker."""
 
 
 class TlsEnd:
@@ -42,6 +40,14 @@ class TlsEnd:
     def receive_eof(self) -> None:
         """Take the end of the wire; raises nothing."""
         self._incoming.write_eof()
+
+    def await_hello(self) -> None:
+        """Let the time of the handshake run; it begins when the other end has said something.
+
+        Most of the memory of a handshake is needed from its first step on, and strangers connect and say
+        nothing.
+        """
+        self.connection.await_hello()
 
     def shake_hands(self) -> bool:
         """Go on with the handshake; tell whether it is over."""

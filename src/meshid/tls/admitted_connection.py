@@ -132,6 +132,11 @@ class AdmittedConnection:
     def _acknowledge(self) -> None:
         """Acknowledge what has been read, if it can be done from here."""
 
+    def await_hello(self) -> None:
+        """Let the time of the handshake run, before its first step."""
+        self._handshakes = handshakes = cast("Handshakes", self._made_by().handshakes)
+        handshakes.begin(self)
+
     def _handshake_in_time(self, tls_handshake: Callable[[], None]) -> None:
         self.raise_if_ended()
         if self.peer is not None:

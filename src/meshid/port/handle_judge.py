@@ -1,0 +1,44 @@
+"""Who answers the service behind a port about its requests: by the handle of the connection."""
+
+from __future__ import annotations
+
+from meshid.decisions import Decision
+from meshid.http.asgi import Pairs
+from meshid.http.requested import header_once
+from meshid.mesh import Mesh
+from meshid.policy.requests import Request
+from meshid.port.handles import Handles
+
+HEADER = "X-Meshid-Connection"
+"""The header in which the service hands over the handle that it has got in the PROXY header."""
+
+_KEY = HEADER.lower().encode()
+
+
+class HandleJudge:
+    """Decides about requests of the peers that are connected to a port.
+
+    Args:
+        mesh: Decides.
+        handles: Has the peers.
+        target: As for `Mesh.check`.
+    """
+
+    def __init__(self, mesh: Mesh, handles: Handles, target: str | None) -> None:
+        self._mesh = mesh
+        self._handles = handles
+        self._target = target
+
+    def __call__(self, headers: Pairs, request: Request | str) -> Decision:
+        """Decide about one request.
+
+        Raises:
+            InvalidForwarded: If the header is there more than once.
+        """
+        # Who connects to the service directly has no handle, and nginx then sends no header.
+        has_one = any(key == _KEY for key, _ in headers)
+        handle = header_once(headers, HEADER) if has_one else b""
+        peer = self._handles.peer(handle.decode("latin-1"))
+        if peer is None:
+            return self._mesh.decide((), target=self._target, request=request)
+        return self._mesh.check(peer, target=self._target, request=request)
