@@ -23,9 +23,9 @@ from meshid.errors import InvalidInput
 from meshid.mesh import Mesh
 from meshid.metrics.exposition import exposition
 from meshid.metrics.figures import FIGURES
-from meshid.port.acceptor import LOGGER
 from meshid.port.port import MeshPort
 from meshid.port.port_metrics import figures_of
+from meshid.port.proxy_header import LOGGER
 from meshid.port.status_listener import StatusListener
 from meshid.port.systemd import READY, STOPPING, notify
 from meshid.port.upstream import Upstream
