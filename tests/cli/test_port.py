@@ -233,6 +233,7 @@ class TestSystemd:
                     pass
                 assert port.stop() == 0
                 assert systemd.recv(1000).decode().startswith("STOPPING=1\nSTATUS=stopping: ")
+                assert "only this machine" not in port.log
 
 
 class TestForClients:
