@@ -37,6 +37,8 @@ with redirect_stderr(io.StringIO()), atheris.instrument_imports(include=["meshid
     )
     from meshid.certificates.distinguished_name import read_name
     from meshid.certificates.reading import read_certificate
+    from meshid.cli.nginx.nginx_configuration import read_configuration
+    from meshid.cli.nginx.nginx_traps import traps_in
     from meshid.http import Forwarded
     from meshid.http.xfcc import read_xfcc
     from meshid.istio import import_istio
@@ -85,6 +87,7 @@ TARGETS: dict[str, tuple[Callable[[bytes], object], tuple[type[Exception], ...]]
     "credentials": (X509Svid.from_pem, (MeshidError,)),
     "revocation_list": (lambda data: read_list_file("fuzz", data), ()),
     "deny_list": (read_deny_list, (MeshidError,)),
+    "nginx": (lambda data: traps_in(read_configuration(text(data))), (MeshidError,)),
     "policy_toml": (lambda data: Policy.from_toml(data, environment="prod"), (MeshidError,)),
     "policy_json": (lambda data: Policy.from_json(data, environment="prod"), (MeshidError,)),
     "istio": (

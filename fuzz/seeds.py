@@ -58,6 +58,19 @@ issuer = "CN=root,O=prod"
 serial = "0a:1b"
 """
 
+NGINX = b"""# configuration file /etc/nginx/nginx.conf:
+http {
+    include conf.d/*.conf;
+}
+# configuration file /etc/nginx/conf.d/mesh.conf:
+server {
+    listen 8443 ssl proxy_protocol;
+    auth_request /_meshid;
+    location / { proxy_pass http://${a}$uri; return 200 "ok"; }
+    location = /_meshid { internal; proxy_set_header X-Original-URI '$request_uri'; }
+}
+"""
+
 TRUST = b"""
 [bundles."prod.example.org"]
 file = "ca.pem"
@@ -81,6 +94,7 @@ def seeds() -> Mapping[str, Sequence[bytes]]:
         "credentials": [leaf.chain_pem + leaf.key_pem],
         "revocation_list": [crl, x509.load_pem_x509_crl(crl).public_bytes(Encoding.DER)],
         "deny_list": [DENY_LIST],
+        "nginx": [NGINX],
         "policy_toml": [POLICY_TOML],
         "policy_json": [POLICY_JSON],
         "istio": [ISTIO],

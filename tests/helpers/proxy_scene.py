@@ -409,14 +409,19 @@ class Line:
     """One connection that speaks HTTP/1.1, byte by byte as a test says it; plain if *context* is None."""
 
     def __init__(
-        self, port: int, context: ssl.SSLContext | None, session: ssl.SSLSession | None = None
+        self,
+        port: int,
+        context: ssl.SSLContext | None,
+        session: ssl.SSLSession | None = None,
+        host: str = "localhost",
     ) -> None:
+        self._host = host
         plain = socket.create_connection((HOST, port), TIMEOUT)
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket: socket.socket = plain
         if context is not None:
             try:
-                self.socket = context.wrap_socket(plain, server_hostname="localhost", session=session)
+                self.socket = context.wrap_socket(plain, server_hostname=host, session=session)
             except OSError:
                 plain.close()
                 raise
@@ -455,7 +460,7 @@ class Line:
         body: bytes = b"",
     ) -> Answer:
         """Send one request, raw, and return its answer."""
-        lines = [b"%b %b HTTP/1.1" % (_raw(method), _raw(target)), b"Host: localhost"]
+        lines = [b"%b %b HTTP/1.1" % (_raw(method), _raw(target)), b"Host: " + _raw(self._host)]
         lines += [b"%b: %b" % (_raw(name), _raw(value)) for name, value in headers]
         if body and not {_raw(name).lower() for name, _ in headers} & {
             b"content-length",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import attrs
@@ -20,6 +20,7 @@ from tests.helpers.proxy_scene import (
     CLOSED,
     NO_VERDICTS,
     SPEAKING,
+    Answer,
     Line,
     Line2,
     Scene,
@@ -94,7 +95,9 @@ def test_every_certificate_is_judged(caddy: Caddy, speak: Speaking) -> None:
     assert set(CASES) == set(caddy.scene.clients.named)
     for client, (status, reason) in CASES.items():
         with caddy.line(speak, client) as line:
-            assert line.ask("POST", "/v1/charges", body=b"amount=1").status == status, client
+            answer = line.ask("POST", "/v1/charges", body=b"amount=1")
+        assert answer.status == status, client
+        assert [name for name in answer.headers if name.startswith("x-meshid")] == [], client
         received = [(each.line, each.body) for each in caddy.scene.upstream.taken()]
         assert received == [(b"POST /v1/charges HTTP/1.1", b"amount=1")] * (status == 200), client
         assert caddy.scene.heard.reason() is reason, client
@@ -244,3 +247,73 @@ def test_a_large_body_arrives_whole(caddy: Caddy, speak: Speaking) -> None:
         assert line.ask("POST", "/public", body=b"x").status == 403
     (received,) = caddy.scene.upstream.taken()
     assert received.body == body
+
+
+# -- Traps --------------------------------------------------------------------
+
+ROUTE = "\troute {\n"
+LAST = "\t\treverse_proxy ${UPSTREAM}\n"
+SITE = "https://:${PORT} {\n\tbind ${ADDRESS}\n"
+OPEN = SITE.replace("//:", "//localhost:") + "\ttls ${CERTIFICATE} ${KEY}\n\treverse_proxy ${UPSTREAM}\n}\n"
+
+
+def asked(
+    caddy: Caddy, client: str, target: str, *headers: tuple[str, str], host: str = "localhost"
+) -> Answer:
+    with Line(caddy.port, caddy.scene.context(client), host=host) as line:
+        return line.ask("GET", target, headers)
+
+
+def serves_another_path(caddy: Caddy) -> bool:
+    asked(caddy, "web", "/public")
+    return [each.target for each in caddy.scene.upstream.taken()] == [b"/v1/charges"]
+
+
+def passes_a_name(caddy: Caddy) -> bool:
+    asked(caddy, "web", "/public", ("X-Meshid-Rule", "mine"))
+    return any(each.all("x-meshid-rule") for each in caddy.scene.upstream.taken())
+
+
+def loses_the_name(caddy: Caddy) -> bool:
+    assert asked(caddy, "web", "/public").status == 200
+    return not caddy.scene.upstream.taken()[0].all("x-meshid-peer")
+
+
+TRAPS: dict[str, tuple[Callable[[Caddy], bool], list[tuple[str, str]]]] = {
+    "respond before": (
+        lambda caddy: asked(caddy, "none", "/told").body == b"told",
+        [(ROUTE, f'{ROUTE}\t\trespond /told "told"\n')],
+    ),
+    "rewrite after": (serves_another_path, [(LAST, f"\t\trewrite /public /v1/charges\n{LAST}")]),
+    "no request_header": (passes_a_name, [("\t\trequest_header -X-Meshid*\n", "")]),
+    "no route": (loses_the_name, [(ROUTE, "\thandle {\n")]),
+    "headers removed in forward_auth": (
+        lambda caddy: asked(caddy, "checkout", "/public").status == 401,
+        [("\t\t\tcopy_headers", "\t\t\theader_up -X-Client*\n\t\t\tcopy_headers")],
+    ),
+    "a certificate as PEM": (
+        lambda caddy: asked(caddy, "checkout", "/public").status == 502,
+        [("client.certificate_der_base64", "client.certificate_pem")],
+    ),
+    "a host name": (
+        lambda caddy: asked(caddy, "none", "/v1/charges").status == 200,
+        [(SITE, SITE.replace("https://:", "https://127.0.0.1:"))],
+    ),
+    "a second site": (
+        lambda caddy: asked(caddy, "none", "/v1/charges").body == b"served\n",
+        [("# No host name here", f"{OPEN}# No host name here")],
+    ),
+}
+
+
+@pytest.mark.parametrize("trap", TRAPS)
+def test_what_is_told_to_be_a_trap_is_one(caddy: Caddy, trap: str) -> None:
+    strikes, changes = TRAPS[trap]
+    text = CONFIGURATION
+    for old, new in changes:
+        assert text.count(old) == 1
+        text = text.replace(old, new)
+    with caddy_of(caddy.scene, text) as wrong:
+        assert strikes(wrong)
+    caddy.scene.upstream.taken()
+    assert not strikes(caddy)

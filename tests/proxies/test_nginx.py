@@ -19,6 +19,7 @@ from tests.helpers.proxies import (
     CURL,
     NGINX,
     OPENSSL,
+    WHEEL_NGINX,
     Program,
     Running,
     documented,
@@ -27,6 +28,7 @@ from tests.helpers.proxies import (
     running_nginx,
 )
 from tests.helpers.proxy_scene import (
+    CHECKOUT,
     CHECKOUT_ID,
     CLOSED,
     NO_VERDICTS,
@@ -127,6 +129,7 @@ class TestWhoMayDoWhat:
             with nginx.line(speak, client) as line:
                 answer = line.ask("POST", "/v1/charges", body=b"amount=1")
             assert answer.status == status, client
+            assert [name for name in answer.headers if name.startswith("x-meshid")] == [], client
             received = nginx.scene.upstream.taken()
             if status == 200:
                 assert [each.line for each in received] == [b"POST /v1/charges HTTP/1.1"], client
@@ -199,6 +202,13 @@ def output_of(command: Sequence[str | Path], given: bytes = b"") -> str:
     return ran.stdout.decode()
 
 
+def test_the_newer_way_to_say_http2_does_as_well(scene: Scene) -> None:
+    text = replaced(CONFIGURATION, " ssl http2;", " ssl;\n    http2 on;")
+    with nginx_of(scene, WHEEL_NGINX, text) as nginx, nginx.line(Line2, "checkout") as line:
+        assert line.ask("GET", "/public").status == 200
+    assert "[warn]" not in nginx.running.said()
+
+
 class TestForgery:
     @both_protocols
     def test_what_a_client_writes_changes_nothing(self, nginx: Nginx, speak: Speaking) -> None:
@@ -267,6 +277,17 @@ class TestChanges:
                 mesh.publish(**restored)
             assert status() == 200
         assert len(nginx.scene.upstream.taken()) == 5
+
+    def test_an_authority_that_is_added_counts_from_the_next_request_on(self, nginx: Nginx) -> None:
+        scene, newer = nginx.scene, CA("prod.example.org")
+        both = TrustBundle.from_pem("prod.example.org", scene.clients.prod.pem + newer.pem)
+        with (
+            Line(nginx.port, newer.issue(CHECKOUT).client_context()) as line,
+            nginx.line(Line, "checkout") as other,
+        ):
+            assert line.ask("POST", "/v1/charges").status == 403
+            scene.mesh.publish(bundles=BundleSet([both]))
+            assert line.ask("POST", "/v1/charges").status == other.ask("POST", "/v1/charges").status == 200
 
 
 ANCHORED = {
@@ -420,12 +441,16 @@ class TestNoJudge:
 
 class TestBodies:
     @both_protocols
-    def test_a_large_body_arrives_whole_and_is_not_asked_about(self, nginx: Nginx, speak: Speaking) -> None:
+    def test_a_large_body_arrives_whole_and_is_not_asked_about(
+        self, scene: Scene, program: Program, speak: Speaking
+    ) -> None:
         body = bytes(range(256)) * 12_000
-        with nginx.line(speak, "checkout") as line:
-            assert line.ask("POST", "/v1/charges", body=body).status == 200
-            assert line.ask("POST", "/public", body=body).status == 403
-        (received,) = nginx.scene.upstream.taken()
+        text = replaced(CONFIGURATION, "    location / {", "    client_max_body_size 4m;\n    location / {")
+        with nginx_of(scene, program, text) as nginx:
+            for target, status in (("/v1/charges", 200), ("/public", 403)):
+                with nginx.line(speak, "checkout") as line:
+                    assert line.ask("POST", target, body=body).status == status
+        (received,) = scene.upstream.taken()
         assert received.body == body
 
     def test_a_refused_upload_sends_no_body(self, nginx: Nginx) -> None:

@@ -21,6 +21,7 @@ from meshid.http import authorizer
 from meshid.http.asgi import App
 from meshid.http.private_socket import private_socket
 from meshid.mesh import Mesh
+from meshid.policy import Policy
 from meshid.port.systemd import READY, notify
 from meshid.settings.settings import KEYS, Settings
 
@@ -96,12 +97,19 @@ def _app(mesh: Mesh, proxy: str, settings: Settings) -> App:
 
 
 def _tell_start(mesh: Mesh, path: Path, proxy: str, *, as_json: bool) -> None:
-    policy = mesh.snapshot.policy
-    facts = {"socket": f"unix:{path}", "proxy": proxy, "service": mesh.service}
-    line = f"{proxy} asks at unix:{path} about {mesh.service}"
-    if policy is not None:
-        facts |= {"environment": policy.environment.name, "policy_hash": policy.hash}
-        line += f"; environment {policy.environment.name}, policy {policy.hash[:_SHOWN_HASH]}"
+    # A mesh that was told of a policy does not start without one.
+    policy = cast("Policy", mesh.snapshot.policy)
+    facts = {
+        "socket": f"unix:{path}",
+        "proxy": proxy,
+        "service": mesh.service,
+        "environment": policy.environment.name,
+        "policy_hash": policy.hash,
+    }
+    line = (
+        f"{proxy} asks at unix:{path} about {mesh.service};"
+        f" environment {policy.environment.name}, policy {policy.hash[:_SHOWN_HASH]}"
+    )
     # Nobody has to read it.
     with suppress(OSError):
         print(json.dumps({"message": line, **facts}) if as_json else clean(line), flush=True)

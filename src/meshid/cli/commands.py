@@ -72,6 +72,9 @@ _COMMANDS: dict[str, Command | Group] = {
     "verify": Command(
         "verify a chain under trust bundles, and ask a policy about the peer", "meshid.cli.verify"
     ),
+    "check-nginx": Command(
+        "show what in a configuration of nginx lets strangers past meshid", "meshid.cli.nginx"
+    ),
     "policy": Group("check a policy, and ask what it means", POLICY_COMMANDS),
     "port": Command(
         "put mutual TLS in front of a plain service: only admitted peers reach it", "meshid.cli.port"

@@ -7,7 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshid import Mesh, Revocations
-from meshid.port.asked_by_handle import authorizer_by_handle
+from meshid.http.asgi import App
+from meshid.http.authorizer import AuthorizerApp
+from meshid.http.requested import in_original
+from meshid.port.handle_judge import HandleJudge
 from meshid.port.handles import Handles
 from meshid.testing import CA
 from tests.helpers.tls_peers import CLOSED_POLICY, PATH, Heard, Memory, stranger
@@ -16,13 +19,17 @@ from tests.http.test_authorizer import Answer, asked, question
 NAME = f"spiffe://prod.example.org{PATH}"
 
 
+def asking_by_handle(mesh: Mesh, handles: Handles) -> App:
+    return AuthorizerApp(in_original, HandleJudge(mesh, handles, None))
+
+
 class Scene:
     """A connection, and its handle."""
 
     def __init__(self, mesh: Mesh, ca: CA) -> None:
         self.mesh = mesh
         handles = Handles()
-        self.app = authorizer_by_handle(mesh, handles, None)
+        self.app = asking_by_handle(mesh, handles)
         self.both = Memory(mesh.server_context(http=True), stranger(ca.intermediate().issue(PATH)))
         self.both.shake_hands()
         self.handle = handles.add(self.both.server).encode()  # type: ignore[arg-type]
@@ -87,6 +94,6 @@ def test_what_is_no_handle_is_refused(
 
 @given(st.lists(st.binary(max_size=40) | st.from_regex(rb"[0-9a-f]{32}", fullmatch=True), max_size=3))
 def test_nothing_but_a_handle_says_yes(values: list[bytes]) -> None:
-    app = authorizer_by_handle(Mesh(service="payments"), Handles(), None)
+    app = asking_by_handle(Mesh(service="payments"), Handles())
     pairs = [(b"x-meshid-connection", value) for value in values]
     assert asked(app, question("nginx", "GET", "/", pairs)).status in {401, 403}
