@@ -8,6 +8,7 @@ import errno
 import json
 import logging
 import os
+import queue
 import signal
 import socket
 import sys
@@ -20,11 +21,13 @@ import pytest
 
 from meshid import InvalidSettings, Settings
 from meshid.__main__ import main
+from meshid.cli.log_lines import show_log
 from meshid.cli.port import _loop_factory
 from meshid.cli.port.cannot_listen import why_not
 from meshid.cli.port.checks import check
 from meshid.cli.port.readiness import Readiness
 from meshid.policy import Policy
+from meshid.support.logs import WARNING, failures, log
 from meshid.testing import CA
 from tests.helpers.activation import activated
 from tests.helpers.port_process import (
@@ -37,7 +40,9 @@ from tests.helpers.port_process import (
     echo,
     started,
 )
-from tests.helpers.tls_peers import HOST, TIMEOUT, mesh_of, threaded_server
+from tests.helpers.proxy_protocol import read_header
+from tests.helpers.tls_peers import HOST, TIMEOUT, Service, mesh_of, threaded_server
+from tests.helpers.unix_http import UnixConnection
 
 WITHOUT_UVLOOP = [
     sys.executable,
@@ -73,6 +78,17 @@ def start(files: PortFiles, upstream: str, tmp_path: Path) -> Start:
         return started([*COMMANDS[loop], "port", *options], environ, tmp_path / "log")
 
     return start  # type: ignore[return-value]
+
+
+@pytest.fixture
+def as_it_was() -> Iterator[None]:
+    """What the command changes in this process."""
+    logger = logging.getLogger("meshid")
+    handlers, level, ended = list(logger.handlers), logger.level, signal.getsignal(signal.SIGHUP)
+    yield
+    logger.handlers = handlers
+    logger.setLevel(level)
+    signal.signal(signal.SIGHUP, ended)
 
 
 def fetched(address: str, path: str) -> tuple[int, str]:
@@ -243,20 +259,60 @@ class TestForClients:
                 assert "only this machine" not in port.log
 
 
+class TestAuthorizer:
+    def test_port_and_authorizer_are_one_process(self, start: Start, ca: CA, tmp_path: Path) -> None:
+        """The upstream asks with the handle that the port has told it."""
+        tmp_path.chmod(0o700)
+        (tmp_path / "policy.toml").write_text(f'{POLICY}http = ["GET /public"]\n')
+        path, told = tmp_path / "authorizer.sock", queue.SimpleQueue[bytes]()
+
+        def tell(service: Service, plain: socket.socket) -> None:
+            header = read_header(plain.recv(2000))
+            told.put(header.entries[0x05])
+            plain.sendall(header.rest)
+            echo(service, plain)
+
+        with (
+            threaded_server(tell) as service,
+            start(
+                *("--proxy-protocol", "--authorizer", f"unix:{path}"),
+                *("--upstream", f"{HOST}:{service.port}"),
+                MESHID_POLICY=str(tmp_path / "policy.toml"),
+            ) as port,
+        ):
+            assert f"; asked on unix:{path}" in port.said[0]
+            with connected(port.port, ca.issue(CHECKOUT).client_context()):
+                handle = told.get(timeout=TIMEOUT)
+                assert asked(path, handle, b"/public") == 200
+                assert asked(path, handle, b"/private") == 403
+                assert asked(path, b"0" * 32, b"/public") == 401
+                port.process.send_signal(signal.SIGTERM)
+                port.next_line()
+                # Until the last connection has ended.
+                assert asked(path, handle, b"/public") == 200
+            assert port.process.wait(TIMEOUT) == 0
+        assert not path.exists()
+
+
+def asked(path: Path, handle: bytes, target: bytes) -> int:
+    """Ask as nginx does, and return the status."""
+    names = (b"Host", b"X-Meshid-Connection", b"X-Original-Method", b"X-Original-URI")
+    connection = UnixConnection(path)
+    with contextlib.closing(connection):
+        return connection.ask(
+            b"GET", b"/authorize", zip(names, (b"x", handle, b"GET", target), strict=True)
+        ).status
+
+
+@pytest.mark.usefixtures("as_it_was")
 class TestWrongSettings:
     """Each is one line, and exit status 2."""
 
     @pytest.fixture(autouse=True)
-    def environment(self, files: PortFiles, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    def environment(self, files: PortFiles, monkeypatch: pytest.MonkeyPatch) -> None:
         for name, value in files.environ.items():
             monkeypatch.setenv(name, value)
         monkeypatch.setenv("MESHID_UPSTREAM", "127.0.0.1:9")
-        logger = logging.getLogger("meshid")
-        before, level, ended = list(logger.handlers), logger.level, signal.getsignal(signal.SIGHUP)
-        yield
-        logger.handlers = before
-        logger.setLevel(level)
-        signal.signal(signal.SIGHUP, ended)
 
     @pytest.mark.parametrize(
         ("change", "options", "said"),
@@ -335,6 +391,25 @@ class TestWrongSettings:
                 "proxy_protocol, from variable MESHID_PROXY_PROTOCOL: does not go with --client",
                 id="names of clients that have none",
             ),
+            pytest.param(
+                {"MESHID_AUTHORIZER": "unix:/run/a.sock"},
+                "",
+                "authorizer, from variable MESHID_AUTHORIZER: needs MESHID_PROXY_PROTOCOL=true",
+                id="an authorizer without handles",
+            ),
+            pytest.param(
+                {},
+                "--proxy-protocol --expect=/a",
+                "proxy_protocol, from argument: is for a plain upstream",
+                id="a header before TLS",
+            ),
+            pytest.param(
+                {},
+                "--proxy-protocol --authorizer=unix:/gone/a.sock",
+                "the directory '/gone' is not there; make it: ",
+                id="no directory for the authorizer",
+            ),
+            pytest.param({}, "--spiffe-tlv=0x05", "spiffe_tlv must be 0xD0, or 0xE0", id="a type of others"),
             pytest.param({"LISTEN_FDS": "x"}, "", "LISTEN_FDS is 'x'; it must be", id="no number of sockets"),
         ],
     )
@@ -372,6 +447,21 @@ class TestWrongSettings:
         assert main(["port", "--host", address, "--upstream", address]) == 2
         assert "is where this port itself listens" in capsys.readouterr().err
 
+    def test_an_authorizer_without_its_server(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setitem(sys.modules, "uvicorn", None)
+        assert main(["port", "--proxy-protocol", "--authorizer=unix:/run/a"]) == 2
+        assert "(the extra 'authorizer' of meshid)" in capsys.readouterr().err
+
+    def test_a_socket_directory_that_others_can_enter(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        tmp_path.chmod(0o755)
+        assert main(["port", "--proxy-protocol", f"--authorizer=unix:{tmp_path / 'a'}"]) == 2
+        said = f"others can reach or replace what is in '{tmp_path}', whose mode is 0755: chmod 750 "
+        assert said in capsys.readouterr().err.splitlines()[-1]
+
     @pytest.mark.parametrize("option", ["--port", "--status-address"])
     def test_a_port_in_use(self, option: str, capsys: pytest.CaptureFixture[str]) -> None:
         with socket.create_server((HOST, 0)) as taken:
@@ -390,9 +480,18 @@ class TestWrongSettings:
 
     def test_sockets_of_systemd_that_others_could_connect_to(self) -> None:
         settings = Settings.from_env(upstream="api.prod:8443", expect=["/a"])
-        with pytest.raises(InvalidSettings, match=r"host, from default: '192.0.2.1' is not of the loopback"):
+        with pytest.raises(InvalidSettings, match=r"host, from default: '192\.0\.2\.1' is not of"):
             check(settings, [("192.0.2.1", 443)], client=True)
         check(settings, [(HOST, 443)], client=True)
+
+
+@pytest.mark.usefixtures("as_it_was")
+def test_a_log_that_nobody_takes_is_an_alarm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with (tmp_path / "log").open("w") as closed:
+        monkeypatch.setattr(sys, "stderr", closed)
+        show_log(as_json=False, quiet=False)
+    log(logging.getLogger("meshid.port"), WARNING, "lost")
+    assert "1 line of meshid.port at WARNING was lost: " in str(failures())
 
 
 def test_without_uvloop_it_runs_on_asyncio(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -136,5 +136,9 @@ def started(
             running.next_line()
             yield running
         finally:
-            if process.poll() is None:
+            # Not killed at once: what it has run would not be measured.
+            process.terminate()
+            try:
+                process.wait(TIMEOUT)
+            finally:
                 process.kill()

@@ -98,11 +98,11 @@ def broken_authorizer(where: Path, answer: bytes | None) -> Iterator[None]:
         try:
             yield
         finally:
+            where.unlink()
             over.set()
             listener.shutdown(socket.SHUT_RDWR)
             for thread in threads:
                 thread.join(10)
-    where.unlink()
 
 
 @attrs.frozen

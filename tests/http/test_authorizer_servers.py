@@ -37,10 +37,9 @@ def original(method: bytes, target: bytes) -> Pairs:
 def nginx(server: str, mesh: Mesh, tmp_path: Path) -> Iterator[UnixConnection]:
     tmp_path.chmod(0o750)
     path = tmp_path / "a.sock"
-    with private_socket(path) as listener, SERVERS[server](authorizer(mesh, proxy="nginx"), listener):
-        connection = UnixConnection(path)
+    app = authorizer(mesh, proxy="nginx")
+    with private_socket(path) as listener, SERVERS[server](app, listener), UnixConnection(path) as connection:
         yield connection
-        connection.close()
 
 
 def test_questions_are_answered_on_one_connection(nginx: UnixConnection, leaf: Pairs, heard: Heard) -> None:
@@ -77,8 +76,8 @@ def test_envoy_asks_with_the_clients_own_method_and_target(
     tmp_path.chmod(0o750)
     leaf = [HOST, *written("envoy", prod_ca.issue("/ns/support/sa/desk").chain)]
     app = authorizer(mesh, proxy="envoy")
-    with private_socket(tmp_path / "a.sock") as listener, SERVERS[server](app, listener):
-        envoy = UnixConnection(tmp_path / "a.sock")
+    path = tmp_path / "a.sock"
+    with private_socket(path) as listener, SERVERS[server](app, listener), UnixConnection(path) as envoy:
         for method, target, status in (
             (b"GET", b"/charges/7?a=b", 200),
             (b"HEAD", b"/charges/7", 403),
@@ -87,7 +86,6 @@ def test_envoy_asks_with_the_clients_own_method_and_target(
             (b"OPTIONS", b"*", 403),
         ):
             assert envoy.ask(method, b"/authorize" + target, leaf).status == status, target
-        envoy.close()
     assert [heard.next().decision.request for _ in range(3)] == [
         "GET /charges/7",
         "HEAD /charges/7",

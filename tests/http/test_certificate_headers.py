@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
+import time
 from collections.abc import Callable
 from urllib.parse import unquote_to_bytes
 
@@ -232,3 +235,20 @@ def test_any_bytes_are_certificates_or_refused(
     else:
         assert 0 < len(found) <= MAX_CERTIFICATES
         assert all(found)
+
+
+PARTS = [
+    *(b" ", b", ", b",", b":", b"::", b"::,", b"=", b"A", b"+", b"%0A", b"%20", b"-----BEGIN%20", b"MAA="),
+    *(b"-----BEGIN%20CERTIFICATE-----%0A", b"-----END%20CERTIFICATE-----", b":MAA=:, ", b"0\0", b"0\x81"),
+]
+
+
+@pytest.mark.parametrize("part", PARTS, ids=ascii)
+def test_the_time_does_not_grow_with_the_square_of_the_size(part: bytes) -> None:
+    value = part * (128 * 1024 // len(part))
+    start = time.perf_counter()
+    for read in {way[0] for way in (*WAYS.values(), *LEAF_WAYS.values())}:
+        for each in (value, b":" + value, base64.b64encode(value)):
+            with contextlib.suppress(ValueError):
+                read(each)
+    assert time.perf_counter() - start < 2

@@ -158,6 +158,15 @@ class TestEnvoy(WholeChainProxy):
 
         assert resumed(proxied, "checkout", forget) == (True, 200)
 
+    def test_meshid_judges_the_path_that_envoy_has_made_of_it(self, proxied: Proxied) -> None:
+        with Line(proxied.port, proxied.scene.context("web")) as line:
+            assert line.ask("GET", "/v1/..//public?a=b").status == 200
+            assert line.ask("GET", "/public/../v1/charges/1").status == 403
+            assert line.ask("GET", "/v1%2fcharges").status == 400
+        requests = [proxied.scene.heard.next().decision.request for _ in range(2)]
+        assert requests == ["GET /public", "GET /v1/charges/1"]
+        assert [it.target for it in proxied.scene.upstream.taken()] == [b"/public?a=b"]
+
 
 # -- The SPIFFE validator -------------------------------------------------------
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import assert_type
+from wsgiref.types import WSGIEnvironment
 
 from meshid import (
     REQUEST_FOLLOWS,
@@ -55,7 +56,7 @@ from meshid import (
     X509Svid,
     peer_of,
 )
-from meshid.http import bundle_app
+from meshid.http import Forwarded, bundle_app
 from meshid.istio import Imported, import_istio
 from meshid.metrics import to_opentelemetry, to_prometheus
 from meshid.sources import (
@@ -239,6 +240,15 @@ def a_mesh_is_watched(mesh: Mesh) -> None:
     to_prometheus(mesh)
     to_opentelemetry(mesh)
     bundle_app(mesh, "prod.example.org", refresh_hint=60)
+
+
+def behind_a_proxy(mesh: Mesh, environ: WSGIEnvironment, pem: bytes) -> None:
+    forwarded = Forwarded("nginx", intermediates=pem)
+    mesh.admit(forwarded.chain(environ), request="GET /")
+    assert_type(forwarded.chain([(b"x-client-cert-pem", b"a")]), tuple[bytes, ...])
+    assert_type(forwarded.chain({"X-Client-Cert-Pem": "a"}), tuple[bytes, ...])
+    assert_type(forwarded.chain_of(forwarded.values([("a", "b")])), tuple[bytes, ...])
+    assert_type(Forwarded("envoy", intermediates=[pem], elements=2).intermediates, tuple[bytes, ...])
 
 
 def a_connection_was_ended(peer: Peer, rejection: PeerRejected, _: object) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import logging
 import os
@@ -10,29 +9,24 @@ import signal
 from argparse import ArgumentParser, Namespace
 from contextlib import suppress
 from pathlib import Path
-from types import ModuleType
 from typing import cast
 
+from meshid.cli.asgi_server import config_of, load_uvicorn
 from meshid.cli.inputs import read_some
 from meshid.cli.log_lines import show_log
 from meshid.cli.no_answer import NoAnswer, errors_named
 from meshid.cli.terminal import clean
-from meshid.errors import InvalidSettings, MissingExtra, Problem
+from meshid.errors import InvalidSettings, Problem
 from meshid.http import authorizer
 from meshid.http.asgi import App
-from meshid.http.forwarded import MAX_HEADER_BYTES
 from meshid.http.private_socket import private_socket
 from meshid.mesh import Mesh
+from meshid.policy import Policy
 from meshid.port.systemd import READY, notify
 from meshid.settings.settings import KEYS, Settings
 
 _OPTIONS = {"authorizer": "unix:PATH", "proxy": "NAME", "intermediates": "FILE", "elements": "NUMBER"}
 
-_IDLE_SECONDS = 3900
-"""Proxies keep idle connections for up to an hour (Envoy). They must be those who close them: a question on a
-connection that we have just closed is a refusal."""
-
-_DRAIN_SECONDS = 5
 _SHOWN_HASH = 12
 
 
@@ -58,7 +52,7 @@ def run(arguments: Namespace) -> int:
     given = {name: value for name in _OPTIONS if (value := getattr(arguments, name)) is not None}
     settings = Settings.from_env(**given)
     path, proxy = _needed(settings)
-    uvicorn = _uvicorn()
+    uvicorn = load_uvicorn()
     # There is nothing to reload, as trust and policy follow their sources; it would end the process.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     show_log(as_json=arguments.json, quiet=arguments.quiet)
@@ -66,7 +60,7 @@ def run(arguments: Namespace) -> int:
     with Mesh.from_settings(settings) as mesh:
         app = _app(mesh, proxy, settings)
         with private_socket(path) as listener:
-            server = uvicorn.Server(_config(uvicorn, app, proxy))
+            server = uvicorn.Server(config_of(uvicorn, app, proxy))
             for number in (signal.SIGTERM, signal.SIGINT):
                 # When uvicorn has drained, it raises the signal again, which would end the process there.
                 signal.signal(number, lambda *_: setattr(server, "should_exit", True))
@@ -102,40 +96,20 @@ def _app(mesh: Mesh, proxy: str, settings: Settings) -> App:
         raise NoAnswer(str(error)) from error
 
 
-def _uvicorn() -> ModuleType:
-    try:
-        return importlib.import_module("uvicorn")
-    except ImportError as error:
-        extra = "authorizer"
-        raise MissingExtra(extra) from error
-
-
-def _config(uvicorn: ModuleType, app: App, proxy: str) -> object:
-    return uvicorn.Config(
-        app,
-        # Envoy asks with the client's own target. httptools cuts a fragment off, and what is behind "#" would
-        # be served, if Envoy lets it through, without having been judged.
-        http="h11" if proxy == "envoy" else "auto",
-        lifespan="off",
-        log_config=None,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        date_header=False,
-        timeout_keep_alive=_IDLE_SECONDS,
-        timeout_graceful_shutdown=_DRAIN_SECONDS,
-        # Or a client with a large chain gets 400, which nginx makes a 500 and an alarm.
-        h11_max_incomplete_event_size=2 * MAX_HEADER_BYTES,
-    )
-
-
 def _tell_start(mesh: Mesh, path: Path, proxy: str, *, as_json: bool) -> None:
-    policy = mesh.snapshot.policy
-    facts = {"socket": f"unix:{path}", "proxy": proxy, "service": mesh.service}
-    line = f"{proxy} asks at unix:{path} about {mesh.service}"
-    if policy is not None:
-        facts |= {"environment": policy.environment.name, "policy_hash": policy.hash}
-        line += f"; environment {policy.environment.name}, policy {policy.hash[:_SHOWN_HASH]}"
+    # A mesh that was told of a policy does not start without one.
+    policy = cast("Policy", mesh.snapshot.policy)
+    facts = {
+        "socket": f"unix:{path}",
+        "proxy": proxy,
+        "service": mesh.service,
+        "environment": policy.environment.name,
+        "policy_hash": policy.hash,
+    }
+    line = (
+        f"{proxy} asks at unix:{path} about {mesh.service};"
+        f" environment {policy.environment.name}, policy {policy.hash[:_SHOWN_HASH]}"
+    )
     # Nobody has to read it.
     with suppress(OSError):
         print(json.dumps({"message": line, **facts}) if as_json else clean(line), flush=True)

@@ -17,7 +17,6 @@ MAX_CERTIFICATES = 1 + MAX_INTERMEDIATES
 
 _BEGIN, _END = b"-----BEGIN%20CERTIFICATE-----%0A", b"-----END%20CERTIFICATE-----"
 _BYTE_SEQUENCE = re.compile(rb":([A-Za-z0-9+/=]*+):")
-_BETWEEN_MEMBERS = re.compile(rb"[ \t]*+,[ \t]*+")
 _SEQUENCE = 0x30
 
 
@@ -119,7 +118,7 @@ def byte_sequences(value: bytes) -> tuple[bytes, ...]:
         ValueError: If it is not that, or if it has too many certificates.
     """
     _check_count(value.count(b",") + 1)
-    return tuple(der for member in _BETWEEN_MEMBERS.split(value) for der in byte_sequence(member))
+    return tuple(der for member in value.split(b",") for der in byte_sequence(member.strip(b" \t")))
 
 
 def _check_count(count: int) -> None:

@@ -104,17 +104,15 @@ class Side(asyncio.BufferedProtocol):
 
     @override
     def pause_writing(self) -> None:
-        if self.other is not None:
-            self.other.pause()
+        cast("Side", self.other).pause()
 
     @override
     def resume_writing(self) -> None:
-        if self.other is not None:
-            self.other.resume()
+        cast("Side", self.other).resume()
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
-        self._transport = self.other = None
+        self._transport = None
         self._joint.lost()
 
     # -- What the relay and the other side call -----------------------------------
@@ -178,10 +176,8 @@ class Side(asyncio.BufferedProtocol):
 class PlainSide(Side):
     """A side without TLS."""
 
-    # What uvloop has read before there was another side: it begins to read after `connection_made`, although
-    # reading was paused there.
     _early: bytes = b""
-    _has_ended_early: bool = False
+    _ended_early: bool = False
 
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -192,29 +188,31 @@ class PlainSide(Side):
     @override
     def buffer_updated(self, nbytes: int) -> None:
         if self.other is None:
-            self._early += self._buffers.wire[:nbytes]
+            # uvloop reads once, although it was told to pause when the connection was made.
             self.pause()
+            self._early = bytes(self._buffers.wire[:nbytes])
         else:
-            self._give(self.other, self._buffers.wire[:nbytes])
+            self._joint.passed_on(self, nbytes)
+            self.other.put(self._buffers.wire[:nbytes])
 
     @override
     def eof_received(self) -> bool:
-        self._has_ended_early = self.other is None
-        self._joint.ended(self)
+        if self.other is None:
+            self._ended_early = True
+        else:
+            self._joint.ended(self)
         return True
 
     @override
     def begin(self) -> None:
-        if self._early and self.other is not None:
-            self._give(self.other, memoryview(self._early))
+        if self._early:
+            self._joint.passed_on(self, len(self._early))
+            cast("Side", self.other).put(memoryview(self._early))
             self._early = b""
-        self.resume()
-        if self._has_ended_early:
+        if self._ended_early:
             self._joint.ended(self)
-
-    def _give(self, other: Side, plain: memoryview) -> None:
-        self._joint.passed_on(self, len(plain))
-        other.put(plain)
+        else:
+            self.resume()
 
     @override
     def put(self, plain: memoryview) -> None:

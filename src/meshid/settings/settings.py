@@ -102,6 +102,11 @@ class Settings:
         False,
         "whether `meshid port` writes a PROXY v2 header to its upstream: `true` or `false`",
     )
+    spiffe_tlv: int | None = _key(
+        "byte",
+        None,
+        "the type of the SPIFFE ID's entry in that header, `0xD0` or `0xE0` to `0xEF`; `0xE0` if not set",
+    )
     authorizer: Path | None = _key(
         "unix_socket", None, "the Unix socket where a proxy asks the authorizer, as `unix:/path`"
     )

@@ -8,6 +8,8 @@ import signal
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 
+import attrs
+
 from meshid.cli.log_lines import show_log
 from meshid.cli.port.checks import check
 from meshid.cli.port.running import Running
@@ -21,6 +23,8 @@ _OPTIONS = {
     "upstream": "ADDRESS",
     "expect": "NAME",
     "proxy_protocol": None,
+    "spiffe_tlv": "NUMBER",
+    "authorizer": "unix:PATH",
     "status_address": "HOST:PORT",
     "max_connections": "NUMBER",
     "idle_timeout": "SECONDS",
@@ -63,6 +67,9 @@ def run(arguments: Namespace) -> int:
     # Until the port runs, it would end the process.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     show_log(as_json=arguments.json, quiet=arguments.quiet)
+    if arguments.client:
+        # Nobody is admitted here, so nothing has to be said of a policy.
+        settings = attrs.evolve(settings, service=None)
     with Mesh.from_settings(settings) as mesh, asyncio.Runner(loop_factory=_loop_factory()) as runner:
         running = Running(mesh, settings, client=arguments.client, as_json=arguments.json)
         return runner.run(running.run(sockets))

@@ -45,6 +45,7 @@ class Started:
             "spiffe_id": str(self.mesh.snapshot.name),
             "environment": None if policy is None else policy.environment.name,
             "policy_hash": None if policy is None else policy.hash,
+            "authorizer": None if self.settings.authorizer is None else shown(self.settings.authorizer),
             "status_address": None if self.status_address is None else shown(self.status_address),
         }
         return {name: value for name, value in known.items() if value}
@@ -59,6 +60,8 @@ class Started:
         line = f"{' '.join(parts[:2])}, {', '.join(parts[2:])}"
         if policy is not None and not self.client:
             line += f"; environment {policy.environment.name}, policy {policy.hash[:_SHOWN_HASH]}"
+        if self.settings.authorizer is not None:
+            line += f"; asked on {shown(self.settings.authorizer)}"
         return line + ("" if self.status_address is None else f"; status on {shown(self.status_address)}")
 
 

@@ -59,6 +59,12 @@ def _of_server(settings: Settings, _: Sequence[Place]) -> Iterator[Problem]:
         yield Problem("service", "is not set: it is what clients of this port reach; set MESHID_SERVICE")
     if settings.policy is None:
         yield Problem("policy", "is not set: nobody would be admitted; set MESHID_POLICY")
+    if settings.authorizer is not None and not settings.proxy_protocol:
+        what = "needs MESHID_PROXY_PROTOCOL=true: the proxy asks with the handle that is in that header"
+        yield _problem(settings, "authorizer", what)
+    if settings.expect and settings.proxy_protocol:
+        what = "is for a plain upstream, and does not go with MESHID_EXPECT"
+        yield _problem(settings, "proxy_protocol", what)
     upstream = settings.upstream or ""
     if not settings.expect and not settings.remote_upstream and _is_elsewhere(upstream):
         what = "is not on the loopback, and would get plain text: name the server for TLS with MESHID_EXPECT"

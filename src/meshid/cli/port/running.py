@@ -14,21 +14,24 @@ import os
 import signal
 import socket
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from typing import cast
 
+from meshid.cli.asgi_server import AuthorizerServer
 from meshid.cli.port.announcing import Started, is_for_this_machine_only, say
 from meshid.cli.port.cannot_listen import listening_at
 from meshid.cli.port.readiness import Readiness
 from meshid.errors import InvalidInput
+from meshid.http.private_socket import private_socket
 from meshid.mesh import Mesh
 from meshid.metrics.exposition import exposition
 from meshid.metrics.figures import FIGURES
 from meshid.port.port import MeshPort
 from meshid.port.port_metrics import figures_of
-from meshid.port.proxy_header import LOGGER
+from meshid.port.proxy_header import LOGGER, OWN_TLV
 from meshid.port.status_listener import StatusListener
 from meshid.port.systemd import READY, STOPPING, notify
-from meshid.port.upstream import Upstream
+from meshid.port.upstream import UNIX, Upstream
 from meshid.settings.settings import Settings
 from meshid.support.logs import INFO, WARNING, log
 from meshid.support.quoting import plural
@@ -48,6 +51,7 @@ class Running:
 
     Raises:
         InvalidInput: If a port cannot be made of these settings.
+        MissingExtra: If there is to be an authorizer, without the extra ``authorizer``.
     """
 
     def __init__(self, mesh: Mesh, settings: Settings, *, client: bool, as_json: bool) -> None:
@@ -59,6 +63,7 @@ class Running:
         upstream = Upstream.parse(cast("str", settings.upstream))
         self._readiness = Readiness(mesh, None if client else upstream)
         self._status = StatusListener(self._readiness.answer, self._metrics)
+        self._authorizer = None if settings.authorizer is None else AuthorizerServer(self._port.authorizer())
         self._signals = asyncio.Queue[signal.Signals]()
 
     async def run(self, sockets: Sequence[socket.socket]) -> int:
@@ -74,13 +79,20 @@ class Running:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._signals.put_nowait, number)
         loop.add_signal_handler(signal.SIGHUP, _reload_nothing)
-        try:
+        async with AsyncExitStack() as closing:
+            await self._be_asked(closing)
+            closing.push_async_callback(self._port.close)
+            closing.push_async_callback(self._status.close)
             self._tell_start(await self._start(sockets))
             await self._signals.get()
             return await self._stop()
-        finally:
-            await self._status.close()
-            await self._port.close()
+
+    async def _be_asked(self, closing: AsyncExitStack) -> None:
+        path = self._settings.authorizer
+        if self._authorizer is not None and path is not None:
+            with listening_at(f"{UNIX}{path}", 0):
+                listener = closing.enter_context(private_socket(path))
+            await closing.enter_async_context(self._authorizer.answering(listener))
 
     async def _start(self, sockets: Sequence[socket.socket]) -> Started:
         settings, status_address = self._settings, None
@@ -139,6 +151,8 @@ def _port_of(mesh: Mesh, settings: Settings, *, client: bool) -> MeshPort:
             port=settings.port or 0,
             expect=settings.expect or None,
             client=client,
+            proxy_protocol=settings.proxy_protocol,
+            spiffe_tlv=OWN_TLV if settings.spiffe_tlv is None else settings.spiffe_tlv,
             remote_upstream=settings.remote_upstream,
             idle_timeout=settings.idle_timeout,
             max_connections=settings.max_connections,
