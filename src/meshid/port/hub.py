@@ -146,7 +146,8 @@ class Hub:
         if self._plan.outer is not None:
             if self.is_full:
                 self.totals.over_limit += 1
-                self._tell("too many connections, so one of an admitted peer is cut off", None)
+                most = self._plan.at_most
+                self._tell(f"a peer that was admitted is cut off: {most} are connected, as many as may", None)
                 relay.abort()
                 return
             self.totals.admitted += 1
@@ -186,9 +187,9 @@ class Hub:
             self.totals.admitted += 1
             return b""
         connection = front.connection
+        peer = connection.peer
         # One that was ended meanwhile has no peer, and is cut off in a moment.
-        peer = None if connection is None else connection.peer
-        if connection is None or peer is None or not self._plan.proxy_protocol:
+        if peer is None or not self._plan.proxy_protocol:
             return b""
         return proxy_header(
             front.peername,
@@ -230,5 +231,5 @@ def _tune(sock: socket.socket) -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for option, value in KEEPALIVE.items():
             # macOS has another name for the first.
-            if hasattr(socket, option):
+            if hasattr(socket, option):  # pragma: no branch - Linux has all
                 sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)

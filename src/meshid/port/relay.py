@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol
+from typing import Protocol, cast
 
 import attrs
 
@@ -62,6 +62,7 @@ class Relay:
     back: Side | None = None
     dial: asyncio.Task[None] | None = None
     is_over: bool = False
+    _is_gone: bool = False
     _watch: asyncio.TimerHandle | None = None
     _waiting: tuple[int, int] = (0, 0)
     _read_at: float = 0.0
@@ -102,8 +103,9 @@ class Relay:
 
     def ended(self, side: Side) -> None:
         """Tell the other side; close both if that one has ended, too."""
-        other = side.other
-        if side.has_ended or other is None:
+        other = cast("Side", side.other)
+        # Each piece that follows says so again.
+        if side.has_ended:
             return
         side.has_ended = True
         other.put_end()
@@ -117,6 +119,9 @@ class Relay:
 
     def abort(self) -> None:
         """Cut off both sides."""
+        # Who ends its peer may come late.
+        if self._is_gone:
+            return
         self.is_over = True
         if self.dial is not None:
             self.dial.cancel()
@@ -142,12 +147,20 @@ class Relay:
 
     def check_gone(self) -> None:
         """Tell the center if both connections have gone."""
-        is_dialling = self.dial is not None and not self.dial.done()
-        if self.front.is_connected or is_dialling or (self.back is not None and self.back.is_connected):
+        if self._is_gone or self.front.is_connected:
             return
+        if (self.back is not None and self.back.is_connected) or (self.dial and not self.dial.done()):
+            return
+        self._is_gone = True
         if self._watch is not None:
             self._watch.cancel()
         self._center.gone(self)
+        # They hold it and each other: so all are freed now, and not when the collector runs.
+        self.front.other = None
+        if self.back is not None:
+            self.back.other = None
+        self.back = None
+        del self.front
 
     def _look_again(self) -> None:
         """Let the time that it may be idle begin now."""

@@ -104,17 +104,15 @@ class Side(asyncio.BufferedProtocol):
 
     @override
     def pause_writing(self) -> None:
-        if self.other is not None:
-            self.other.pause()
+        cast("Side", self.other).pause()
 
     @override
     def resume_writing(self) -> None:
-        if self.other is not None:
-            self.other.resume()
+        cast("Side", self.other).resume()
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
-        self._transport = self.other = None
+        self._transport = None
         self._joint.lost()
 
     # -- What the relay and the other side call -----------------------------------
@@ -178,6 +176,9 @@ class Side(asyncio.BufferedProtocol):
 class PlainSide(Side):
     """A side without TLS."""
 
+    _early: bytes = b""
+    _ended_early: bool = False
+
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -186,18 +187,32 @@ class PlainSide(Side):
 
     @override
     def buffer_updated(self, nbytes: int) -> None:
-        if self.other is not None:
+        if self.other is None:
+            # uvloop reads once, although it was told to pause when the connection was made.
+            self.pause()
+            self._early = bytes(self._buffers.wire[:nbytes])
+        else:
             self._joint.passed_on(self, nbytes)
             self.other.put(self._buffers.wire[:nbytes])
 
     @override
     def eof_received(self) -> bool:
-        self._joint.ended(self)
+        if self.other is None:
+            self._ended_early = True
+        else:
+            self._joint.ended(self)
         return True
 
     @override
     def begin(self) -> None:
-        self.resume()
+        if self._early:
+            self._joint.passed_on(self, len(self._early))
+            cast("Side", self.other).put(memoryview(self._early))
+            self._early = b""
+        if self._ended_early:
+            self._joint.ended(self)
+        else:
+            self.resume()
 
     @override
     def put(self, plain: memoryview) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from contextlib import suppress
+from typing import cast
 
 from typing_extensions import override
 
@@ -47,7 +48,7 @@ class TlsSide(Side):
         super().__init__(joint, loop)
         self._server_side = server_side
         self._thread = threading.get_ident()
-        self.tls: TlsEnd | None = TlsEnd(context, self, server_side=server_side)
+        self.tls = TlsEnd(context, self, server_side=server_side)
 
     # -- What the loop calls ------------------------------------------------------
 
@@ -56,29 +57,28 @@ class TlsSide(Side):
         super().connection_made(transport)
         self.peername = transport.get_extra_info("peername")
         self.sockname = transport.get_extra_info("sockname")
-        if self._server_side and self.tls is not None:
+        if self._server_side:
             self.tls.await_hello()
         else:
             self._shake_hands()
 
     @override
     def buffer_updated(self, nbytes: int) -> None:
-        tls = self.tls
-        if tls is None or self._is_parting:
+        if self._is_parting:
             self._read_more_off(nbytes)
         elif self.other is None:
-            tls.receive(self._buffers.wire[:nbytes])
+            self.tls.receive(self._buffers.wire[:nbytes])
             self._shake_hands()
         else:
             for at in range(0, nbytes, RECORD):
-                tls.receive(self._buffers.wire[at : min(at + RECORD, nbytes)])
-                self._pass_on(tls)
+                self.tls.receive(self._buffers.wire[at : min(at + RECORD, nbytes)])
+                self._pass_on()
 
     @override
     def eof_received(self) -> bool:
         if self._is_parting:
             return False
-        if self.tls is not None and not self._is_over:
+        if not self._is_over:
             self.tls.receive_eof()
             self._shake_hands()
         elif not self.has_ended:
@@ -87,30 +87,28 @@ class TlsSide(Side):
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
-        self.tls = None
+        # Freed now, and not when the collector runs.
+        self.tls.connection.owner = None
         super().connection_lost(exc)
 
     # -- The handshake ------------------------------------------------------------
 
     def _shake_hands(self) -> None:
-        tls = self.tls
-        if tls is None or self._is_over:
-            return
         try:
-            self._is_over = tls.shake_hands()
+            self._is_over = self.tls.shake_hands()
         except OSError as error:
-            self._part(tls)
+            self._part()
             self._joint.failed(self, error)
             return
-        self._flush(tls)
+        self._flush()
         if self._is_over:
             self.pause()
             self._joint.ready(self)
 
-    def _part(self, tls: TlsEnd) -> None:
+    def _part(self) -> None:
         """Let the other end read the alert: a socket that is closed with unread bytes is reset."""
         self._is_parting = True
-        self._flush(tls)
+        self._flush()
         self._write_eof()
         self._loop.call_later(LINGER_SECONDS, self._hang_up)
 
@@ -129,11 +127,10 @@ class TlsSide(Side):
     def begin(self) -> None:
         self.resume()
         # What came with the end of the handshake.
-        if self.tls is not None:
-            self._pass_on(self.tls)
+        self._pass_on()
 
-    def _pass_on(self, tls: TlsEnd) -> None:
-        plain, filled, size = self._buffers.plain, 0, None
+    def _pass_on(self) -> None:
+        tls, plain, filled, size = self.tls, self._buffers.plain, 0, None
         try:
             while size := tls.read_into(plain[filled:]):
                 filled += size
@@ -146,53 +143,49 @@ class TlsSide(Side):
         if filled:
             self._give(plain[:filled])
         if tls.pending:
-            self._flush(tls)
+            self._flush()
         if size == 0:
             self._joint.ended(self)
 
     def _give(self, plain: memoryview) -> None:
-        if self.other is not None:
-            self._joint.passed_on(self, len(plain))
-            self.other.put(plain)
+        self._joint.passed_on(self, len(plain))
+        cast("Side", self.other).put(plain)
 
     @override
     def put(self, plain: memoryview) -> None:
         tls = self.tls
-        if tls is None:
-            return
         try:
             sent, size = 0, len(plain)
             while sent < size:
                 sent += tls.write(plain[sent : sent + RECORD])
                 if tls.pending >= RECORD:
-                    self._flush(tls)
+                    self._flush()
         except OSError:
             self._joint.abort()
             return
-        self._flush(tls)
+        self._flush()
 
     @override
     def put_end(self) -> None:
-        if self.tls is not None:
-            with suppress(OSError):
-                self.tls.close_notify()
-            self._flush(self.tls)
+        with suppress(OSError):
+            self.tls.close_notify()
+        self._flush()
 
-    def _flush(self, tls: TlsEnd) -> None:
-        if data := tls.to_send():
+    def _flush(self) -> None:
+        if data := self.tls.to_send():
             self._write(data)
 
     @property
-    def connection(self) -> MeshSSLObject | None:
-        """Its SSL object, while its connection is there."""
-        return None if self.tls is None else self.tls.connection
+    def connection(self) -> MeshSSLObject:
+        """Its SSL object."""
+        return self.tls.connection
 
     # -- What the SSL object calls: see `meshid.tls.owners.Owner` --------------------
 
     @property
     def is_open(self) -> bool:
         """Whether its connection is open."""
-        return self.tls is not None
+        return self.is_connected
 
     def close(self, error: Exception) -> None:
         """Cut off both sides, from any thread; the *error* has been recorded."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import socket
 from collections.abc import Callable
 from ipaddress import ip_address
 
@@ -18,6 +19,11 @@ MAX_UNIX_PATH = 107
 
 MAX_HOST = 253
 """Characters of a host name (RFC 1035 section 2.3.4, as text)."""
+
+_HOST = re.compile(r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
+
+_FIRST_PAUSE, _LAST_PAUSE = 0.01, 0.5
+"""Seconds between two attempts to connect to a Unix socket whose queue is full."""
 
 _PORTS = range(1, 65536)
 _NUMBER = re.compile(r"[0-9]{1,5}")
@@ -48,13 +54,13 @@ class Upstream:
             raise TypeError(msg)
         if text.startswith(UNIX):
             return cls(unix_path(text, name), None)
-        host, colon, port = text.rpartition(":")
-        if host.startswith("[") and host.endswith("]"):
-            host = host[1:-1]
-        elif ":" in host:
+        host, _, port = text.rpartition(":")
+        in_brackets = host.startswith("[") and host.endswith("]")
+        host = host[1:-1] if in_brackets else host
+        if not in_brackets and _is_ipv6(host):
             msg = f"{name} {quote(text)} has more than one colon: write an IPv6 address as [::1]:8080"
             raise ValueError(msg)
-        if not (colon and _is_host(host)):
+        if not (_is_ipv6(host) if in_brackets else _HOST.fullmatch(host) and len(host) <= MAX_HOST):
             msg = f"{name} {quote(text)} is neither HOST:PORT, such as 127.0.0.1:8080, nor unix:/path"
             raise ValueError(msg)
         if not (_NUMBER.fullmatch(port) and int(port) in _PORTS):
@@ -76,7 +82,7 @@ class Upstream:
             OSError: If it cannot be reached.
         """
         if self.port is None:
-            await loop.create_unix_connection(make, self.host)
+            await loop.create_unix_connection(make, sock=await _connected(self.host))
         else:
             await loop.create_connection(make, self.host, self.port)
 
@@ -84,6 +90,28 @@ class Upstream:
         if self.port is None:
             return UNIX + self.host
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+async def _connected(path: str) -> socket.socket:
+    """Return a Unix socket that is connected; wait while the queue of the one that listens is full.
+
+    Such a socket says so at once, and is taken for connected by asyncio then; TCP waits by itself.
+    """
+    pause = _FIRST_PAUSE
+    while True:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock.setblocking(False)
+            sock.connect(path)
+        except BlockingIOError:
+            sock.close()
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LAST_PAUSE)
+        except OSError:
+            sock.close()
+            raise
+        else:
+            return sock
 
 
 def unix_path(text: str, name: str) -> str:
@@ -107,5 +135,8 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _is_host(host: str) -> bool:
-    return 0 < len(host) <= MAX_HOST and host.isascii() and host.isprintable() and " " not in host
+def _is_ipv6(host: str) -> bool:
+    try:
+        return ip_address(host).version == 6  # noqa: PLR2004 - the name of it
+    except ValueError:
+        return False
