@@ -299,6 +299,26 @@ def test_a_peer_that_is_revoked_while_the_upstream_is_connected_is_cut_off(
     assert running.port.figures().upstream_failures == 0
 
 
+@EACH_LOOP
+def test_a_connection_that_is_cut_off_when_the_upstream_has_just_been_connected(
+    loop: str, mesh: Mesh, upstream: Upstream, client: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The task that connects does not know yet, and is cancelled: uvloop then closes without a word."""
+
+    def cut_off(*_: object) -> bytes:
+        running.relay().abort()
+        return b""
+
+    with running_port(port_of(mesh, upstream), MAKERS[loop]) as running:
+        monkeypatch.setattr(running.hub, "joined", cut_off)
+        with Line(connect(running), client) as line:
+            line.shake_hands(HELLO)
+            assert line.rest() == (b"", "reset")
+            with upstream.take() as service:
+                assert service.rest()[0] == b""
+        assert running.is_empty()
+
+
 def test_a_client_whose_tls_cannot_be_made_is_cut_off(
     mesh: Mesh,
     upstream: Upstream,
