@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import io
 import json
 import logging
 import os
@@ -233,6 +234,7 @@ class TestSystemd:
                     pass
                 assert port.stop() == 0
                 assert systemd.recv(1000).decode().startswith("STOPPING=1\nSTATUS=stopping: ")
+                assert "only this machine" not in port.log
 
 
 class TestForClients:
@@ -483,6 +485,16 @@ class TestWrongSettings:
         with pytest.raises(InvalidSettings, match=r"host, from default: '192\.0\.2\.1' is not of"):
             check(settings, [("192.0.2.1", 443)], client=True)
         check(settings, [(HOST, 443)], client=True)
+
+
+@pytest.mark.usefixtures("as_it_was")
+def test_without_a_standard_error_no_line_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The buffer that stands in for it would grow with each decision."""
+    buffer = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", buffer)
+    show_log(as_json=False, quiet=False)
+    log(logging.getLogger("meshid.port"), WARNING, "kept")
+    assert buffer.getvalue() == ""
 
 
 @pytest.mark.usefixtures("as_it_was")

@@ -98,8 +98,8 @@ def in_background(line: str, told: str) -> Iterator[None]:
 
 def begins(output: IO[str], told: str) -> bool:
     output.seek(0)
-    lines = output.read().splitlines(keepends=True)
-    return agrees(told, "".join(lines[: told.count("\n")]))
+    lines = output.read().splitlines(keepends=True)[: told.count("\n")]
+    return len(lines) == told.count("\n") and agrees(told, "".join(lines))
 
 
 def run_console(block: Block, running: contextlib.ExitStack) -> None:

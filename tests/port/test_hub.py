@@ -63,7 +63,7 @@ def lines(caplog: pytest.LogCaptureFixture, logger: str = "meshid.port") -> list
 
 @EACH_LOOP
 @pytest.mark.parametrize("version", VERSIONS)
-def test_who_is_refused_reads_an_alert_and_nothing_reaches_the_upstream(
+def test_who_is_refused_reads_an_alert_and_nothing_reaches_the_upstream(  # noqa: PLR0913, PLR0917  # fixtures
     loop: str, version: Version, mesh: Mesh, heard: Heard, prod_ca: CA, upstream: Upstream
 ) -> None:
     """Each sends a request with its last flight, as clients do that do not wait."""
@@ -119,9 +119,8 @@ def test_who_talks_on_after_a_refusal_is_read_for_a_while(
     with running_port(port_of(mesh, upstream), MAKERS[loop]) as running:
         with Line(connect(running), stranger(CA("prod.example.org").issue(PATH))) as line:
             line.shake_hands()
-            with pytest.raises(OSError):
-                while True:
-                    line.plain.sendall(bytes(10_000))
+            with pytest.raises(ConnectionError):
+                line.plain.sendall(bytes(10_000_000))
         assert running.is_empty()
 
 
@@ -274,12 +273,14 @@ def test_a_unix_socket_whose_queue_was_full_is_tried_again(
 ) -> None:
     with unix_upstream(tmp_path / "s", 0) as upstream, socket.socket(socket.AF_UNIX) as first:
         first.connect(str(tmp_path / "s"))
-        with running_port(port_of(mesh, upstream), MAKERS[loop]) as running:
-            with Line(connect(running), client) as line:
-                line.shake_hands(HELLO)
-                assert eventually(lambda: len(running.port) == 1)
-                with upstream.take(), upstream.take() as service:
-                    assert service.receive(len(HELLO)) == HELLO
+        with (
+            running_port(port_of(mesh, upstream), MAKERS[loop]) as running,
+            Line(connect(running), client) as line,
+        ):
+            line.shake_hands(HELLO)
+            assert eventually(lambda: len(running.port) == 1)
+            with upstream.take(), upstream.take() as service:
+                assert service.receive(len(HELLO)) == HELLO
 
 
 @EACH_LOOP

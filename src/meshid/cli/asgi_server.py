@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
+import logging
 import socket
 from collections.abc import AsyncIterator
 from types import ModuleType
@@ -72,6 +73,7 @@ class AuthorizerServer:
     def __init__(self, app: App) -> None:
         uvicorn = load_uvicorn()
         self._server = uvicorn.Server(config_of(uvicorn, app, None))
+        logging.getLogger("uvicorn").handlers = logging.getLogger("meshid").handlers
         # Signals are for whoever has the loop.
         self._server.capture_signals = contextlib.nullcontext
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
 from datetime import UTC, datetime
@@ -14,7 +15,8 @@ from meshid.cli.terminal import clean
 
 def show_log(*, as_json: bool, quiet: bool) -> None:
     """Write what meshid logs to standard error: all decisions, or if *quiet* refusals and warnings only."""
-    handler = _Lines(sys.stderr)
+    # Where there is no standard error, a buffer has its place (`meshid.cli.commands`), which would only grow.
+    handler = logging.NullHandler() if isinstance(sys.stderr, io.StringIO) else _Lines(sys.stderr)
     handler.setFormatter(JsonFormatter() if as_json else _ForPeople())
     logger = logging.getLogger("meshid")
     logger.handlers = [handler]

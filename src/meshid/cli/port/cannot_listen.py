@@ -35,6 +35,10 @@ def listening_at(host: str, port: int) -> Iterator[None]:
         yield
     except OSError as error:
         raise NoAnswer(why_not(host, port, error)) from error
+    except UnicodeError as error:
+        # The resolver does not even ask for it.
+        msg = f"cannot listen at {quote(str(Address(host, port)))}: that is no name of a host"
+        raise NoAnswer(msg) from error
 
 
 def why_not(host: str, port: int, error: OSError) -> str:

@@ -112,7 +112,7 @@ def _is_own(upstream: Upstream, settings: Settings, handed_over: Sequence[Place]
 def _places(host: str, port: int) -> set[Place]:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except OSError:
+    except (OSError, UnicodeError):
         # Said where it is bound or connected.
         return set()
     return {(str(address[0]).partition("%")[0], port) for *_, address in found}

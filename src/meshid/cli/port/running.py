@@ -83,7 +83,7 @@ class Running:
             await self._be_asked(closing)
             closing.push_async_callback(self._port.close)
             closing.push_async_callback(self._status.close)
-            self._tell_start(await self._start(sockets))
+            self._tell_start(await self._start(sockets), is_handed_over=bool(sockets))
             await self._signals.get()
             return await self._stop()
 
@@ -109,9 +109,9 @@ class Running:
             status_address=status_address,
         )
 
-    def _tell_start(self, started: Started) -> None:
+    def _tell_start(self, started: Started, *, is_handed_over: bool) -> None:
         say(str(started), as_json=self._as_json, **started.as_dict())
-        if not self._client and is_for_this_machine_only(started.addresses):
+        if not (self._client or is_handed_over) and is_for_this_machine_only(started.addresses):
             log(LOGGER, WARNING, "only this machine can connect: set MESHID_HOST, 0.0.0.0 for all addresses")
         notify(os.environ, READY, f"STATUS={started}")
 
