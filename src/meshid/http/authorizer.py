@@ -63,7 +63,8 @@ class AuthorizerApp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one question."""
-        if not await is_http(scope, receive, send):
+        # A request first: to ask about the scope is a coroutine of its own.
+        if scope["type"] != "http" and not await is_http(scope, receive, send):
             return
         status, headers = self._answer(scope)
         await send({"type": "http.response.start", "status": status, "headers": [*_COMMON, *headers]})

@@ -40,13 +40,19 @@ def header_once(headers: Pairs, name: str) -> bytes:
     Raises:
         InvalidForwarded: If it is not there, or more than once.
     """
-    wanted = name.lower().encode()
-    values = [value for key, value in headers if key == wanted]
-    if len(values) == 1:
-        return values[0]
-    fault = "is there more than once" if values else "is missing"
-    msg = f"header {name} {fault}; the proxy must set it, in place of what a client sends"
-    raise InvalidForwarded(msg)
+    wanted, found = name.lower().encode(), None
+    for key, value in headers:
+        if key == wanted:
+            if found is not None:
+                raise InvalidForwarded(_not_once(name, "is there more than once"))
+            found = value
+    if found is None:
+        raise InvalidForwarded(_not_once(name, "is missing"))
+    return found
+
+
+def _not_once(name: str, fault: str) -> str:
+    return f"header {name} {fault}; the proxy must set it, in place of what a client sends"
 
 
 def text_of(asked: Asked) -> tuple[str, str]:
@@ -73,7 +79,8 @@ def _in_headers(method: str, target: str, scope: Scope) -> Asked | None:
     if scope["path"] != PATH:
         return None
     headers: Pairs = scope["headers"]
-    return header_once(headers, method), _without_query(header_once(headers, target))
+    # The query is not judged, and may hold secrets.
+    return header_once(headers, method), header_once(headers, target).partition(b"?")[0]
 
 
 def _in_place(scope: Scope) -> Asked | None:
@@ -81,12 +88,7 @@ def _in_place(scope: Scope) -> Asked | None:
     raw: bytes = scope.get("raw_path") or b""
     if not raw.startswith(_PREFIX):
         return None
-    return scope["method"].encode(), _without_query(raw.removeprefix(_PREFIX))
-
-
-def _without_query(target: bytes) -> bytes:
-    """Cut the query off: it is not judged, and may hold secrets."""
-    return target.partition(b"?")[0]
+    return scope["method"].encode(), raw.removeprefix(_PREFIX).partition(b"?")[0]
 
 
 in_original = partial(_in_headers, "X-Original-Method", "X-Original-URI")
