@@ -43,6 +43,7 @@ def compare(title: str, new_key: Callable[[], Key]) -> None:
     """Compare the servers, for one kind of keys."""
     key = new_key()
     ca, stranger = CA("prod.example.org", key=key), CA("prod.example.org", key=new_key())
+    issuing = ca.intermediate(key=new_key())
     own = ca.issue("/ns/payments/sa/api", key=key)
     bundles = BundleSet([ca.bundle()])
     events: list[AuditEvent] = []
@@ -58,6 +59,10 @@ def compare(title: str, new_key: Callable[[], Key]) -> None:
         "MeshContext, a peer seen before": handshakes(server, known),
         "the same, with an audit event made and kept": handshakes(audited.server_context(), known),
         "MeshContext, a new peer each time": new_peers(server, ca, key),
+        "MeshContext, a new peer below an intermediate each time": new_peers(server, issuing, key),
+        "ssl.SSLContext without session tickets, below an intermediate": handshakes(
+            plain(ca, own, tickets=0), issuing.issue("/ns/checkout/sa/api", key=key)
+        ),
         "MeshContext, a peer refused by the policy": handshakes(
             server, ca.issue("/ns/ci/sa/agent", key=key), admitted=False
         ),

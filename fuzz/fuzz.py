@@ -23,7 +23,7 @@ import atheris
 
 # It tells of each module.
 with redirect_stderr(io.StringIO()), atheris.instrument_imports(include=["meshid"]):
-    from seeds import seeds
+    from seeds import PROXIES, seeds
 
     from meshid import (
         BundleSet,
@@ -37,6 +37,10 @@ with redirect_stderr(io.StringIO()), atheris.instrument_imports(include=["meshid
     )
     from meshid.certificates.distinguished_name import read_name
     from meshid.certificates.reading import read_certificate
+    from meshid.cli.nginx.nginx_configuration import read_configuration
+    from meshid.cli.nginx.nginx_traps import traps_in
+    from meshid.http import Forwarded
+    from meshid.http.xfcc import read_xfcc
     from meshid.istio import import_istio
     from meshid.names.peer_pattern import PeerPattern
     from meshid.policy.requests import Request
@@ -60,6 +64,15 @@ def chain_of(data: bytes) -> list[bytes]:
     return chain
 
 
+FORWARDED = [Forwarded(proxy) for proxy in PROXIES]
+
+
+def forwarded_chain(data: bytes) -> object:
+    """Read lines of a name and a value each, for the proxy that the first byte chooses."""
+    lines = (line.partition(b": ") for line in data[1:].split(b"\n"))
+    return FORWARDED[data[0] % len(FORWARDED)].chain([(name, value) for name, _, value in lines])
+
+
 def text(data: bytes) -> str:
     """Return any text; its characters are as many as the bytes."""
     return data.decode("utf-8", "surrogateescape")
@@ -74,6 +87,7 @@ TARGETS: dict[str, tuple[Callable[[bytes], object], tuple[type[Exception], ...]]
     "credentials": (X509Svid.from_pem, (MeshidError,)),
     "revocation_list": (lambda data: read_list_file("fuzz", data), ()),
     "deny_list": (read_deny_list, (MeshidError,)),
+    "nginx": (lambda data: traps_in(read_configuration(text(data))), (MeshidError,)),
     "policy_toml": (lambda data: Policy.from_toml(data, environment="prod"), (MeshidError,)),
     "policy_json": (lambda data: Policy.from_json(data, environment="prod"), (MeshidError,)),
     "istio": (
@@ -83,6 +97,8 @@ TARGETS: dict[str, tuple[Callable[[bytes], object], tuple[type[Exception], ...]]
     "spiffe_id": (lambda data: SpiffeId.parse(text(data)), (MeshidError,)),
     "peer_pattern": (lambda data: PeerPattern.parse(text(data)), (MeshidError,)),
     "request": (lambda data: Request.parse(text(data)), (MeshidError,)),
+    "forwarded": (lambda data: forwarded_chain(data or b"\0"), (MeshidError,)),
+    "xfcc": (read_xfcc, (ValueError,)),
     "distinguished_name": (lambda data: read_name(text(data)), (ValueError,)),
 }
 """For each parser how it is called, and what it may raise."""

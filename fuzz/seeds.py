@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Mapping, Sequence
+from urllib.parse import quote
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from meshid.testing import CA
+from meshid.testing import CA, Issued
 
 POLICY_TOML = b"""
 version = 1
@@ -55,11 +58,26 @@ issuer = "CN=root,O=prod"
 serial = "0a:1b"
 """
 
+NGINX = b"""# configuration file /etc/nginx/nginx.conf:
+http {
+    include conf.d/*.conf;
+}
+# configuration file /etc/nginx/conf.d/mesh.conf:
+server {
+    listen 8443 ssl proxy_protocol;
+    auth_request /_meshid;
+    location / { proxy_pass http://${a}$uri; return 200 "ok"; }
+    location = /_meshid { internal; proxy_set_header X-Original-URI '$request_uri'; }
+}
+"""
+
 TRUST = b"""
 [bundles."prod.example.org"]
 file = "ca.pem"
 profile = "spiffe"
 """
+
+PROXIES = ("nginx", "haproxy", "envoy", "caddy", "traefik", "aws-alb", "rfc9440")
 
 
 def seeds() -> Mapping[str, Sequence[bytes]]:
@@ -76,12 +94,15 @@ def seeds() -> Mapping[str, Sequence[bytes]]:
         "credentials": [leaf.chain_pem + leaf.key_pem],
         "revocation_list": [crl, x509.load_pem_x509_crl(crl).public_bytes(Encoding.DER)],
         "deny_list": [DENY_LIST],
+        "nginx": [NGINX],
         "policy_toml": [POLICY_TOML],
         "policy_json": [POLICY_JSON],
         "istio": [ISTIO],
         "spiffe_id": [b"spiffe://prod.example.org/ns/shop/sa/web"],
         "peer_pattern": [b"spiffe://prod.example.org/ns/*/sa/a*b/**", b"/**/x"],
         "request": [b"GET /a/b%20c?d=e", b"POST /"],
+        "forwarded": _forwarded(leaf),
+        "xfcc": [_xfcc(leaf).encode()],
         "distinguished_name": [b"CN=root,O=a\\,b+OU=c", b"/C=US/O=x/CN=y"],
     }
 
@@ -92,3 +113,24 @@ def _message(chain: Sequence[bytes], *, extensions: bool) -> bytes:
     context = b"\0" if extensions else b""
     content = context + len(body).to_bytes(3, "big") + body
     return b"\x0b" + len(content).to_bytes(3, "big") + content
+
+
+def _forwarded(leaf: Issued) -> list[bytes]:
+    alone = leaf.chain_pem[: leaf.chain_pem.index(b"-----BEGIN", 1)]
+    one, two = (base64.b64encode(each).decode() for each in leaf.chain)
+    headers = {
+        "nginx": f"x-client-cert-pem: {quote(alone, safe='')}",
+        "haproxy": f"client-cert: :{one}:\nx-client-chain-der: {two}",
+        "envoy": f"x-forwarded-client-cert: {_xfcc(leaf)}",
+        "caddy": f"x-client-cert-der: {one}",
+        "traefik": f"x-forwarded-tls-client-cert: {one},{two}",
+        "aws-alb": f"x-amzn-mtls-clientcert: {quote(leaf.chain_pem, safe='+=/')}",
+        "rfc9440": f"client-cert: :{one}:\nclient-cert-chain: :{two}:, :{one}:",
+    }
+    return [bytes([PROXIES.index(proxy)]) + text.encode() for proxy, text in headers.items()]
+
+
+def _xfcc(leaf: Issued) -> str:
+    digest = hashlib.sha256(leaf.chain[0]).hexdigest()
+    chain = quote(leaf.chain_pem, safe="")
+    return f'By=spiffe://a/b;Hash={digest};Chain="{chain}";Subject="CN=a\\,b";URI=spiffe://a/c;DNS=d'

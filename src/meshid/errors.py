@@ -41,6 +41,7 @@ MAX_SHOWN_PROBLEMS = 50
 """Problems that the text of an error lists, except for Istio policies; `problems` always has all of them."""
 
 _EXTRAS = {
+    "authorizer": "uvicorn>=0.40",
     "opentelemetry": "opentelemetry-api>=1.35",
     "prometheus": "prometheus-client>=0.22",
     "spire": "spiffe>=0.3.2,<0.4",

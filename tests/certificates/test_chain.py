@@ -71,6 +71,13 @@ def test_a_chain_is_its_leaf_and_its_intermediates() -> None:
     assert chain.intermediates == (ISSUING.certificate,)
 
 
+def test_intermediates_that_are_known_are_not_read_again() -> None:
+    leaf = ISSUING.certificate
+    chain = read_chain([to_der(leaf), b"not read"], (leaf, ROOT.certificate))
+    assert chain.intermediates == (ROOT.certificate,)
+    assert chain.sent == (b"not read",)
+
+
 def test_no_chain_is_no_certificate() -> None:
     assert refusal_of().reason is Reason.NO_CERTIFICATE
 

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,9 @@ from meshid.settings.keys import CONFIG_DIR
 from meshid.settings.settings import KEYS
 from meshid.testing import CA, Issued
 from tests.helpers.mounted import eventually
+from tests.helpers.port_process import MESHID, connected, echo, started
 from tests.helpers.processes import UNMEASURED
-from tests.helpers.tls_peers import HELLO, HOST, TIMEOUT, knock, mesh_of
+from tests.helpers.tls_peers import HELLO, HOST, TIMEOUT, knock, mesh_of, threaded_server
 from tests.helpers.volumes import KubernetesVolume, pair
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "kubernetes"
@@ -71,7 +73,7 @@ CERTIFICATE = closed(
 
 # And of https://kubectl.docs.kubernetes.io/references/kustomize/kustomization/
 KUSTOMIZATION = closed(
-    ["apiVersion", "kind", "resources"],
+    ["apiVersion", "kind"],
     apiVersion={"const": "kustomize.config.k8s.io/v1beta1"},
     kind={"const": "Kustomization"},
     namespace=NAME,
@@ -97,7 +99,13 @@ def the(kind: str, path: Path) -> dict[str, Any]:
 DEPLOYMENT = the("Deployment", EXAMPLE / "base" / "payments.yaml")
 POD = DEPLOYMENT["spec"]["template"]["spec"]
 (CONTAINER,) = POD["containers"]
-VARIABLES = {each["name"]: each["value"] for each in CONTAINER["env"]}
+SIDECAR_POD = the("Deployment", EXAMPLE / "sidecar" / "payments.yaml")["spec"]["template"]["spec"]
+(SIDECAR,) = SIDECAR_POD["initContainers"]
+KINDS = {"base": (POD, CONTAINER), "sidecar": (SIDECAR_POD, SIDECAR)}
+
+
+def variables(container: dict[str, Any]) -> dict[str, str]:
+    return {each["name"]: each["value"] for each in container["env"]}
 
 
 class TestFiles:
@@ -124,27 +132,34 @@ class TestFiles:
         for path in EXAMPLE.glob("*/kustomization.yaml"):
             kustomization = the("Kustomization", path)
             files = [file for each in kustomization.get("configMapGenerator", []) for file in each["files"]]
-            for name in [*kustomization["resources"], *files]:
+            for name in [*kustomization.get("resources", []), *files]:
                 assert (path.parent / name).exists(), name
 
-    def test_whole_volumes_are_mounted_and_all_of_them(self) -> None:
-        assert {each["name"] for each in CONTAINER["volumeMounts"]} == {
-            each["name"] for each in POD["volumes"]
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_whole_volumes_are_mounted_and_all_of_them(self, kind: str) -> None:
+        pod, container = KINDS[kind]
+        assert {each["name"] for each in container["volumeMounts"]} == {
+            each["name"] for each in pod["volumes"]
         }
-        assert not any("subPath" in each for each in CONTAINER["volumeMounts"])
-        assert POD["enableServiceLinks"] is False
+        assert not any("subPath" in each for each in container["volumeMounts"])
+        assert pod["enableServiceLinks"] is False
+
+    def test_the_service_beside_the_port_has_no_key(self) -> None:
+        (service,) = SIDECAR_POD["containers"]
+        assert "volumeMounts" not in service
+        assert SIDECAR["restartPolicy"] == "Always"
 
     def test_every_name_is_one_of_meshids(self) -> None:
-        assert VARIABLES.keys() <= {*(key.variable for key in KEYS), CONFIG_DIR}
+        for _, container in KINDS.values():
+            assert variables(container).keys() <= {*(key.variable for key in KEYS), CONFIG_DIR}
         for environment in ENVIRONMENTS:
             settings = the("ConfigMap", EXAMPLE / environment / f"{environment}.yaml")["data"]
             assert settings.keys() <= {key.name for key in KEYS}
             assert settings["environment"] == environment
 
     def test_the_image_and_the_deployment_know_no_environment_and_no_port(self) -> None:
-        text = (EXAMPLE / "base" / "payments.yaml").read_text("utf-8") + (EXAMPLE / "app.py").read_text(
-            "utf-8"
-        )
+        files = (EXAMPLE / "app.py", *(EXAMPLE / kind / "payments.yaml" for kind in KINDS))
+        text = "".join(file.read_text("utf-8") for file in files)
         assert not re.search(r"[0-9]443|example\.org/ns|\b(dev|staging|prod)\b", text)
 
     @pytest.mark.parametrize("environment", ENVIRONMENTS)
@@ -229,11 +244,11 @@ class TestProbe:
 class Pod:
     """The volumes of a pod as the kubelet lays them out, below a directory in place of the root."""
 
-    def __init__(self, root: Path, environment: str, ca: CA) -> None:
+    def __init__(self, root: Path, environment: str, ca: CA, container: dict[str, Any] = CONTAINER) -> None:
         self.root = root
         settings = the("ConfigMap", EXAMPLE / environment / f"{environment}.yaml")["data"]
         own = pair(ca.issue("/ns/payments/sa/api")) | {"ca.crt": ca.pem}
-        base = EXAMPLE / "base"
+        base = EXAMPLE / "policy"
         volumes = {
             "settings": {name: self._below(root, value).encode() for name, value in settings.items()},
             "tls": own,
@@ -244,13 +259,13 @@ class Pod:
         # A free one, for this machine has others.
         volumes["settings"]["port"] = b"0"
         self.volumes = {}
-        for mount in CONTAINER["volumeMounts"]:
+        for mount in container["volumeMounts"]:
             path = root / mount["mountPath"].removeprefix("/")
             path.parent.mkdir(parents=True, exist_ok=True)
             self.volumes[mount["name"]] = KubernetesVolume(path, volumes[mount["name"]])
         self.environ = {
             **{name: value for name, value in os.environ.items() if not name.startswith("MESHID")},
-            **{name: self._below(root, value) for name, value in VARIABLES.items()},
+            **{name: self._below(root, value) for name, value in variables(container).items()},
         }
 
     def _below(self, root: Path, text: str) -> str:
@@ -297,7 +312,7 @@ def test_the_service_runs(environment: str, tmp_path: Path) -> None:
             tls = client.client_context().wrap_socket(plain)
             tls.sendall(HELLO)
             assert tls.recv(100) == expected
-            base = EXAMPLE / "base"
+            base = EXAMPLE / "policy"
             denied = (
                 f"version = 1\n[[deny]]\npeer = 'spiffe://{environment}.example.org{checkout}'\n".encode()
             )
@@ -308,3 +323,30 @@ def test_the_service_runs(environment: str, tmp_path: Path) -> None:
                 assert tls.recv(100) == b""
             tls.close()
         assert answer(port, client) == b""
+
+
+@pytest.mark.slow
+def test_the_port_runs_beside_a_service_that_knows_nothing_of_tls(tmp_path: Path) -> None:
+    ca = CA("prod.example.org")
+    pod = Pod(tmp_path / "pod", "prod", ca, SIDECAR)
+    command, *arguments = SIDECAR["command"]
+    assert command == "meshid"
+    with threaded_server(echo) as service:
+        # Free ones, for this machine has others.
+        local = {
+            "MESHID_HOST": HOST,
+            "MESHID_UPSTREAM": f"{HOST}:{service.port}",
+            "MESHID_STATUS_ADDRESS": f"{HOST}:0",
+        }
+        assert local.keys() <= pod.environ.keys()
+        with started([MESHID, *arguments], {**pod.environ, **local}, tmp_path / "log") as port:
+            probes = {each: SIDECAR[each]["httpGet"]["path"] for each in ("livenessProbe", "readinessProbe")}
+            status = port.said[0].rpartition(" ")[2].strip()
+            for path in probes.values():
+                with urllib.request.urlopen(f"http://{status}{path}", timeout=TIMEOUT) as answered:
+                    assert answered.status == 200
+            with connected(port.port, ca.issue("/ns/checkout/sa/api").client_context()):
+                pass
+            assert answer(port.port, ca.issue("/ns/reports/sa/batch")) == b""
+            assert port.logs("refused spiffe://prod.example.org/ns/reports/sa/batch")
+            assert port.stop() == 0

@@ -7,29 +7,40 @@ The blocks of a page are taken in order, in one empty directory:
     ```LANGUAGE file=NAME  is written to that file, and not run
     ```console             lines that begin with "$ " are run; what follows is their output.
                            A line "..." stands for any lines; a command ends in status 0,
-                           or in N where "# exit N" trails it
+                           or in N where "# exit N" trails it. One that ends in " &" goes on
+                           until the end of the page; what follows is how its output begins
+
+A comment `<!-- ports: 8080 8443 -->` names ports that the page uses; the tests take free ones in their place.
 
 Any other block is only shown, in a language of `SHOWN`: a slip would turn a check off.
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import logging
 import os
 import re
+import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO, Any
 
 import attrs
 import pytest
+
+from tests.helpers.mounted import eventually
 
 ROOT = Path(__file__).parents[2]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("**/*.md"))]
 SHOWN = {"http", "ini", "json", "mermaid", "nginx", "sh", "text", "toml", "yaml"}
 
 _FENCE = re.compile(r"^```(?P<info>[^\n`]*)\n(?P<body>.*?)^```$", re.DOTALL | re.MULTILINE)
+_PORTS = re.compile(r"<!-- ports:((?: [0-9]+)+) -->")
 _COMMAND = re.compile(r"\$ (?P<line>.*?)(?: +# exit (?P<status>\d+))?\n(?P<output>(?:(?!\$ ).*\n)*)")
 
 
@@ -56,15 +67,50 @@ def run_python(block: Block, page: str, namespace: dict[str, object]) -> None:
         exec(code, namespace)  # noqa: S102 - running it is the test
 
 
-def run_console(block: Block) -> None:
+def with_free_ports(text: str) -> str:
+    """Replace the ports that a page names by ports that are free here."""
+    named = [port for match in _PORTS.finditer(text) for port in match[1].split()]
+    with contextlib.ExitStack() as held:
+        taken = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in named]
+        free = {port: str(each.getsockname()[1]) for port, each in zip(named, taken, strict=True)}
+    return re.sub(r"\b[0-9]+\b", lambda match: free.get(match[0], match[0]), text)
+
+
+def in_shell(line: str) -> dict[str, Any]:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return {"args": ["/bin/sh", "-c", line], "env": {**os.environ, "PATH": path}, "stdin": subprocess.DEVNULL}
+
+
+@contextlib.contextmanager
+def in_background(line: str, told: str) -> Iterator[None]:
+    """Start a command, wait for what it prints first, and end it with the block."""
+    with tempfile.TemporaryFile("w+") as output:
+        process = subprocess.Popen(**in_shell(f"exec env {line}"), stdout=output, stderr=subprocess.STDOUT)
+        try:
+            printed = functools.partial(begins, output, told)
+            assert eventually(lambda: process.poll() is not None or printed()), f"it prints no {told}"
+            assert process.poll() is None, f"{line} has ended"
+            yield
+        finally:
+            process.terminate()
+            process.wait(60)
+
+
+def begins(output: IO[str], told: str) -> bool:
+    output.seek(0)
+    lines = output.read().splitlines(keepends=True)[: told.count("\n")]
+    return len(lines) == told.count("\n") and agrees(told, "".join(lines))
+
+
+def run_console(block: Block, running: contextlib.ExitStack) -> None:
     commands = list(_COMMAND.finditer(block.body))
     assert "".join(match[0] for match in commands) == block.body, "a console block begins with '$ '"
     for match in commands:
+        if match["line"].endswith(" &"):
+            running.enter_context(in_background(match["line"].removesuffix(" &"), match["output"]))
+            continue
         ran = subprocess.run(
-            ["/bin/sh", "-c", match["line"]],
-            env={**os.environ, "PATH": path},
-            stdin=subprocess.DEVNULL,
+            **in_shell(match["line"]),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -98,15 +144,16 @@ def the_logs_as_they_were() -> Iterator[None]:
 def test_a_page_runs_as_it_is_written(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     namespace: dict[str, object] = {"__name__": "__main__"}
-    for block in blocks_of(page.read_text("utf-8")):
-        if block.file:
-            Path(block.file).write_text(block.body, "utf-8")
-        elif block.language in {"python", "python no-run"}:
-            run_python(block, str(page), namespace)
-        elif block.language == "console":
-            run_console(block)
-        else:
-            assert block.language in SHOWN, f"{page.name}:{block.line}: unknown language {block.language!r}"
+    with contextlib.ExitStack() as running:
+        for block in blocks_of(with_free_ports(page.read_text("utf-8"))):
+            if block.file:
+                Path(block.file).write_text(block.body, "utf-8")
+            elif block.language in {"python", "python no-run"}:
+                run_python(block, str(page), namespace)
+            elif block.language == "console":
+                run_console(block, running)
+            else:
+                assert block.language in SHOWN, f"{page.name}:{block.line}: unknown {block.language!r}"
 
 
 def test_the_paths_in_contributing_are_there() -> None:
@@ -129,10 +176,12 @@ def test_output_is_compared_line_by_line(told: str, real: str, *, verdict: bool)
     assert agrees(told, real) is verdict
 
 
-@pytest.mark.parametrize("body", ["$ echo a\nb\n", "$ exit 1\n", "$ true # exit 1\n", "no prompt\n"])
+@pytest.mark.parametrize(
+    "body", ["$ echo a\nb\n", "$ false &\nx\n", "$ exit 1\n", "$ true # exit 1\n", "no prompt\n"]
+)
 def test_a_wrong_console_block_is_seen(body: str) -> None:
     with pytest.raises(AssertionError):
-        run_console(Block("console", None, body, 1))
+        run_console(Block("console", None, body, 1), contextlib.ExitStack())
 
 
 @pytest.mark.parametrize("page", ["```python\n1 / 0\n", "- a list\n\n  ```python\n  1 / 0\n  ```\n"])

@@ -36,22 +36,30 @@ def escaped(*chain: bytes, safe: str = "") -> str:
     return quote("".join(map(ssl.DER_cert_to_PEM_cert, chain)), safe=safe)
 
 
-def xfcc(chain: Sequence[bytes], *, by: str = "spiffe://prod.example.org/ns/edge/sa/envoy") -> str:
-    """Return one element with all that Envoy 1.40 can be told to write, in its order and with its quotes."""
+def xfcc(
+    chain: Sequence[bytes],
+    *,
+    by: str = "spiffe://prod.example.org/ns/edge/sa/envoy",
+    names: Sequence[str] | None = None,
+) -> str:
+    """Return one element with all that Envoy 1.40 can be told to write, in its order and with its quotes.
+
+    *names* is what it writes of the subject, the URIs and the DNS names; by default those of the leaf.
+    """
     pairs = [f"By={by}", f"Hash={hashlib.sha256(chain[0]).hexdigest()}"]
     pairs += [f'Cert="{escaped(chain[0])}"', f'Chain="{escaped(*chain)}"']
-    return ";".join(pairs + _named(chain[0]))
+    return ";".join([*pairs, *(names_of(chain[0]) if names is None else names)])
 
 
-def _named(leaf: bytes) -> list[str]:
+def names_of(leaf: bytes) -> list[str]:
+    """Return the pairs that Envoy writes of a leaf's names, without quotes (envoyproxy/envoy#32945)."""
     certificate = x509.load_der_x509_certificate(leaf)
-    pairs = [f'Subject="{certificate.subject.rfc4514_string()}"']
-    try:
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        return pairs
-    pairs += [f"URI={uri}" for uri in names.get_values_for_type(x509.UniformResourceIdentifier)]
-    return pairs + [f"DNS={host}" for host in names.get_values_for_type(x509.DNSName)]
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return [
+        f'Subject="{certificate.subject.rfc4514_string()}"',
+        *(f"URI={uri}" for uri in names.get_values_for_type(x509.UniformResourceIdentifier)),
+        *(f"DNS={host}" for host in names.get_values_for_type(x509.DNSName)),
+    ]
 
 
 def _haproxy(chain: Sequence[bytes]) -> list[tuple[str, str]]:

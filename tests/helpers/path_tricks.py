@@ -241,4 +241,4 @@ def _readings(target: bytes) -> Iterator[bytes]:
         shorter = re.sub(cut, b"", text, flags=re.DOTALL)
         for slashed in (shorter, shorter.replace(b"\\", b"/")):
             yield slashed
-            yield posixpath.normpath(b"/" + slashed.lstrip(b"/").strip())
+            yield posixpath.normpath(b"/" + slashed.lstrip(b"/").rstrip())

@@ -24,7 +24,7 @@ import uvicorn
 from cryptography import x509
 
 from meshid import BundleSet, Mesh, Policy, Revocations
-from meshid.http.asgi import App
+from meshid.http.asgi import App, Receive, Scope, Send
 from meshid.testing import CA, Issued
 from tests.helpers.tls_peers import (
     HOST,
@@ -224,12 +224,58 @@ def serving_app(app: App, where: Path) -> Iterator[None]:
         where.unlink(missing_ok=True)
 
 
-async def always_yes(scope: dict[str, object], receive: object, send: object) -> None:
+async def always_yes(scope: Scope, receive: Receive, send: Send) -> None:
     """Answer every question with yes: it shows what a configuration does without a judge."""
     del scope, receive
     headers = [(b"content-length", b"0"), (b"x-meshid-peer", b"anybody")]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})  # type: ignore[operator]
-    await send({"type": "http.response.body", "body": b""})  # type: ignore[operator]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": b""})
+
+
+NO_VERDICTS: dict[str, bytes] = {
+    "nonsense": b"nonsense\r\n\r\n",
+    "no answer": b"",
+    "a redirect": b"HTTP/1.1 302 Found\r\nLocation: /public\r\nContent-Length: 0\r\n\r\n",
+    "a wrong request": b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n",
+    "not found": b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n",
+    "an error": b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n",
+    "half a yes": b"HTTP/1.1 200 OK\r\nX-Meshid-Peer: ",
+    "a yes to come": b"HTTP/1.1 100 Continue\r\n\r\n",
+}
+"""What an authorizer may send that is no verdict."""
+
+
+@contextlib.contextmanager
+def saying(answer: bytes | None, where: Path) -> Iterator[None]:
+    """Send *answer* to whoever asks on the Unix socket *where*, and close; None says nothing, and waits."""
+    waiting: list[socket.socket] = []
+
+    def serve(listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                asking, _ = listener.accept()
+                asking.settimeout(TIMEOUT)
+                if answer is None:
+                    waiting.append(asking)
+                    continue
+                with asking, contextlib.suppress(ConnectionError):
+                    asking.recv(65536)
+                    asking.sendall(answer)
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(where))
+        listener.listen(16)
+        thread = threading.Thread(target=serve, args=(listener,))
+        thread.start()
+        try:
+            yield
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join(TIMEOUT)
+            where.unlink()
+            for each in waiting:
+                each.close()
+    assert not thread.is_alive()
 
 
 # -- All of it ----------------------------------------------------------------
@@ -274,6 +320,7 @@ class Scene:
             "web.pem": web.pem,
             "root.pem": self.clients.prod.pem,
             "roots.pem": self.clients.prod.pem + self.clients.dev.pem,
+            "intermediate.pem": self.clients.issuing.pem,
             "intermediates.pem": self.clients.intermediates,
         }
         for name, content in files.items():
@@ -282,7 +329,10 @@ class Scene:
     def values(self, port: int) -> dict[str, object]:
         """Return what is filled into the documented configurations."""
         return {
+            "LISTEN": f"{HOST}:{port}",
+            "ADDRESS": HOST,
             "PORT": port,
+            "UPSTREAM": f"{HOST}:{self.upstream.port}",
             "UPSTREAM_PORT": self.upstream.port,
             "AUTHORIZER_SOCKET": self.socket,
             "CERTIFICATE": self.folder / "server.pem",
@@ -291,6 +341,7 @@ class Scene:
             "ROOT": self.folder / "root.pem",
             "ROOTS": self.folder / "roots.pem",
             "ANY_CA": self.folder / "root.pem",
+            "INTERMEDIATE": self.folder / "intermediate.pem",
             "INTERMEDIATES": self.folder / "intermediates.pem",
         }
 
@@ -358,14 +409,19 @@ class Line:
     """One connection that speaks HTTP/1.1, byte by byte as a test says it; plain if *context* is None."""
 
     def __init__(
-        self, port: int, context: ssl.SSLContext | None, session: ssl.SSLSession | None = None
+        self,
+        port: int,
+        context: ssl.SSLContext | None,
+        session: ssl.SSLSession | None = None,
+        host: str = "localhost",
     ) -> None:
+        self._host = host
         plain = socket.create_connection((HOST, port), TIMEOUT)
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket: socket.socket = plain
         if context is not None:
             try:
-                self.socket = context.wrap_socket(plain, server_hostname="localhost", session=session)
+                self.socket = context.wrap_socket(plain, server_hostname=host, session=session)
             except OSError:
                 plain.close()
                 raise
@@ -404,7 +460,7 @@ class Line:
         body: bytes = b"",
     ) -> Answer:
         """Send one request, raw, and return its answer."""
-        lines = [b"%b %b HTTP/1.1" % (_raw(method), _raw(target)), b"Host: localhost"]
+        lines = [b"%b %b HTTP/1.1" % (_raw(method), _raw(target)), b"Host: " + _raw(self._host)]
         lines += [b"%b: %b" % (_raw(name), _raw(value)) for name, value in headers]
         if body and not {_raw(name).lower() for name, _ in headers} & {
             b"content-length",
@@ -419,10 +475,13 @@ class Line:
 class Line2:
     """One connection that speaks HTTP/2 and sends whatever header fields a test gives it."""
 
+    is_negotiated: bool = True
+
     def __init__(self, port: int, context: ssl.SSLContext) -> None:
-        context.set_alpn_protocols(["h2"])
+        if self.is_negotiated:
+            context.set_alpn_protocols(["h2"])
         self._line = Line(port, context)
-        assert self._line.tls.selected_alpn_protocol() == "h2"
+        assert self._line.tls.selected_alpn_protocol() == ("h2" if self.is_negotiated else None)
         configuration = h2.config.H2Configuration(
             validate_outbound_headers=False, normalize_outbound_headers=False, header_encoding="latin-1"
         )

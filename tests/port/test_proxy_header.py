@@ -17,6 +17,9 @@ from tests.helpers.proxy_protocol import read_header
 HANDLE = "0123456789abcdef0123456789abcdef"
 NAME = "spiffe://prod.example.org/ns/checkout/sa/api"
 HERE, THERE = ("192.0.2.1", 51234), ("198.51.100.7", 8443)
+NOBODY = ("192.0.0.8", 0)
+"""RFC 7600 section 4.8."""
+
 LONGEST = 1024 - 16 - 12 - 3 - 32 - 3
 """Bytes that are left for a SPIFFE ID over IPv4 beside a handle."""
 
@@ -37,13 +40,11 @@ SPIFFE_IDS = st.none() | st.builds(
 
 
 def meant(name: object) -> tuple[IPv4Address | IPv6Address, int]:
-    """Return an address as IPv6, in which an IPv4 address is embedded; unknown is zero."""
+    """Return an address as IPv6, in which an IPv4 address is embedded; of nobody is the dummy address."""
     if not isinstance(name, tuple):
-        return IPv6Address(0), 0
+        name = NOBODY
     address = ip_address(name[0].partition("%")[0])
-    if isinstance(address, IPv4Address):
-        address = IPv6Address(f"::ffff:{address}")
-    return IPv6Address(0) if address == IPv6Address("::ffff:0.0.0.0") else address, name[1]
+    return IPv6Address(f"::ffff:{address}") if isinstance(address, IPv4Address) else address, name[1]
 
 
 @given(NAMES, NAMES, HANDLES, SPIFFE_IDS, VERSIONS, st.sampled_from(sorted(SPIFFE_TLVS)))
@@ -101,8 +102,13 @@ def test_a_header_says_what_was_given_and_nothing_else(  # noqa: PLR0913, PLR091
             (("fe80::1", 1), ("fe80::2", 2)),
             id="scoped",
         ),
-        pytest.param("", "/run/mesh.sock", (("0.0.0.0", 0), ("0.0.0.0", 0)), id="Unix"),  # noqa: S104
-        pytest.param(None, ("2001:db8::2", 2, 0, 0), (("::", 0), ("2001:db8::2", 2)), id="one end unknown"),
+        pytest.param("", "/run/mesh.sock", (NOBODY, NOBODY), id="Unix"),
+        pytest.param(
+            None,
+            ("2001:db8::2", 2, 0, 0),
+            ((str(IPv6Address("::ffff:192.0.0.8")), 0), ("2001:db8::2", 2)),
+            id="one end unknown",
+        ),
     ],
 )
 def test_an_address_is_read_as_it_is(
@@ -119,7 +125,7 @@ def test_the_names_of_a_real_unix_socket_are_no_address() -> None:
     one, other = socket.socketpair()
     with one, other:
         data = proxy_header(one.getpeername(), one.getsockname(), handle=HANDLE, spiffe_id=None, version=None)
-    assert read_header(data).source == ("0.0.0.0", 0)  # noqa: S104
+    assert read_header(data).source == NOBODY
 
 
 def name_of(length: int, path: str = "a") -> str:

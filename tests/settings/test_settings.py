@@ -198,6 +198,10 @@ class TestOfThePort:
             MESHID_UPSTREAM="unix:/run/app.sock",
             MESHID_EXPECT="/ns/pay/**, spiffe://partner.example/api",
             MESHID_PROXY_PROTOCOL="true",
+            MESHID_SPIFFE_TLV="0xd0",
+            MESHID_REMOTE_UPSTREAM="false",
+            MESHID_MAX_CONNECTIONS="100",
+            MESHID_IDLE_TIMEOUT="600",
             MESHID_AUTHORIZER="unix:/run/meshid/authorizer.sock",
             MESHID_PROXY="nginx",
             MESHID_INTERMEDIATES="/etc/inter.pem",
@@ -211,6 +215,10 @@ class TestOfThePort:
             upstream="unix:/run/app.sock",
             expect=(PeerPattern.parse("/ns/pay/**"), PeerPattern.parse("spiffe://partner.example/api")),
             proxy_protocol=True,
+            spiffe_tlv=0xD0,
+            remote_upstream=False,
+            max_connections=100,
+            idle_timeout=600.0,
             authorizer=Path("/run/meshid/authorizer.sock"),
             proxy="nginx",
             intermediates=Path("/etc/inter.pem"),
@@ -222,9 +230,10 @@ class TestOfThePort:
     def test_arguments_of_any_type(self) -> None:
         expect, address = PeerPattern.parse("/a"), Address("::1", 0)
         settings = Settings.from_env(
-            {}, trust=[TRUST], expect=[expect], proxy_protocol=False, elements=3, status_address=address
+            {}, trust=[TRUST], expect=[expect], spiffe_tlv=224, elements=3, status_address=address
         )
         assert (settings.expect, settings.elements, settings.status_address) == ((expect,), 3, address)
+        assert settings.spiffe_tlv == 0xE0
         assert str(address) == "[::1]:0"
         assert str(Address("localhost", 1)) == "localhost:1"
 
@@ -237,6 +246,9 @@ class TestOfThePort:
             ("authorizer", "/run/a.sock", "'/run/a.sock' is not a Unix socket: write unix:/run/"),
             ("authorizer", "unix:", "'unix:' is not a Unix socket: write unix:/run/"),
             ("authorizer", "unix://run/a.sock", "'unix://run/a.sock' is not a Unix socket: write unix:/"),
+            ("spiffe_tlv", "0xg0", "'0xg0' is not a byte: write a number from 0x00 to 0xFF"),
+            ("spiffe_tlv", "256", "'256' is not a byte: write a number from 0x00 to 0xFF"),
+            ("spiffe_tlv", -1, "'-1' is not a byte: write a number from 0x00 to 0xFF"),
             ("elements", "0", "'0' is not a number of them: write 1 or more"),
             ("elements", "1.5", "'1.5' is not a number of them: write 1 or more"),
             ("elements", True, "'True' is not a number of them: write 1 or more"),

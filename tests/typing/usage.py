@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import assert_type
+from wsgiref.types import WSGIEnvironment
 
 from meshid import (
     REQUEST_FOLLOWS,
@@ -52,10 +53,11 @@ from meshid import (
     SpiffeId,
     TrustBundle,
     TrustDomain,
+    WatchedConnection,
     X509Svid,
     peer_of,
 )
-from meshid.http import bundle_app
+from meshid.http import Forwarded, bundle_app
 from meshid.istio import Imported, import_istio
 from meshid.metrics import to_opentelemetry, to_prometheus
 from meshid.sources import (
@@ -241,6 +243,15 @@ def a_mesh_is_watched(mesh: Mesh) -> None:
     bundle_app(mesh, "prod.example.org", refresh_hint=60)
 
 
+def behind_a_proxy(mesh: Mesh, environ: WSGIEnvironment, pem: bytes) -> None:
+    forwarded = Forwarded("nginx", intermediates=pem)
+    mesh.admit(forwarded.chain(environ), request="GET /")
+    assert_type(forwarded.chain([(b"x-client-cert-pem", b"a")]), tuple[bytes, ...])
+    assert_type(forwarded.chain({"X-Client-Cert-Pem": "a"}), tuple[bytes, ...])
+    assert_type(forwarded.chain_of(forwarded.values([("a", "b")])), tuple[bytes, ...])
+    assert_type(Forwarded("envoy", intermediates=[pem], elements=2).intermediates, tuple[bytes, ...])
+
+
 def a_connection_was_ended(peer: Peer, rejection: PeerRejected, _: object) -> None:
     assert_type(peer.names, tuple[str, ...])
     assert_type(rejection.decision, Decision)
@@ -283,3 +294,12 @@ def chains_are_verified_without_a_mesh(bundles: BundleSet, ca: CA) -> None:
 def istio_is_imported(text: bytes) -> None:
     imported = import_istio([("a.yaml", text)], environment="prod", trust_domains=["prod.example.org"])
     assert_type(imported, Imported)
+
+
+def watching(mesh: Mesh, peer: Peer, transport: asyncio.Transport) -> None:
+    address = transport.get_extra_info("peername")
+    with mesh.watch(peer, lambda _: transport.abort(), address=address, http=True) as watched:
+        assert_type(watched, WatchedConnection)
+        assert_type(watched.peer, Peer | None)
+        assert_type(watched.rejection, PeerRejected | None)
+    assert_type(mesh.watch(peer, print, expect="/ns/pay/sa/api").done(), None)

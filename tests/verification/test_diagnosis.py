@@ -165,7 +165,7 @@ def test_a_refusal_keeps_what_caused_it(world: World) -> None:
 def test_where_no_name_leads_to_an_authority_no_path_is_searched_for(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("meshid.verification.verifier._search", never)
+    monkeypatch.setattr("meshid.verification.verifier.search", never)
     refusal = refusal_of(world.stranger.intermediate().issue(PROD), world.bundles)
     assert refusal.reason is Reason.UNKNOWN_AUTHORITY
     assert refusal.__cause__ is None

@@ -7,6 +7,7 @@ chain below that of a few honest ones; each leaves room for what real meshes sen
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import count
 
 import attrs
 from cryptography import x509
@@ -45,14 +46,20 @@ class Chain:
     Attributes:
         leaf: The peer's own certificate.
         intermediates: The other certificates, each once.
+        sent: The DER of everything that came with the leaf.
     """
 
     leaf: x509.Certificate
     intermediates: tuple[x509.Certificate, ...]
+    sent: tuple[bytes, ...]
 
 
-def read_chain(ders: Sequence[bytes]) -> Chain:
+def read_chain(ders: Sequence[bytes], known: Sequence[x509.Certificate] | None = None) -> Chain:
     """Read DER certificates, leaf first, within the limits above.
+
+    Args:
+        ders: The certificates.
+        known: The intermediates, if they were read before, from the same bytes.
 
     Raises:
         Refused: If there is no leaf, if a limit is exceeded, or if a certificate cannot be read.
@@ -69,9 +76,11 @@ def read_chain(ders: Sequence[bytes]) -> Chain:
             f" at most {MAX_LEAF_BYTES} and {MAX_CHAIN_BYTES} are read"
         )
         raise Refused(Reason.CHAIN_TOO_LARGE, msg)
-    leaf, *others = map(_read, range(len(ders)), ders)
-    useful = dict.fromkeys(other for other in others if other != leaf)
-    return Chain(leaf, tuple(each for each in useful if _is_light(each)))
+    leaf, sent = _read(0, ders[0]), tuple(ders[1:])
+    if known is None:
+        read = dict.fromkeys(map(_read, count(1), sent))
+        known = [each for each in read if each != leaf and _is_light(each)]
+    return Chain(leaf, tuple(each for each in known if each != leaf), sent)
 
 
 def check_intermediates(ders: Sequence[bytes]) -> None:

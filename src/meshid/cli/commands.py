@@ -2,8 +2,10 @@
 
 The exit statuses are a contract with scripts:
 
-0    yes: admitted, allowed, ok, proved, the same, ready; or the demo went as expected
-1    no: refused, errors, findings, changes, flips, not ready; or the demo did not go as expected
+0    yes: admitted, allowed, ok, proved, the same, ready; the demo went as expected; or a port was stopped
+     and all of its connections had ended by themselves
+1    no: refused, errors, findings, changes, flips, not ready; the demo did not go as expected; or a port was
+     stopped and had to cut off connections
 2    no answer: a wrong argument, a file that cannot be used, or a failure of meshid itself
 130  interrupted
 """
@@ -70,7 +72,16 @@ _COMMANDS: dict[str, Command | Group] = {
     "verify": Command(
         "verify a chain under trust bundles, and ask a policy about the peer", "meshid.cli.verify"
     ),
+    "check-nginx": Command(
+        "show what in a configuration of nginx lets strangers past meshid", "meshid.cli.nginx"
+    ),
     "policy": Group("check a policy, and ask what it means", POLICY_COMMANDS),
+    "port": Command(
+        "put mutual TLS in front of a plain service: only admitted peers reach it", "meshid.cli.port"
+    ),
+    "authorizer": Command(
+        "answer a proxy, which has ended TLS and asks about each request", "meshid.cli.authorizer"
+    ),
     "settings": Command("show every setting, its value and where it comes from", "meshid.cli.settings"),
     "status": Command("show the health of a running process, from its state file", "meshid.cli.status"),
 }

@@ -37,7 +37,7 @@ MAX_HEADER_BYTES = 128 * 1024
 
 Text: TypeAlias = bytes | str
 Headers: TypeAlias = Iterable[tuple[Text, Text]] | Mapping[str, str]
-"""Headers of one request: pairs of a name and a value, or a mapping from name to value."""
+"""Headers of one request: pairs of a name and a value, a mapping from name to value, or a WSGI environ."""
 
 _Read: TypeAlias = Callable[[bytes], tuple[bytes, ...]]
 
@@ -140,7 +140,10 @@ class Forwarded:
 
     Only these headers are read, and it is never guessed which proxy wrote them: each of them, for
     any other proxy, is the client's own. **The proxy must remove them from what a client sends**,
-    and nobody but the proxy may reach what reads them.
+    and nobody but the proxy may reach what reads them. Two of them leave the client's own header in
+    place: Traefik for a client without a certificate, where its entry point trusts such headers, so
+    let it require one (``clientAuthType``); and a load balancer of AWS in verify mode, in which it
+    writes other headers, so use passthrough mode.
 
     Args:
         proxy: Who writes the headers: ``"nginx"``, ``"haproxy"``, ``"envoy"``, ``"caddy"``,
@@ -186,11 +189,19 @@ class Forwarded:
         """Return the chain in the headers of one request, for `Mesh.admit`.
 
         Args:
-            headers: The pairs of a name and a value, as ASGI has them, or a mapping; the case of
-                a name does not count. A mapping with one value for each name cannot show that a
-                header was there twice: what a server joins with a comma and a space is refused,
-                except in ``Client-Cert-Chain``, which is a list; of a server that keeps the first
-                or the last one, give the pairs.
+            headers: The pairs of a name and a value, as ASGI has them; a mapping from name to value;
+                or a WSGI environ. The case of a name does not count.
+
+                A mapping cannot show that a header was there twice. Two values that a server
+                joined with a comma are refused, except in ``Client-Cert-Chain``, which is a list,
+                and where no space follows the comma, with ``"traefik"``; of a server that keeps
+                the first or the last one, give the pairs. A WSGI server always joins (RFC 3875
+                section 4.1.18); in an environ, a comma in the header of ``"traefik"`` or of several
+                Envoys is refused.
+
+                In an environ ``Client_Cert`` is ``Client-Cert`` as well. waitress, Werkzeug and
+                gevent leave a name with an underscore out; of a server that does not, such as
+                ``wsgiref``, the proxy has to remove both.
 
         Returns:
             DER certificates, leaf first, not verified; none if no header of the proxy is there, or
@@ -219,8 +230,10 @@ class Forwarded:
             TypeError: If *headers* are not headers.
         """
         found: list[bytes | None] = [None] * len(self._fields)
-        for name, value in headers.items() if isinstance(headers, Mapping) else headers:
-            place = self._places.get(_bytes(name).lower())
+        is_environ = isinstance(headers, Mapping) and "wsgi.version" in headers
+        for name, value in _pairs(headers):
+            # The call costs more than all else for a header.
+            place = self._places.get((name if type(name) is bytes else _bytes(name)).lower())
             if place is None:
                 continue
             header = self._fields[place][0]
@@ -233,7 +246,10 @@ class Forwarded:
             if not value.isascii():
                 msg = f"header {header} is not ASCII"
                 raise InvalidForwarded(msg)
-            found[place] = _bytes(value)
+            found[place] = joined = _bytes(value)
+            if is_environ and b"," in joined and (self.proxy == "traefik" or self.elements > 1):
+                msg = f"header {header} has a comma, with which a WSGI server may have joined two of them"
+                raise InvalidForwarded(msg)
         return tuple(value or b"" for value in found)
 
     def chain_of(self, values: tuple[bytes, ...]) -> tuple[bytes, ...]:
@@ -268,6 +284,19 @@ class Forwarded:
             if has_room and each not in chain:
                 chain.append(each)
         return tuple(chain)
+
+
+def _pairs(headers: Headers) -> Iterable[tuple[Text, Text]]:
+    if not isinstance(headers, Mapping):
+        return headers
+    if "wsgi.version" not in headers:
+        return headers.items()
+    # PEP 3333: `HTTP_` variables are the headers; everything else in an environ is of any type.
+    return (
+        (name.removeprefix("HTTP_").replace("_", "-"), value)
+        for name, value in headers.items()
+        if name.startswith("HTTP_")
+    )
 
 
 def _bytes(text: Text) -> bytes:

@@ -24,8 +24,9 @@ MAX_PAIRS = 256
 
 _PAIR = re.compile(
     rb"(?:(By|Hash|URI|DNS)=([^\",;]*+)"
+    rb"|(Cert|Chain)=\"([^\"]*+)\""
     # A backslash takes the next character with it, whichever it is (RFC 4514 section 2.4).
-    rb"|(Cert|Chain|Subject)=\"((?:[^\"\\]|\\.)*+)\")(?=[,;]|\Z)"
+    rb"|(Subject)=\"([^\"\\]*+(?:\\.[^\"\\]*+)*+)\")(?=[,;]|\Z)"
 )
 _ORDER = {
     key: place for place, key in enumerate((b"By", b"Hash", b"Cert", b"Chain", b"Subject", b"URI", b"DNS"))
@@ -63,7 +64,7 @@ def _elements(value: bytes) -> Iterator[dict[bytes, bytes]]:
             shown = quote(value[at : at + _SHOWN].decode("ascii", "replace"))
             msg = f"what begins with {shown}, at byte {at}, is no KEY=VALUE as Envoy writes them"
             raise ValueError(msg)
-        key, text = pair.group(1, 2) if pair[1] else pair.group(3, 4)
+        key, text = (part for part in pair.groups() if part is not None)
         count += 1
         if count > MAX_PAIRS:
             msg = f"an element has more than {MAX_PAIRS} pairs"

@@ -1,18 +1,27 @@
-"""Who answers the service behind a port about its requests: by the handle of the connection."""
+"""Who answers the service behind a port about its requests: by the handle of the connection.
+
+No header has a certificate or a name, so there is nothing to forge. What a handle leads to is the
+connection itself, with the peer that was admitted when it was made, by its whole chain.
+"""
 
 from __future__ import annotations
 
+import re
+
 from meshid.decisions import Decision
+from meshid.errors import InvalidForwarded
 from meshid.http.asgi import Pairs
 from meshid.http.requested import header_once
 from meshid.mesh import Mesh
 from meshid.policy.requests import Request
 from meshid.port.handles import Handles
+from meshid.support.quoting import quote
 
 HEADER = "X-Meshid-Connection"
 """The header in which the service hands over the handle that it has got in the PROXY header."""
 
 _KEY = HEADER.lower().encode()
+_HANDLE = re.compile(rb"[0-9a-f]{32}")
 
 
 class HandleJudge:
@@ -33,12 +42,19 @@ class HandleJudge:
         """Decide about one request.
 
         Raises:
-            InvalidForwarded: If the header is there more than once.
+            InvalidForwarded: If the header is there more than once, or does not hold a handle.
         """
+        peer = None
         # Who connects to the service directly has no handle, and nginx then sends no header.
-        has_one = any(key == _KEY for key, _ in headers)
-        handle = header_once(headers, HEADER) if has_one else b""
-        peer = self._handles.peer(handle.decode("latin-1"))
+        if any(key == _KEY for key, _ in headers):
+            handle = header_once(headers, HEADER)
+            if not _HANDLE.fullmatch(handle):
+                msg = (
+                    f"header {HEADER} has {quote(handle.decode('latin-1'))}, which is no connection's handle"
+                )
+                raise InvalidForwarded(msg)
+            peer = self._handles.peer(handle.decode("ascii"))
         if peer is None:
+            # Nobody is there who has shown a certificate, and that goes on record like anybody's refusal.
             return self._mesh.decide((), target=self._target, request=request)
         return self._mesh.check(peer, target=self._target, request=request)

@@ -35,7 +35,8 @@ _UNIQUE_ID, _SSL, _SSL_VERSION = 0x05, 0x20, 0x21
 _CERTIFICATE_OVER_TLS = 0x01 | 0x02 | 0x04
 """PP2_CLIENT_SSL, PP2_CLIENT_CERT_CONN and PP2_CLIENT_CERT_SESS: nothing is resumed at a port."""
 
-_UNKNOWN = IPv4Address(0), 0
+_UNKNOWN = IPv4Address("192.0.0.8"), 0
+"""The dummy address (RFC 7600 section 4.8): Envoy refuses 0.0.0.0, and somebody may trust 127.0.0.1."""
 
 _HANDLE = re.compile(r"[0-9a-f]{32}")
 _SPIFFE_ID = re.compile(r"spiffe://[a-zA-Z0-9._/-]+")
@@ -56,8 +57,9 @@ def proxy_header(  # noqa: PLR0913  # what there is to tell, all named
     A SPIFFE ID that makes it longer than 1024 bytes is left out, with a warning.
 
     Args:
-        source: What ``getpeername()`` of the connection returned; None if that is not known.
-        destination: What its ``getsockname()`` returned; None if that is not known.
+        source: What ``getpeername()`` of the connection returned; None if that is not known. Who has no IP
+            address has 192.0.0.8 in the header, the dummy address of RFC 7600.
+        destination: What its ``getsockname()`` returned; likewise.
         handle: The handle of the connection, which is written as its unique ID (0x05).
         spiffe_id: The SPIFFE ID of its peer.
         version: The version of TLS, such as ``TLSv1.3``; None if the connection has no TLS.
@@ -110,7 +112,7 @@ def _addresses(source: _Address | None, destination: _Address | None) -> tuple[i
 def _as_ipv6(address: IPv4Address | IPv6Address) -> bytes:
     if isinstance(address, IPv6Address):
         return address.packed
-    return bytes(16) if address == _UNKNOWN[0] else bytes(10) + b"\xff\xff" + address.packed
+    return bytes(10) + b"\xff\xff" + address.packed
 
 
 def _entry(kind: int, value: bytes) -> bytes:

@@ -20,6 +20,8 @@ from meshid.verification.grace import checked_leaf_grace
 
 _PORT = re.compile(r"[0-9]{1,5}", re.ASCII)
 _COUNT = re.compile(r"[0-9]{1,9}", re.ASCII)
+_BYTE = re.compile(r"0x[0-9a-fA-F]{1,2}|0|[1-9][0-9]{0,2}", re.ASCII)
+_MAX_BYTE = 0xFF
 _MAX_COUNT = 10**9 - 1
 _LONG = 64
 _BETWEEN = re.compile(r"[\s,]+", re.ASCII)
@@ -231,6 +233,22 @@ def count(found: Found) -> int:
         number = int(number) if _COUNT.fullmatch(text(found)) else None
     if not isinstance(number, int) or isinstance(number, bool) or not 1 <= number <= _MAX_COUNT:
         msg = f"{_shown(found.value)} is not a number of them: write 1 or more"
+        raise InvalidInput(msg)
+    return number
+
+
+def byte(found: Found) -> int:
+    """Return a number that a byte can hold, in decimal or, with ``0x`` before it, in hexadecimal.
+
+    Raises:
+        InvalidInput: If it is not one.
+    """
+    number = found.value
+    if isinstance(number, str):
+        match = _BYTE.fullmatch(text(found))
+        number = int(match[0], 0) if match else None
+    if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number <= _MAX_BYTE:
+        msg = f"{_shown(found.value)} is not a byte: write a number from 0x00 to 0xFF"
         raise InvalidInput(msg)
     return number
 

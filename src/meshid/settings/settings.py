@@ -86,6 +86,11 @@ class Settings:
     upstream: str | None = _key(
         "text", None, "what is behind `meshid port`: `HOST:PORT`, or a Unix socket as `unix:/path`"
     )
+    remote_upstream: bool = _key(
+        "yes_or_no",
+        False,
+        "whether `meshid port` may pass plain text to an `upstream` on another machine: `true` or `false`",
+    )
     expect: tuple[PeerPattern, ...] = _key(
         "peers",
         (),
@@ -96,6 +101,11 @@ class Settings:
         "yes_or_no",
         False,
         "whether `meshid port` writes a PROXY v2 header to its upstream: `true` or `false`",
+    )
+    spiffe_tlv: int | None = _key(
+        "byte",
+        None,
+        "the type of the SPIFFE ID's entry in that header, `0xD0` or `0xE0` to `0xEF`; `0xE0` if not set",
     )
     authorizer: Path | None = _key(
         "unix_socket", None, "the Unix socket where a proxy asks the authorizer, as `unix:/path`"
@@ -109,6 +119,15 @@ class Settings:
         "address",
         None,
         "where `meshid port` answers `/livez`, `/readyz` and `/metrics`, as `HOST:PORT`: plain HTTP",
+    )
+    max_connections: int | None = _key(
+        "count",
+        None,
+        "how many connections of admitted peers `meshid port` has at once; what the limit of open files"
+        " allows, and at most 10000, if not set",
+    )
+    idle_timeout: float | None = _key(
+        "seconds", None, "how many seconds a connection of `meshid port` may be idle; for ever if not set"
     )
     drain_timeout: float = _key(
         "seconds",

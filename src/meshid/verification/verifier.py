@@ -46,10 +46,12 @@ from meshid.errors import PeerRejected, Refused
 from meshid.names.spiffe_id import SpiffeId, TrustDomain
 from meshid.reasons import Reason
 from meshid.support.quoting import quote
+from meshid.support.sieve import Sieve
 from meshid.trust.bundles import BundleSet, TrustBundle
 from meshid.trust.revocations import Revocations
 from meshid.verification.diagnosis import Diagnosis
 from meshid.verification.selection import MAX_DEPTH, Authorities, select
+from meshid.verification.upper_path import REMEMBERED_PATHS, Path, UpperPath, search
 
 
 @attrs.frozen(init=False)
@@ -90,7 +92,7 @@ class Peer:
 
 
 class ChainVerifier:
-    """Verifies chains under a set of bundles; remembers nothing.
+    """Verifies chains under a set of bundles; remembers no peer.
 
     Args:
         bundles: The bundles of all trust domains that are trusted.
@@ -125,6 +127,9 @@ class ChainVerifier:
             for domain, authorities in self._authorities.items()
             for role in Role
         }
+        self._upper_paths = {
+            rule: Sieve[tuple[bytes, ...], UpperPath](REMEMBERED_PATHS) for rule in self._rules
+        }
         self._diagnosis = Diagnosis(bundles)
 
     def verify(self, chain: Sequence[bytes], *, role: str = "client", now: float | None = None) -> Peer:
@@ -144,7 +149,7 @@ class ChainVerifier:
         instant = datetime.fromtimestamp(self.clock() if now is None else now, UTC)
         name = None
         try:
-            presented = read_chain(chain)
+            presented = read_chain(chain, self._read_before(tuple(chain[1:])))
             claim = read_claim(presented.leaf, self._profiles)
             name = claim.name
             bundle = self._bundle_for(claim, presented.leaf, part)
@@ -192,19 +197,34 @@ class ChainVerifier:
             raise Refused(Reason.PROFILE_MISMATCH, msg)
         return bundle
 
-    def _build_path(
-        self, bundle: TrustBundle, role: Role, chain: Chain, now: datetime
-    ) -> tuple[x509.Certificate, ...]:
+    def _read_before(self, sent: tuple[bytes, ...]) -> Path | None:
+        """Return what was *sent* with a leaf, if it is in a path that is remembered."""
+        if not sent:
+            return None
+        return next((known.sent for each in self._upper_paths.values() if (known := each.get(sent))), None)
+
+    def _build_path(self, bundle: TrustBundle, role: Role, chain: Chain, now: datetime) -> Path:
+        # The backend knows one instant for the whole path.
+        instant = min(now, chain.leaf.not_valid_after_utc)
+        known = self._upper_paths[bundle.trust_domain, role].get(chain.sent)
+        path = known.below(chain.leaf, instant, now) if known else None
+        if path is None:
+            path = self._search_path(bundle, role, chain, instant, now)
+        _check_link(*path[:2])
+        return path
+
+    def _search_path(
+        self, bundle: TrustBundle, role: Role, chain: Chain, instant: datetime, now: datetime
+    ) -> Path:
         authorities = self._authorities[bundle.trust_domain]
         selection = select(authorities, chain)
         if selection is None:
             nowhere = Refused(Reason.UNKNOWN_AUTHORITY, "no name in it leads to one")
             raise self._diagnose(bundle, chain, now, nowhere)
-        # The backend knows one instant for the whole path.
-        instant = min(now, chain.leaf.not_valid_after_utc)
+        rules = self._rules[bundle.trust_domain, role]
         try:
-            rules = self._rules[bundle.trust_domain, role].store(authorities.store(selection.anchors))
-            path = _search(rules.time(instant), chain.leaf, selection.intermediates)
+            store = authorities.store(selection.anchors)
+            path = search(rules.store(store).time(instant), chain.leaf, selection.intermediates)
         # A few hostile names make the backend raise exceptions that are not its own; all mean: no path.
         except Exception as error:
             words = f"the X.509 backend says: {quote(_plain(error))}"
@@ -213,18 +233,13 @@ class ChainVerifier:
         if instant < now and any(each.not_valid_after_utc < now for each in path[1:]):
             msg = f"a certificate above the leaf has ended, and it is {now:%Y-%m-%d %H:%M:%S} here"
             raise Refused(Reason.AUTHORITY_NOT_IN_DATE, msg)
-        _check_link(*path[:2])
+        if upper := UpperPath.of(path, chain, selection.anchors, rules):
+            self._upper_paths[bundle.trust_domain, role].put(chain.sent, upper)
         return path
 
     def _diagnose(self, bundle: TrustBundle, chain: Chain, now: datetime, otherwise: Refused) -> Refused:
         domain = bundle.trust_domain
         return self._diagnosis.refusal(domain, self._authorities[domain], chain, now, otherwise)
-
-
-def _search(
-    rules: verification.PolicyBuilder, leaf: x509.Certificate, intermediates: Sequence[x509.Certificate]
-) -> tuple[x509.Certificate, ...]:
-    return tuple(rules.build_client_verifier().verify(leaf, list(intermediates)).chain)
 
 
 def _rules_for(anchors: frozenset[x509.Certificate], role: Role) -> verification.PolicyBuilder:

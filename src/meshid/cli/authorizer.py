@@ -1,0 +1,116 @@
+"""`meshid authorizer`: a proxy asks it about each request, at a Unix socket, until it is told to stop."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+from argparse import ArgumentParser, Namespace
+from contextlib import suppress
+from pathlib import Path
+from typing import cast
+
+from meshid.cli.asgi_server import config_of, load_uvicorn
+from meshid.cli.inputs import read_some
+from meshid.cli.log_lines import show_log
+from meshid.cli.no_answer import NoAnswer, errors_named
+from meshid.cli.terminal import clean
+from meshid.errors import InvalidSettings, Problem
+from meshid.http import authorizer
+from meshid.http.asgi import App
+from meshid.http.private_socket import private_socket
+from meshid.mesh import Mesh
+from meshid.policy import Policy
+from meshid.port.systemd import READY, notify
+from meshid.settings.settings import KEYS, Settings
+
+_OPTIONS = {"authorizer": "unix:PATH", "proxy": "NAME", "intermediates": "FILE", "elements": "NUMBER"}
+
+_SHOWN_HASH = 12
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the arguments: keys, which come before all other settings."""
+    about = {key.name: key.about.replace("`", "") for key in KEYS}
+    for name, metavar in _OPTIONS.items():
+        parser.add_argument(f"--{name}", metavar=metavar, help=about[name])
+    parser.add_argument("--quiet", action="store_true", help="log refusals and warnings only")
+    parser.add_argument("--json", action="store_true", help="print and log JSON, one object a line")
+
+
+def run(arguments: Namespace) -> int:
+    """Answer until SIGTERM or SIGINT.
+
+    Raises:
+        InvalidSettings: If a setting is missing or wrong.
+        InvalidInput, SourceUnavailable: As `Mesh.from_settings` and `private_socket` do.
+        MissingExtra: Without the extra ``authorizer``.
+        NoAnswer: If no authorizer can be made of the settings.
+        OSError: If the socket cannot be made.
+    """
+    given = {name: value for name in _OPTIONS if (value := getattr(arguments, name)) is not None}
+    settings = Settings.from_env(**given)
+    path, proxy = _needed(settings)
+    uvicorn = load_uvicorn()
+    # There is nothing to reload, as trust and policy follow their sources; it would end the process.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    show_log(as_json=arguments.json, quiet=arguments.quiet)
+    logging.getLogger("uvicorn").handlers = logging.getLogger("meshid").handlers
+    with Mesh.from_settings(settings) as mesh:
+        app = _app(mesh, proxy, settings)
+        with private_socket(path) as listener:
+            server = uvicorn.Server(config_of(uvicorn, app, proxy))
+            for number in (signal.SIGTERM, signal.SIGINT):
+                # When uvicorn has drained, it raises the signal again, which would end the process there.
+                signal.signal(number, lambda *_: setattr(server, "should_exit", True))
+            _tell_start(mesh, path, proxy, as_json=arguments.json)
+            server.run(sockets=[listener])
+    return 0
+
+
+def _needed(settings: Settings) -> tuple[Path, str]:
+    """Return the path of the socket and the name of the proxy."""
+    problems = [
+        Problem(name, f"is not set: {what}")
+        for name, what in {
+            "authorizer": "where does the proxy ask? Set MESHID_AUTHORIZER=unix:/run/meshid/authorizer.sock",
+            "proxy": "who asks? Set MESHID_PROXY, such as nginx",
+            "service": "it is what peers reach through the proxy; set MESHID_SERVICE",
+            "policy": "nobody would be admitted; set MESHID_POLICY",
+        }.items()
+        if getattr(settings, name) is None
+    ]
+    if problems:
+        raise InvalidSettings(tuple(problems))
+    return cast("Path", settings.authorizer), cast("str", settings.proxy)
+
+
+def _app(mesh: Mesh, proxy: str, settings: Settings) -> App:
+    pem = b"" if settings.intermediates is None else read_some(str(settings.intermediates))
+    try:
+        # An `InvalidInput` is about the intermediates, a `ValueError` about the others.
+        with errors_named(str(settings.intermediates)):
+            return authorizer(mesh, proxy=proxy, intermediates=pem or (), elements=settings.elements)
+    except ValueError as error:
+        raise NoAnswer(str(error)) from error
+
+
+def _tell_start(mesh: Mesh, path: Path, proxy: str, *, as_json: bool) -> None:
+    # A mesh that was told of a policy does not start without one.
+    policy = cast("Policy", mesh.snapshot.policy)
+    facts = {
+        "socket": f"unix:{path}",
+        "proxy": proxy,
+        "service": mesh.service,
+        "environment": policy.environment.name,
+        "policy_hash": policy.hash,
+    }
+    line = (
+        f"{proxy} asks at unix:{path} about {mesh.service};"
+        f" environment {policy.environment.name}, policy {policy.hash[:_SHOWN_HASH]}"
+    )
+    # Nobody has to read it.
+    with suppress(OSError):
+        print(json.dumps({"message": line, **facts}) if as_json else clean(line), flush=True)
+    notify(os.environ, READY, f"STATUS={line}")
