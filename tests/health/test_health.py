@@ -11,7 +11,7 @@ import pytest
 
 from meshid import BundleSet, Denial, Mesh, PeerRejected, Policy, Reason, Revocations, TrustBundle
 from meshid.health.alarm import AlarmLevel
-from meshid.testing import CA
+from meshid.testing import CA, Issued
 from meshid.trust.crl import Undetermined
 from tests.helpers.world import DAY, HOUR, Clock
 
@@ -62,6 +62,24 @@ class TestOwnCertificate:
         """A mesh with a certificate of 30 hours."""
         own = ca.issue(OWN, not_before=clock.now, not_after=clock.now + 30 * HOUR)
         return Mesh(credentials=own.svid, bundles=BundleSet([ca.bundle()]), clock=clock)
+
+    @pytest.mark.parametrize(
+        "what", ["neither", "it is in the file", "the bundle has no root"], ids=lambda what: what
+    )
+    def test_one_whose_intermediate_is_in_the_bundle_alone(self, ca: CA, clock: Clock, what: str) -> None:
+        issuing = ca.intermediate(subject="CN=issuing")
+        own = issuing.issue(OWN)
+        mine = own if what == "it is in the file" else Issued(own.certificate, own.key, ())
+        pem = issuing.pem + (b"" if what == "the bundle has no root" else ca.pem)
+        bundles = BundleSet([TrustBundle.from_pem("prod.example.org", pem)])
+        mesh = Mesh(credentials=mine.svid, bundles=bundles, clock=clock)
+        root = ca.certificate.subject.rfc4514_string()
+        text = (
+            "own certificate: lacks its intermediate 'CN=issuing', which is in our bundle: peers that trust"
+            f" '{root}' alone refuse us; append it to the certificate's file"
+        )
+        assert said(mesh) == ([("warning", text)] if what == "neither" else [])
+        assert mesh.health().ready
 
     @pytest.mark.parametrize(
         ("hours", "level", "text"),

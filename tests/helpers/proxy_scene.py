@@ -475,10 +475,13 @@ class Line:
 class Line2:
     """One connection that speaks HTTP/2 and sends whatever header fields a test gives it."""
 
+    is_negotiated: bool = True
+
     def __init__(self, port: int, context: ssl.SSLContext) -> None:
-        context.set_alpn_protocols(["h2"])
+        if self.is_negotiated:
+            context.set_alpn_protocols(["h2"])
         self._line = Line(port, context)
-        assert self._line.tls.selected_alpn_protocol() == "h2"
+        assert self._line.tls.selected_alpn_protocol() == ("h2" if self.is_negotiated else None)
         configuration = h2.config.H2Configuration(
             validate_outbound_headers=False, normalize_outbound_headers=False, header_encoding="latin-1"
         )

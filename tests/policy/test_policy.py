@@ -428,3 +428,24 @@ def test_an_argument_of_a_wrong_type_is_a_mistake_of_the_caller(ask: Any) -> Non
         ask(policy(), peer, None)
     with pytest.raises(TypeError, match=r"^a request must be a str, not bytes$"):
         ask(policy(), peer, "payments", b"GET /")
+
+
+class TestRemembering:
+    def test_only_short_requests_that_are_allowed_are_remembered(self) -> None:
+        policy = Policy.from_toml(TOML, environment="prod")
+        support, web = name(f"{PROD}/ns/support/sa/a"), name(f"{PROD}/ns/shop/sa/web")
+        longest = "/v1/charges/" + "a" * 500
+        for peer, target, request, allowed in (
+            (support, "payments", Request("GET", "/v1/charges/1"), True),
+            (support, "payments", Request("POST", "/v1/charges/1"), False),
+            (support, "ledger/a", Request("GET", "/v1/charges/1"), False),
+            (web, "payments", Request("DELETE", "/v1/charges/1"), False),
+            (web, "payments", Request("GET", longest), True),
+            (web, "payments", Request("GET", f"{longest}a"), True),
+        ):
+            decisions = [policy.decide(peer, target, request) for _ in range(2)]
+            decisions.append(policy.decide(peer, target, str(request)))
+            assert [each.allowed for each in decisions] == [allowed] * 3
+            assert decisions[0] == decisions[1] == decisions[2]
+            remembered = allowed and len(request.path) <= len(longest)
+            assert (decisions[0] is decisions[1]) == (decisions[0] is decisions[2]) == remembered

@@ -117,10 +117,8 @@ def test_where_it_cannot_listen_it_says_so(mesh: Mesh, tmp_path: Path) -> None:
 
 def test_sockets_that_cannot_be_listened_on_are_closed(mesh: Mesh) -> None:
     listener = socket.create_server((HOST, 0))
-    with socket.socket() as one, pytest.raises(OSError):
-        one.bind(listener.getsockname())
     connected = socket.create_connection(listener.getsockname())
-    with pytest.raises(OSError):
+    with pytest.raises(OSError, match="Invalid argument"):
         asyncio.run(MeshPort(mesh, "127.0.0.1:1").start([listener, connected]))
     assert listener.fileno() == connected.fileno() == -1
 
@@ -168,7 +166,7 @@ def test_a_flood_of_connections_lets_the_loop_go_on(
 
 
 @EACH_LOOP
-def test_out_of_files_it_goes_on_listening(
+def test_out_of_files_it_goes_on_listening(  # noqa: PLR0913, PLR0917  # fixtures
     loop: str,
     mesh: Mesh,
     upstream: Upstream,
@@ -178,22 +176,25 @@ def test_out_of_files_it_goes_on_listening(
 ) -> None:
     monkeypatch.setattr(acceptor, "PAUSE_SECONDS", 0.05)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with running_port(port_of(mesh, upstream), MAKERS[loop]) as running, socket.socket() as plain:
-        with joined(running, upstream, client):
-            address = (HOST, running.number)
-            # The lowest that is free: nothing can be opened.
-            lowest = os.dup(0)
-            os.close(lowest)
-            resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
-            try:
-                plain.connect(address)
-                assert eventually(lambda: caplog.records)
-            finally:
-                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-            line = Line(plain, client).shake_hands(HELLO)
-            with upstream.take() as service:
-                assert service.receive(len(HELLO)) == HELLO
-            line.rest()
+    with (
+        running_port(port_of(mesh, upstream), MAKERS[loop]) as running,
+        socket.socket() as plain,
+        joined(running, upstream, client),
+    ):
+        address = (HOST, running.number)
+        # The lowest that is free: nothing can be opened.
+        lowest = os.dup(0)
+        os.close(lowest)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
+        try:
+            plain.connect(address)
+            assert eventually(lambda: caplog.records)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        line = Line(plain, client).shake_hands(HELLO)
+        with upstream.take() as service:
+            assert service.receive(len(HELLO)) == HELLO
+        line.rest()
     assert caplog.records[0].getMessage() == (
         "cannot accept connections: OSError: '[Errno 24] Too many open files':"
         " raise the limit of open files (ulimit -n)"
@@ -254,23 +255,28 @@ def test_draining_waits_for_who_ends_and_cuts_off_who_does_not(
 def test_draining_ends_with_the_last_connection(
     loop: str, mesh: Mesh, upstream: Upstream, client: ssl.SSLContext
 ) -> None:
-    with running_port(port_of(mesh, upstream), MAKERS[loop]) as running:
-        with joined(running, upstream, client) as (one, service):
-            draining = asyncio.run_coroutine_threadsafe(running.port.drain(3600), running.loop)
-            one.end()
-            service.end()
-            assert draining.result(TIMEOUT) == 0
+    with (
+        running_port(port_of(mesh, upstream), MAKERS[loop]) as running,
+        joined(running, upstream, client) as (one, service),
+    ):
+        draining = asyncio.run_coroutine_threadsafe(running.port.drain(3600), running.loop)
+        one.end()
+        service.end()
+        assert draining.result(TIMEOUT) == 0
 
 
 @EACH_LOOP
 def test_closing_cuts_off_all(loop: str, mesh: Mesh, upstream: Upstream, client: ssl.SSLContext) -> None:
-    with running_port(port_of(mesh, upstream), MAKERS[loop]) as running:
-        with joined(running, upstream, client) as ends, Line(connect(running)) as silent:
-            assert eventually(lambda: running.port.figures().handshakes == 1)
-            running.call(running.port.close())
-            assert [each.rest() for each in ends] == [(b"", "reset")] * 2
-            assert silent.rest()[1] in {"end", "reset"}
-            assert (len(running.port), running.port.figures().handshakes) == (0, 0)
+    with (
+        running_port(port_of(mesh, upstream), MAKERS[loop]) as running,
+        joined(running, upstream, client) as ends,
+        Line(connect(running)) as silent,
+    ):
+        assert eventually(lambda: running.port.figures().handshakes == 1)
+        running.call(running.port.close())
+        assert [each.rest() for each in ends] == [(b"", "reset")] * 2
+        assert silent.rest()[1] in {"end", "reset"}
+        assert (len(running.port), running.port.figures().handshakes) == (0, 0)
 
 
 # -- What the upstream is told --------------------------------------------------------
@@ -421,9 +427,9 @@ def test_without_an_authorizer_a_rule_with_http_conditions_admits_nobody(
             "target is for clients with a certificate",
         ),
         (
-            {"client": True, "expect": "/a", "host": "0.0.0.0"},
+            {"client": True, "expect": "/a", "host": "::"},
             ValueError,
-            "host '0.0.0.0' is not of the loopback",
+            "host '::' is not of the loopback",
         ),
         ({"expect": "/a", "proxy_protocol": True}, ValueError, "proxy_protocol is for a plain upstream"),
         ({"expect": "/a**b"}, InvalidPattern, ""),

@@ -106,7 +106,7 @@ def test_a_header_says_what_was_given_and_nothing_else(  # noqa: PLR0913, PLR091
         pytest.param(
             None,
             ("2001:db8::2", 2, 0, 0),
-            (("::ffff:c000:8", 0), ("2001:db8::2", 2)),
+            ((str(IPv6Address("::ffff:192.0.0.8")), 0), ("2001:db8::2", 2)),
             id="one end unknown",
         ),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import socket
 import ssl
+import subprocess
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,7 +31,7 @@ from tests.helpers.ports import (
     tcp_upstream,
     unix_upstream,
 )
-from tests.helpers.tls_peers import CLOSED_POLICY, PATH, TIMEOUT, admission_of, mesh_of, stranger
+from tests.helpers.tls_peers import CLOSED_POLICY, HOST, PATH, TIMEOUT, admission_of, mesh_of, stranger
 
 BULK = bytes(range(256)) * 4096
 """1 MiB: more than a port holds of one connection."""
@@ -159,11 +160,14 @@ def test_what_a_plain_client_says_early_is_not_lost(said: bytes, prod_ca: CA, tm
                 front.eof_received()
 
             running.ask(read)
-            with upstream.take(), upstream.take() as service:
-                with context.wrap_socket(service.plain, server_side=True) as tls:
-                    assert tls.recv(100) == said
-                    if said:
-                        assert tls.recv(100) == b""
+            with (
+                upstream.take(),
+                upstream.take() as service,
+                context.wrap_socket(service.plain, server_side=True) as tls,
+            ):
+                assert tls.recv(100) == said
+                if said:
+                    assert tls.recv(100) == b""
 
 
 @EACH_LOOP
@@ -181,16 +185,21 @@ def test_a_unix_socket_is_an_upstream(loop: str, mesh: Mesh, client: ssl.SSLCont
 
 
 @EACH_LOOP
-def test_what_comes_with_the_end_of_the_handshake_waits_for_the_upstream(
-    loop: str, mesh: Mesh, upstream: Upstream, client: ssl.SSLContext
+@pytest.mark.parametrize("size", [5, READ_BYTES // 2], ids=["little", "much"])
+def test_what_comes_with_the_end_of_the_handshake_waits_for_the_upstream(  # fixtures
+    loop: str, size: int, mesh: Mesh, upstream: Upstream, client: ssl.SSLContext
 ) -> None:
-    early = BULK[: READ_BYTES // 2]
-    with running_port(port_of(mesh, upstream), MAKERS[loop]) as running:
-        with Line(connect(running), client) as ours:
-            ours.shake_hands(early)
+    early = BULK[:size]
+    with (
+        running_port(port_of(mesh, upstream), MAKERS[loop]) as running,
+        Line(connect(running), client) as ours,
+    ):
+        ours.shake_hands(early)
+        with upstream.take() as service:
+            # Nothing follows that would push it.
+            assert service.receive(size) == early
             ours.end()
-            with upstream.take() as service:
-                assert service.rest() == (early, "end")
+            assert service.rest() == (b"", "end")
 
 
 def test_both_connections_send_at_once_and_notice_who_has_vanished(
@@ -321,8 +330,9 @@ def test_a_connection_that_has_gone_can_be_ended(
     assert running.ask(lambda: front.send(b"too late"))
     assert not front.is_open
     assert front.waiting == 0
-    late = [front.pause, front.resume, front.finish, front.abort, front.acknowledge, front._write_eof]  # noqa: SLF001
-    for each in (relay.abort, *late):
+    late = [front.pause, front.resume, front.finish, front.abort, front.acknowledge]
+    later = [front._write_eof, front._hang_up]  # noqa: SLF001 - as a timer does
+    for each in (relay.abort, *late, *later):
         running.ask(each)
 
 
@@ -433,3 +443,26 @@ def test_who_reads_slowly_is_not_idle(mesh: Mesh, upstream: Upstream, client: ss
         running.ask(lambda: look(4000.0))
         assert ours.rest()[1] in {"reset", "truncated"}
         assert running.is_empty()
+
+
+# -- A client that renegotiates -----------------------------------------------------
+
+
+def test_a_client_that_renegotiates_is_told_that_it_cannot(
+    mesh: Mesh, prod_ca: CA, upstream: Upstream, tmp_path: Path
+) -> None:
+    """TLS 1.2 has it, and with the alert the client does not wait for ever (RFC 5246 section 7.2.2)."""
+    leaf = prod_ca.issue(PATH).svid
+    (tmp_path / "leaf.pem").write_bytes(leaf.chain_pem() + leaf.key_pem())
+    port = port_of(mesh, upstream, minimum_version=ssl.TLSVersion.TLSv1_2)
+    with running_port(port) as running:
+        address = f"{HOST}:{running.number}"
+        asking = subprocess.Popen(
+            ["openssl", "s_client", "-tls1_2", "-connect", address, "-cert", str(tmp_path / "leaf.pem")],  # noqa: S607
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        with asking, upstream.take():
+            said, _ = asking.communicate(b"R\n", timeout=TIMEOUT)
+        assert b"no renegotiation" in said

@@ -43,6 +43,7 @@ from tests.helpers.proxy_scene import (
     serving_app,
 )
 from tests.helpers.tls_peers import HOST
+from tests.helpers.world import padding
 
 CONFIGURATION = documented("nginx", "nginx ends TLS and asks meshid")
 CHECKS_AS_WELL = documented("nginx", "nginx checks as well")
@@ -452,6 +453,11 @@ class TestBodies:
                     assert line.ask("POST", target, body=body).status == status
         (received,) = scene.upstream.taken()
         assert received.body == body
+
+    def test_a_large_leaf_reaches_the_authorizer(self, nginx: Nginx) -> None:
+        large = nginx.scene.clients.issuing.issue(CHECKOUT, extra=[padding(12_000)])
+        with Line(nginx.port, large.client_context()) as line:
+            assert [line.ask("POST", "/v1/charges").status for _ in range(2)] == [200, 200]
 
     def test_a_refused_upload_sends_no_body(self, nginx: Nginx) -> None:
         head = b"%b HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n"

@@ -319,8 +319,13 @@ def test_each_kind_is_shown(trap: Trap) -> None:
 
 
 def test_the_documented_configurations_are_clean(scene: Scene) -> None:
-    for text in (CONFIGURATION, nginx_configuration(CONFIGURATION)):
-        assert traps_in(read_configuration(filled(text, scene.values(1) | {"FOLDER": "/"}))) == []
+    handle = documented("nginx", "asks about each request by the handle")
+    gate = documented("nginx", "and is a gate")
+    for text in (CONFIGURATION, nginx_configuration(CONFIGURATION), handle, gate):
+        # As it is, and filled in.
+        assert traps_in(read_configuration(text)) == []
+        values = {**scene.values(1), "LISTEN": "unix:/run/meshid/nginx.sock"}
+        assert traps_in(read_configuration(filled(text, values))) == []
     checks_as_well = documented("nginx", "nginx checks as well")
     text = replaced(CONFIGURATION, "    ssl_verify_client   optional_no_ca;\n", checks_as_well)
     assert traps_in(read_configuration(text)) == []

@@ -23,6 +23,7 @@ def wrong_types(mesh: Mesh, chain: list[bytes], peer: Peer, policy: Policy, pem:
     mesh.admit(chain, expect=[b"/ns/pay/sa/api"])  # type: ignore[list-item] # pyright: ignore[reportArgumentType]
     mesh.admit(chain, request=("GET", "/"))  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
     mesh.check("spiffe://prod.example.org/ns/pay/sa/api")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    mesh.watch(peer, policy)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
     mesh.client_context(None)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
     mesh.client_context([1])  # type: ignore[list-item] # pyright: ignore[reportArgumentType]
     mesh.server_context(alpn=[b"h2"])  # type: ignore[list-item] # pyright: ignore[reportArgumentType]

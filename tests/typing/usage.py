@@ -53,6 +53,7 @@ from meshid import (
     SpiffeId,
     TrustBundle,
     TrustDomain,
+    WatchedConnection,
     X509Svid,
     peer_of,
 )
@@ -293,3 +294,12 @@ def chains_are_verified_without_a_mesh(bundles: BundleSet, ca: CA) -> None:
 def istio_is_imported(text: bytes) -> None:
     imported = import_istio([("a.yaml", text)], environment="prod", trust_domains=["prod.example.org"])
     assert_type(imported, Imported)
+
+
+def watching(mesh: Mesh, peer: Peer, transport: asyncio.Transport) -> None:
+    address = transport.get_extra_info("peername")
+    with mesh.watch(peer, lambda _: transport.abort(), address=address, http=True) as watched:
+        assert_type(watched, WatchedConnection)
+        assert_type(watched.peer, Peer | None)
+        assert_type(watched.rejection, PeerRejected | None)
+    assert_type(mesh.watch(peer, print, expect="/ns/pay/sa/api").done(), None)

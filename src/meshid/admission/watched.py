@@ -37,8 +37,13 @@ class WatchedConnection:
 
     The mesh holds it until it is done with, or was ended; the caller need not.
 
+    Args:
+        peer: Who is at its other end.
+        end: What ends it.
+        address: Its address, for the record.
+        watched: Those of the mesh.
+
     Attributes:
-        peer: Who is at its other end, as of the last review; None once it was ended or is done with.
         rejection: Why it was ended; None if it was not.
     """
 

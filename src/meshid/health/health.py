@@ -126,6 +126,16 @@ def _about_own(path: OwnPath, now: datetime) -> Iterator[Alarm]:
     elif left < _SOON:
         level = AlarmLevel.ERROR if left < _NOW else AlarmLevel.WARNING
         yield Alarm(level=level, about=_OWN, text=_about_end(first, is_leaf=first is leaf))
+    elif path.not_sent is not None:
+        yield Alarm(level=AlarmLevel.WARNING, about=_OWN, text=_about_not_sent(path.not_sent))
+
+
+def _about_not_sent(intermediate: x509.Certificate) -> str:
+    called, root = (quote(each.rfc4514_string()) for each in (intermediate.subject, intermediate.issuer))
+    return (
+        f"lacks its intermediate {called}, which is in our bundle: peers that trust {root} alone refuse us;"
+        " append it to the certificate's file"
+    )
 
 
 def _about_end(first: x509.Certificate, *, is_leaf: bool) -> str:

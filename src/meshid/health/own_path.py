@@ -20,6 +20,7 @@ from meshid.errors import PeerRejected
 from meshid.names.spiffe_id import TrustDomain
 from meshid.reasons import Reason
 from meshid.support.quoting import described, joined, quote
+from meshid.trust.bundles import TrustBundle
 from meshid.trust.credentials import X509Svid
 
 _OURS = {Role.CLIENT: Role.SERVER, Role.SERVER: Role.CLIENT}
@@ -34,11 +35,14 @@ class OwnPath:
             bundle here.
         leads_to: The trust domain whose bundle it leads to; None if it leads to none.
         refusal: Why peers refuse us; None if they do not.
+        not_sent: The intermediate that the path leads to, which our bundle has and our own file lacks; None
+            if there is none.
     """
 
     certificates: tuple[x509.Certificate, ...]
     leads_to: TrustDomain | None = None
     refusal: str | None = None
+    not_sent: x509.Certificate | None = None
 
     @property
     def first_to_end(self) -> x509.Certificate:
@@ -70,12 +74,23 @@ def find_own_path(snapshot: Snapshot, own: X509Svid, peers: Collection[Role]) ->
             detail = described(error)
             refused[role] = Decision(allowed=False, reason=Reason.INTERNAL_ERROR, detail=detail)
         else:
-            path = OwnPath((own.leaf, *map(read_certificate, found.chain[1:])), domain)
+            above = tuple(map(read_certificate, found.chain[1:]))
+            # That it is an authority here does not keep it from being sent.
+            is_sent = found.chain[-1] in own.chain
+            not_sent = None if is_sent else _intermediate_in(snapshot.bundles[domain], above[-1])
+            path = OwnPath((own.leaf, *above), domain, not_sent=not_sent)
     if not refused or (path.leads_to and not peers):
         return path
     role, decision = next(iter(refused.items()))
     who = f"{role}s" if len(refused) == 1 else "peers"
     return attrs.evolve(path, refusal=f"{who} refuse us: {_why(decision, own, domain)}")
+
+
+def _intermediate_in(bundle: TrustBundle, end: x509.Certificate) -> x509.Certificate | None:
+    """Return the *end* of our path if the bundle has its issuer, too; so a peer may trust that one alone."""
+    if end.issuer != end.subject and any(each.subject == end.issuer for each in bundle.authorities):
+        return end
+    return None
 
 
 def _why(decision: Decision, own: X509Svid, domain: TrustDomain) -> str:

@@ -13,7 +13,7 @@ from meshid.decisions import Decision
 from meshid.errors import InvalidForwarded
 from meshid.http.asgi import App, Pairs, Receive, Scope, Send, is_http
 from meshid.http.forwarded import Forwarded
-from meshid.http.requested import Asked, Requested, requested_by
+from meshid.http.requested import Asked, Requested, requested_by, text_of
 from meshid.mesh import Mesh
 from meshid.policy.requests import Request
 from meshid.reasons import Reason
@@ -28,7 +28,7 @@ MOST_REMEMBERED = 1024
 """Requests that were allowed, and chains that were admitted, each."""
 
 LONGEST_REQUEST = 512
-"""The most characters of a request that is remembered: 1 MB in all."""
+"""The most bytes of a request that is remembered: 2 MB in all."""
 
 LONGEST_HEADERS = 8192
 """The most bytes of the headers of a chain that is remembered: 16 MB in all, with the chains."""
@@ -63,7 +63,8 @@ class AuthorizerApp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one question."""
-        if not await is_http(scope, receive, send):
+        # A request first: to ask about the scope is a coroutine of its own.
+        if scope["type"] != "http" and not await is_http(scope, receive, send):
             return
         status, headers = self._answer(scope)
         await send({"type": "http.response.start", "status": status, "headers": [*_COMMON, *headers]})
@@ -88,20 +89,20 @@ class AuthorizerApp:
     def _decision(self, scope: Scope) -> Decision | None:
         try:
             asked = self._requested(scope)
+            if asked is None:
+                return None
+            known = self._requests.get(asked)
+            # As text, a request that cannot be judged is refused where it is decided, and so on record.
+            request = known or " ".join(text_of(asked))
         except InvalidForwarded as error:
             return self._unread(Reason.UNSAFE_REQUEST, str(error))
-        if asked is None:
-            return None
-        known = self._requests.get(asked)
-        # As text, a request that cannot be judged is refused where it is decided, and so on record.
-        text = " ".join(asked)
         try:
-            decision = self._judge(scope["headers"], known or text)
+            decision = self._judge(scope["headers"], request)
         except InvalidForwarded as error:
             return self._unread(Reason.MALFORMED, str(error))
-        # Only after a yes: strangers choose what is asked, and would push out what is asked again.
-        if decision.allowed and known is None and len(text) <= LONGEST_REQUEST:
-            self._requests.put(asked, Request(*asked))
+        # Only after a yes: whoever is refused chooses what is asked, and would push out what is asked again.
+        if decision.allowed and known is None and sum(map(len, asked)) <= LONGEST_REQUEST:
+            self._requests.put(asked, Request(*text_of(asked)))
         return decision
 
     def _unread(self, reason: Reason, text: str, error: Exception | None = None) -> Decision:

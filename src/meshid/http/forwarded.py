@@ -232,7 +232,8 @@ class Forwarded:
         found: list[bytes | None] = [None] * len(self._fields)
         is_environ = isinstance(headers, Mapping) and "wsgi.version" in headers
         for name, value in _pairs(headers):
-            place = self._places.get(_bytes(name).lower())
+            # The call costs more than all else for a header.
+            place = self._places.get((name if type(name) is bytes else _bytes(name)).lower())
             if place is None:
                 continue
             header = self._fields[place][0]

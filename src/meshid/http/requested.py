@@ -18,8 +18,8 @@ from meshid.support.quoting import quote
 PATH = "/authorize"
 """Where the proxy asks."""
 
-Asked: TypeAlias = tuple[str, str]
-"""A method, and a target without its query, both of them raw and in ASCII."""
+Asked: TypeAlias = tuple[bytes, bytes]
+"""A method, and a target without its query, as they were told."""
 
 Requested: TypeAlias = Callable[[Scope], Asked | None]
 """Finds the request that is asked about: None if it is not asked at `PATH`.
@@ -40,22 +40,47 @@ def header_once(headers: Pairs, name: str) -> bytes:
     Raises:
         InvalidForwarded: If it is not there, or more than once.
     """
-    wanted = name.lower().encode()
-    values = [value for key, value in headers if key == wanted]
-    if len(values) == 1:
-        return values[0]
-    fault = "is there more than once" if values else "is missing"
-    msg = f"header {name} {fault}; the proxy must set it, in place of what a client sends"
-    raise InvalidForwarded(msg)
+    wanted, found = name.lower().encode(), None
+    for key, value in headers:
+        if key == wanted:
+            if found is not None:
+                raise InvalidForwarded(_not_once(name, "is there more than once"))
+            found = value
+    if found is None:
+        raise InvalidForwarded(_not_once(name, "is missing"))
+    return found
+
+
+def _not_once(name: str, fault: str) -> str:
+    return f"header {name} {fault}; the proxy must set it, in place of what a client sends"
+
+
+def text_of(asked: Asked) -> tuple[str, str]:
+    """Return the method and the target of a request as text: one word of ASCII, and ASCII.
+
+    What is not ASCII, one server takes for Latin-1, and another one for UTF-8: decoded as either, what is
+    judged would not be what is served. And a method of two words would push its second one into the target.
+
+    Raises:
+        InvalidForwarded: If they are anything else.
+    """
+    for what, value in zip(("method", "target"), asked, strict=True):
+        if not value.isascii():
+            msg = f"the {what} of the request is not ASCII: {quote(value.decode('latin-1'))}"
+            raise InvalidForwarded(msg)
+    method, target = asked[0].decode("ascii"), asked[1].decode("ascii")
+    if not METHOD.fullmatch(method):
+        msg = f"the method of the request is {quote(method)}, which is no method (RFC 9110 section 9.1)"
+        raise InvalidForwarded(msg)
+    return method, target
 
 
 def _in_headers(method: str, target: str, scope: Scope) -> Asked | None:
     if scope["path"] != PATH:
         return None
     headers: Pairs = scope["headers"]
-    return _checked(
-        (f"header {method}", header_once(headers, method)), (f"header {target}", header_once(headers, target))
-    )
+    # The query is not judged, and may hold secrets.
+    return header_once(headers, method), header_once(headers, target).partition(b"?")[0]
 
 
 def _in_place(scope: Scope) -> Asked | None:
@@ -63,25 +88,7 @@ def _in_place(scope: Scope) -> Asked | None:
     raw: bytes = scope.get("raw_path") or b""
     if not raw.startswith(_PREFIX):
         return None
-    return _checked(("the method", scope["method"].encode()), ("the path", raw.removeprefix(_PREFIX)))
-
-
-def _checked(method: tuple[str, bytes], target: tuple[str, bytes]) -> Asked:
-    # The query is not judged, and may hold secrets. What is not ASCII, one server takes for Latin-1, and
-    # another one for UTF-8: decoded as either, what is judged would not be what is served.
-    asked = _ascii(*method), _ascii(target[0], target[1].partition(b"?")[0])
-    if not METHOD.fullmatch(asked[0]):
-        msg = f"{method[0]} is {quote(asked[0])}, which is not a method (RFC 9110 section 9.1)"
-        raise InvalidForwarded(msg)
-    return asked
-
-
-def _ascii(what: str, value: bytes) -> str:
-    try:
-        return value.decode("ascii")
-    except UnicodeDecodeError as error:
-        msg = f"{what} is not ASCII: {quote(value.decode('latin-1'))}"
-        raise InvalidForwarded(msg) from error
+    return scope["method"].encode(), raw.removeprefix(_PREFIX).partition(b"?")[0]
 
 
 in_original = partial(_in_headers, "X-Original-Method", "X-Original-URI")

@@ -37,7 +37,10 @@ from meshid.support.sieve import Sieve
 from meshid.support.types import check_type
 
 REMEMBERED = 8192
-"""Pairs of a peer and a target whose rules are remembered."""
+"""Pairs of a peer and a target whose rules are remembered, and requests of theirs that are allowed: each."""
+
+_LONGEST_REMEMBERED = 512
+"""The most characters of the path of a request that is remembered: 16 MB in all, with the decisions."""
 
 
 class Named(Protocol):
@@ -89,6 +92,9 @@ class Policy:
     _matcher: Matcher = attrs.field(eq=False)
     _methods: frozenset[str] = attrs.field(eq=False)
     _prospects: Sieve[tuple[SpiffeId, str], _Prospects] = attrs.field(
+        init=False, eq=False, factory=lambda: Sieve(REMEMBERED)
+    )
+    _allowed: Sieve[tuple[SpiffeId, str, Request], Decision] = attrs.field(
         init=False, eq=False, factory=lambda: Sieve(REMEMBERED)
     )
 
@@ -259,11 +265,18 @@ class Policy:
         except InvalidRequest as error:
             verdict = _Verdict(Reason.UNSAFE_REQUEST, detail=str(error))
             return self._decision(verdict, spiffe_id, target, quote(without_query(str(request))))
+        known = self._allowed.get((spiffe_id, target, asked))
+        if known is not None:
+            return known
         if asked.method not in self._methods:
             detail = f"the method {quote(asked.method)} is not registered (IANA), and no rule names it"
             verdict = _Verdict(Reason.UNSAFE_REQUEST, detail=detail)
             return self._decision(verdict, spiffe_id, target, str(asked))
-        return self._answer(spiffe_id, target, asked, candidates.matching(asked))
+        decision = self._answer(spiffe_id, target, asked, candidates.matching(asked))
+        # Only after a yes: whoever is refused chooses what is asked.
+        if decision.allowed and len(asked.path) <= _LONGEST_REMEMBERED:
+            self._allowed.put((spiffe_id, target, asked), decision)
+        return decision
 
     def _answer(
         self, spiffe_id: SpiffeId, target: str, request: RequestLike, matching: list[Rule]

@@ -163,8 +163,13 @@ class Hub:
         try:
             async with asyncio.timeout(self._plan.connect_timeout):
                 await self._plan.upstream.connect(self._loop, make)
-        # Not `OSError` alone: making the TLS side may raise others.
-        except Exception as error:  # noqa: BLE001
+        # Not `OSError` alone: making the TLS side may raise others, and the relay may be cut off meanwhile.
+        except BaseException as error:
+            # If it was connected at that very moment, uvloop closes it and tells nobody.
+            if relay.back is not None:
+                relay.back.connection_lost(None)
+            if not isinstance(error, Exception):
+                raise
             self._fail(error)
             relay.abort()
 

@@ -112,8 +112,9 @@ class Side(asyncio.BufferedProtocol):
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
-        self._transport = None
-        self._joint.lost()
+        if self._transport is not None:
+            self._transport = None
+            self._joint.lost()
 
     # -- What the relay and the other side call -----------------------------------
 
@@ -158,8 +159,8 @@ class Side(asyncio.BufferedProtocol):
         """Cut it off."""
         if self._transport is not None:
             sock = self._transport.get_extra_info("socket")
-            # A Unix socket ignores it.
-            with suppress(OSError):
+            # A Unix socket ignores it; uvloop has closed one that has failed, and raises a ValueError.
+            with suppress(OSError, ValueError):
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _CUT_OFF)
             self._transport.abort()
 

@@ -31,6 +31,9 @@ BEHIND = (
 )
 
 
+GATE = "server { listen %s proxy_protocol; location / { proxy_pass http://a; %%s } }"
+
+
 def found(text: str) -> list[Trap]:
     return [each.trap for each in traps_in(read_configuration(text))]
 
@@ -88,6 +91,9 @@ def with_location(text: str) -> str:
             id="nginx checks as well",
         ),
         pytest.param(BEHIND.replace("127.0.0.1:8080", "unix:/run/nginx.sock"), id="PROXY on a socket"),
+        pytest.param(
+            GATE % "127.0.0.1:80" % "proxy_set_header X-Meshid-Peer $proxy_protocol_tlv_0xE0;", id="a gate"
+        ),
     ],
 )
 def test_nothing_is_found_in_what_is_right(text: str) -> None:
@@ -146,6 +152,7 @@ def test_nothing_is_found_in_what_is_right(text: str) -> None:
             BEHIND.replace("127.0.0.1:8080", "8080"), [Trap.CLAIMED_ADDRESS], id="PROXY on all addresses"
         ),
         pytest.param(BEHIND.replace("127.0.0.1:8080", "[::1]:80"), [], id="PROXY on ::1"),
+        pytest.param(GATE % "80" % "", [Trap.CLAIMED_ADDRESS, Trap.FORGED_PEER], id="an open gate"),
         pytest.param(
             CONFIGURATION
             + "server { listen ${LISTEN} ssl; location /a { location /a/b { proxy_pass http://b; } } }",

@@ -69,11 +69,17 @@ class Level:
 
     def peer_variables(self) -> set[str]:
         """Return the variables that hold the peer as meshid named it."""
-        return {
+        told = {
             each.arguments[0]
             for each in self.effective("auth_request_set")
             if each.arguments[1:] == ("$upstream_http_x_meshid_peer",)
         }
+        return told | {"$proxy_protocol_tlv_0xE0", "$proxy_protocol_tlv_0xe0"}
+
+    @property
+    def is_gate(self) -> bool:
+        """Whether the mesh port, which writes a PROXY header, decides who gets here."""
+        return any("proxy_protocol" in each.arguments for each in self.own("listen"))
 
     @property
     def is_judged(self) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Set as AbstractSet
 from typing import TypeAlias
 
 from meshid.cli.nginx.levels import PASSING, Level, servers_of
-from meshid.cli.nginx.nginx_configuration import Configuration
+from meshid.cli.nginx.nginx_configuration import Configuration, Directive
 from meshid.cli.nginx.trap import Caught, Trap
 from meshid.cli.nginx.wrong_directives import wrong_directives
 from meshid.support.quoting import quote
@@ -32,7 +32,7 @@ def traps_in(configuration: Configuration) -> list[Caught]:
     servers = servers_of(configuration.directives)
     judged = {address for server in servers if server.asks for address in server.listens()}
     caught = [each for server in servers for each in _in_server(server, judged)]
-    if not judged:
+    if not judged and not any(server.is_gate for server in servers):
         what = "no server has auth_request, so meshid is never asked; write 'auth_request /_meshid;' in one"
         caught.insert(0, Caught(Trap.NOBODY_ASKED, "all of it", what))
     for each in configuration.unread:
@@ -44,7 +44,7 @@ def traps_in(configuration: Configuration) -> list[Caught]:
 
 def _in_server(server: Level, judged: AbstractSet[str]) -> _Caughts:
     if not server.asks:
-        yield from _beside(server, judged)
+        yield from _behind_a_gate(server) if server.is_gate else _beside(server, judged)
         return
     questions = server.questions()
     heads = {id(each.head) for each in questions}
@@ -66,6 +66,14 @@ def _in_server(server: Level, judged: AbstractSet[str]) -> _Caughts:
             yield Caught(Trap.LARGE_BODY, question.head.where, what)
     if "X-Client-Cert-Pem" in told:
         yield from _verifying(server)
+
+
+def _behind_a_gate(server: Level) -> _Caughts:
+    """Look at a server whose connections come from the mesh port: it hears of admitted peers alone."""
+    for level in server.below():
+        yield from wrong_directives(level)
+        for each in level.own(*PASSING):
+            yield from _forged_peer(level, each)
 
 
 def _beside(server: Level, judged: AbstractSet[str]) -> _Caughts:
@@ -124,17 +132,22 @@ def _verifying(server: Level) -> _Caughts:
 def _passed_on(level: Level, told: list[str]) -> _Caughts:
     """Look at what goes to the service."""
     for each in level.own(*PASSING):
-        setting, peer = PASSING[each.name]
+        setting, _ = PASSING[each.name]
         if not level.effective("auth_request"):
             what = "meshid is not asked here; write auth_request in the server, not in some locations"
             yield Caught(Trap.NOBODY_ASKED, each.where, f"{quote(str(each))}: {what}")
-        if level.sets(setting, peer) not in {"", *level.peer_variables()}:
-            what = f"the service gets the {peer} that the client wrote"
-            what += f"; write '{setting} {peer} $meshid_peer;' here, with all others of the blocks around it"
-            yield Caught(Trap.FORGED_PEER, each.where, f"{quote(str(each))}: {what}")
+        yield from _forged_peer(level, each)
         for name in told if each.name == "proxy_pass" else ():
             if level.sets(setting, name) != "":
                 what = (
                     f"the service gets the {name} that the client wrote; write '{setting} {name} \"\";' here"
                 )
                 yield Caught(Trap.FORGED_CERTIFICATE, each.where, f"{quote(str(each))}: {what}")
+
+
+def _forged_peer(level: Level, each: Directive) -> _Caughts:
+    setting, peer = PASSING[each.name]
+    if level.sets(setting, peer) not in {"", *level.peer_variables()}:
+        what = f"the service gets the {peer} that the client wrote"
+        what += f"; write '{setting} {peer} $meshid_peer;' here, with all others of the blocks around it"
+        yield Caught(Trap.FORGED_PEER, each.where, f"{quote(str(each))}: {what}")

@@ -15,7 +15,8 @@ from meshid.support.quoting import quote
 _DECODED = re.compile(r"\$(?:uri|document_uri|\d)\b|\$\{(?:uri|document_uri|\d+)\}")
 _ABSOLUTE = re.compile(r"https?://|\$scheme\b|\$\{scheme\}", re.IGNORECASE)
 _ADDRESS = re.compile(r"(?:\w+://)?(?:unix:[^:]*:?|[^/]*)(?P<uri>/.*)?", re.DOTALL)
-_LOOPBACK = re.compile(r"unix:|127\.|\[::1\]|localhost(?::|$)")
+_LOOPBACK = re.compile(r"unix:|127\.|\[::1\]|localhost(?::|$)|\$\{")
+"""Or a name that is filled in later."""
 
 
 @attrs.frozen
