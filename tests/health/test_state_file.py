@@ -135,6 +135,16 @@ class TestWriting:
         assert told is not None
         assert told.startswith("cannot be written: ")
 
+    def test_a_device_in_its_place_stays(self) -> None:
+        # That of a terminal: without the check, its folder lets nobody put a file in its place.
+        controller, terminal = os.openpty()
+        try:
+            said = StateFile(Path(os.ttyname(terminal))).write({"generation": 1}, 0)
+        finally:
+            os.close(controller)
+            os.close(terminal)
+        assert said == "cannot be written: it is a device; give the path of a file"
+
     @pytest.mark.parametrize("is_first", [True, False])
     def test_a_link_in_its_place_is_replaced_and_not_followed(
         self, file: Path, tmp_path: Path, *, is_first: bool

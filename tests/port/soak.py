@@ -35,8 +35,10 @@ from tests.helpers.tls_peers import HOST, PATH, TIMEOUT, mesh_of, stranger
 CLIENTS = 12
 """Clients at the same time."""
 
-MAX_GROWTH = 8.0
-"""MiB by which the process may grow in the last two thirds of the time."""
+MAX_GROWTH = 24.0
+"""MiB by which the process may grow in the last two thirds of the time.
+
+Twelve threads of a busy machine leave 12 MiB to the allocator; a thousand connections that stayed take 27."""
 
 BULK = bytes(range(251)) * 4177
 

@@ -41,7 +41,7 @@ class StateFile:
     """A file that is replaced whole: a process that is killed while it writes leaves the old one.
 
     Args:
-        path: The file. A symbolic link in its place is replaced, not followed; a directory is not.
+        path: The file. A symbolic link in its place is replaced, not followed; a directory or a device is not.
     """
 
     def __init__(self, path: Path) -> None:
@@ -109,6 +109,10 @@ class StateFile:
             there = self.path.lstat()
         except FileNotFoundError:
             return False
+        if stat.S_ISCHR(there.st_mode) or stat.S_ISBLK(there.st_mode):
+            # Root could replace it, and every program would miss the device.
+            msg = "it is a device; give the path of a file"
+            raise ValueError(msg)
         # The first time, it may be from the process before us.
         if self._ours is not None and _identity(there) not in {self._ours, self._seen}:
             self._seen = _identity(there)
