@@ -175,6 +175,26 @@ def test_strangers_do_not_keep_a_good_client_out(
 
 
 @EACH_LOOP
+def test_who_fails_to_shake_hands_counts_until_it_has_parted(
+    loop: str, mesh: Mesh, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What strangers hold is bounded, whether they say nothing or nonsense."""
+    monkeypatch.setattr("meshid.port.arguments.MAX_HANDSHAKES", 2)
+    monkeypatch.setattr(tls_side, "LINGER_SECONDS", TIMEOUT)
+    port = port_of(mesh, upstream)
+    with running_port(port, MAKERS[loop]) as running:
+        flood = []
+        for _ in range(5):
+            flood.append(Line(connect(running)))
+            flood[-1].send(b"GET / HTTP/1.1\r\n\r\n")
+            assert flood[-1].rest()[1] in {"end", "reset"}
+        assert eventually(lambda: len(running.hub._relays) == 2)  # noqa: SLF001 - what strangers hold
+        for each in flood:
+            each.plain.close()
+        assert running.is_empty()
+
+
+@EACH_LOOP
 def test_while_the_port_is_full_who_comes_next_waits(
     loop: str, mesh: Mesh, upstream: Upstream, client: ssl.SSLContext
 ) -> None:

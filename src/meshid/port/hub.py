@@ -181,6 +181,10 @@ class Hub:
             self.totals.refused += 1
         else:
             self.totals.broken_off += 1
+        outer = self._plan.outer
+        # The alert is sent; to wait until it is read is for as many as may shake hands, not for a flood.
+        if outer is not None and len(self._relays) - len(self.admitted) > outer._handshakes.at_most:  # noqa: SLF001 - as above
+            relay.abort()
 
     def _fail(self, error: Exception) -> None:
         self.totals.upstream_failures += 1
