@@ -23,7 +23,7 @@ from sphinx.environment import BuildEnvironment
 # In the order of previous and next.
 PAGES = {
     "Use it": ["guide", "tls", "reloading", "kubernetes", "policy", "cli", "testing", "istio"],
-    "With a proxy": ["proxies", "port", "nginx", "haproxy", "envoy", "caddy", "custom-proxy"],
+    "With a proxy": ["proxies", "port", "authorizer", "nginx", "haproxy", "envoy", "caddy", "custom-proxy"],
     "Look it up": ["verification", "reasons", "performance", "reference"],
     "The project": ["/CONTRIBUTING", "/SECURITY", "/CHANGELOG"],
 }

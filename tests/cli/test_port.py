@@ -13,6 +13,7 @@ import queue
 import signal
 import socket
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -31,6 +32,7 @@ from meshid.policy import Policy
 from meshid.support.logs import WARNING, failures, log
 from meshid.testing import CA
 from tests.helpers.activation import activated
+from tests.helpers.mounted import eventually
 from tests.helpers.port_process import (
     CHECKOUT,
     MESHID,
@@ -202,12 +204,18 @@ class TestEnding:
             with contextlib.suppress(ConnectionError):
                 assert tls.recv(100) == b""
 
-    def test_nobody_reads_what_it_prints(self, start: Start) -> None:
-        with start() as port:
+    def test_nobody_reads_what_it_prints(self, start: Start, ca: CA) -> None:
+        with start("--status-address", f"{HOST}:0") as port:
+            status = port.said[0].rpartition(" ")[2].strip()
             assert port.process.stdout is not None
             port.process.stdout.close()
-            # Its lines are lost, and it ends all the same.
-            assert port.stop() in {0, 2}
+            with connected(port.port, ca.issue(CHECKOUT).client_context()) as tls:
+                port.process.send_signal(signal.SIGTERM)
+                assert eventually(lambda: fetched(status, "/readyz") == (503, "not ready: it is stopping\n"))
+                tls.sendall(b"more")
+                assert tls.recv(100) == b"more"
+            # Its lines are lost, and its connection is not.
+            assert port.process.wait(TIMEOUT) in {0, 2}
 
 
 class TestSystemd:
@@ -249,11 +257,15 @@ class TestForClients:
         with start() as server:
             environ = {**files.environ, "MESHID_CREDENTIALS": str(client), "MESHID_POLICY": ""}
             options = ["--client", "--upstream", f"{HOST}:{server.port}", "--expect", "/ns/pay/sa/*"]
+            options += ["--status-address", f"{HOST}:0"]
             with started([MESHID, "port", *options], environ, tmp_path / "client.log") as port:
-                assert port.said[0] == (
+                assert port.said[0].startswith(
                     f"listening on {HOST}:{port.port} without TLS, to {HOST}:{server.port},"
-                    " which must be /ns/pay/sa/*\n"
+                    " which must be /ns/pay/sa/*; status on "
                 )
+                # It misses no policy: nobody is admitted here.
+                status = port.said[0].rpartition(" ")[2].strip()
+                assert fetched(status, "/readyz") == (200, "ready\n")
                 with socket.create_connection((HOST, port.port), TIMEOUT) as plain:
                     plain.sendall(b"hello")
                     assert plain.recv(100) == b"hello"
@@ -290,8 +302,10 @@ class TestAuthorizer:
                 assert asked(path, b"0" * 32, b"/public") == 401
                 port.process.send_signal(signal.SIGTERM)
                 port.next_line()
-                # Until the last connection has ended.
-                assert asked(path, handle, b"/public") == 200
+                # Until the last connection has ended: for longer than uvicorn takes to see a signal.
+                end = time.monotonic() + 0.5
+                while time.monotonic() < end:
+                    assert asked(path, handle, b"/public") == 200
             assert port.process.wait(TIMEOUT) == 0
         assert not path.exists()
 
@@ -357,6 +371,7 @@ class TestWrongSettings:
             pytest.param(
                 {}, "--host=no.invalid", "cannot listen at 'no.invalid:0': ", id="a host that is unknown"
             ),
+            pytest.param({}, "--host=a..b", "cannot listen at 'a..b:0': that is no name of", id="no host"),
             pytest.param(
                 {}, "--host=unix:x", "host 'unix:x' must be unix: and an absolute", id="a relative socket"
             ),

@@ -79,7 +79,7 @@ def test_who_is_refused_reads_an_alert_and_nothing_reaches_the_upstream(  # noqa
     port = port_of(mesh, upstream, minimum_version=ssl.TLSVersion.TLSv1_2)
     with running_port(port, MAKERS[loop]) as running:
         for presented, reason, alert in strangers.values():
-            seen = visit(running.number, client_of(version, presented))
+            seen = visit(running.number, client_of(version, presented), bytes(200_000))
             assert (seen.alerts, seen.ending, seen.answer) == ((alert,), "eof", b"")
             assert heard.reason() is reason
         assert running.is_empty()

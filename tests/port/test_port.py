@@ -346,9 +346,11 @@ def test_the_upstream_asks_about_requests_by_the_handle_of_the_connection(
                 )
                 assert headers[b"x-meshid-rule"] == b"support"
                 assert _ask(running, [named, named])[0] == 403
-                for other in ([], [(b"x-meshid-connection", b"0" * 32)], [(b"x-meshid-connection", b"\xff")]):
+                for other in ([], [(b"x-meshid-connection", b"0" * 32)]):
                     status, headers = _ask(running, other)
                     assert (status, headers[b"x-meshid-reason"]) == (401, b"no_certificate")
+                status, headers = _ask(running, [(b"x-meshid-connection", b"\xff")])
+                assert (status, headers[b"x-meshid-reason"]) == (403, b"malformed_certificate")
                 mesh.publish(policy=policy())
                 line.end()
                 service.end()

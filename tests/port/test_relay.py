@@ -186,18 +186,21 @@ def test_a_unix_socket_is_an_upstream(loop: str, mesh: Mesh, client: ssl.SSLCont
 
 
 @EACH_LOOP
-def test_what_comes_with_the_end_of_the_handshake_waits_for_the_upstream(
-    loop: str, mesh: Mesh, upstream: Upstream, client: ssl.SSLContext
+@pytest.mark.parametrize("size", [5, READ_BYTES // 2], ids=["little", "much"])
+def test_what_comes_with_the_end_of_the_handshake_waits_for_the_upstream(  # fixtures
+    loop: str, size: int, mesh: Mesh, upstream: Upstream, client: ssl.SSLContext
 ) -> None:
-    early = BULK[: READ_BYTES // 2]
+    early = BULK[:size]
     with (
         running_port(port_of(mesh, upstream), MAKERS[loop]) as running,
         Line(connect(running), client) as ours,
     ):
         ours.shake_hands(early)
-        ours.end()
         with upstream.take() as service:
-            assert service.rest() == (early, "end")
+            # Nothing follows that would push it.
+            assert service.receive(size) == early
+            ours.end()
+            assert service.rest() == (b"", "end")
 
 
 def test_both_connections_send_at_once_and_notice_who_has_vanished(

@@ -156,7 +156,6 @@ class Relay:
             self._watch.cancel()
         self._center.gone(self)
         # They hold it and each other: so all are freed now, and not when the collector runs.
-        self.front.other = None
         if self.back is not None:
             self.back.other = None
         self.back = None

@@ -36,9 +36,6 @@ from meshid.settings.settings import Settings
 from meshid.support.logs import INFO, WARNING, log
 from meshid.support.quoting import plural
 
-_MOST_SECONDS = 1e6
-"""A loop cannot wait for ever; this is twelve days."""
-
 
 class Running:
     """A port that runs until it is told to stop.
@@ -121,7 +118,7 @@ class Running:
         said = f"stopping: {open_ones} may end within {seconds:g} s"
         notify(os.environ, STOPPING, f"STATUS={said}")
         say(said, as_json=self._as_json)
-        cut_off = await self._drain(min(seconds, _MOST_SECONDS))
+        cut_off = await self._drain(seconds)
         end = f"stopped: {plural(cut_off, 'connection')} cut off" if cut_off else "stopped"
         say(end, as_json=self._as_json, cut_off=cut_off)
         return 1 if cut_off else 0
