@@ -175,11 +175,11 @@ def test_strangers_do_not_keep_a_good_client_out(
 
 
 @EACH_LOOP
-def test_who_fails_to_shake_hands_counts_until_it_has_parted(
+def test_a_flood_of_failures_is_not_waited_for(
     loop: str, mesh: Mesh, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What strangers hold is bounded, whether they say nothing or nonsense."""
-    monkeypatch.setattr("meshid.port.arguments.MAX_HANDSHAKES", 2)
+    monkeypatch.setattr(hubs, "MAX_PARTING", 2)
     monkeypatch.setattr(tls_side, "LINGER_SECONDS", TIMEOUT)
     port = port_of(mesh, upstream)
     with running_port(port, MAKERS[loop]) as running:

@@ -19,8 +19,8 @@ MAX_FILES = 1 << 30
 
 MAX_PORT = 65535
 
-SPARE_FILES = 64
-"""Open files that are left for all else that the process does."""
+SPARE_FILES = 128
+"""Open files that are left for all else that the process does, and for strangers who are on their way out."""
 
 
 def place(host: str, port: int) -> tuple[str, int]:

@@ -33,6 +33,9 @@ KEEPALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
 """Seconds until the other end of an idle connection is asked whether it is still there, seconds until it is
 asked again, and how often."""
 
+MAX_PARTING = 32
+"""Failed handshakes whose other end may still read why; a fifth of a second each."""
+
 
 @attrs.frozen(kw_only=True)
 class Plan:
@@ -181,9 +184,8 @@ class Hub:
             self.totals.refused += 1
         else:
             self.totals.broken_off += 1
-        outer = self._plan.outer
-        # The alert is sent; to wait until it is read is for as many as may shake hands, not for a flood.
-        if outer is not None and len(self._relays) - len(self.admitted) > outer._handshakes.at_most:  # noqa: SLF001 - as above
+        # The alert is sent. Whether it is read is waited for with a few, and not with a flood.
+        if len(self._relays) - len(self.admitted) - self.handshakes > MAX_PARTING:
             relay.abort()
 
     def _fail(self, error: Exception) -> None:
