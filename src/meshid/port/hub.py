@@ -11,7 +11,9 @@ The rules of this module:
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
+import ssl
 from collections.abc import Callable
 
 import attrs
@@ -227,6 +229,9 @@ def _why(error: Exception, seconds: float) -> str:
         return f"it was refused ({error.reason})"
     if isinstance(error, TimeoutError) and error.errno is None:
         return f"it did not answer within {seconds:g} s"
+    # asyncio words it at length. What TLS and the resolver say has a number of its own.
+    if isinstance(error, OSError) and not isinstance(error, (ssl.SSLError, socket.gaierror)) and error.errno:
+        return os.strerror(error.errno)
     return described(error)
 
 
