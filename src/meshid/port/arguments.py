@@ -111,8 +111,14 @@ def limits(most: int | None) -> tuple[int, int]:
     Args:
         most: The connections that were asked for; None for as many as there can be.
     """
+    handshakes, room = room_for()
+    return handshakes, most or min(MAX_CONNECTIONS, room)
+
+
+def room_for() -> tuple[int, int]:
+    """Return how many handshakes and how many connections the limit of open files allows."""
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if files == resource.RLIM_INFINITY:
         files = MAX_FILES
     handshakes = min(MAX_HANDSHAKES, files // 4)
-    return handshakes, most or max(1, min(MAX_CONNECTIONS, (files - handshakes - SPARE_FILES) // 2))
+    return handshakes, max(1, (files - handshakes - SPARE_FILES) // 2)
