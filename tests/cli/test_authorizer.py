@@ -178,7 +178,7 @@ class TestWrongSettings:
             ("policy", "", "policy: is not set: nobody would be admitted; set MESHID_POLICY"),
             ("elements", "two", "elements, from variable MESHID_ELEMENTS: 'two' is not a number"),
             ("elements", "2", "elements is for proxy='envoy' only"),
-            ("intermediates", "/nowhere", "'/nowhere' cannot be read: No such file or directory"),
+            ("intermediates", "/nowhere", "intermediates, from variable MESHID_INTERMEDIATES: '/nowhere'"),
         ],
     )  # fmt: skip
     def test_each_is_one_line(  # noqa: PLR0913, PLR0917  # three are fixtures

@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import queue
+import re
 import signal
 import socket
 import sys
@@ -24,10 +25,13 @@ import pytest
 from meshid import InvalidSettings, Settings
 from meshid.__main__ import main
 from meshid.cli.log_lines import show_log
+from meshid.cli.no_answer import NoAnswer
 from meshid.cli.port import _loop_factory
-from meshid.cli.port.cannot_listen import why_not
+from meshid.cli.port.cannot_listen import listening_at, why_not
 from meshid.cli.port.checks import check
 from meshid.cli.port.readiness import Readiness
+from meshid.cli.port.running import Running
+from meshid.errors import InvalidInput
 from meshid.policy import Policy
 from meshid.support.logs import WARNING, failures, log
 from meshid.testing import CA
@@ -139,7 +143,9 @@ class TestServing:
             assert port.logs("warning: only this machine can connect: set MESHID_HOST")
 
     def test_as_json(self, start: Start, upstream: str, ca: CA) -> None:
-        with start("--json", "--quiet", "--host", EVERYWHERE) as port:
+        with start(
+            "--json", "--quiet", "--host", EVERYWHERE, "--drain-timeout=inf", "--max-connections=900000000"
+        ) as port:
             about = json.loads(port.said[0])
             (listening,) = about["listening"]
             assert about["upstream"] == upstream
@@ -153,10 +159,12 @@ class TestServing:
                 with contextlib.suppress(OSError), connected(number, ca.issue(name).client_context()):
                     pass
             assert port.logs("no_rule")
-            (line,) = port.log.splitlines()
+            too_many, line = port.log.splitlines()
+            assert re.search("max_connections is 900000000, and .* allows [0-9]+: raise it", too_many)
             assert json.loads(line)["meshid.reason"] == "no_rule"
             assert port.stop(signal.SIGINT) == 0
-            assert json.loads(port.next_line())["message"].startswith("stopping: ")
+            stopping = "stopping: 0 open connections may end, however long it takes"
+            assert json.loads(port.next_line())["message"] == stopping
             assert json.loads(port.next_line()) == {"message": "stopped", "cut_off": 0}
 
     def test_it_is_not_ready_without_its_upstream(self, start: Start) -> None:
@@ -369,11 +377,29 @@ class TestWrongSettings:
                 {}, "--host=192.0.2.1", "cannot listen at '192.0.2.1:0': Cannot assign", id="not ours"
             ),
             pytest.param(
-                {}, "--host=no.invalid", "cannot listen at 'no.invalid:0': ", id="a host that is unknown"
+                {},
+                "--host=no.invalid",
+                "cannot listen at 'no.invalid:0': Name or service not known; ",
+                id="a host that is unknown",
             ),
-            pytest.param({}, "--host=a..b", "cannot listen at 'a..b:0': that is no name of", id="no host"),
+            pytest.param({}, "--host=a..b", "host, from argument: 'a..b' is no address", id="no host"),
             pytest.param(
-                {}, "--host=unix:x", "host 'unix:x' must be unix: and an absolute", id="a relative socket"
+                {},
+                "--host=unix:x",
+                "host, from argument: 'unix:x' must be unix: and an absolute",
+                id="a relative socket",
+            ),
+            pytest.param(
+                {"MESHID_HOST": "http://localhost"},
+                "--client --expect=/a",
+                "host, from variable MESHID_HOST: 'http://localhost' is no address and no name of a host: ",
+                id="a URL for a host",
+            ),
+            pytest.param(
+                {},
+                f"--port=4711 --status-address={HOST}:4711",
+                f"status_address, from argument: '{HOST}:4711' is where the port itself listens; ",
+                id="one address for both",
             ),
             pytest.param(
                 {}, "--host=unix:/gone/x", "cannot listen at 'unix:/gone/x': No such file", id="no folder"
@@ -385,7 +411,7 @@ class TestWrongSettings:
                 {}, "--status-address=9", "status_address, from argument: '9' is not", id="a wrong status"
             ),
             pytest.param(
-                {}, "--idle-timeout=0", "idle_timeout must be a positive, finite", id="no time at all"
+                {}, "--idle-timeout=0", "idle_timeout, from argument: '0' would end", id="no time at all"
             ),
             pytest.param(
                 {}, "--max-connections=0", "max_connections, from argument: '0' is", id="no connections"
@@ -426,7 +452,12 @@ class TestWrongSettings:
                 "the directory '/gone' is not there; make it: ",
                 id="no directory for the authorizer",
             ),
-            pytest.param({}, "--spiffe-tlv=0x05", "spiffe_tlv must be 0xD0, or 0xE0", id="a type of others"),
+            pytest.param(
+                {},
+                "--spiffe-tlv=0x05",
+                "spiffe_tlv, from argument: '0x05' is not a type",
+                id="a type of others",
+            ),
             pytest.param({"LISTEN_FDS": "x"}, "", "LISTEN_FDS is 'x'; it must be", id="no number of sockets"),
         ],
     )
@@ -487,6 +518,16 @@ class TestWrongSettings:
             assert main(["port", option, value]) == 2
         said = f"cannot listen at '{HOST}:{number}': Address already in use; choose another port, or 0"
         assert f"meshid: {said}" in capsys.readouterr().err
+
+    def test_what_the_settings_let_through_is_told_by_the_port(self, ca: CA) -> None:
+        settings = Settings(trust=(), upstream="127.0.0.1:1", idle_timeout=0.0)
+        with pytest.raises(InvalidInput, match="idle_timeout must be a positive, finite number"):
+            Running(mesh_of(ca), settings, client=False, as_json=False)
+
+    def test_a_name_that_the_resolver_does_not_take(self) -> None:
+        said = r"cannot listen at 'a\.\.b:1': that is no name of a host"
+        with pytest.raises(NoAnswer, match=said), listening_at("a..b", 1):
+            "a..b".encode("idna")
 
     def test_a_port_that_needs_a_right(self) -> None:
         said = why_not("127.0.0.1", 80, PermissionError(errno.EACCES, "x"))

@@ -141,6 +141,31 @@ class TestDirectory:
         text = refusal(run / "a.sock")
         assert f"'{run}' belongs to {OTHER}, and must belong to who listens: install -d -m 0750 -o " in text
 
+    def test_a_directory_with_other_things_in_it_is_not_to_be_closed(self, run: Path) -> None:
+        run.chmod(0o1777)
+        (run / "another's").write_text("")
+        text = refusal(run / "a.sock")
+        me = pwd.getpwuid(os.geteuid()).pw_name
+        command = f"install -d -m 0750 -o {me} -g GROUP_OF_THE_PROXY {run / 'meshid'}"
+        why = "it has other things in it; give the socket a directory of its own"
+        assert text == (
+            f"others can reach or replace what is in '{run}', whose mode is 1777: {why}: {command}"
+        )
+        subprocess.run(command.replace("GROUP_OF_THE_PROXY", str(os.getegid())).split(), check=True)
+        with private_socket(run / "meshid" / "a.sock"):
+            pass
+        os.chown(run, OTHER, -1)
+        assert refusal(run / "a.sock").endswith(f"must belong to who listens: {why}: {command}")
+
+    def test_what_cannot_be_listed_counts_as_such(self, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        run.chmod(0o755)
+
+        def refuse(_: Path) -> list[Path]:
+            raise PermissionError
+
+        monkeypatch.setattr(Path, "iterdir", refuse)
+        assert "it has other things in it" in refusal(run / "a.sock")
+
     def test_links_are_followed_as_the_proxy_follows_them(self, run: Path, tmp_path: Path) -> None:
         (tmp_path / "absolute").symlink_to(run)
         (tmp_path / "relative").symlink_to("absolute/../run")

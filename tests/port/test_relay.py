@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from meshid import Mesh, Revocations
+from meshid.port import tls_side
 from meshid.port.sides import HIGH_WATER, READ_BYTES, PlainSide, Side
 from meshid.port.tls_end import RECORD
 from meshid.port.tls_side import TlsSide
@@ -353,6 +354,27 @@ def test_a_connection_to_the_upstream_that_comes_late_is_cut_off(
 
 
 @EACH_LOOP
+def test_a_client_that_is_cut_off_before_it_is_connected_is_closed_at_once(
+    loop: str, mesh: Mesh, upstream: Upstream
+) -> None:
+    """Else the port waits until the time for a handshake is over."""
+    with (
+        running_port(port_of(mesh, upstream, handshake_timeout=2 * TIMEOUT), MAKERS[loop]) as running,
+        socket.create_server((HOST, 0)) as listener,
+        Line(socket.create_connection(listener.getsockname())) as silent,
+    ):
+        accepted, _ = listener.accept()
+
+        def take_and_cut_off() -> None:
+            running.hub.serve(accepted)
+            running.hub.cut_off()
+
+        running.ask(take_and_cut_off)
+        assert silent.rest() == (b"", "reset")
+        assert running.is_empty()
+
+
+@EACH_LOOP
 def test_a_connection_that_has_gone_is_freed_at_once(
     loop: str, mesh: Mesh, upstream: Upstream, client: ssl.SSLContext
 ) -> None:
@@ -466,3 +488,30 @@ def test_a_client_that_renegotiates_is_told_that_it_cannot(
         with asking, upstream.take():
             said, _ = asking.communicate(b"R\n", timeout=TIMEOUT)
         assert b"no renegotiation" in said
+
+
+def test_answers_to_key_updates_do_not_pile_up(
+    mesh: Mesh, upstream: Upstream, prod_ca: CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who asks for many, and reads nothing, is cut off when too many wait; here, at the first."""
+    monkeypatch.setattr(tls_side, "MOST_WAITING", -1)
+    leaf = prod_ca.issue(PATH).svid
+    (tmp_path / "leaf.pem").write_bytes(leaf.chain_pem() + leaf.key_pem())
+    with running_port(port_of(mesh, upstream)) as running:
+        address = f"{HOST}:{running.number}"
+        asking = subprocess.Popen(
+            ["openssl", "s_client", "-connect", address, "-cert", str(tmp_path / "leaf.pem")],  # noqa: S607
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        with asking, upstream.take() as service:
+            assert asking.stdin is not None
+            assert asking.stdout is not None
+            # OpenSSL gives its answer to one when the next one comes.
+            for _ in range(2):
+                asking.stdin.write(b"K\n")
+                asking.stdin.flush()
+                assert any(b"KEYUPDATE" in line for line in asking.stdout)
+            assert service.rest() == (b"", "reset")
+            asking.kill()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator, Callable
 from http import HTTPStatus
 
@@ -164,17 +165,31 @@ class TestBounds:
 
         asyncio.run(ask())
 
-    def test_one_more_than_there_may_be_is_closed_at_once(self) -> None:
+    def test_who_connects_and_says_nothing_keeps_no_probe_out(self) -> None:
         async def ask() -> None:
             async with started() as scene:
                 idle = [await asyncio.open_connection(HOST, scene.port) for _ in range(MAX_CONNECTIONS)]
                 await until(lambda: len(scene.listener.exchanges) == MAX_CONNECTIONS)
-                assert await scene.get("/livez") == (b"", b"")
-                # One that ends makes room.
+                assert (await scene.get("/livez"))[1] == b"alive\n"
+                # The oldest has given way, and no other.
+                with contextlib.suppress(ConnectionError):
+                    assert await idle[0][0].read() == b""
+                assert len(scene.listener.exchanges) == MAX_CONNECTIONS - 1
                 for _, writer in idle:
                     await gone(writer)
                 await until(lambda: not scene.listener.exchanges)
-                assert (await scene.get("/livez"))[1] == b"alive\n"
+
+        asyncio.run(ask())
+
+    def test_one_that_gives_way_before_its_first_step_is_closed(self) -> None:
+        async def ask() -> None:
+            async with started() as scene:
+                ours, theirs = socket.socketpair()
+                with theirs:
+                    reader, writer = await asyncio.open_connection(sock=ours)
+                    scene.listener._accept(reader, writer)  # noqa: SLF001 - as asyncio does
+                    await scene.listener.close()
+                    await until(writer.transport.is_closing)
 
         asyncio.run(ask())
 

@@ -17,6 +17,7 @@ from meshid.__main__ import main
 from meshid.certificates.leaf import Profile
 from meshid.errors import InvalidInput
 from meshid.names.peer_pattern import PeerPattern
+from meshid.port.proxy_header import SPIFFE_TLVS
 from meshid.settings.host_port import Address
 from meshid.settings.keys import Found, Key
 from meshid.settings.settings import KEYS
@@ -237,6 +238,13 @@ class TestOfThePort:
         assert str(address) == "[::1]:0"
         assert str(Address("localhost", 1)) == "localhost:1"
 
+    def test_each_type_that_the_header_may_have(self) -> None:
+        for each in SPIFFE_TLVS:
+            assert Settings.from_env({}, trust=[TRUST], spiffe_tlv=hex(each)).spiffe_tlv == each
+
+    def test_for_ever_is_no_timeout(self) -> None:
+        assert Settings.from_env({}, trust=[TRUST], idle_timeout="inf").idle_timeout is None
+
     @pytest.mark.parametrize(
         ("key", "value", "said"),
         [
@@ -246,9 +254,10 @@ class TestOfThePort:
             ("authorizer", "/run/a.sock", "'/run/a.sock' is not a Unix socket: write unix:/run/"),
             ("authorizer", "unix:", "'unix:' is not a Unix socket: write unix:/run/"),
             ("authorizer", "unix://run/a.sock", "'unix://run/a.sock' is not a Unix socket: write unix:/"),
-            ("spiffe_tlv", "0xg0", "'0xg0' is not a byte: write a number from 0x00 to 0xFF"),
-            ("spiffe_tlv", "256", "'256' is not a byte: write a number from 0x00 to 0xFF"),
-            ("spiffe_tlv", -1, "'-1' is not a byte: write a number from 0x00 to 0xFF"),
+            ("spiffe_tlv", "0xg0", "'0xg0' is not a type for it: write 0xD0, or a number from 0xE0 to 0xEF"),
+            ("spiffe_tlv", "0xAA", "'0xAA' is not a type for it: write 0xD0, or a number from 0xE0 to 0xEF"),
+            ("spiffe_tlv", 256, "'256' is not a type for it: write 0xD0, or a number from 0xE0 to 0xEF"),
+            ("idle_timeout", "0", "'0' would end everything at once: write more than 0, or inf for ever"),
             ("elements", "0", "'0' is not a number of them: write 1 or more"),
             ("elements", "1.5", "'1.5' is not a number of them: write 1 or more"),
             ("elements", True, "'True' is not a number of them: write 1 or more"),

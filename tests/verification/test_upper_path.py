@@ -259,6 +259,14 @@ class TestBounds:
         assert scene.remembered() == 1
 
 
+def test_a_leaf_of_the_name_and_the_key_of_its_issuer_is_refused_for_the_same_reason(root: CA) -> None:
+    scene = Scene(root)
+    issuing = root.intermediate(subject=called(root), authority_key_id=False)
+    scene.admits(issuing.issue(PATH, authority_key_id=False))
+    assert scene.remembered() == 1
+    scene.judge(issuing.issue(PATH, authority_key_id=False, subject=called(root), key=issuing.key))
+
+
 # -- Any chains, one after the other ------------------------------------------
 
 

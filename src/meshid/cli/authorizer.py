@@ -87,13 +87,21 @@ def _needed(settings: Settings) -> tuple[Path, str]:
 
 
 def _app(mesh: Mesh, proxy: str, settings: Settings) -> App:
-    pem = b"" if settings.intermediates is None else read_some(str(settings.intermediates))
+    pem = b"" if settings.intermediates is None else _read(settings, settings.intermediates)
     try:
         # An `InvalidInput` is about the intermediates, a `ValueError` about the others.
         with errors_named(str(settings.intermediates)):
             return authorizer(mesh, proxy=proxy, intermediates=pem or (), elements=settings.elements)
     except ValueError as error:
         raise NoAnswer(str(error)) from error
+
+
+def _read(settings: Settings, intermediates: Path) -> bytes:
+    try:
+        return read_some(str(intermediates))
+    except NoAnswer as error:
+        msg = f"intermediates, from {settings.origins['intermediates']}: {error.lines[0]}"
+        raise NoAnswer(msg) from error
 
 
 def _tell_start(mesh: Mesh, path: Path, proxy: str, *, as_json: bool) -> None:

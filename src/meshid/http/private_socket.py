@@ -27,6 +27,7 @@ MAX_PATH = 107
 _MOST_LINKS = 40
 """As many symbolic links as Linux follows (path_resolution(7))."""
 
+_OWN = "give the socket a directory of its own"
 _PRIVATE = 0o750
 _ROOT = 0
 
@@ -51,7 +52,7 @@ def private_socket(path: Path) -> Iterator[socket.socket]:
     if len(os.fsencode(path)) > MAX_PATH:
         msg = f"{quote(str(path))} is too long for a Unix socket, which has {MAX_PATH} bytes at most"
         raise InvalidInput(msg)
-    _check_private(path.parent)
+    _check_private(path)
     with socket.socket(socket.AF_UNIX) as listener:
         with _alone_in(path.parent):
             _remove_stale(path)
@@ -68,7 +69,8 @@ def private_socket(path: Path) -> Iterator[socket.socket]:
                     path.unlink()
 
 
-def _check_private(directory: Path) -> None:
+def _check_private(path: Path) -> None:
+    directory = path.parent
     try:
         *on_the_way, (last, status) = _way_to(directory)
     except FileNotFoundError as error:
@@ -80,14 +82,24 @@ def _check_private(directory: Path) -> None:
     if not stat.S_ISDIR(status.st_mode):
         msg = f"{shown} is not a directory, so no socket can be in it"
         raise InvalidInput(msg)
+    # To close /run or /tmp would mend this socket, and break the machine.
+    elsewhere = f"it has other things in it; {_OWN}: {_install(last / 'meshid')}"
+    is_shared = _has_others(last, path.name)
     if status.st_uid != os.geteuid():
-        msg = f"{shown} belongs to {_user(status.st_uid)}, and must belong to who listens: {_install(last)}"
+        mended = elsewhere if is_shared else _install(last)
+        msg = f"{shown} belongs to {_user(status.st_uid)}, and must belong to who listens: {mended}"
         raise InvalidInput(msg)
     if (mode := stat.S_IMODE(status.st_mode)) & 0o777 & ~_PRIVATE:
-        msg = (
-            f"others can reach or replace what is in {shown}, whose mode is {mode:04o}: {_chmod('750', last)}"
-        )
+        mended = elsewhere if is_shared else _chmod("750", last)
+        msg = f"others can reach or replace what is in {shown}, whose mode is {mode:04o}: {mended}"
         raise InvalidInput(msg)
+
+
+def _has_others(directory: Path, name: str) -> bool:
+    try:
+        return any(each.name != name for each in directory.iterdir())
+    except PermissionError:
+        return True
 
 
 def _check_on_the_way(directory: Path, status: os.stat_result) -> None:

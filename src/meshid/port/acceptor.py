@@ -25,8 +25,11 @@ from meshid.support.quoting import described
 BACKLOG = 1024
 """Connections that wait in the queue of the kernel (Linux takes ``net.core.somaxconn``, 4096, at most)."""
 
-AT_ONCE = 32
-"""Connections that are accepted before the loop goes on with those that are open."""
+AT_ONCE = 8
+"""Connections that are accepted before the loop goes on with those that are open.
+
+An old handshake that gives way to a new one is closed some turns of the loop later, so in a flood several
+times as many are open beyond those that may be. They must fit into `meshid.port.arguments.SPARE_FILES`."""
 
 PAUSE_SECONDS = 0.2
 """Until the next attempt, where the system cannot accept."""
@@ -82,6 +85,17 @@ def _unix_socket(path: str) -> socket.socket:
     return sock
 
 
+def _file_of(address: object) -> tuple[int, int] | None:
+    """Return which file a Unix socket is; None for one that has none."""
+    if not isinstance(address, str):
+        return None
+    try:
+        status = Path(address).stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
 class Acceptor:
     """Accepts connections.
 
@@ -112,6 +126,7 @@ class Acceptor:
         self._limit = RateLimit()
         # Kept, as a socket that is closed has none.
         self.addresses = tuple(sock.getsockname() for sock in self._sockets)
+        self._files = tuple(map(_file_of, self.addresses))
         try:
             for sock in self._sockets:
                 sock.setblocking(False)
@@ -138,9 +153,10 @@ class Acceptor:
         self._stop()
         if self._pause is not None:
             self._pause.cancel()
-        for sock, address in zip(self._sockets, self.addresses, strict=True):
+        for sock, address, file in zip(self._sockets, self.addresses, self._files, strict=True):
             sock.close()
-            if self._unlinks and isinstance(address, str):
+            # Another process may have taken its place.
+            if self._unlinks and file is not None and _file_of(address) == file:
                 with suppress(OSError):
                     Path(address).unlink()
         self._sockets = ()

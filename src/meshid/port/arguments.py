@@ -19,8 +19,8 @@ MAX_FILES = 1 << 30
 
 MAX_PORT = 65535
 
-SPARE_FILES = 64
-"""Open files that are left for all else that the process does."""
+SPARE_FILES = 128
+"""Open files that are left for all else that the process does, and for strangers who are on their way out."""
 
 
 def place(host: str, port: int) -> tuple[str, int]:
@@ -111,8 +111,14 @@ def limits(most: int | None) -> tuple[int, int]:
     Args:
         most: The connections that were asked for; None for as many as there can be.
     """
+    handshakes, room = room_for()
+    return handshakes, most or min(MAX_CONNECTIONS, room)
+
+
+def room_for() -> tuple[int, int]:
+    """Return how many handshakes and how many connections the limit of open files allows."""
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if files == resource.RLIM_INFINITY:
         files = MAX_FILES
     handshakes = min(MAX_HANDSHAKES, files // 4)
-    return handshakes, most or max(1, min(MAX_CONNECTIONS, (files - handshakes - SPARE_FILES) // 2))
+    return handshakes, max(1, (files - handshakes - SPARE_FILES) // 2)

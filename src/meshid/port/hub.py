@@ -11,7 +11,9 @@ The rules of this module:
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
+import ssl
 from collections.abc import Callable
 
 import attrs
@@ -32,6 +34,9 @@ from meshid.tls.context import MeshContext
 KEEPALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
 """Seconds until the other end of an idle connection is asked whether it is still there, seconds until it is
 asked again, and how often."""
+
+MAX_PARTING = 32
+"""Failed handshakes whose other end may still read why; a fifth of a second each."""
 
 
 @attrs.frozen(kw_only=True)
@@ -181,6 +186,9 @@ class Hub:
             self.totals.refused += 1
         else:
             self.totals.broken_off += 1
+        # The alert is sent. Whether it is read is waited for with a few, and not with a flood.
+        if len(self._relays) - len(self.admitted) - self.handshakes > MAX_PARTING:
+            relay.abort()
 
     def _fail(self, error: Exception) -> None:
         self.totals.upstream_failures += 1
@@ -227,6 +235,9 @@ def _why(error: Exception, seconds: float) -> str:
         return f"it was refused ({error.reason})"
     if isinstance(error, TimeoutError) and error.errno is None:
         return f"it did not answer within {seconds:g} s"
+    # asyncio words it at length. What TLS and the resolver say has a number of its own.
+    if isinstance(error, OSError) and not isinstance(error, (ssl.SSLError, socket.gaierror)) and error.errno:
+        return os.strerror(error.errno)
     return described(error)
 
 

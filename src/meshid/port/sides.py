@@ -29,6 +29,9 @@ READ_BYTES = 256 * 1024
 HIGH_WATER = 64 * 1024
 """Bytes that wait to be written before the other side stops reading; one more read may be on its way."""
 
+MOST_WAITING = HIGH_WATER + 2 * READ_BYTES
+"""More bytes than ever wait for an end that only has to read what the other end has sent."""
+
 _CUT_OFF = struct.pack("ii", 1, 0)
 """With SO_LINGER set so, closing a TCP connection resets it, and nothing that waits is sent."""
 
@@ -50,6 +53,7 @@ class Joint(Protocol):
     """What two sides have in common."""
 
     buffers: Buffers
+    is_over: bool
 
     def ready(self, side: Side) -> None:
         """Note that a side can be read and written."""

@@ -21,7 +21,8 @@ MAX_HEAD_BYTES = 8192
 """A probe of the kubelet sends 150 bytes, Prometheus 300."""
 
 MAX_CONNECTIONS = 32
-"""More than one process has probes and scrapers; what comes on top is closed at once."""
+"""More than one process has probes and scrapers; what comes on top takes the place of the oldest, so that who
+connects and says nothing keeps no probe out."""
 
 SECONDS = 5.0
 """For a whole exchange. A probe of Kubernetes waits for one second by default."""
@@ -66,7 +67,7 @@ class StatusListener:
         clock: Returns seconds, counted from any instant.
 
     Attributes:
-        exchanges: What is under way.
+        exchanges: What is under way, the oldest first.
     """
 
     def __init__(
@@ -83,7 +84,7 @@ class StatusListener:
             "/readyz": (_Remembered(ready, clock).get, _TEXT),
             "/metrics": (_Remembered(measured, clock).get, CONTENT_TYPE),
         }
-        self.exchanges: set[asyncio.Task[None]] = set()
+        self.exchanges: dict[asyncio.Task[None], None] = {}
         self._server: asyncio.Server | None = None
 
     async def start(self, host: str, port: int) -> tuple[socket.socket, ...]:
@@ -105,11 +106,17 @@ class StatusListener:
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if len(self.exchanges) >= MAX_CONNECTIONS:
-            writer.transport.abort()
-            return
+            oldest = next(iter(self.exchanges))
+            del self.exchanges[oldest]
+            oldest.cancel()
         exchange = asyncio.get_running_loop().create_task(self._serve(reader, writer))
-        self.exchanges.add(exchange)
-        exchange.add_done_callback(self.exchanges.discard)
+        self.exchanges[exchange] = None
+        exchange.add_done_callback(lambda _: self._end(exchange, writer))
+
+    def _end(self, exchange: asyncio.Task[None], writer: asyncio.StreamWriter) -> None:
+        # Not in the task: one that is cancelled before its first step has no end of its own.
+        writer.transport.abort()
+        self.exchanges.pop(exchange, None)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -121,8 +128,6 @@ class StatusListener:
         except (OSError, asyncio.IncompleteReadError):
             # It has gone, or is too slow: there is nobody to tell.
             pass
-        finally:
-            writer.transport.abort()
 
     async def _response(self, reader: asyncio.StreamReader) -> bytes:
         try:

@@ -13,7 +13,7 @@ from typing import cast
 
 from typing_extensions import override
 
-from meshid.port.sides import Joint, Side
+from meshid.port.sides import MOST_WAITING, Joint, Side
 from meshid.port.tls_end import RECORD, TlsEnd
 from meshid.tls.alerts import LINGER_SECONDS, MAX_READ_OFF
 from meshid.tls.connections import MeshSSLObject
@@ -57,7 +57,10 @@ class TlsSide(Side):
         super().connection_made(transport)
         self.peername = transport.get_extra_info("peername")
         self.sockname = transport.get_extra_info("sockname")
-        if self._server_side:
+        # It may have been cut off before it was connected.
+        if self._joint.is_over:
+            self.abort()
+        elif self._server_side:
             self.tls.await_hello()
         else:
             self._shake_hands()
@@ -144,6 +147,11 @@ class TlsSide(Side):
             self._give(plain[:filled])
         if tls.pending:
             self._flush()
+            # An answer of TLS's own, to KeyUpdate (RFC 8446 section 4.6.3): who asks on and on, and reads
+            # nothing, would fill our memory.
+            if self.waiting > MOST_WAITING:
+                self._joint.abort()
+                return
         if size == 0:
             self._joint.ended(self)
 

@@ -60,7 +60,7 @@ class Upstream:
         if not in_brackets and _is_ipv6(host):
             msg = f"{name} {quote(text)} has more than one colon: write an IPv6 address as [::1]:8080"
             raise ValueError(msg)
-        if not (_is_ipv6(host) if in_brackets else _HOST.fullmatch(host) and len(host) <= MAX_HOST):
+        if not (_is_ipv6(host) if in_brackets else is_host(host)):
             msg = f"{name} {quote(text)} is neither HOST:PORT, such as 127.0.0.1:8080, nor unix:/path"
             raise ValueError(msg)
         if not (_NUMBER.fullmatch(port) and int(port) in _PORTS):
@@ -125,6 +125,11 @@ def unix_path(text: str, name: str) -> str:
         msg = f"{name} {quote(text)} must be unix: and an absolute path of at most {MAX_UNIX_PATH} bytes"
         raise ValueError(msg)
     return path
+
+
+def is_host(text: str) -> bool:
+    """Tell whether it is an IP address, or can be the name of a host."""
+    return _is_ipv6(text) or (len(text) <= MAX_HOST and _HOST.fullmatch(text) is not None)
 
 
 def is_loopback(host: str) -> bool:

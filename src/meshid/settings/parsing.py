@@ -21,7 +21,9 @@ from meshid.verification.grace import checked_leaf_grace
 _PORT = re.compile(r"[0-9]{1,5}", re.ASCII)
 _COUNT = re.compile(r"[0-9]{1,9}", re.ASCII)
 _BYTE = re.compile(r"0x[0-9a-fA-F]{1,2}|0|[1-9][0-9]{0,2}", re.ASCII)
-_MAX_BYTE = 0xFF
+_OWN_TLVS = frozenset({0xD0, *range(0xE0, 0xF0)})
+"""Istio's, and those for custom use (section 2.2.8 of the PROXY protocol)."""
+
 _MAX_COUNT = 10**9 - 1
 _LONG = 64
 _BETWEEN = re.compile(r"[\s,]+", re.ASCII)
@@ -237,18 +239,18 @@ def count(found: Found) -> int:
     return number
 
 
-def byte(found: Found) -> int:
-    """Return a number that a byte can hold, in decimal or, with ``0x`` before it, in hexadecimal.
+def own_tlv(found: Found) -> int:
+    """Return a type of a TLV, in decimal or, with ``0x`` before it, in hexadecimal.
 
     Raises:
-        InvalidInput: If it is not one.
+        InvalidInput: If it is not one that the PROXY protocol leaves to others, or that others use for this.
     """
     number = found.value
     if isinstance(number, str):
         match = _BYTE.fullmatch(text(found))
         number = int(match[0], 0) if match else None
-    if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number <= _MAX_BYTE:
-        msg = f"{_shown(found.value)} is not a byte: write a number from 0x00 to 0xFF"
+    if not isinstance(number, int) or isinstance(number, bool) or number not in _OWN_TLVS:
+        msg = f"{_shown(found.value)} is not a type for it: write 0xD0, or a number from 0xE0 to 0xEF"
         raise InvalidInput(msg)
     return number
 
@@ -267,6 +269,19 @@ def seconds(found: Found) -> float:
         msg = f"{_shown(value)} is not a number of seconds: write 0 or more, or inf for ever"
         raise InvalidInput(msg)
     return number
+
+
+def timeout(found: Found) -> float | None:
+    """Return a number of seconds after which something ends; None for never.
+
+    Raises:
+        InvalidInput: If it is not such a number, or is 0.
+    """
+    number = seconds(found)
+    if not number:
+        msg = f"{_shown(found.value)} would end everything at once: write more than 0, or inf for ever"
+        raise InvalidInput(msg)
+    return None if math.isinf(number) else number
 
 
 def leaf_grace(found: Found) -> float:

@@ -103,7 +103,7 @@ class Settings:
         "whether `meshid port` writes a PROXY v2 header to its upstream: `true` or `false`",
     )
     spiffe_tlv: int | None = _key(
-        "byte",
+        "own_tlv",
         None,
         "the type of the SPIFFE ID's entry in that header, `0xD0` or `0xE0` to `0xEF`; `0xE0` if not set",
     )
@@ -127,7 +127,7 @@ class Settings:
         " allows, and at most 10000, if not set",
     )
     idle_timeout: float | None = _key(
-        "seconds", None, "how many seconds a connection of `meshid port` may be idle; for ever if not set"
+        "timeout", None, "how many seconds a connection of `meshid port` may be idle; for ever if not set"
     )
     drain_timeout: float = _key(
         "seconds",

@@ -27,6 +27,7 @@ from cryptography import x509
 from cryptography.x509 import verification
 
 from meshid.certificates.chain import Chain
+from meshid.certificates.links import looks_self_signed
 from meshid.certificates.reading import extension, to_der
 
 REMEMBERED_PATHS = 64
@@ -98,6 +99,9 @@ class UpperPath:
         if not self.not_before <= instant <= now <= self.not_after:
             return None
         if extension(leaf, x509.AuthorityKeyIdentifier) != self._said_of_issuer:
+            return None
+        # It is refused in any case; why, the search finds out.
+        if looks_self_signed(leaf):
             return None
         try:
             search(self._rules.time(instant), leaf, ())

@@ -39,7 +39,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     for name, metavar in _OPTIONS.items():
         option = f"--{name.replace('_', '-')}"
         if metavar is None:
-            parser.add_argument(option, action="store_const", const=True, help=about[name])
+            about_it = about[name].removesuffix(": true or false")
+            parser.add_argument(option, action="store_const", const=True, help=about_it)
         else:
             action = "append" if name == "expect" else "store"
             parser.add_argument(option, metavar=metavar, action=action, help=about[name])

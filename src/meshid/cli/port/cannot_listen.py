@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -17,6 +18,7 @@ _FIRST_FREE_FOR_ALL = 1024
 _ADVICE = {
     errno.EADDRINUSE: "; choose another port, or 0 for a free one",
     errno.EADDRNOTAVAIL: "; write an address of this machine, 0.0.0.0 for all of them",
+    socket.EAI_NONAME: "; write an address of this machine, 0.0.0.0 for all of them",
 }
 _LOW = (
     "; choose a port from 1024 on, let systemd open it with a socket unit, or give the process"
@@ -45,7 +47,8 @@ def why_not(host: str, port: int, error: OSError) -> str:
     """Return why it cannot be listened there."""
     code = error.errno or 0
     # What the resolver says has a negative number, and asyncio words the others at length.
-    said = os.strerror(code) if code > 0 else error.strerror
+    cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
+    said = os.strerror(code) if code > 0 else cause.strerror
     if host.startswith(UNIX):
         return f"cannot listen at {quote(host)}: {said}"
     is_low = code in {errno.EACCES, errno.EPERM} and 0 < port < _FIRST_FREE_FOR_ALL

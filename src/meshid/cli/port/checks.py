@@ -9,7 +9,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from meshid.errors import InvalidSettings, Problem
-from meshid.port.upstream import UNIX, Upstream, is_loopback
+from meshid.port.upstream import UNIX, Upstream, is_host, is_loopback, unix_path
 from meshid.settings.settings import Settings
 from meshid.support.quoting import quote
 
@@ -40,6 +40,7 @@ def _of_both(settings: Settings, handed_over: Sequence[Place]) -> Iterator[Probl
         )
     if settings.port is None and not handed_over and not settings.host.startswith(UNIX):
         yield Problem("port", "is not set: where to listen? Set MESHID_PORT; 0 is a free one")
+    yield from _of_host(settings, handed_over)
     if settings.upstream is None:
         what = "is not set: what is behind the port? Set MESHID_UPSTREAM, such as 127.0.0.1:8080 or"
         yield Problem("upstream", f"{what} unix:/run/app.sock")
@@ -52,6 +53,28 @@ def _of_both(settings: Settings, handed_over: Sequence[Place]) -> Iterator[Probl
     if _is_own(upstream, settings, handed_over):
         what = f"{quote(str(upstream))} is where this port itself listens; write the address of your service"
         yield _problem(settings, "upstream", what)
+
+
+def _of_host(settings: Settings, handed_over: Sequence[Place]) -> Iterator[Problem]:
+    host = settings.host
+    try:
+        if host.startswith(UNIX):
+            unix_path(host, "host")
+            return
+    except ValueError as error:
+        yield _problem(settings, "host", str(error).removeprefix("host "))
+        return
+    if not is_host(host):
+        what = (
+            "is no address and no name of a host: write one of this machine, such as 0.0.0.0, or unix:/path"
+        )
+        yield _problem(settings, "host", f"{quote(host)} {what}; the port is MESHID_PORT")
+        return
+    at = settings.status_address
+    ours = set(handed_over) or _places(host, settings.port or 0)
+    if at is not None and at.port and _places(at.host, at.port) & ours:
+        what = f"{quote(str(at))} is where the port itself listens; write another port, or 0 for a free one"
+        yield _problem(settings, "status_address", what)
 
 
 def _of_server(settings: Settings, _: Sequence[Place]) -> Iterator[Problem]:
@@ -77,7 +100,7 @@ def _of_client(settings: Settings, handed_over: Sequence[Place]) -> Iterator[Pro
         yield Problem("expect", f"{what}; set MESHID_EXPECT, such as /ns/pay/sa/api")
     what = "is not of the loopback, and with --client whoever can connect speaks as this service"
     for host, _ in handed_over or [(settings.host, 0)]:
-        if not host.startswith(UNIX) and not is_loopback(host):
+        if is_host(host) and not is_loopback(host):
             yield _problem(
                 settings, "host", f"{quote(host)} {what}; set MESHID_HOST=127.0.0.1, or unix:/path"
             )

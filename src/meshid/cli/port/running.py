@@ -10,6 +10,7 @@ The rules of this module:
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import signal
 import socket
@@ -26,6 +27,7 @@ from meshid.http.private_socket import private_socket
 from meshid.mesh import Mesh
 from meshid.metrics.exposition import exposition
 from meshid.metrics.figures import FIGURES
+from meshid.port.arguments import room_for
 from meshid.port.port import MeshPort
 from meshid.port.port_metrics import figures_of
 from meshid.port.proxy_header import LOGGER, OWN_TLV
@@ -110,12 +112,17 @@ class Running:
         say(str(started), as_json=self._as_json, **started.as_dict())
         if not (self._client or is_handed_over) and is_for_this_machine_only(started.addresses):
             log(LOGGER, WARNING, "only this machine can connect: set MESHID_HOST, 0.0.0.0 for all addresses")
+        most, room = self._settings.max_connections, room_for()[1]
+        if most is not None and most > room:
+            what = f"max_connections is {most}, and the limit of open files allows {room}"
+            log(LOGGER, WARNING, f"{what}: raise it (LimitNOFILE of systemd, ulimit -n)")
         notify(os.environ, READY, f"STATUS={started}")
 
     async def _stop(self) -> int:
         self._readiness.is_stopping = True
         seconds, open_ones = self._settings.drain_timeout, plural(len(self._port), "open connection")
-        said = f"stopping: {open_ones} may end within {seconds:g} s"
+        time = f" within {seconds:g} s" if math.isfinite(seconds) else ", however long it takes"
+        said = f"stopping: {open_ones} may end{time}"
         notify(os.environ, STOPPING, f"STATUS={said}")
         say(said, as_json=self._as_json)
         cut_off = await self._drain(seconds)
