@@ -41,7 +41,7 @@ class StateFile:
     """A file that is replaced whole: a process that is killed while it writes leaves the old one.
 
     Args:
-        path: The file. A symbolic link in its place is replaced, not followed; a directory or a device is not.
+        path: The file. A symbolic link in its place is replaced, not followed; no directory and no device is.
     """
 
     def __init__(self, path: Path) -> None:
