@@ -367,11 +367,16 @@ def test_a_client_that_is_cut_off_before_it_is_connected_is_closed_at_once(
 
         def take_and_cut_off() -> None:
             running.hub.serve(accepted)
+            front = running.relay().front
             running.hub.cut_off()
+            # The end of its time for the handshake may come as late.
+            assert isinstance(front, TlsSide)
+            front._end(TimeoutError())  # noqa: SLF001 - as another thread does
 
         running.ask(take_and_cut_off)
         assert silent.rest() == (b"", "reset")
         assert running.is_empty()
+        assert running.port.figures().broken_off == 0
 
 
 @EACH_LOOP
