@@ -172,12 +172,12 @@ class TestWrongSettings:
             ("authorizer", "127.0.0.1:80", "'127.0.0.1:80' is not a Unix socket: write unix:/run/"),
             ("authorizer", "unix:/nowhere/a", "'/nowhere' is not there; make it: install -d -m 0750 -o "),
             ("proxy", "", "proxy: is not set: who asks? Set MESHID_PROXY, such as nginx"),
-            ("proxy", "ngnix", "proxy 'ngnix' is not known; did you mean 'nginx'?"),
+            ("proxy", "ngnix", "MESHID_PROXY: proxy 'ngnix' is not known; did you mean 'nginx'?"),
             ("proxy", "aws-alb", "aws-alb asks no authorizer"),
             ("service", "", "service: is not set: it is what peers reach through the proxy"),
             ("policy", "", "policy: is not set: nobody would be admitted; set MESHID_POLICY"),
             ("elements", "two", "elements, from variable MESHID_ELEMENTS: 'two' is not a number"),
-            ("elements", "2", "elements is for proxy='envoy' only"),
+            ("elements", "2", "elements, from variable MESHID_ELEMENTS: elements is for proxy='envoy' only"),
             ("intermediates", "/nowhere", "intermediates, from variable MESHID_INTERMEDIATES: '/nowhere'"),
         ],
     )  # fmt: skip
@@ -197,6 +197,17 @@ class TestWrongSettings:
         said = capsys.readouterr()
         assert (said.out, said.err.count("\n")) == ("", 1)
         assert fault in said.err
+
+    def test_a_socket_of_systemd_is_not_left_to_wait(
+        self, files: Files, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for each, its in {**files.environ, "LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1"}.items():
+            monkeypatch.setenv(each, its)
+        assert main(["authorizer"]) == 2
+        said = (
+            "meshid: systemd hands over a socket, and the authorizer makes its own: remove the .socket unit\n"
+        )
+        assert capsys.readouterr().err == said
 
     def test_intermediates_that_are_none_are_told_with_their_file(self, files: Files) -> None:
         file = files.root / "policy.toml"

@@ -210,9 +210,8 @@ def test_both_connections_send_at_once_and_notice_who_has_vanished(
         for side in sides(running):
             sock = side._transport.get_extra_info("socket")  # type: ignore[union-attr]  # noqa: SLF001
             assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-        front = sides(running)[0]._transport.get_extra_info("socket")  # type: ignore[union-attr]  # noqa: SLF001
-        assert front.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
-        assert front.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 60
+            assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 60
 
 
 # -- Back-pressure ----------------------------------------------------------------

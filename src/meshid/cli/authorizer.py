@@ -17,9 +17,9 @@ from meshid.cli.log_lines import show_log
 from meshid.cli.no_answer import NoAnswer, errors_named
 from meshid.cli.terminal import clean
 from meshid.errors import InvalidSettings, Problem
-from meshid.http import authorizer
+from meshid.http import Forwarded, authorizer, private_socket
 from meshid.http.asgi import App
-from meshid.http.private_socket import private_socket
+from meshid.http.requested import requested_by
 from meshid.mesh import Mesh
 from meshid.policy import Policy
 from meshid.port.systemd import READY, notify
@@ -52,6 +52,7 @@ def run(arguments: Namespace) -> int:
     given = {name: value for name in _OPTIONS if (value := getattr(arguments, name)) is not None}
     settings = Settings.from_env(**given)
     path, proxy = _needed(settings)
+    _check_sockets()
     uvicorn = load_uvicorn()
     # There is nothing to reload, as trust and policy follow their sources; it would end the process.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -83,17 +84,26 @@ def _needed(settings: Settings) -> tuple[Path, str]:
     ]
     if problems:
         raise InvalidSettings(tuple(problems))
-    return cast("Path", settings.authorizer), cast("str", settings.proxy)
+    proxy = cast("str", settings.proxy)
+    try:
+        requested_by(Forwarded(proxy, elements=settings.elements).proxy)
+    except ValueError as error:
+        name = "elements" if str(error).startswith("elements") else "proxy"
+        raise InvalidSettings((Problem(f"{name}, from {settings.origins[name]}", str(error)),)) from error
+    return cast("Path", settings.authorizer), proxy
+
+
+def _check_sockets() -> None:
+    """Refuse the sockets of systemd: who connects to one would wait for ever."""
+    if os.environ.get("LISTEN_PID") == str(os.getpid()):
+        msg = "systemd hands over a socket, and the authorizer makes its own: remove the .socket unit"
+        raise NoAnswer(msg)
 
 
 def _app(mesh: Mesh, proxy: str, settings: Settings) -> App:
     pem = b"" if settings.intermediates is None else _read(settings, settings.intermediates)
-    try:
-        # An `InvalidInput` is about the intermediates, a `ValueError` about the others.
-        with errors_named(str(settings.intermediates)):
-            return authorizer(mesh, proxy=proxy, intermediates=pem or (), elements=settings.elements)
-    except ValueError as error:
-        raise NoAnswer(str(error)) from error
+    with errors_named(str(settings.intermediates)):
+        return authorizer(mesh, proxy=proxy, intermediates=pem or (), elements=settings.elements)
 
 
 def _read(settings: Settings, intermediates: Path) -> bytes:

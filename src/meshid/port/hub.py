@@ -31,10 +31,6 @@ from meshid.support.logs import WARNING, log
 from meshid.support.quoting import described
 from meshid.tls.context import MeshContext
 
-KEEPALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
-"""Seconds until the other end of an idle connection is asked whether it is still there, seconds until it is
-asked again, and how often."""
-
 MAX_PARTING = 32
 """Failed handshakes whose other end may still read why; a fifth of a second each."""
 
@@ -114,7 +110,6 @@ class Hub:
     def serve(self, sock: socket.socket) -> None:
         """Take a connection that was accepted."""
         sock.setblocking(False)
-        _tune(sock)
         relay = Relay(self, self._loop)
         try:
             relay.front = self._side(relay, self._plan.outer, server_side=True)
@@ -239,13 +234,3 @@ def _why(error: Exception, seconds: float) -> str:
     if isinstance(error, OSError) and not isinstance(error, (ssl.SSLError, socket.gaierror)) and error.errno:
         return os.strerror(error.errno)
     return described(error)
-
-
-def _tune(sock: socket.socket) -> None:
-    if sock.family != socket.AF_UNIX:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for option, value in KEEPALIVE.items():
-            # macOS has another name for the first.
-            if hasattr(socket, option):  # pragma: no branch - Linux has all
-                sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)

@@ -32,6 +32,10 @@ HIGH_WATER = 64 * 1024
 MOST_WAITING = HIGH_WATER + 2 * READ_BYTES
 """More bytes than ever wait for an end that only has to read what the other end has sent."""
 
+KEEPALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
+"""Seconds until the other end of an idle connection is asked whether it is still there, seconds until it is
+asked again, and how often."""
+
 _CUT_OFF = struct.pack("ii", 1, 0)
 """With SO_LINGER set so, closing a TCP connection resets it, and nothing that waits is sent."""
 
@@ -101,6 +105,7 @@ class Side(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(HIGH_WATER)
+        _tune(transport.get_extra_info("socket"))
 
     @override
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -226,3 +231,13 @@ class PlainSide(Side):
     @override
     def put_end(self) -> None:
         self._write_eof()
+
+
+def _tune(sock: socket.socket) -> None:
+    if sock.family != socket.AF_UNIX:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in KEEPALIVE.items():
+            # macOS has another name for the first.
+            if hasattr(socket, option):  # pragma: no branch - Linux has all
+                sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
