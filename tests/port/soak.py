@@ -109,6 +109,7 @@ class Soak:
         self._removed = stranger(authority.issue(REMOVED))
         self._forged = stranger(CA("prod.example.org").issue(PATH))
         self._stop = threading.Event()
+        self._removal = threading.Lock()
 
     def run(self, seconds: float) -> Report:
         """Let them come for some *seconds*."""
@@ -175,7 +176,12 @@ class Soak:
                 self.report.wrong.append(f"{len(answer)} of {len(said)} bytes came back: {ending}")
 
     def _stay_and_be_removed(self, _: random.Random) -> None:
-        with Line(connect(self._running), self._removed) as line, suppress(ssl.SSLError, ConnectionError):
+        # One at a time: another's end of this would let the peer in again, before the port has seen it.
+        with (
+            self._removal,
+            Line(connect(self._running), self._removed) as line,
+            suppress(ssl.SSLError, ConnectionError),
+        ):
             line.shake_hands(b"hello")
             self._mesh.publish(revocations=Revocations(deny=[f"spiffe://prod.example.org{REMOVED}"]))
             try:
