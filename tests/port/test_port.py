@@ -217,28 +217,46 @@ def test_out_of_files_it_goes_on_listening(  # noqa: PLR0913, PLR0917  # fixture
     )
 
 
+class Broken(socket.socket):
+    """One that cannot accept, as where a firewall forbids it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[None] = []
+
+    def accept(self) -> Any:  # noqa: ANN401
+        self.asked.append(None)
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+
 def test_a_system_that_cannot_accept_is_asked_again_and_again(
     mesh: Mesh, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And said once a second; the pause ends with the port."""
-    asked: list[None] = []
+    """And said once a second."""
     monkeypatch.setattr(acceptor, "PAUSE_SECONDS", 0.001)
-
-    class Broken(socket.socket):
-        """As where a firewall forbids it."""
-
-        def accept(self) -> Any:  # noqa: ANN401
-            asked.append(None)
-            raise OSError(errno.EPERM, "Operation not permitted")
-
     listener = Broken()
     listener.bind((HOST, 0))
     with running_port(MeshPort(mesh, "127.0.0.1:1"), sockets=[listener]) as running, connect(running):
-        assert eventually(lambda: len(asked) > 20)
-    assert len(caplog.records) < len(asked)
+        assert eventually(lambda: len(listener.asked) > 20)
+    assert len(caplog.records) < len(listener.asked)
     assert caplog.records[0].getMessage() == (
         "cannot accept connections: PermissionError: '[Errno 1] Operation not permitted'"
     )
+
+
+def test_a_pause_ends_with_the_port(
+    mesh: Mesh, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(acceptor, "PAUSE_SECONDS", 3600)
+    listener = Broken()
+    listener.bind((HOST, 0))
+    with running_port(MeshPort(mesh, "127.0.0.1:1"), sockets=[listener]) as running, connect(running):
+        assert eventually(lambda: caplog.records)
+        pause = running.port._acceptor._pause  # type: ignore[union-attr]  # noqa: SLF001
+        assert pause is not None
+        running.call(running.port.close())
+        assert pause.cancelled()
+    assert len(listener.asked) == 1
 
 
 # -- How it ends ----------------------------------------------------------------------
