@@ -8,8 +8,9 @@ import ssl
 
 import pytest
 
-from meshid import Mesh, NoPeer, Peer, PeerRejected, peer_of
+from meshid import Decision, Mesh, NoPeer, Peer, PeerRejected, Reason, peer_of
 from meshid.testing import CA
+from meshid.tls.admitted_connection import AdmittedConnection
 from tests.helpers.tls_peers import HELLO, HOST, PATH, TIMEOUT, Memory, arriving, stranger
 
 NAME = f"spiffe://prod.example.org{PATH}"
@@ -29,6 +30,25 @@ def test_an_ssl_object_has_the_peer(mesh: Mesh, prod_ca: CA) -> None:
     both = Memory(mesh.server_context(), stranger(prod_ca.issue(PATH)))
     both.shake_hands()
     assert str(peer_of(both.server).spiffe_id) == NAME
+
+
+def test_a_connection_that_ends_while_it_is_asked_had_a_peer(
+    mesh: Mesh, prod_ca: CA, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = Memory(mesh.server_context(), stranger(prod_ca.issue(PATH)))
+    memory.shake_hands()
+    ask, peer = AdmittedConnection.raise_if_ended, peer_of(memory.server)
+
+    def ends_afterwards(connection: AdmittedConnection) -> None:
+        """As another thread may end it at this moment."""
+        ask(connection)
+        connection.end(PeerRejected(Decision(allowed=False, reason=Reason.REVOKED)))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(AdmittedConnection, "raise_if_ended", ends_afterwards)
+        assert peer_of(memory.server) is peer
+    with pytest.raises(PeerRejected):
+        peer_of(memory.server)
 
 
 def test_a_stream_writer_and_its_transport_have_the_peer(mesh: Mesh, prod_ca: CA) -> None:

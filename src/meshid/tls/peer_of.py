@@ -25,8 +25,10 @@ def peer_of(connection: object) -> Peer:
     if not isinstance(tls, AdmittedConnection):
         msg = f"{type(connection).__name__} is not a connection of a MeshContext"
         raise NoPeer(msg)
+    # Read first: another thread may end it at this moment, and then it has none.
+    peer = tls.peer
     tls.raise_if_ended()
-    if tls.peer is None:
+    if peer is None:
         msg = "the handshake is not over"
         raise NoPeer(msg)
-    return tls.peer
+    return peer
