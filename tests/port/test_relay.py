@@ -229,13 +229,12 @@ def test_who_does_not_read_stops_who_writes(
         writer, reader, stopped = (ours, service, front) if way == "in" else (service, ours, back)
         writer.plain.settimeout(0.1)
         sent, piece = 0, BULK[: 16 * 1024]
-        # A pause may be followed by more room in the kernel.
-        while eventually(stopped._transport.is_reading, 0.3):  # type: ignore[union-attr]  # noqa: SLF001
+        while stopped._transport.is_reading():  # type: ignore[union-attr]  # noqa: SLF001
             writer.plain.settimeout(TIMEOUT)
             sent += len(piece)
             writer.send(piece)
-        waiting = front.waiting + back.waiting
-        assert HIGH_WATER < waiting <= HIGH_WATER + 2 * READ_BYTES
+        # It may have been written by now, if there was more room in the kernel.
+        assert front.waiting + back.waiting <= HIGH_WATER + 2 * READ_BYTES
         assert reader.receive(sent) == piece * (sent // len(piece))
         writer.send(b"more")
         assert reader.receive(4) == b"more"
