@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import signal
 from argparse import ArgumentParser, Namespace
-from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
@@ -15,7 +13,7 @@ from meshid.cli.asgi_server import config_of, load_uvicorn
 from meshid.cli.inputs import read_some
 from meshid.cli.log_lines import show_log
 from meshid.cli.no_answer import NoAnswer, errors_named
-from meshid.cli.terminal import clean
+from meshid.cli.running_options import add_log, add_settings, in_force, say, settings_of
 from meshid.errors import InvalidSettings, Problem
 from meshid.http import Forwarded, authorizer, private_socket
 from meshid.http.asgi import App
@@ -23,20 +21,15 @@ from meshid.http.requested import requested_by
 from meshid.mesh import Mesh
 from meshid.policy import Policy
 from meshid.port.systemd import READY, notify
-from meshid.settings.settings import KEYS, Settings
+from meshid.settings.settings import Settings
 
 _OPTIONS = {"authorizer": "unix:PATH", "proxy": "NAME", "intermediates": "FILE", "elements": "NUMBER"}
-
-_SHOWN_HASH = 12
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the arguments: keys, which come before all other settings."""
-    about = {key.name: key.about.replace("`", "") for key in KEYS}
-    for name, metavar in _OPTIONS.items():
-        parser.add_argument(f"--{name}", metavar=metavar, help=about[name])
-    parser.add_argument("--quiet", action="store_true", help="log refusals and warnings only")
-    parser.add_argument("--json", action="store_true", help="print and log JSON, one object a line")
+    add_settings(parser, _OPTIONS)
+    add_log(parser)
 
 
 def run(arguments: Namespace) -> int:
@@ -49,8 +42,7 @@ def run(arguments: Namespace) -> int:
         NoAnswer: If no authorizer can be made of the settings.
         OSError: If the socket cannot be made.
     """
-    given = {name: value for name in _OPTIONS if (value := getattr(arguments, name)) is not None}
-    settings = Settings.from_env(**given)
+    settings = settings_of(arguments, _OPTIONS)
     path, proxy = _needed(settings)
     _check_sockets()
     uvicorn = load_uvicorn()
@@ -124,11 +116,6 @@ def _tell_start(mesh: Mesh, path: Path, proxy: str, *, as_json: bool) -> None:
         "environment": policy.environment.name,
         "policy_hash": policy.hash,
     }
-    line = (
-        f"{proxy} asks at unix:{path} about {mesh.service};"
-        f" environment {policy.environment.name}, policy {policy.hash[:_SHOWN_HASH]}"
-    )
-    # Nobody has to read it.
-    with suppress(OSError):
-        print(json.dumps({"message": line, **facts}) if as_json else clean(line), flush=True)
+    line = f"{proxy} asks at unix:{path} about {mesh.service}; {in_force(policy)}"
+    say(line, as_json=as_json, **facts)
     notify(os.environ, READY, f"STATUS={line}")

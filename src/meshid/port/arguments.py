@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import resource
-from math import inf
 
 from meshid.admission.question import Expected
 from meshid.port.upstream import UNIX, Upstream, is_loopback, unix_path
@@ -69,22 +68,6 @@ def check_sides(  # noqa: PLR0913  # all named
         msg = "proxy_protocol is for a plain upstream: leave it out with expect="
     if msg is not None:
         raise ValueError(msg)
-
-
-def seconds(value: object, name: str) -> float:
-    """Return a time.
-
-    Raises:
-        TypeError, ValueError: If it is not a positive, finite number.
-    """
-    if not isinstance(value, (int, float)) or isinstance(value, bool):
-        msg = f"{name} must be a number of seconds, not {type(value).__name__}"
-        raise TypeError(msg)
-    # Written this way so that NaN is rejected.
-    if not 0 < value < inf:
-        msg = f"{name} must be a positive, finite number of seconds, not {value:g}"
-        raise ValueError(msg)
-    return float(value)
 
 
 def whole(value: object, name: str, least: int, most: int) -> int:

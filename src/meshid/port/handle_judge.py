@@ -6,22 +6,19 @@ connection itself, with the peer that was admitted when it was made, by its whol
 
 from __future__ import annotations
 
-import re
-
 from meshid.decisions import Decision
 from meshid.errors import InvalidForwarded
 from meshid.http.asgi import Pairs
 from meshid.http.requested import header_once
 from meshid.mesh import Mesh
 from meshid.policy.requests import Request
-from meshid.port.handles import Handles
+from meshid.port.handles import HANDLE, Handles
 from meshid.support.quoting import quote
 
 HEADER = "X-Meshid-Connection"
 """The header in which the service hands over the handle that it has got in the PROXY header."""
 
 _KEY = HEADER.lower().encode()
-_HANDLE = re.compile(rb"[0-9a-f]{32}")
 
 
 class HandleJudge:
@@ -47,13 +44,11 @@ class HandleJudge:
         peer = None
         # Who connects to the service directly has no handle, and nginx then sends no header.
         if any(key == _KEY for key, _ in headers):
-            handle = header_once(headers, HEADER)
-            if not _HANDLE.fullmatch(handle):
-                msg = (
-                    f"header {HEADER} has {quote(handle.decode('latin-1'))}, which is no connection's handle"
-                )
+            handle = header_once(headers, HEADER).decode("latin-1")
+            if not HANDLE.fullmatch(handle):
+                msg = f"header {HEADER} has {quote(handle)}, which is no connection's handle"
                 raise InvalidForwarded(msg)
-            peer = self._handles.peer(handle.decode("ascii"))
+            peer = self._handles.peer(handle)
         if peer is None:
             # Nobody is there who has shown a certificate, and that goes on record like anybody's refusal.
             return self._mesh.decide((), target=self._target, request=request)

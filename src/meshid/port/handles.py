@@ -6,11 +6,15 @@ service behind it and the authorizer beside it ever see, and it dies with its co
 
 from __future__ import annotations
 
+import re
 import secrets
 from weakref import WeakValueDictionary
 
 from meshid.admission.open_connections import Connection
 from meshid.verification.verifier import Peer
+
+HANDLE = re.compile(r"[0-9a-f]{32}")
+"""The form of a handle."""
 
 _HANDLE_BYTES = 16
 

@@ -18,7 +18,7 @@ from meshid.http.authorizer import AuthorizerApp
 from meshid.http.requested import in_original
 from meshid.mesh import Mesh
 from meshid.port.acceptor import Acceptor, open_sockets
-from meshid.port.arguments import MAX_FILES, check_sides, limits, place, seconds, whole
+from meshid.port.arguments import MAX_FILES, check_sides, limits, place, whole
 from meshid.port.handle_judge import HandleJudge
 from meshid.port.handles import Handles
 from meshid.port.hub import Hub, Plan
@@ -26,9 +26,9 @@ from meshid.port.proxy_header import OWN_TLV, SPIFFE_TLVS
 from meshid.port.relay import Pace
 from meshid.port.totals import PortFigures, Totals
 from meshid.port.upstream import Upstream
-from meshid.support.types import check_type
+from meshid.support.types import check_type, positive_seconds
 from meshid.tls.context import MeshContext
-from meshid.tls.handshakes import DEFAULT_TIMEOUT, checked_timeout
+from meshid.tls.handshakes import DEFAULT_TIMEOUT
 from meshid.tls.tls_settings import TlsSettings
 
 CONNECT_TIMEOUT = 5.0
@@ -127,7 +127,7 @@ class MeshPort:
             mesh.server_context,
             target=target,
             minimum_version=minimum_version,
-            handshake_timeout=checked_timeout(handshake_timeout),
+            handshake_timeout=positive_seconds(handshake_timeout, "handshake_timeout"),
         )
         # Not made now: with an authorizer it is another one, and each that is made counts as a listener.
         self._make_outer: Callable[..., MeshContext] | None = None if client else make
@@ -146,10 +146,10 @@ class MeshPort:
             outer=None,
             inner=inner,
             pace=Pace(
-                seconds(half_close_timeout, "half_close_timeout"),
-                None if idle_timeout is None else seconds(idle_timeout, "idle_timeout"),
+                positive_seconds(half_close_timeout, "half_close_timeout"),
+                None if idle_timeout is None else positive_seconds(idle_timeout, "idle_timeout"),
             ),
-            connect_timeout=seconds(connect_timeout, "connect_timeout"),
+            connect_timeout=positive_seconds(connect_timeout, "connect_timeout"),
             at_most=connections,
             proxy_protocol=proxy_protocol,
             spiffe_tlv=spiffe_tlv,

@@ -13,6 +13,7 @@ import struct
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
+from meshid.port.handles import HANDLE
 from meshid.support.logs import WARNING, log
 from meshid.support.quoting import quote
 
@@ -38,7 +39,6 @@ _CERTIFICATE_OVER_TLS = 0x01 | 0x02 | 0x04
 _UNKNOWN = IPv4Address("192.0.0.8"), 0
 """The dummy address (RFC 7600 section 4.8): Envoy refuses 0.0.0.0, and somebody may trust 127.0.0.1."""
 
-_HANDLE = re.compile(r"[0-9a-f]{32}")
 _SPIFFE_ID = re.compile(r"spiffe://[a-zA-Z0-9._/-]+")
 _VERSION = re.compile(r"TLSv1(\.[0-9])?")
 
@@ -73,7 +73,7 @@ def proxy_header(  # noqa: PLR0913  # what there is to tell, all named
         raise ValueError(msg)
     family, body = _addresses(_address(source), _address(destination))
     if handle is not None:
-        body += _entry(_UNIQUE_ID, _checked(_HANDLE, handle, "a handle"))
+        body += _entry(_UNIQUE_ID, _checked(HANDLE, handle, "a handle"))
     if version is not None:
         text = _entry(_SSL_VERSION, _checked(_VERSION, version, "a version of TLS"))
         # The last field is the result of the verification: zero is success.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 
 def check_type(kind: type, wanted: type, name: str, right: str) -> None:
     """Check that the argument called *name* has the type that is *wanted*.
@@ -19,3 +21,28 @@ def check_type(kind: type, wanted: type, name: str, right: str) -> None:
     if not issubclass(kind, wanted):
         msg = f"{name} must be {right}, not {kind.__name__}"
         raise TypeError(msg)
+
+
+def positive_seconds(value: object, name: str) -> float:
+    """Return the time that the argument called *name* is.
+
+    Args:
+        value: The argument.
+        name: Its name.
+
+    Raises:
+        TypeError: If it is not a number.
+        ValueError: If it is not positive and finite.
+    """
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        msg = f"{name} must be a number of seconds, not {type(value).__name__}"
+        raise TypeError(msg)
+    try:
+        seconds = float(value)
+    except OverflowError:
+        seconds = inf
+    # Written this way so that NaN is rejected.
+    if not 0 < seconds < inf:
+        msg = f"{name} must be a positive, finite number of seconds, not {seconds:g}"
+        raise ValueError(msg)
+    return seconds

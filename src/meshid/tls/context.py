@@ -27,12 +27,13 @@ from meshid.certificates.reading import to_der
 from meshid.errors import InvalidCredentials
 from meshid.support.locks import Order, new_lock
 from meshid.support.sieve import Sieve
+from meshid.support.types import positive_seconds
 from meshid.tls.broken_off import BrokenOff
 from meshid.tls.connections import MeshSSLObject
 from meshid.tls.facade import Facade
 from meshid.tls.generation import REMEMBERED_CHAINS, Generation, Judge
 from meshid.tls.gevent_sockets import gevent_class_for
-from meshid.tls.handshakes import DEFAULT_TIMEOUT, Handshakes, checked_timeout
+from meshid.tls.handshakes import DEFAULT_TIMEOUT, Handshakes
 from meshid.tls.listener import MeshListener
 from meshid.tls.load_credentials import KeyFile, key_file_of
 from meshid.tls.tls_settings import TlsSettings
@@ -82,7 +83,8 @@ class MeshContext(Facade):
         self._resumption = resumption
         self._broken_off = BrokenOff(minimum_version)
         self._handshakes = Handshakes(
-            checked_timeout(handshake_timeout), None if question.expect else self._broken_off.tell
+            positive_seconds(handshake_timeout, "handshake_timeout"),
+            None if question.expect else self._broken_off.tell,
         )
         self._building = new_lock(Order.BUILDING)
         self._built: Generation | None = None

@@ -219,24 +219,3 @@ def _forget_all() -> None:
 # Windows does not fork.
 if hasattr(os, "register_at_fork"):  # pragma: no branch - the tests run where it is there
     os.register_at_fork(after_in_child=_forget_all)
-
-
-def checked_timeout(seconds: object) -> float:
-    """Return how long a handshake may take, in seconds.
-
-    Raises:
-        TypeError: If it is not a number.
-        ValueError: If it is not positive and finite.
-    """
-    if not isinstance(seconds, (int, float)) or isinstance(seconds, bool):
-        msg = f"handshake_timeout must be a number of seconds, not {type(seconds).__name__}"
-        raise TypeError(msg)
-    try:
-        timeout = float(seconds)
-    except OverflowError:
-        timeout = inf
-    # Written this way so that NaN is rejected.
-    if not 0 < timeout < inf:
-        msg = f"handshake_timeout must be a positive, finite number of seconds, not {timeout:g}"
-        raise ValueError(msg)
-    return timeout

@@ -105,7 +105,7 @@ class UpperPath:
             return None
         try:
             search(self._rules.time(instant), leaf, ())
-        # As in the whole search, which comes next.
+        # The backend raises exceptions of no common class; all mean: no path. The whole search comes next.
         except Exception:  # noqa: BLE001
             return None
         return (leaf, *self.path)

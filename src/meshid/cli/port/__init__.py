@@ -13,9 +13,9 @@ import attrs
 from meshid.cli.log_lines import show_log
 from meshid.cli.port.checks import check
 from meshid.cli.port.running import Running
+from meshid.cli.running_options import add_log, add_settings, settings_of
 from meshid.mesh import Mesh
 from meshid.port.systemd import listening_sockets
-from meshid.settings.settings import KEYS, Settings
 
 _OPTIONS = {
     "host": "HOST",
@@ -35,22 +35,13 @@ _OPTIONS = {
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the arguments: the keys of the port, which come before all other settings."""
-    about = {key.name: key.about.replace("`", "") for key in KEYS}
-    for name, metavar in _OPTIONS.items():
-        option = f"--{name.replace('_', '-')}"
-        if metavar is None:
-            about_it = about[name].removesuffix(": true or false")
-            parser.add_argument(option, action="store_const", const=True, help=about_it)
-        else:
-            action = "append" if name == "expect" else "store"
-            parser.add_argument(option, metavar=metavar, action=action, help=about[name])
+    add_settings(parser, _OPTIONS)
     parser.add_argument(
         "--client",
         action="store_true",
         help="the other way round: listen on the loopback without TLS, and speak TLS to the upstream",
     )
-    parser.add_argument("--quiet", action="store_true", help="log refusals and warnings only")
-    parser.add_argument("--json", action="store_true", help="print and log JSON, one object a line")
+    add_log(parser)
 
 
 def run(arguments: Namespace) -> int:
@@ -61,8 +52,7 @@ def run(arguments: Namespace) -> int:
         InvalidInput, SourceUnavailable: As `Mesh.from_settings` does.
         NoAnswer: If it cannot be listened where it should.
     """
-    given = {name: value for name in _OPTIONS if (value := getattr(arguments, name)) is not None}
-    settings = Settings.from_env(**given)
+    settings = settings_of(arguments, _OPTIONS)
     sockets = listening_sockets(os.environ)
     check(settings, [each.getsockname()[:2] for each in sockets], client=arguments.client)
     # Until the port runs, it would end the process.

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
-from contextlib import suppress
 
 import attrs
 
-from meshid.cli.terminal import clean
+from meshid.cli.running_options import in_force
 from meshid.mesh import Mesh
 from meshid.port.upstream import UNIX, is_loopback
 from meshid.settings.settings import Settings
-
-_SHOWN_HASH = 12
 
 
 @attrs.frozen(kw_only=True)
@@ -59,16 +55,10 @@ class Started:
             parts.append(f"which must be {' or '.join(map(str, self.settings.expect))}")
         line = f"{' '.join(parts[:2])}, {', '.join(parts[2:])}"
         if policy is not None and not self.client:
-            line += f"; environment {policy.environment.name}, policy {policy.hash[:_SHOWN_HASH]}"
+            line += f"; {in_force(policy)}"
         if self.settings.authorizer is not None:
             line += f"; asked on {shown(self.settings.authorizer)}"
         return line + ("" if self.status_address is None else f"; status on {shown(self.status_address)}")
-
-
-def say(text: str, *, as_json: bool, **fields: object) -> None:
-    """Print a line, or a JSON object with the *fields*; nobody has to read it."""
-    with suppress(OSError):
-        print(json.dumps({"message": text, **fields}) if as_json else clean(text), flush=True)
 
 
 def shown(address: object) -> str:

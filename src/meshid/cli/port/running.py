@@ -19,9 +19,10 @@ from contextlib import AsyncExitStack
 from typing import cast
 
 from meshid.cli.asgi_server import AuthorizerServer
-from meshid.cli.port.announcing import Started, is_for_this_machine_only, say
+from meshid.cli.port.announcing import Started, is_for_this_machine_only
 from meshid.cli.port.cannot_listen import listening_at
 from meshid.cli.port.readiness import Readiness
+from meshid.cli.running_options import say
 from meshid.errors import InvalidInput
 from meshid.http.private_socket import private_socket
 from meshid.mesh import Mesh
