@@ -149,6 +149,8 @@ def test_a_handshake_has_a_deadline(
             assert slow.rest()[1] in {"end", "reset"}
         assert running.is_empty()
     assert (port.figures().broken_off, port.figures().handshakes) == (2, 0)
+    # Told when both have ended, by the thread that ends them.
+    assert eventually(lambda: lines(caplog, "meshid.tls"))
     assert set(lines(caplog, "meshid.tls")) == {
         f"no TLS handshake with a client from {HOST}: the handshake did not end within 0.2 s"
     }
