@@ -82,7 +82,12 @@ async def _answer(service: Service, stream: Lines) -> None:
 
 
 def _cause_of(error: Exception) -> Exception:
-    return error.__cause__ if isinstance(error.__cause__, Exception) else error
+    # To the first one: anyio may wrap what trio has wrapped.
+    return _cause_of(error.__cause__) if isinstance(error.__cause__, Exception) else error
+
+
+LOST = (ConnectionError, trio.BrokenResourceError, anyio.BrokenResourceError, anyio.EndOfStream)
+"""What a server gets whose connection was lost while it read (reset) or wrote (broken pipe)."""
 
 
 class _OfTrio:

@@ -10,7 +10,7 @@ import pytest
 
 from meshid import BundleSet, PeerRejected, TrustBundle
 from meshid.testing import CA
-from tests.helpers.loops import EVERYWHERE
+from tests.helpers.loops import EVERYWHERE, LOST
 from tests.helpers.tls_peers import PATH, Serving, Visit, asyncio_server, credentials, knock, mesh_of
 
 DURATION = 20.0
@@ -87,7 +87,7 @@ def test_no_good_peer_fails_and_no_removed_one_succeeds(serve: Serving) -> None:
             each.result(timeout=30)
     print(f"{fire.publications} publications, {fire.admitted} admitted, {fire.refused} refused")  # noqa: T201
     assert fire.wrong == []
-    # A peer whose authority is removed while it is being served; it may have gone by then.
+    # A peer whose authority is removed while it is being served; it may have gone by then, in each direction.
     raised = [service.raised.get() for _ in range(service.raised.qsize())]
-    assert all(isinstance(each, (PeerRejected, ConnectionResetError)) for each in raised)
+    assert [each for each in raised if not isinstance(each, (PeerRejected, *LOST))] == []
     assert min(fire.publications, fire.admitted, fire.refused) > 2.5 * seconds
