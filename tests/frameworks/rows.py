@@ -75,7 +75,28 @@ class ClientRow:
     note: str = ""
 
 
-THREADS = (
+# -- ASGI: docs/asgi.md ---------------------------------------------------------
+
+ASGI: tuple[ServerRow, ...] = (
+    ServerRow(
+        name="uvicorn_h11",
+        family="asgi",
+        packages=("uvicorn", "h11"),
+        plug="`uvicorn.run(app, ssl_context_factory=lambda *_: context)`",
+    ),
+)
+
+# -- WSGI: docs/wsgi.md ---------------------------------------------------------
+
+WSGI: tuple[ServerRow, ...] = ()
+
+# -- asyncio, and what is built on its streams and transports: docs/asyncio.md ----
+
+ASYNCIO: tuple[ServerRow, ...] = ()
+
+# -- A thread for each connection: docs/threads.md --------------------------------
+
+THREADS: tuple[ServerRow, ...] = (
     ServerRow(
         name="http_server",
         family="threads",
@@ -84,14 +105,16 @@ THREADS = (
     ),
 )
 
-ASGI = (
-    ServerRow(
-        name="uvicorn_h11",
-        family="asgi",
-        packages=("uvicorn", "h11"),
-        plug="`uvicorn.Config(app, ssl_context_factory=lambda *_: context)`",
-    ),
-)
+# -- Twisted and pyOpenSSL: docs/twisted.md ---------------------------------------
 
-SERVERS: tuple[ServerRow, ...] = (*ASGI, *THREADS)
+TWISTED: tuple[ServerRow, ...] = ()
+
+# -- gRPC: docs/grpc.md -----------------------------------------------------------
+
+GRPC: tuple[ServerRow, ...] = ()
+
+# -- Clients: docs/clients.md -----------------------------------------------------
+
 CLIENTS: tuple[ClientRow, ...] = ()
+
+SERVERS: tuple[ServerRow, ...] = (*ASGI, *WSGI, *ASYNCIO, *THREADS, *TWISTED, *GRPC)
