@@ -484,6 +484,16 @@ def nothing_arrived(drill: Drill) -> Value:
     return "yes"
 
 
+def nobody(drill: Drill) -> Value:
+    """A server that cannot work serves nobody: no stranger, and the right peer neither."""
+    strangers = drill.scene.ca.issue("/ns/other/sa/nobody"), drill.scene.stranger.issue("/ns/checkout/sa/x")
+    saw = {drill.sees(who, "/v1/charges/refused-any") for who in (drill.good, *strangers, None)}
+    saw.add(str(plain_http(drill)))
+    assert str(SERVED) not in saw
+    assert drill.scene.requests() == []
+    return ", ".join(sorted(saw - {"reset"} or saw))
+
+
 CHECKS: tuple[Callable[[Drill], Value], ...] = (
     good,
     eager,
