@@ -69,7 +69,11 @@ def test_a_planted_difference_is_found(plant: Callable[[dict[str, Any]], None]) 
 def test_the_pins_are_those_of_the_python_that_ran() -> None:
     project = """
 [dependency-groups]
-frameworks = ["django==5.2; python_version < '3.12'", "django==6.1; python_version >= '3.12'", "psycopg[binary]==3.3"]
+frameworks = [
+    "django==5.2; python_version < '3.12'",
+    "django==6.1; python_version >= '3.12'",
+    "psycopg[binary]==3.3",
+]
 """
     assert pins("3.11.7", project) == {"django": "5.2", "psycopg": "3.3"}
     assert pins("3.13.0", project) == {"django": "6.1", "psycopg": "3.3"}
