@@ -279,6 +279,7 @@ def paths(drill: Drill) -> Value:
         if routed is not None:
             assert saw == str(SERVED), (sent, saw)
         if arrived:
+            assert len(arrived) == len(judged) == 1, (sent, arrived, judged)
             ((_, path, _),), (decision,) = arrived, judged
             _, _, asked = decision["request"].partition(" ")
             assert unquote(asked) == unquote(path), (sent, asked, path)
