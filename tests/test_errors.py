@@ -12,6 +12,7 @@ import tomllib
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -122,11 +123,19 @@ def test_the_text_of_a_refusal_is_the_same_for_every_cause(refusal: PeerRejected
         assert DETAIL not in text
 
 
-@pytest.mark.parametrize("detail", [DETAIL, ""], ids=["a detail", "no detail"])
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        ({"name": "spiffe://a/b", "detail": DETAIL}, f"peer rejected: revoked (spiffe://a/b): {DETAIL}"),
+        ({}, f"peer rejected: revoked: {Reason.REVOKED.meaning}"),
+    ],
+    ids=["facts", "none"],
+)
 @pytest.mark.parametrize("kind", [PeerRejected, ConnectionEnded])
-def test_the_refusal_of_a_server_says_why_to_its_client(kind: type[PeerRejected], detail: str) -> None:
-    refusal = kind(Decision(allowed=False, reason=Reason.NO_RULE, detail=detail), of_server=True)
-    said = f"peer rejected: no_rule: {detail or Reason.NO_RULE.meaning}"
+def test_the_refusal_of_a_server_says_why_to_its_client(
+    kind: type[PeerRejected], facts: dict[str, Any], said: str
+) -> None:
+    refusal = kind(Decision(allowed=False, reason=Reason.REVOKED, **facts), of_server=True)
     assert str(refusal) == refusal.verify_message == refusal.args[1] == refusal.strerror == said
     assert said in "".join(traceback.format_exception_only(refusal))
     assert said in repr(refusal)

@@ -241,7 +241,8 @@ class PeerRejected(MeshidError, ssl.SSLCertVerificationError):
     def __init__(self, decision: Decision, *, of_server: bool = False) -> None:
         text = "peer rejected"
         if of_server:
-            text = f"{text}: {decision.reason}: {decision.detail or decision.reason.meaning}"
+            name = f" ({decision.name})" if decision.name else ""
+            text = f"{text}: {decision.reason}{name}: {decision.detail or decision.reason.meaning}"
         super().__init__(ssl.SSLErrorNumber.SSL_ERROR_SSL, text)
         self.decision = decision
         self.of_server = of_server
