@@ -25,7 +25,7 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 import pytest
 from OpenSSL import SSL
 from typing_extensions import override
-from waitress.server import create_server as waitress_server  # type: ignore[import-untyped]
+from waitress.server import create_server as waitress_server
 from werkzeug.serving import WSGIRequestHandler as WerkzeugHandler
 from werkzeug.serving import make_server as werkzeug_server
 
