@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import weakref
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, Concatenate, NoReturn, ParamSpec, TypeVar, cast
@@ -29,6 +30,8 @@ from meshid.reasons import Reason
 from meshid.support.quoting import described, quote
 from meshid.tls.admitted_connection import BAD_PROOF
 from meshid.tls.alerts import read_off
+from meshid.tls.connection_of import find_in
+from meshid.tls.connection_of_call import Call, is_about
 from meshid.tls.pyopenssl.openssl_errors import PAUSES, as_ssl_error, for_openssl, reason_of
 from meshid.tls.pyopenssl.openssl_generation import OpenSSLGeneration
 from meshid.tls.pyopenssl.twisted_owner import TwistedOwner, twisted_owner_of
@@ -56,6 +59,25 @@ def _admitted_only(
     return guarded
 
 
+def _about(
+    method: Callable[Concatenate[SSL.Connection, _P], _R],
+) -> Callable[Concatenate[SSL.Connection, _P], _R]:
+    """Let what follows in this call be about the connection that *method* reads from."""
+
+    @wraps(method)
+    def read(connection: SSL.Connection, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+        call = cast("MeshConnection", connection).call
+        if call is not None:
+            is_about(call)
+        return method(connection, *args, **kwargs)
+
+    return read
+
+
+_MOST_STEPS = 8
+"""From a request of Twisted's to its connection there are four."""
+
+
 class MeshConnection(SSL.Connection):
     """An `OpenSSL.SSL.Connection` whose handshake ends with a decision.
 
@@ -65,6 +87,8 @@ class MeshConnection(SSL.Connection):
 
     peer: Peer | None = None
     generation: OpenSSLGeneration
+    # None on the client's side: the answer of a server is not the request of a peer.
+    call: Call = None
     _owner: TwistedOwner | None = None
     _has_begun: bool = False
     _presented: list[bytes] | None = None
@@ -191,6 +215,9 @@ class MeshConnection(SSL.Connection):
                 handshakes.done(self)
             raise
         handshakes.done(self)
+        if self.generation.is_server:
+            self.call = weakref.ref(self)
+            is_about(self.call)
         return None
 
     def _decide(self) -> None:
@@ -264,8 +291,8 @@ class MeshConnection(SSL.Connection):
 
     # -- Reading and writing ------------------------------------------------------
 
-    recv = read = _admitted_only(SSL.Connection.recv)
-    recv_into = _admitted_only(SSL.Connection.recv_into)
+    recv = read = _admitted_only(_about(SSL.Connection.recv))
+    recv_into = _admitted_only(_about(SSL.Connection.recv_into))
     send = write = _admitted_only(SSL.Connection.send)
     sendall = _admitted_only(SSL.Connection.sendall)
 
@@ -327,6 +354,21 @@ class MeshConnection(SSL.Connection):
     def use_privatekey(self, pkey: object) -> NoReturn:
         """Raise `TypeError`: the Mesh has the credentials."""
         _refuse("use_privatekey", "give it to the Mesh: Mesh(credentials=...) or Mesh.publish()")
+
+
+def _behind(here: object) -> MeshConnection | None:
+    """Return the connection behind an object of pyOpenSSL or of Twisted, such as a request."""
+    for _ in range(_MOST_STEPS):
+        get_handle = getattr(here, "getHandle", None)
+        tls = here if get_handle is None else get_handle()
+        if isinstance(tls, MeshConnection):
+            return tls
+        here = getattr(here, "channel", None) or getattr(here, "transport", None)
+    return None
+
+
+for _package in ("OpenSSL", "twisted"):
+    find_in(_package, _behind)
 
 
 def _refuse(name: str, advice: str) -> NoReturn:

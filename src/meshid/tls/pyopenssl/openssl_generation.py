@@ -78,6 +78,7 @@ class OpenSSLGeneration(SSL.Context):
     ) -> None:
         super().__init__(settings.method)
         self.judge = judge
+        self.is_server = settings.is_server
         self.handshakes = handshakes
         self.broken_off = broken_off
         self.set_min_proto_version(settings.oldest)
