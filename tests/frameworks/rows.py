@@ -130,7 +130,16 @@ THREADS: tuple[ServerRow, ...] = (
 
 # -- Twisted and pyOpenSSL: docs/twisted.md ---------------------------------------
 
-TWISTED: tuple[ServerRow, ...] = ()
+TWISTED: tuple[ServerRow, ...] = (
+    ServerRow(
+        name="twisted_web",
+        family="twisted",
+        packages=("Twisted", "pyOpenSSL"),
+        plug="`reactor.listenSSL(port, site, mesh.openssl_context(server_side=True, http=True))`",
+        representative=True,
+        resumes=False,
+    ),
+)
 
 # -- gRPC: docs/grpc.md -----------------------------------------------------------
 
