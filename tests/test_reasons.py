@@ -92,7 +92,7 @@ def test_what_is_not_a_reason_is_refused() -> None:
 
 # Audit records and alarms are built on these texts: to change one is to break them.
 STABLE = """
-    allowed request_awaited expected observed
+    allowed request_awaited expected observed public
     no_certificate chain_too_large malformed_certificate
     no_name ambiguous_name invalid_name name_without_path unknown_trust_domain profile_mismatch
     leaf_is_ca leaf_may_sign no_digital_signature wrong_key_purpose weak_key not_yet_valid expired

@@ -62,6 +62,12 @@ class Reason(StrEnum):
         "meshid policy: observe = true",
         "Read what it would have decided, then remove `observe` from the policy.",
     )
+    PUBLIC = (
+        "public",
+        "The request needs no peer: the service has made its path public.",
+        "meshid http middleware: public",
+        "Nothing, if the path is meant to be open to everybody.",
+    )
 
     # -- There is no chain that can be judged ---------------------------------
     NO_CERTIFICATE = (

@@ -19,16 +19,18 @@ import os
 import socket
 import ssl
 import sys
+import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from functools import wraps
 from typing import ClassVar, Concatenate, ParamSpec, TypeVar, cast
 
-from typing_extensions import override
+from typing_extensions import Buffer, override
 
 from meshid.errors import HandshakeTimeout, PeerRejected
 from meshid.tls.admitted_connection import AdmittedConnection
 from meshid.tls.alerts import part, part_by
+from meshid.tls.connection_of_call import Call, is_about
 from meshid.tls.generation import Generation
 from meshid.tls.owners import Owner, acknowledge, owner_of
 
@@ -54,12 +56,22 @@ def admitted_only(method: Callable[Concatenate[_C, _P], _R]) -> Callable[Concate
     return guarded
 
 
+def _read(connection: ssl.SSLObject, /, len: int = 1024, buffer: Buffer | None = None) -> bytes:  # noqa: A002
+    """Read, as `ssl.SSLObject.read` does; what the caller does with it is about this connection."""
+    call = cast("MeshSSLObject", connection).call
+    if call is not None:
+        is_about(call)
+    return ssl.SSLObject.read(connection, len, buffer)
+
+
 class MeshSSLObject(AdmittedConnection, ssl.SSLObject):
     """An `ssl.SSLObject` whose handshake ends with a decision."""
 
     owner: Owner | None = None
     outgoing: ssl.MemoryBIO | None = None
     _has_begun: bool = False
+    # None on the client's side: the answer of a server is not the request of a peer.
+    call: Call = None
 
     @override
     def _part(self) -> None:
@@ -93,13 +105,16 @@ class MeshSSLObject(AdmittedConnection, ssl.SSLObject):
             self.owner = owner_of(sys._getframe(1), self.outgoing)  # noqa: SLF001 - no other way
         self._has_begun = True
         self._handshake_in_time(super().do_handshake)
+        if self.server_side:
+            self.call = weakref.ref(self)
+            is_about(self.call)
 
     @override
     def _acknowledge(self) -> None:
         if self.owner is not None:
             self.owner.acknowledge()
 
-    read = admitted_only(ssl.SSLObject.read)
+    read = admitted_only(_read)
     write = admitted_only(ssl.SSLObject.write)
 
 

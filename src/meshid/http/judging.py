@@ -1,0 +1,139 @@
+"""Each request of a service that the peer itself talks to: may this peer ask for that?
+
+The middlewares for ASGI, WSGI and aiohttp all ask here, and differ only in how they find the peer and
+the path.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from contextlib import suppress
+
+from meshid.admission.question import Question
+from meshid.audit.rate_limit import RateLimit, left_out
+from meshid.decisions import Decision
+from meshid.errors import InvalidPattern, InvalidRequest
+from meshid.mesh import Mesh
+from meshid.names.pattern import Pattern
+from meshid.policy.file.strings import condition
+from meshid.policy.methods import REGISTERED
+from meshid.policy.requests import REQUEST_FOLLOWS, Request
+from meshid.policy.rules import ANY_METHOD, HttpCondition
+from meshid.reasons import Reason
+from meshid.support.logs import INFO, WARNING, log
+from meshid.support.quoting import quote
+from meshid.support.types import check_type
+from meshid.verification.verifier import Peer
+
+LOGGER = logging.getLogger("meshid.http")
+"""Gets, when a service starts, the requests that need no peer; and, at a limited rate, a line for each
+request that is refused for how it arrived."""
+
+_EVERY_PATH = Pattern.parse("/*/**")
+
+
+class RequestJudge:
+    """Judges each request of a service.
+
+    Args:
+        mesh: Decides.
+        target: What peers reach; the mesh's service if None.
+        public: The requests that need no peer, as in a policy's http conditions: ``"GET /healthz"``.
+
+    Raises:
+        InvalidPattern: If one of *public* is no such condition, or makes every path public.
+        TypeError: If an argument has the wrong type.
+        ValueError: If there is no target.
+    """
+
+    def __init__(self, mesh: Mesh, *, target: str | None = None, public: Iterable[str] = ()) -> None:
+        check_type(type(mesh), Mesh, "mesh", "a Mesh")
+        self._mesh = mesh
+        self._target = Question(target=mesh.service if target is None else target).required_target
+        self._public = _conditions(public)
+        self._methods = REGISTERED | ({each.method for each in self._public} - {ANY_METHOD})
+        self._limit = RateLimit()
+        if self._public:
+            log(LOGGER, INFO, "requests that need no peer: %s", ", ".join(map(str, self._public)))
+
+    def at(self, target: str) -> RequestJudge:
+        """Return the judge of the same mesh for another target, where nothing is public."""
+        return RequestJudge(self._mesh, target=target)
+
+    def judge(self, peer: Peer | None, method: str, target: str, *, routed: str | None = None) -> Decision:
+        """Decide about a request, on record.
+
+        A public request needs no peer; one that is there must still be allowed to be there.
+
+        Args:
+            peer: The peer of the connection; None if there is no connection of ours, or if it was ended.
+            method: The method, as it was sent.
+            target: The path as it was sent, percent-encoded; a query is cut off.
+            routed: The path that the application routes, if something else than we decodes it: it must be
+                what *target* decodes to.
+
+        Returns:
+            The decision; `Reason.NO_CERTIFICATE` without a peer, where one is needed.
+
+        Raises:
+            TypeError: If an argument has the wrong type.
+        """
+        request: Request | None = None
+        # A request that cannot be judged is refused where it is decided, and so on record.
+        asked: Request | str = f"{method} {target}"
+        with suppress(InvalidRequest):
+            asked = request = Request(method, target)
+        if request is not None:
+            if routed is not None and routed != request.path:
+                return self.refuse(f"{request} is not the path {quote(routed)}, which the application routes")
+            if self._is_public(request):
+                return self._decide_public(peer, request)
+        if peer is None:
+            return self._mesh.decide((), target=self._target, request=asked)
+        return self._mesh.check(peer, target=self._target, request=asked)
+
+    def refuse(self, detail: str, reason: Reason = Reason.UNSAFE_REQUEST) -> Decision:
+        """Refuse a request for how it arrived, and say so in the log, at a limited rate."""
+        suppressed = self._limit.suppressed(reason)
+        if suppressed is not None:
+            log(LOGGER, WARNING, "refused: %s: %s%s", reason, detail, left_out(suppressed))
+        return Decision(allowed=False, reason=reason, target=self._target, detail=detail)
+
+    def _is_public(self, request: Request) -> bool:
+        # A method that nobody has registered may be run as another one.
+        return request.method in self._methods and any(each.matches(request) for each in self._public)
+
+    def _decide_public(self, peer: Peer | None, request: Request) -> Decision:
+        if peer is not None:
+            decision = self._mesh.check(peer, target=self._target, request=REQUEST_FOLLOWS)
+            if not decision:
+                return decision
+        return Decision(
+            allowed=True,
+            reason=Reason.PUBLIC,
+            name=None if peer is None else str(peer.spiffe_id),
+            target=self._target,
+            request=str(request),
+        )
+
+
+def _conditions(public: Iterable[str]) -> tuple[HttpCondition, ...]:
+    if isinstance(public, str) or not isinstance(public, Iterable):
+        msg = f"public must be a list such as ['GET /healthz'], not {type(public).__name__}"
+        raise TypeError(msg)
+    conditions = tuple(map(_condition, public))
+    for each in conditions:
+        if each.path.contains(_EVERY_PATH):
+            msg = f"public: {quote(str(each))} opens every path to everybody; name those that need no peer"
+            raise InvalidPattern(msg)
+    return conditions
+
+
+def _condition(text: str) -> HttpCondition:
+    check_type(type(text), str, "each of public", "a str such as 'GET /healthz'")
+    try:
+        return condition(text)
+    except InvalidPattern as error:
+        msg = f"public: {error}"
+        raise InvalidPattern(msg) from error

@@ -1,0 +1,33 @@
+"""The battery, for every server of the table; `make frameworks` runs all of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.frameworks.battery import CHECKS, Drill, Value
+from tests.frameworks.results import Recorder
+from tests.frameworks.rows import SERVERS, ServerRow
+from tests.frameworks.scene import Scene, running
+
+WORKING = [row for row in SERVERS if not row.fails]
+FAILING = [row for row in SERVERS if row.fails]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("row", WORKING, ids=lambda row: row.name)
+def test_a_server_does_what_its_row_says(row: ServerRow, tmp_path: Path, recorder: Recorder) -> None:
+    values: dict[str, Value] = {}
+    failures: dict[str, str] = {}
+    with running(Scene(tmp_path), f"tests.frameworks.servers.{row.name}") as process:
+        drill = Drill(row, process)
+        for check in CHECKS:
+            try:
+                values[check.__name__] = check(drill)
+            # One that fails must not hide the others.
+            except (AssertionError, OSError) as error:
+                failures[check.__name__] = f"{type(error).__name__}: {error}"
+    said = process.said()
+    assert not failures, f"{failures}\n\n{said[-4000:]}"
+    recorder.record(row, values)
