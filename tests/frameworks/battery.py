@@ -471,7 +471,7 @@ def descriptors(drill: Drill) -> Value:
     before = rest()
     with ThreadPoolExecutor(4) as pool:
         assert str(SERVED) not in set(pool.map(lambda _: drill.sees(who, path), range(REFUSALS)))
-    assert eventually(lambda: rest() <= before + 1), f"{before} descriptors are {rest()} now"
+    assert eventually(lambda: rest() <= before + 1, 5.0), f"{before} descriptors are {rest()} now"
     assert drill.arrived("refused-again") == []
     return 0
 

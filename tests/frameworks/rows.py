@@ -134,7 +134,7 @@ TWISTED: tuple[ServerRow, ...] = (
     ServerRow(
         name="twisted_web",
         family="twisted",
-        packages=("Twisted", "pyOpenSSL"),
+        packages=("twisted",),
         plug="`reactor.listenSSL(port, site, mesh.openssl_context(server_side=True, http=True))`",
         representative=True,
         resumes=False,
