@@ -14,7 +14,7 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 import flask
 import pytest
 from typing_extensions import override
-from waitress.server import create_server  # type: ignore[import-untyped]
+from waitress.server import create_server
 from werkzeug.serving import WSGIRequestHandler as WerkzeugHandler
 from werkzeug.serving import make_server as werkzeug_server
 
