@@ -61,6 +61,7 @@ from meshid import (
     WatchedConnection,
     X509Svid,
     peer_of,
+    refusal_of,
 )
 from meshid.http import ASGIMiddleware, Forwarded, authorizer, bundle_app
 from meshid.http.starlette_require import require
@@ -106,6 +107,7 @@ def a_mesh_of_its_parts(pem: bytes, crl: bytes, policy: Policy) -> Mesh:
 async def an_asyncio_server(mesh: Mesh) -> None:
     async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         assert_type(peer_of(writer), Peer)
+        assert_type(refusal_of(ValueError()), PeerRejected | None)
 
     context = mesh.server_context(alpn=["h2"], http=True, resumption=True)
     assert_type(context, MeshContext)
