@@ -319,7 +319,7 @@ def asgi(mesh: Mesh) -> None:
     wrapped = ASGIMiddleware(app, mesh)
     ASGIMiddleware(ASGIMiddleware(Starlette(), mesh), mesh)
     context = mesh.server_context(http=True)
-    uvicorn.run(wrapped, ssl_context_factory=lambda config, default: context)
+    uvicorn.run(wrapped, ssl_context_factory=lambda config, default: context)  # noqa: ARG005
     app.mount("/authorizer", authorizer(mesh, proxy="nginx"))
 
     async def charges(request: FastAPIRequest, peer: Annotated[Peer, Depends(require("payments"))]) -> str:
