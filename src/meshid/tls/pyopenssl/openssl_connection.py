@@ -169,6 +169,11 @@ class MeshConnection(SSL.Connection):
         return self._socket is None or self._socket.fileno() >= 0
 
     @property
+    def own_leaf(self) -> bytes:
+        """The certificate that we have presented, as DER."""
+        return self.generation.leaf
+
+    @property
     def peername(self) -> object:
         """What ``getpeername()`` of its socket returns; None if it is not known."""
         if self._owner is not None:
