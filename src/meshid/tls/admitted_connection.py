@@ -36,6 +36,8 @@ class AdmittedConnection:
     """A connection whose peer must be admitted; the part that both twins share."""
 
     peer: Peer | None = None
+    # What we have presented, as DER, once the peer is admitted: a rotation presents another one.
+    own_leaf: bytes | None = None
     _generation: Generation | None = None
     _presented: list[bytes] | None = None
     _version: str | None = None
@@ -228,6 +230,7 @@ class AdmittedConnection:
             raise
         # Another thread may have ended it before it had a peer.
         self.raise_if_ended()
+        self.own_leaf = generation.leaf
         self._generation = self._presented = self._settled = None
         if generation.held is not None:
             cast("ssl.SSLObject", self).context = generation.held

@@ -163,7 +163,9 @@ class MeshContext(Facade):
         with self._building:
             built = self._built_for(state)
             if built is None:
-                built = self._built = self._build(own, settings, state)
+                built = self._build(own, settings, state)
+                built.leaf = snapshot.credentials.chain[0]
+                self._built = built
             return built
 
     def _built_for(self, state: tuple[object, ...]) -> Generation | None:
