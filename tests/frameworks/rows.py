@@ -116,6 +116,14 @@ TWISTED: tuple[ServerRow, ...] = (
         representative=True,
         resumes=False,
     ),
+    ServerRow(
+        name="daphne_creator",
+        family="twisted",
+        packages=("daphne", "Twisted", "pyOpenSSL"),
+        plug="an endpoint of Twisted's with `mesh.openssl_context(server_side=True, http=True)`;"
+        " `ASGIMiddleware`",
+        resumes=False,
+    ),
 )
 
 # -- gRPC: docs/grpc.md -----------------------------------------------------------

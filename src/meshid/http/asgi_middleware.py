@@ -24,9 +24,8 @@ from meshid.http.judging import RequestJudge
 from meshid.http.tls_extension import TlsExtension, tls_extension
 from meshid.mesh import Mesh
 from meshid.support.quoting import quote
-from meshid.tls.admitted_connection import AdmittedConnection
 from meshid.tls.connection_of import JUDGE, JUDGED_CONNECTION, JUDGED_PEER
-from meshid.tls.connection_of_call import connection_of_call, is_about
+from meshid.tls.connection_of_call import ServersEnd, connection_of_call, is_about
 from meshid.tls.peer_of import peer_of
 from meshid.verification.verifier import Peer
 
@@ -73,9 +72,7 @@ class ASGIMiddleware:
             raise TypeError(msg)
         self._app = app
         self._judge = RequestJudge(mesh, target=target, public=public)
-        self._extensions: weakref.WeakKeyDictionary[AdmittedConnection, TlsExtension] = (
-            weakref.WeakKeyDictionary()
-        )
+        self._extensions: weakref.WeakKeyDictionary[ServersEnd, TlsExtension] = weakref.WeakKeyDictionary()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Judge one request, and let it through or refuse it.
@@ -119,7 +116,7 @@ class ASGIMiddleware:
             )
         return self._judge.judge(peer, _method(scope), _target(scope), routed=path)
 
-    def _told(self, scope: Scope, connection: AdmittedConnection | None, peer: Peer | None) -> dict[str, Any]:
+    def _told(self, scope: Scope, connection: ServersEnd | None, peer: Peer | None) -> dict[str, Any]:
         again = partial(self._judge.judge_at, peer, _method(scope), _target(scope))
         told = {**scope, JUDGE: again, JUDGED_CONNECTION: connection, JUDGED_PEER: peer}
         if connection is None or peer is None:
@@ -151,7 +148,7 @@ _NOT_OURS = (
 )
 
 
-def _peer(connection: AdmittedConnection) -> Peer | None:
+def _peer(connection: ServersEnd) -> Peer | None:
     try:
         return peer_of(connection)
     # It was ended, which is on record.
