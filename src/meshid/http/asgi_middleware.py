@@ -25,9 +25,8 @@ from meshid.http.routing_habits import check_root_path, drops_last_slash
 from meshid.http.tls_extension import TlsExtension, tls_extension
 from meshid.mesh import Mesh
 from meshid.support.quoting import quote
-from meshid.tls.admitted_connection import AdmittedConnection
 from meshid.tls.connection_of import JUDGE, JUDGED_CONNECTION, JUDGED_PEER
-from meshid.tls.connection_of_call import connection_of_call, is_about
+from meshid.tls.connection_of_call import ServersEnd, connection_of_call, is_about
 from meshid.tls.peer_of import peer_of
 from meshid.verification.verifier import Peer
 
@@ -76,9 +75,7 @@ class ASGIMiddleware:
         self._app = app
         self._drops_last_slash = drops_last_slash(app)
         self._judge = RequestJudge(mesh, target=target, public=public)
-        self._extensions: weakref.WeakKeyDictionary[AdmittedConnection, TlsExtension] = (
-            weakref.WeakKeyDictionary()
-        )
+        self._extensions: weakref.WeakKeyDictionary[ServersEnd, TlsExtension] = weakref.WeakKeyDictionary()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Judge one request, and let it through or refuse it.
@@ -125,7 +122,7 @@ class ASGIMiddleware:
             routed = path.rstrip("/")
         return self._judge.judge(peer, _method(scope), _target(scope), routed=routed)
 
-    def _told(self, scope: Scope, connection: AdmittedConnection | None, peer: Peer | None) -> dict[str, Any]:
+    def _told(self, scope: Scope, connection: ServersEnd | None, peer: Peer | None) -> dict[str, Any]:
         again = partial(self._judge.judge_at, peer, _method(scope), _target(scope))
         told = {**scope, JUDGE: again, JUDGED_CONNECTION: connection, JUDGED_PEER: peer}
         if connection is None or peer is None:
@@ -157,7 +154,7 @@ _NOT_OURS = (
 )
 
 
-def _peer(connection: AdmittedConnection) -> Peer | None:
+def _peer(connection: ServersEnd) -> Peer | None:
     try:
         return peer_of(connection)
     # It was ended, which is on record.
