@@ -42,7 +42,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="'METHOD PATH'",
         action="append",
         default=[],
-        help="requests that need no certificate and are not judged, such as 'GET /healthz'; may be repeated",
+        help="requests that need no rule, such as 'GET /healthz', of whoever may connect; may be repeated",
     )
     add_settings(parser, _OPTIONS)
     add_log(parser)
