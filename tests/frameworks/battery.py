@@ -279,6 +279,7 @@ def paths(drill: Drill) -> Value:
         if routed is not None:
             assert saw == str(SERVED), (sent, saw)
         if arrived:
+            assert len(arrived) == len(judged) == 1, (sent, arrived, judged)
             ((_, path, _),), (decision,) = arrived, judged
             _, _, asked = decision["request"].partition(" ")
             assert unquote(asked) == unquote(path), (sent, asked, path)
@@ -470,7 +471,7 @@ def descriptors(drill: Drill) -> Value:
     before = rest()
     with ThreadPoolExecutor(4) as pool:
         assert str(SERVED) not in set(pool.map(lambda _: drill.sees(who, path), range(REFUSALS)))
-    assert eventually(lambda: rest() <= before + 1), f"{before} descriptors are {rest()} now"
+    assert eventually(lambda: rest() <= before + 1, 5.0), f"{before} descriptors are {rest()} now"
     assert drill.arrived("refused-again") == []
     return 0
 
@@ -482,6 +483,16 @@ def nothing_arrived(drill: Drill) -> Value:
     unnamed = {path for _, path, peer in requests if peer == "-"}
     assert unnamed <= {"/healthz"}
     return "yes"
+
+
+def nobody(drill: Drill) -> Value:
+    """A server that cannot work serves nobody: no stranger, and the right peer neither."""
+    strangers = drill.scene.ca.issue("/ns/other/sa/nobody"), drill.scene.stranger.issue("/ns/checkout/sa/x")
+    saw = {drill.sees(who, "/v1/charges/refused-any") for who in (drill.good, *strangers, None)}
+    saw.add(str(plain_http(drill)))
+    assert str(SERVED) not in saw
+    assert drill.scene.requests() == []
+    return ", ".join(sorted(saw - {"reset"} or saw))
 
 
 CHECKS: tuple[Callable[[Drill], Value], ...] = (

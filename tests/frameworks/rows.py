@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import attrs
 
-from tests.frameworks.dialects import HTTP11, Dialect
+from tests.frameworks.dialect_xmlrpc import XMLRPC
+from tests.frameworks.dialects import HTTP11, LINES, Dialect
 
 FAMILIES = ("asgi", "wsgi", "asyncio", "threads", "twisted", "grpc", "clients")
 """Each has a page, docs/FAMILY.md."""
@@ -96,18 +97,49 @@ ASYNCIO: tuple[ServerRow, ...] = ()
 
 # -- A thread for each connection: docs/threads.md --------------------------------
 
+WRAPPED = "`server.socket = context.wrap_socket(server.socket, server_side=True)`"
+
 THREADS: tuple[ServerRow, ...] = (
     ServerRow(
         name="http_server",
         family="threads",
-        plug="`server.socket = context.wrap_socket(server.socket, server_side=True)`",
+        plug=WRAPPED,
         representative=True,
+    ),
+    ServerRow(
+        name="http_server_lazy",
+        family="threads",
+        plug="`get_request` wraps the connection with `do_handshake_on_connect=False`",
+        note="With a `handle_error` of its own, or each refused peer costs a traceback.",
+    ),
+    ServerRow(name="socketserver_threading", family="threads", plug=WRAPPED, dialect=LINES),
+    ServerRow(
+        name="plain_threads",
+        family="threads",
+        plug="`context.wrap_socket(plain, server_side=True)` in the thread of the connection",
+        dialect=LINES,
+    ),
+    ServerRow(
+        name="xmlrpc_server",
+        family="threads",
+        plug=WRAPPED,
+        dialect=XMLRPC,
+        note="Its `rpc_paths` are the paths of the policy; who calls is known in the handler's `_dispatch`.",
     ),
 )
 
 # -- Twisted and pyOpenSSL: docs/twisted.md ---------------------------------------
 
-TWISTED: tuple[ServerRow, ...] = ()
+TWISTED: tuple[ServerRow, ...] = (
+    ServerRow(
+        name="twisted_web",
+        family="twisted",
+        packages=("twisted",),
+        plug="`reactor.listenSSL(port, site, mesh.openssl_context(server_side=True, http=True))`",
+        representative=True,
+        resumes=False,
+    ),
+)
 
 # -- gRPC: docs/grpc.md -----------------------------------------------------------
 

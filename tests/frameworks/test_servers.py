@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.frameworks.battery import CHECKS, Drill, Value
+from tests.frameworks.battery import CHECKS, Drill, Value, nobody
 from tests.frameworks.results import Recorder
 from tests.frameworks.rows import SERVERS, ServerRow
-from tests.frameworks.scene import Scene, running
+from tests.frameworks.scene import DidNotStart, Scene, running
 
 WORKING = [row for row in SERVERS if not row.fails]
 FAILING = [row for row in SERVERS if row.fails]
@@ -26,8 +26,19 @@ def test_a_server_does_what_its_row_says(row: ServerRow, tmp_path: Path, recorde
             try:
                 values[check.__name__] = check(drill)
             # One that fails must not hide the others.
-            except (AssertionError, OSError) as error:
+            except Exception as error:  # noqa: BLE001
                 failures[check.__name__] = f"{type(error).__name__}: {error}"
     said = process.said()
     assert not failures, f"{failures}\n\n{said[-4000:]}"
     recorder.record(row, values)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("row", FAILING, ids=lambda row: row.name)
+def test_a_server_that_cannot_work_serves_nobody(row: ServerRow, tmp_path: Path, recorder: Recorder) -> None:
+    try:
+        with running(Scene(tmp_path), f"tests.frameworks.servers.{row.name}") as process:
+            value = nobody(Drill(row, process))
+    except DidNotStart:
+        value = "does not start"
+    recorder.record(row, {"nobody": value})

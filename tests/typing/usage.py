@@ -56,6 +56,7 @@ from meshid import (
     WatchedConnection,
     X509Svid,
     peer_of,
+    refusal_of,
 )
 from meshid.http import Forwarded, bundle_app
 from meshid.istio import Imported, import_istio
@@ -100,6 +101,7 @@ def a_mesh_of_its_parts(pem: bytes, crl: bytes, policy: Policy) -> Mesh:
 async def an_asyncio_server(mesh: Mesh) -> None:
     async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         assert_type(peer_of(writer), Peer)
+        assert_type(refusal_of(ValueError()), PeerRejected | None)
 
     context = mesh.server_context(alpn=["h2"], http=True, resumption=True)
     assert_type(context, MeshContext)

@@ -42,6 +42,7 @@ JUDGE = "meshid.judge"
 
 _KEYS = (
     "gunicorn.socket",
+    "gunicorn.sock",  # of its gevent_pywsgi worker
     "werkzeug.socket",
     "waitress.client_disconnected",  # a method of the channel, which has the socket
     "wsgi.input",

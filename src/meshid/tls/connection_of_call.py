@@ -17,9 +17,9 @@ import weakref
 from contextvars import ContextVar
 from typing import TypeAlias
 
-from meshid.tls.admitted_connection import AdmittedConnection
+from meshid.tls.connection_of import HasPeer
 
-Call: TypeAlias = "weakref.ref[AdmittedConnection] | None"
+Call: TypeAlias = "weakref.ref[HasPeer] | None"
 """What a call is about; None if it is about no connection of ours."""
 
 _CALL: ContextVar[Call] = ContextVar("meshid_connection_of_call", default=None)
@@ -28,7 +28,7 @@ is_about = _CALL.set
 """Say which connection the call is about from here on, until another one says so."""
 
 
-def connection_of_call() -> AdmittedConnection | None:
+def connection_of_call() -> HasPeer | None:
     """Return the server's end of the connection whose bytes the running call is about, if there is one."""
     reference = _CALL.get()
     return None if reference is None else reference()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uvicorn
 
+from meshid.http import ASGIMiddleware
 from tests.frameworks import scene
 from tests.frameworks.application import asgi_app
 
@@ -12,7 +13,7 @@ context = mesh.server_context(http=True)
 port = scene.free_port()
 scene.listening(port)
 uvicorn.run(
-    asgi_app,
+    ASGIMiddleware(asgi_app, mesh),
     port=port,
     http="h11",
     loop="asyncio",
