@@ -29,7 +29,7 @@ from tests.helpers.wsgi_servers import WSGI_SERVERS, waitress
 WEB = "/ns/web/sa/site"
 NAME = f"spiffe://prod.example.org{WEB}"
 HEALTH, PAGE = "/healthz", "/public/page"
-FORBIDDEN = b"Forbidden\n"
+FORBIDDEN = b"forbidden\n"
 CROWD = 24
 KEEPING = {"django", "waitress", "cheroot", "gevent"}
 """Servers that keep a connection for more requests than one."""

@@ -13,6 +13,7 @@ The rules of this module:
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import quote as percent_encoded
 
@@ -31,7 +32,13 @@ if TYPE_CHECKING:
 _PATH_CHARACTERS = "/:@!$&'()*+,;="
 """What a path has as it is, beside letters, digits, ``-._~`` (RFC 3986 section 3.3)."""
 
-_BODY = b"Forbidden\n"
+_BODY = b"forbidden\n"
+_HEADERS = (
+    ("Content-Type", "text/plain; charset=utf-8"),
+    ("Content-Length", str(len(_BODY))),
+    # A cache in between would give the refusal of one peer to another.
+    ("Cache-Control", "no-store"),
+)
 
 
 class WSGIMiddleware:
@@ -78,14 +85,14 @@ class WSGIMiddleware:
             return _forbidden(method, start_response)
         if not self._judge.judge(peer, method, path):
             if connection is None:
-                self._judge.refuse(_why_not_found(environ), Reason.NO_CERTIFICATE)
+                self._judge.warn(Reason.NO_CERTIFICATE, _why_not_found(environ))
             return _forbidden(method, start_response)
         # A middleware around this one may have written its own.
         environ.pop(JUDGED_PEER, None)
         if peer is not None:
             # Servers whose listener was wrapped as a whole know of no TLS.
             environ |= {JUDGED_PEER: peer, JUDGED_CONNECTION: connection, "wsgi.url_scheme": "https"}
-        environ[JUDGE] = lambda other: self._judge.at(other).judge(peer, method, path)
+        environ[JUDGE] = partial(self._judge.judge_at, peer, method, path)
         return self._app(environ, start_response)
 
 
@@ -127,6 +134,5 @@ def _why_not_found(environ: WSGIEnvironment) -> str:
 
 
 def _forbidden(method: str, start_response: StartResponse) -> list[bytes]:
-    headers = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(_BODY)))]
-    start_response("403 Forbidden", headers)
+    start_response("403 Forbidden", list(_HEADERS))
     return [] if method == "HEAD" else [_BODY]
