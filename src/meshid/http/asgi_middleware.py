@@ -19,7 +19,7 @@ from urllib.parse import quote as percent_encoded
 
 from meshid.decisions import Decision
 from meshid.errors import NoPeer, PeerRejected
-from meshid.http.asgi import App, Message, Receive, Scope, Send
+from meshid.http.asgi import AnyApp, Message, Receive, Scope, Send
 from meshid.http.judging import RequestJudge
 from meshid.http.tls_extension import TlsExtension, tls_extension
 from meshid.mesh import Mesh
@@ -66,7 +66,7 @@ class ASGIMiddleware:
     """
 
     def __init__(
-        self, app: App, mesh: Mesh, *, target: str | None = None, public: Iterable[str] = ()
+        self, app: AnyApp, mesh: Mesh, *, target: str | None = None, public: Iterable[str] = ()
     ) -> None:
         if not callable(app):
             msg = f"app must be an ASGI application, not {type(app).__name__}"
