@@ -76,6 +76,8 @@ class ClientRow:
     note: str = ""
 
 
+WRAPPED = "`server.socket = context.wrap_socket(server.socket, server_side=True)`"
+
 # -- ASGI: docs/asgi.md ---------------------------------------------------------
 
 ASGI: tuple[ServerRow, ...] = (
@@ -89,15 +91,66 @@ ASGI: tuple[ServerRow, ...] = (
 
 # -- WSGI: docs/wsgi.md ---------------------------------------------------------
 
-WSGI: tuple[ServerRow, ...] = ()
+GUNICORN = "`certfile = __file__` and `def ssl_context(config, default): return context` in `gunicorn.conf.py`"
+PATCHED = f"`gevent.monkey.patch_all()` before meshid is imported; {GUNICORN}"
+NO_WAY = (
+    "Tornado's `WSGIContainer` gives no way from a request to its connection: use another worker or server, or"
+    " Tornado's own handlers"
+)
+
+WSGI: tuple[ServerRow, ...] = (
+    ServerRow(name="gunicorn_sync", family="wsgi", packages=("gunicorn",), plug=GUNICORN, keeps=False),
+    ServerRow(
+        name="gunicorn_gthread", family="wsgi", packages=("gunicorn",), plug=GUNICORN, representative=True
+    ),
+    ServerRow(name="gunicorn_sync_preload", family="wsgi", packages=("gunicorn",), plug=GUNICORN, keeps=False),
+    ServerRow(name="gunicorn_gthread_preload", family="wsgi", packages=("gunicorn",), plug=GUNICORN),
+    ServerRow(name="gunicorn_gevent", family="wsgi", packages=("gunicorn", "gevent"), plug=GUNICORN),
+    ServerRow(name="gunicorn_gevent_pywsgi", family="wsgi", packages=("gunicorn", "gevent"), plug=GUNICORN),
+    ServerRow(name="gunicorn_gevent_patched", family="wsgi", packages=("gunicorn", "gevent"), plug=PATCHED),
+    ServerRow(
+        name="gunicorn_tornado", family="wsgi", packages=("gunicorn", "tornado"), plug=GUNICORN, fails=NO_WAY
+    ),
+    ServerRow(name="wsgiref_server", family="wsgi", plug=WRAPPED, keeps=False),
+    ServerRow(
+        name="werkzeug_server",
+        family="wsgi",
+        packages=("werkzeug",),
+        plug="`run_simple(host, port, app, ssl_context=context, threaded=True)`",
+        keeps=False,
+    ),
+    ServerRow(
+        name="waitress_wrapped",
+        family="wsgi",
+        packages=("waitress",),
+        plug="`waitress.serve(app, sockets=[context.wrap_socket(listener, server_side=True)])`",
+    ),
+    ServerRow(
+        name="cheroot_server",
+        family="wsgi",
+        packages=("cheroot",),
+        plug="a `Server` whose `bind` wraps `self.socket`",
+    ),
+    ServerRow(
+        name="gevent_pywsgi",
+        family="wsgi",
+        packages=("gevent",),
+        plug="`WSGIServer(address, app, ssl_context=context)`",
+    ),
+    ServerRow(
+        name="tornado_wsgi",
+        family="wsgi",
+        packages=("tornado",),
+        plug="`HTTPServer(WSGIContainer(app), ssl_options=context)`",
+        fails=NO_WAY,
+    ),
+)
 
 # -- asyncio, and what is built on its streams and transports: docs/asyncio.md ----
 
 ASYNCIO: tuple[ServerRow, ...] = ()
 
 # -- A thread for each connection: docs/threads.md --------------------------------
-
-WRAPPED = "`server.socket = context.wrap_socket(server.socket, server_side=True)`"
 
 THREADS: tuple[ServerRow, ...] = (
     ServerRow(

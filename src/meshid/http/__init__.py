@@ -5,5 +5,13 @@ from meshid.http.authorizer import authorizer
 from meshid.http.bundle import bundle_app
 from meshid.http.forwarded import Forwarded
 from meshid.http.private_socket import private_socket
+from meshid.http.wsgi_middleware import WSGIMiddleware
 
-__all__ = ["ASGIMiddleware", "Forwarded", "authorizer", "bundle_app", "private_socket"]
+__all__ = [
+    "ASGIMiddleware",
+    "Forwarded",
+    "WSGIMiddleware",
+    "authorizer",
+    "bundle_app",
+    "private_socket",
+]
