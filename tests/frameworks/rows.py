@@ -148,7 +148,21 @@ WSGI: tuple[ServerRow, ...] = (
 
 # -- asyncio, and what is built on its streams and transports: docs/asyncio.md ----
 
-ASYNCIO: tuple[ServerRow, ...] = ()
+ASYNCIO: tuple[ServerRow, ...] = (
+    ServerRow(
+        name="aiohttp_server",
+        family="asyncio",
+        packages=("aiohttp",),
+        plug="`aiohttp_middleware(mesh)` in `middlewares=`; `web.run_app(app, ssl_context=context)`",
+        representative=True,
+    ),
+    ServerRow(
+        name="aiohttp_server_uvloop",
+        family="asyncio",
+        packages=("aiohttp", "uvloop"),
+        plug="the same, with `loop=uvloop.new_event_loop()`",
+    ),
+)
 
 # -- A thread for each connection: docs/threads.md --------------------------------
 
