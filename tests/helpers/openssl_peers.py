@@ -63,7 +63,7 @@ class OpenSSLMemory:
         self.theirs = theirs.wrap_bio(self.to_them, self.from_them, server_side=not we_serve)
 
     def shake_hands(self) -> None:
-        """Run the handshake; what ours raises, but for a pause, is raised when the other end has got its alert."""
+        """Run the handshake; when ours raises, the other end has got its alert."""
         for _ in range(4):
             self.they_step()
             self.deliver()
