@@ -337,11 +337,11 @@ def _same(call: Call) -> Call:
     return call
 
 
-async def _sent(_: dict[str, Any]) -> None:
+async def _sent(_: Message) -> None:
     pass
 
 
-async def _nothing() -> dict[str, Any]:
+async def _nothing() -> Message:
     return {}
 
 
