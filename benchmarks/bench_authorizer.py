@@ -32,7 +32,7 @@ from scene import POLICY
 
 from meshid import BundleSet, Mesh
 from meshid.http import Forwarded, authorizer
-from meshid.http.asgi import App, Receive, Scope, Send
+from meshid.http.asgi import App, Message, Receive, Scope, Send
 from meshid.policy.requests import Request
 from meshid.testing import CA, Issued
 
