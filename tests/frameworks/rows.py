@@ -121,6 +121,7 @@ ASGI: tuple[ServerRow, ...] = (
         options='{"http": "zttp", "http2": true, "loop": "uvloop", "alpn": ["h2", "http/1.1"]}',
         dialect=HTTP2,
         plug=f'{H2_ALPN} with `http="zttp", http2=True`',
+        note="An application that reads the body of a GET waits for ever, with and without meshid.",
     ),
     _uvicorn(
         name="uvicorn_ws_websockets",
@@ -181,10 +182,12 @@ ASGI: tuple[ServerRow, ...] = (
 
 # -- WSGI: docs/wsgi.md ---------------------------------------------------------
 
-GUNICORN = "`certfile = __file__` and `def ssl_context(config, default): return context` in `gunicorn.conf.py`"
+GUNICORN = (
+    "`certfile = __file__` and `def ssl_context(config, default): return context` in `gunicorn.conf.py`"
+)
 PATCHED = f"`gevent.monkey.patch_all()` before meshid is imported; {GUNICORN}"
 NO_WAY = (
-    "Tornado's `WSGIContainer` gives no way from a request to its connection: use another worker or server, or"
+    "Tornado's `WSGIContainer` gives no way from a request to its connection: use another server, or"
     " Tornado's own handlers"
 )
 
@@ -193,7 +196,9 @@ WSGI: tuple[ServerRow, ...] = (
     ServerRow(
         name="gunicorn_gthread", family="wsgi", packages=("gunicorn",), plug=GUNICORN, representative=True
     ),
-    ServerRow(name="gunicorn_sync_preload", family="wsgi", packages=("gunicorn",), plug=GUNICORN, keeps=False),
+    ServerRow(
+        name="gunicorn_sync_preload", family="wsgi", packages=("gunicorn",), plug=GUNICORN, keeps=False
+    ),
     ServerRow(name="gunicorn_gthread_preload", family="wsgi", packages=("gunicorn",), plug=GUNICORN),
     ServerRow(name="gunicorn_gevent", family="wsgi", packages=("gunicorn", "gevent"), plug=GUNICORN),
     ServerRow(name="gunicorn_gevent_pywsgi", family="wsgi", packages=("gunicorn", "gevent"), plug=GUNICORN),
