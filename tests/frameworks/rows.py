@@ -5,6 +5,7 @@ A server's code is `tests/frameworks/servers/NAME.py`, a client's `tests/framewo
 
 from __future__ import annotations
 
+import json
 from functools import partial
 
 import attrs
@@ -34,6 +35,7 @@ class ServerRow:
             octet is refused.
         keeps: Whether it keeps a connection for a second request.
         slow_bodies: Whether it takes a body that comes slowly.
+        decodes: Whether it decodes a path; if not, one with a percent-encoding is refused.
         resumes: Whether it gives tickets; every connection is a full handshake if not.
         crowd: How many clients at once; fewer where the server has a thread or a process for each.
         fails: Why it cannot work, and what to do; nobody gets in, the right peer neither.
@@ -52,6 +54,7 @@ class ServerRow:
     ends_idle: bool = True
     keeps: bool = True
     slow_bodies: bool = True
+    decodes: bool = True
     resumes: bool = True
     crowd: int = 24
     fails: str = ""
@@ -191,6 +194,20 @@ NO_WAY = (
     " Tornado's own handlers"
 )
 
+_gunicorn = partial(ServerRow, family="wsgi", module="gunicorn_worker", plug=GUNICORN)
+
+
+def _started(arguments: str, app: str, config: str = "", *, alpn: bool = False) -> str:
+    return json.dumps(
+        {
+            "arguments": arguments.split(),
+            "app": f"{app}:app",
+            "config": f"{config or {'app': 'gunicorn'}.get(app, app)}.conf.py",
+            **({"alpn": ["h2", "http/1.1"]} if alpn else {}),
+        }
+    )
+
+
 WSGI: tuple[ServerRow, ...] = (
     ServerRow(name="gunicorn_sync", family="wsgi", packages=("gunicorn",), plug=GUNICORN, keeps=False),
     ServerRow(
@@ -205,6 +222,48 @@ WSGI: tuple[ServerRow, ...] = (
     ServerRow(name="gunicorn_gevent_patched", family="wsgi", packages=("gunicorn", "gevent"), plug=PATCHED),
     ServerRow(
         name="gunicorn_tornado", family="wsgi", packages=("gunicorn", "tornado"), plug=GUNICORN, fails=NO_WAY
+    ),
+    _gunicorn(
+        name="gunicorn_asgi", options=_started("--worker-class asgi", "asgi"), packages=("gunicorn", "uvloop")
+    ),
+    _gunicorn(
+        name="gunicorn_asgi_h2",
+        options=_started("--worker-class asgi --http-protocols h2,h1", "asgi", alpn=True),
+        packages=("gunicorn", "uvloop", "h2"),
+        dialect=HTTP2,
+        decodes=False,
+        note="A path with a percent-encoding is refused: over HTTP/2, gunicorn does not decode it.",
+    ),
+    _gunicorn(
+        name="gunicorn_gthread_h2",
+        options=_started("--worker-class gthread --threads 8 --http-protocols h2,h1", "app", alpn=True),
+        packages=("gunicorn", "h2"),
+        dialect=HTTP2,
+        note='HTTP/2 needs `alpn=["h2", "http/1.1"]` in `server_context`.',
+    ),
+    _gunicorn(
+        name="gunicorn_uvicorn_subclass",
+        options=_started("--worker-class worker.MeshWorker", "asgi"),
+        packages=("gunicorn", "uvicorn", "uvloop"),
+        plug="a `UvicornWorker` with `ssl_context_factory` in its `CONFIG_KWARGS`",
+    ),
+    _gunicorn(
+        name="gunicorn_uvicorn",
+        options=_started("--worker-class uvicorn.workers.UvicornWorker", "asgi", "ignored"),
+        packages=("gunicorn", "uvicorn"),
+        fails="the worker ignores gunicorn's `ssl_context`: subclass it, as `gunicorn_uvicorn_subclass` does",
+    ),
+    _gunicorn(
+        name="gunicorn_aiohttp",
+        options=_started("--worker-class aiohttp.GunicornWebWorker", "aio", "ignored"),
+        packages=("gunicorn", "aiohttp"),
+        fails="the worker ignores gunicorn's `ssl_context`: use `web.run_app(app, ssl_context=context)`",
+    ),
+    _gunicorn(
+        name="gunicorn_plain_http",
+        options=_started("--worker-class sync", "app", "plain"),
+        packages=("gunicorn",),
+        fails="without `certfile` gunicorn speaks plain HTTP, whatever `ssl_context` returns: set `certfile`",
     ),
     ServerRow(name="wsgiref_server", family="wsgi", plug=WRAPPED, keeps=False),
     ServerRow(
