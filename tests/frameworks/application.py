@@ -15,7 +15,7 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, MutableMapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -72,6 +72,20 @@ def answered(mesh: Mesh, peer: Peer, line: bytes) -> Iterator[bytes]:
         yield from stream()
     else:
         yield charge(request.removeprefix("GET "), peer) + b"\n"
+
+
+async def answering(
+    mesh: Mesh, peer: Peer, line: bytes, sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
+) -> AsyncIterator[bytes]:
+    """Do the same as `answered`, on any loop."""
+    if line.strip() != b"GET /v1/stream":
+        for answer in answered(mesh, peer, line):
+            yield answer
+    elif mesh.check(peer, request="GET /v1/stream"):
+        noted("GET", "/v1/stream", peer)
+        for number in range(LINES):
+            yield b"line %d\n" % number
+            await sleep(PAUSE)
 
 
 async def asgi_app(scope: Message, receive: Receive, send: Send) -> None:

@@ -11,6 +11,8 @@ from functools import partial
 import attrs
 
 from tests.frameworks.dialect_h2 import HTTP2
+from tests.frameworks.dialect_smtp import SMTP, SMTP_AFTER_STARTTLS
+from tests.frameworks.dialect_starttls import STARTTLS
 from tests.frameworks.dialect_websocket import WEBSOCKET
 from tests.frameworks.dialect_xmlrpc import XMLRPC
 from tests.frameworks.dialects import HTTP11, LINES, Dialect
@@ -315,6 +317,123 @@ ASYNCIO: tuple[ServerRow, ...] = (
         family="asyncio",
         packages=("aiohttp", "uvloop"),
         plug="the same, with `loop=uvloop.new_event_loop()`",
+    ),
+    ServerRow(
+        name="asyncio_streams",
+        family="asyncio",
+        plug="`asyncio.start_server(handle, host, port, ssl=context)`",
+        dialect=LINES,
+    ),
+    ServerRow(
+        name="asyncio_streams_uvloop",
+        family="asyncio",
+        packages=("uvloop",),
+        plug="the same, with `uvloop.run(main())`",
+        dialect=LINES,
+    ),
+    ServerRow(
+        name="asyncio_protocol",
+        family="asyncio",
+        plug="`loop.create_server(Lines, host, port, ssl=context)`",
+        dialect=LINES,
+    ),
+    ServerRow(
+        name="asyncio_protocol_uvloop",
+        family="asyncio",
+        packages=("uvloop",),
+        plug="the same, with `uvloop.run(main())`",
+        dialect=LINES,
+    ),
+    ServerRow(
+        name="asyncio_starttls",
+        family="asyncio",
+        plug="`await meshid.start_tls(reader, writer, context)`",
+        dialect=STARTTLS,
+    ),
+    ServerRow(
+        name="asyncio_starttls_uvloop",
+        family="asyncio",
+        packages=("uvloop",),
+        plug="the same, with `uvloop.run(main())`",
+        dialect=STARTTLS,
+    ),
+    ServerRow(
+        name="anyio_asyncio",
+        family="asyncio",
+        packages=("anyio",),
+        plug="`TLSListener(listener, context, standard_compatible=False)`",
+        dialect=LINES,
+    ),
+    ServerRow(
+        name="anyio_trio",
+        family="asyncio",
+        packages=("anyio", "trio"),
+        plug='the same, with `backend="trio"`',
+        dialect=LINES,
+    ),
+    ServerRow(
+        name="trio_server",
+        family="asyncio",
+        packages=("trio",),
+        plug="`trio.serve_ssl_over_tcp(handle, port, context)`",
+        dialect=LINES,
+    ),
+    ServerRow(
+        name="tornado_server",
+        family="asyncio",
+        packages=("tornado",),
+        plug="`HTTPServer(app, ssl_options=context)`, and `prepare` in the base of all handlers",
+    ),
+    ServerRow(
+        name="sanic_server",
+        family="asyncio",
+        packages=("sanic", "uvloop"),
+        plug="`app.run(ssl=context, single_process=True)`, and a function that is `@app.on_request`",
+    ),
+    ServerRow(
+        name="sanic_list",
+        family="asyncio",
+        packages=("sanic", "uvloop"),
+        plug="`app.run(ssl=[context])`",
+        fails="it wants the names in certificate files, and does not start; give it the context alone",
+    ),
+    ServerRow(
+        name="websockets_asyncio",
+        family="asyncio",
+        packages=("websockets",),
+        plug="`serve(handle, host, port, ssl=context, process_request=judge)`",
+        dialect=WEBSOCKET,
+    ),
+    ServerRow(
+        name="websockets_sync",
+        family="asyncio",
+        packages=("websockets",),
+        plug="the same, of `websockets.sync.server`",
+        dialect=WEBSOCKET,
+    ),
+    ServerRow(
+        name="aiosmtpd_tls",
+        family="asyncio",
+        packages=("aiosmtpd",),
+        plug="`loop.create_server(lambda: SMTP(handler), host, port, ssl=context)`",
+        dialect=SMTP,
+        judges_requests=False,
+        note="Its `Controller` connects to itself, without a certificate, and so does not start.",
+    ),
+    ServerRow(
+        name="aiosmtpd_starttls",
+        family="asyncio",
+        packages=("aiosmtpd",),
+        plug="`SMTP(handler, tls_context=context, require_starttls=True)`",
+        dialect=SMTP_AFTER_STARTTLS,
+        judges_requests=False,
+    ),
+    ServerRow(
+        name="h2_bare",
+        family="asyncio",
+        packages=("h2",),
+        plug='`asyncio.start_server(handle, host, port, ssl=context)`; `alpn=["h2"]` for the context',
+        dialect=HTTP2,
     ),
 )
 
