@@ -91,7 +91,9 @@ ASGI: tuple[ServerRow, ...] = (
 
 # -- WSGI: docs/wsgi.md ---------------------------------------------------------
 
-GUNICORN = "`certfile = __file__` and `def ssl_context(config, default): return context` in `gunicorn.conf.py`"
+GUNICORN = (
+    "`certfile = __file__` and `def ssl_context(config, default): return context` in `gunicorn.conf.py`"
+)
 PATCHED = f"`gevent.monkey.patch_all()` before meshid is imported; {GUNICORN}"
 NO_WAY = (
     "Tornado's `WSGIContainer` gives no way from a request to its connection: use another worker or server, or"
@@ -103,7 +105,9 @@ WSGI: tuple[ServerRow, ...] = (
     ServerRow(
         name="gunicorn_gthread", family="wsgi", packages=("gunicorn",), plug=GUNICORN, representative=True
     ),
-    ServerRow(name="gunicorn_sync_preload", family="wsgi", packages=("gunicorn",), plug=GUNICORN, keeps=False),
+    ServerRow(
+        name="gunicorn_sync_preload", family="wsgi", packages=("gunicorn",), plug=GUNICORN, keeps=False
+    ),
     ServerRow(name="gunicorn_gthread_preload", family="wsgi", packages=("gunicorn",), plug=GUNICORN),
     ServerRow(name="gunicorn_gevent", family="wsgi", packages=("gunicorn", "gevent"), plug=GUNICORN),
     ServerRow(name="gunicorn_gevent_pywsgi", family="wsgi", packages=("gunicorn", "gevent"), plug=GUNICORN),
@@ -120,6 +124,20 @@ WSGI: tuple[ServerRow, ...] = (
         keeps=False,
     ),
     ServerRow(
+        name="flask_server",
+        family="wsgi",
+        packages=("flask", "werkzeug"),
+        plug="`app.wsgi_app = WSGIMiddleware(app.wsgi_app, mesh)`, `app.run(ssl_context=context)`",
+        keeps=False,
+    ),
+    ServerRow(
+        name="django_runserver",
+        family="wsgi",
+        packages=("django",),
+        plug=WRAPPED,
+        note="`runserver` itself takes no context; it is Django's `ThreadedWSGIServer`.",
+    ),
+    ServerRow(
         name="waitress_wrapped",
         family="wsgi",
         packages=("waitress",),
@@ -130,6 +148,15 @@ WSGI: tuple[ServerRow, ...] = (
         family="wsgi",
         packages=("cheroot",),
         plug="a `Server` whose `bind` wraps `self.socket`",
+        crowd=8,
+        note="It keeps ten idle connections; `keep_alive_conn_limit` is for more.",
+    ),
+    ServerRow(
+        name="cherrypy_server",
+        family="wsgi",
+        packages=("cherrypy", "cheroot"),
+        plug="`cherrypy.server.httpserver` is such a `Server` of `WSGIMiddleware(cherrypy.tree, mesh)`",
+        crowd=8,
     ),
     ServerRow(
         name="gevent_pywsgi",

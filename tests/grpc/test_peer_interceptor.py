@@ -94,4 +94,5 @@ def test_nothing_of_a_refused_call_reaches_the_application(
     print(served.scene.reasons())
 
 
-def test_x(served): pass
+def test_x(served):
+    pass

@@ -47,13 +47,16 @@ to = ["payments"]
 http = ["POST /shop.Charges/Get"]
 """
 
-NO_LISTS = POLICY + """
+NO_LISTS = (
+    POLICY
+    + """
 [[deny]]
 id = "no lists"
 from = ["/ns/checkout/sa/api"]
 to = ["payments"]
 http = ["POST /shop.Charges/List"]
 """
+)
 
 Step: TypeAlias = Callable[[bytes, Any], object]
 
@@ -93,7 +96,9 @@ class Threaded(grpc.GenericRpcHandler):
     def __init__(self, charges: Charges) -> None:
         self._charges = charges
 
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
+    def service(
+        self, handler_call_details: grpc.HandlerCallDetails
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
         self._charges.look_up(handler_call_details)
         kind = KINDS.get(handler_call_details.method)
         return None if kind is None else handler_of(kind, getattr(self, kind), self._charges)
@@ -127,7 +132,9 @@ class Looped(grpc.GenericRpcHandler):
     def __init__(self, charges: Charges) -> None:
         self._charges = charges
 
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
+    def service(
+        self, handler_call_details: grpc.HandlerCallDetails
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
         self._charges.look_up(handler_call_details)
         kind = KINDS.get(handler_call_details.method)
         return None if kind is None else handler_of(kind, getattr(self, kind), self._charges)
@@ -237,7 +244,9 @@ class Scene:
         self.events.clear()
 
     def revoke(self, *names: str) -> None:
-        self.mesh.publish(revocations=Revocations(deny=[f"spiffe://prod.example.org{each}" for each in names]))
+        self.mesh.publish(
+            revocations=Revocations(deny=[f"spiffe://prod.example.org{each}" for each in names])
+        )
 
     def reasons(self) -> list[str]:
         return [str(each.decision.reason) for each in self.events if each.call == "admit"]
@@ -263,7 +272,11 @@ class Served:
     @contextlib.contextmanager
     def channel(self, pair: Issued | None, *options: tuple[str, object]) -> Iterator[grpc.Channel]:
         """Connect, as a connection of its own."""
-        named = [("grpc.ssl_target_name_override", "localhost"), ("grpc.use_local_subchannel_pool", 1), *options]
+        named = [
+            ("grpc.ssl_target_name_override", "localhost"),
+            ("grpc.use_local_subchannel_pool", 1),
+            *options,
+        ]
         trusted = self.scene.prod.pem
         own = (None, None) if pair is None else (pair.key_pem, pair.chain_pem)
         credentials = grpc.ssl_channel_credentials(trusted, *own)
