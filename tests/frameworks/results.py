@@ -50,6 +50,8 @@ def about(row: ServerRow | ClientRow) -> dict[str, Any]:
         optional["dialect"] = row.dialect.name
     else:
         optional["ran"] = row.ran
+    else:
+        optional["ran"] = row.ran
     return facts | {name: fact for name, fact in optional.items() if fact}
 
 

@@ -1,5 +1,6 @@
 """HTTP: middleware, certificates that a proxy forwards, the authorizer that it asks, and our trust bundle."""
 
+from meshid.http.aiohttp_middleware import aiohttp_middleware
 from meshid.http.asgi_middleware import ASGIMiddleware
 from meshid.http.authorizer import authorizer
 from meshid.http.bundle import bundle_app
@@ -11,6 +12,7 @@ __all__ = [
     "ASGIMiddleware",
     "Forwarded",
     "WSGIMiddleware",
+    "aiohttp_middleware",
     "authorizer",
     "bundle_app",
     "private_socket",

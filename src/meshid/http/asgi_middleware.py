@@ -21,12 +21,12 @@ from meshid.decisions import Decision
 from meshid.errors import NoPeer, PeerRejected
 from meshid.http.asgi import AnyApp, Message, Receive, Scope, Send
 from meshid.http.judging import RequestJudge
+from meshid.http.routing_habits import check_root_path, drops_last_slash
 from meshid.http.tls_extension import TlsExtension, tls_extension
 from meshid.mesh import Mesh
 from meshid.support.quoting import quote
-from meshid.tls.admitted_connection import AdmittedConnection
 from meshid.tls.connection_of import JUDGE, JUDGED_CONNECTION, JUDGED_PEER
-from meshid.tls.connection_of_call import connection_of_call, is_about
+from meshid.tls.connection_of_call import ServersEnd, connection_of_call, is_about
 from meshid.tls.peer_of import peer_of
 from meshid.verification.verifier import Peer
 
@@ -62,7 +62,7 @@ class ASGIMiddleware:
     Raises:
         InvalidPattern: If one of *public* is no such condition, or makes every path public.
         TypeError: If an argument has the wrong type.
-        ValueError: If there is no target.
+        ValueError: If there is no target, or if the application is a FastAPI with a ``root_path``.
     """
 
     def __init__(
@@ -71,11 +71,11 @@ class ASGIMiddleware:
         if not callable(app):
             msg = f"app must be an ASGI application, not {type(app).__name__}"
             raise TypeError(msg)
+        check_root_path(app)
         self._app = app
+        self._drops_last_slash = drops_last_slash(app)
         self._judge = RequestJudge(mesh, target=target, public=public)
-        self._extensions: weakref.WeakKeyDictionary[AdmittedConnection, TlsExtension] = (
-            weakref.WeakKeyDictionary()
-        )
+        self._extensions: weakref.WeakKeyDictionary[ServersEnd, TlsExtension] = weakref.WeakKeyDictionary()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Judge one request, and let it through or refuse it.
@@ -117,9 +117,12 @@ class ASGIMiddleware:
             return self._judge.refuse(
                 f"the path {quote(path)} is not below the server's root_path {quote(root)}"
             )
-        return self._judge.judge(peer, _method(scope), _target(scope), routed=path)
+        routed = path
+        if self._drops_last_slash and path != "/":
+            routed = path.rstrip("/")
+        return self._judge.judge(peer, _method(scope), _target(scope), routed=routed)
 
-    def _told(self, scope: Scope, connection: AdmittedConnection | None, peer: Peer | None) -> dict[str, Any]:
+    def _told(self, scope: Scope, connection: ServersEnd | None, peer: Peer | None) -> dict[str, Any]:
         again = partial(self._judge.judge_at, peer, _method(scope), _target(scope))
         told = {**scope, JUDGE: again, JUDGED_CONNECTION: connection, JUDGED_PEER: peer}
         if connection is None or peer is None:
@@ -151,7 +154,7 @@ _NOT_OURS = (
 )
 
 
-def _peer(connection: AdmittedConnection) -> Peer | None:
+def _peer(connection: ServersEnd) -> Peer | None:
     try:
         return peer_of(connection)
     # It was ended, which is on record.

@@ -6,11 +6,10 @@ import ssl
 from collections.abc import Iterator
 from functools import cache
 from itertools import takewhile
-from typing import TypedDict, cast
+from typing import TypedDict
 
 from meshid.certificates.reading import read_leaf, subject_of, to_pem
-from meshid.tls.admitted_connection import AdmittedConnection
-from meshid.tls.peer_chain import chain_of
+from meshid.tls.connection_of_call import ServersEnd
 from meshid.verification.verifier import Peer
 
 _VERSIONS = {"TLSv1.2": 0x0303, "TLSv1.3": 0x0304}
@@ -36,12 +35,12 @@ class TlsExtension(TypedDict):
     cipher_suite: int | None
 
 
-def tls_extension(connection: AdmittedConnection, peer: Peer) -> TlsExtension:
+def tls_extension(connection: ServersEnd, peer: Peer) -> TlsExtension:
     """Return what the extension says of a connection with an admitted *peer*."""
     info, own = connection.info(), connection.own_leaf
     return {
         "server_cert": None if own is None else _pem(own),
-        "client_cert_chain": tuple(map(_pem, _sent(cast("ssl.SSLObject", connection), peer))),
+        "client_cert_chain": tuple(map(_pem, _sent(connection, peer))),
         "client_cert_name": _subject(peer.chain[0]),
         "client_cert_error": None,
         "tls_version": _VERSIONS.get(info.version or ""),
@@ -53,9 +52,9 @@ def _pem(der: bytes) -> str:
     return to_pem([der]).decode("ascii")
 
 
-def _sent(tls: ssl.SSLObject, peer: Peer) -> Iterator[bytes]:
+def _sent(connection: ServersEnd, peer: Peer) -> Iterator[bytes]:
     """Yield what was sent, in the order of the path: each certificate signs the one before it."""
-    return takewhile(set(chain_of(tls)).__contains__, peer.chain)
+    return takewhile(set(connection.sent()).__contains__, peer.chain)
 
 
 def _subject(leaf: bytes) -> str:

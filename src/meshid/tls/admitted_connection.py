@@ -114,6 +114,10 @@ class AdmittedConnection:
             protocol=connection.selected_alpn_protocol(),
         )
 
+    def sent(self) -> list[bytes]:
+        """Return the chain that the peer has sent, as DER, leaf first; in a resumed session, the leaf."""
+        return chain_of(cast("ssl.SSLObject", self))
+
     @property
     @abstractmethod
     def peername(self) -> object:

@@ -1,8 +1,12 @@
 """`twisted.web`: the resource at the root judges each request, and hands it on."""
 
+# mypy: allow-untyped-calls
 from __future__ import annotations
 
-from twisted.internet import reactor
+from io import BytesIO
+from typing import Any, cast
+
+from twisted.internet import reactor as the_reactor
 from twisted.web.pages import forbidden
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
@@ -13,6 +17,7 @@ from tests.frameworks import scene
 from tests.frameworks.application import LINES, PAUSE, charge, noted, posted
 
 mesh = scene.mesh()
+reactor: Any = the_reactor
 
 
 class Judged(Resource):
@@ -27,7 +32,7 @@ class Judged(Resource):
         asked = f"{request.method.decode('latin-1')} {request.uri.decode('latin-1')}"
         if not mesh.check(peer_of(request), request=asked):
             return forbidden()
-        return self._root.getChildWithDefault(path, request)
+        return cast("Resource", self._root.getChildWithDefault(path, request))
 
 
 class Charges(Resource):
@@ -37,16 +42,16 @@ class Charges(Resource):
     def getChild(self, path: bytes, request: Request) -> Resource:
         return self
 
-    def render_GET(self, request: Request) -> bytes | int:
-        path, peer = b"/" + b"/".join(request.prepath), peer_of(request)
+    def render_GET(self, request: Request) -> bytes | int:  # noqa: N802 - Twisted's name
+        path, peer = b"/" + b"/".join(request.prepath or []), peer_of(request)
         if path != b"/v1/stream":
             return charge(path.decode("utf-8", "surrogateescape"), peer)
         noted("GET", path, peer)
         self.send_lines(request, 0)
         return NOT_DONE_YET
 
-    def render_POST(self, request: Request) -> bytes:
-        return posted("/v1/charges", peer_of(request), len(request.content.read()))
+    def render_POST(self, request: Request) -> bytes:  # noqa: N802 - Twisted's name
+        return posted("/v1/charges", peer_of(request), len(cast("BytesIO", request.content).read()))
 
     def send_lines(self, request: Request, number: int) -> None:
         if number < LINES and request.channel is not None:

@@ -109,11 +109,11 @@ class TestOverSockets:
     ) -> None:
         past = prod_ca.certificate.not_valid_before_utc + timedelta(seconds=1)
         presented = {
-            "policy": lambda: prod_ca.issue("/ns/unknown/sa/web"),
-            "trust": lambda: CA("prod.example.org").issue(PATH),
-            "expired": lambda: prod_ca.issue(PATH, not_after=past),
-            "nobody": lambda: None,
-        }[who]()
+            "policy": prod_ca.issue("/ns/unknown/sa/web"),
+            "trust": CA("prod.example.org").issue(PATH),
+            "expired": prod_ca.issue(PATH, not_after=past),
+            "nobody": None,
+        }[who]
         with openssl_server(serving(mesh)) as service:
             visit = knock(service.port, limited(stranger(presented), version))
             refusal = service.refusal()
@@ -356,7 +356,7 @@ class TestTheEnd:
         both.deliver()
         raise_error = SSL.Connection._raise_ssl_error  # noqa: SLF001 - in the middle of a call
 
-        def meanwhile(tls: SSL.Connection, *result: object) -> None:
+        def meanwhile(tls: SSL.Connection, *result: int) -> None:
             mesh.publish(revocations=DENIED)
             raise_error(tls, *result)
 
@@ -452,7 +452,7 @@ class TestABrokenHandshake:
         assert lines_of(caplog) == []
 
     def test_without_a_word_of_openssl_has_no_reason(self) -> None:
-        assert [reason_of(SSL.Error(*each)) for each in ((), ([],), (-1, "EOF"))] == ["", "", ""]
+        assert [reason_of(SSL.Error()), reason_of(SSL.Error([])), reason_of(SSL.Error(-1, "EOF"))] == [""] * 3
         assert (
             as_ssl_error(SSL.Error([("SSL routines", "", "no shared cipher")])).reason == "NO_SHARED_CIPHER"
         )

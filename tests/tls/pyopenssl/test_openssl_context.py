@@ -75,7 +75,7 @@ class TestWhatItIsMadeWith:
         both = OpenSSLMemory(mesh.openssl_context(server_side=True), client)
         both.shake_hands()
         assert both.theirs.getpeercert(binary_form=True) == own.chain[0]
-        assert peer_of(both.ours)
+        assert str(peer_of(both.ours).spiffe_id).startswith("spiffe://prod.example.org/ns/")
 
     def test_a_key_that_pyopenssl_cannot_use_is_an_error(
         self, prod_ca: CA, monkeypatch: pytest.MonkeyPatch
@@ -111,7 +111,7 @@ class TestWhatItIsMadeWith:
         client = stranger(prod_ca.issue("/ns/support/sa/desk"))
         both = OpenSSLMemory(mesh.openssl_context(server_side=True, http=True), client)
         both.shake_hands()
-        assert peer_of(both.ours)
+        assert str(peer_of(both.ours).spiffe_id).startswith("spiffe://prod.example.org/ns/")
 
     def test_old_tls_is_off(self, context: SSL.Context, prod_ca: CA) -> None:
         client = stranger(prod_ca.issue(PATH))

@@ -19,12 +19,12 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, Concatenate, NoReturn, ParamSpec, TypeVar, cast
 
-from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL, crypto
 from typing_extensions import override
 
 from meshid.admission.settled import Settled
 from meshid.audit.connection_info import ConnectionInfo, address_of
+from meshid.certificates.reading import to_der
 from meshid.errors import HandshakeTimeout, PeerRejected
 from meshid.reasons import Reason
 from meshid.support.quoting import described, quote
@@ -130,7 +130,7 @@ class MeshConnection(SSL.Connection):
         if self._refusal or self._interruption or self._settled is None or not self._settled.admits:
             return False
         if depth == 0:
-            leaf = certificate.to_cryptography().public_bytes(Encoding.DER)
+            leaf = to_der(certificate.to_cryptography())
             self._is_verified = [leaf] == (self._presented or [])[:1]
             return self._is_verified
         return True
@@ -169,6 +169,11 @@ class MeshConnection(SSL.Connection):
         return self._socket is None or self._socket.fileno() >= 0
 
     @property
+    def own_leaf(self) -> bytes:
+        """The certificate that we have presented, as DER."""
+        return self.generation.leaf
+
+    @property
     def peername(self) -> object:
         """What ``getpeername()`` of its socket returns; None if it is not known."""
         if self._owner is not None:
@@ -188,6 +193,13 @@ class MeshConnection(SSL.Connection):
             resumed=False,
             protocol=self.get_alpn_proto_negotiated().decode("ascii", "replace") or None,
         )
+
+    def sent(self) -> list[bytes]:
+        """Return the chain that the peer has sent, as DER, leaf first."""
+        leaf = self.get_peer_certificate(as_cryptography=True)
+        # OpenSSL has the leaf in it on the client's side alone.
+        chain = self.get_peer_cert_chain(as_cryptography=True) or []
+        return list(map(to_der, dict.fromkeys([*([] if leaf is None else [leaf]), *chain])))
 
     # -- The handshake ------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable, Sequence
-from typing import cast
+from typing import Protocol, cast
 
 import attrs
 from cryptography import x509
@@ -77,6 +77,7 @@ class OpenSSLGeneration(SSL.Context):
         broken_off: Tell | None,
     ) -> None:
         super().__init__(settings.method)
+        self.leaf = credentials.chain[0]
         self.judge = judge
         self.is_server = settings.is_server
         self.handshakes = handshakes
@@ -120,7 +121,6 @@ def _on_verify(connection: SSL.Connection, certificate: crypto.X509, _: int, dep
     return cast("_Verifying", connection).on_verify(certificate, depth)
 
 
-class _Verifying(SSL.Connection):
+class _Verifying(Protocol):
     def on_verify(self, certificate: crypto.X509, depth: int) -> bool:
         """Tell whether OpenSSL may go on."""
-        raise NotImplementedError
