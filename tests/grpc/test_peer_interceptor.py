@@ -98,10 +98,6 @@ def test_nothing_of_a_refused_call_reaches_the_application(
     assert served.scene.reasons() == [reason]
 
 
-<<<<<<< HEAD
-def test_x(served):
-    pass
-=======
 def test_who_is_admitted_learns_that_there_is_no_such_method(served: Served) -> None:
     with served.channel(served.scene.checkout) as channel:
         assert status(lambda: answer(channel, NOWHERE, b"a")) == ("UNIMPLEMENTED", "Method not found!")
@@ -254,4 +250,3 @@ def test_no_call_is_left_behind_however_it_ends(served: Served) -> None:
         assert eventually(lambda: served.scene.mesh.open_connections == 0)
     finally:
         logging.disable(logging.NOTSET)
->>>>>>> inside
