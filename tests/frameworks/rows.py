@@ -204,7 +204,7 @@ def _started(arguments: str, app: str, config: str = "", *, alpn: bool = False) 
         {
             "arguments": arguments.split(),
             "app": f"{app}:app",
-            "config": f"{config or {'app': 'gunicorn'}.get(app, app)}.conf.py",
+            "config": config and f"{config}.conf.py",
             **({"alpn": ["h2", "http/1.1"]} if alpn else {}),
         }
     )
@@ -226,11 +226,11 @@ WSGI: tuple[ServerRow, ...] = (
         name="gunicorn_tornado", family="wsgi", packages=("gunicorn", "tornado"), plug=GUNICORN, fails=NO_WAY
     ),
     _gunicorn(
-        name="gunicorn_asgi", options=_started("--worker-class asgi", "asgi"), packages=("gunicorn", "uvloop")
+        name="gunicorn_asgi", options=_started("--worker-class asgi", "asgi", "asgi"), packages=("gunicorn", "uvloop")
     ),
     _gunicorn(
         name="gunicorn_asgi_h2",
-        options=_started("--worker-class asgi --http-protocols h2,h1", "asgi", alpn=True),
+        options=_started("--worker-class asgi --http-protocols h2,h1", "asgi", "asgi", alpn=True),
         packages=("gunicorn", "uvloop", "h2"),
         dialect=HTTP2,
         decodes=False,
@@ -245,7 +245,7 @@ WSGI: tuple[ServerRow, ...] = (
     ),
     _gunicorn(
         name="gunicorn_uvicorn_subclass",
-        options=_started("--worker-class worker.MeshWorker", "asgi"),
+        options=_started("--worker-class worker.MeshWorker", "asgi", "asgi"),
         packages=("gunicorn", "uvicorn", "uvloop"),
         plug="a `UvicornWorker` with `ssl_context_factory` in its `CONFIG_KWARGS`",
     ),
@@ -276,6 +276,20 @@ WSGI: tuple[ServerRow, ...] = (
         keeps=False,
     ),
     ServerRow(
+        name="flask_server",
+        family="wsgi",
+        packages=("flask", "werkzeug"),
+        plug="`app.wsgi_app = WSGIMiddleware(app.wsgi_app, mesh)`, `app.run(ssl_context=context)`",
+        keeps=False,
+    ),
+    ServerRow(
+        name="django_runserver",
+        family="wsgi",
+        packages=("django",),
+        plug=WRAPPED,
+        note="`runserver` itself takes no context; it is Django's `ThreadedWSGIServer`.",
+    ),
+    ServerRow(
         name="waitress_wrapped",
         family="wsgi",
         packages=("waitress",),
@@ -286,6 +300,15 @@ WSGI: tuple[ServerRow, ...] = (
         family="wsgi",
         packages=("cheroot",),
         plug="a `Server` whose `bind` wraps `self.socket`",
+        crowd=8,
+        note="It keeps ten idle connections; `keep_alive_conn_limit` is for more.",
+    ),
+    ServerRow(
+        name="cherrypy_server",
+        family="wsgi",
+        packages=("cherrypy", "cheroot"),
+        plug="`cherrypy.server.httpserver` is such a `Server` of `WSGIMiddleware(cherrypy.tree, mesh)`",
+        crowd=8,
     ),
     ServerRow(
         name="gevent_pywsgi",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from tests.frameworks import scene
-from tests.frameworks.gunicorn import become_gunicorn
+from pathlib import Path
+
+from tests.frameworks import gunicorn, scene
 
 options = scene.options()
-become_gunicorn(*options["arguments"], config=options["config"], app=options["app"])
+config = Path(gunicorn.__file__).with_name(options["config"]).read_text("utf-8") if options["config"] else ""
+gunicorn.become_gunicorn(*options["arguments"], config=config, app=options["app"])
