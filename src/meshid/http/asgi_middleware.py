@@ -21,6 +21,7 @@ from meshid.decisions import Decision
 from meshid.errors import NoPeer, PeerRejected
 from meshid.http.asgi import AnyApp, Message, Receive, Scope, Send
 from meshid.http.judging import RequestJudge
+from meshid.http.routing_habits import check_root_path, drops_last_slash
 from meshid.http.tls_extension import TlsExtension, tls_extension
 from meshid.mesh import Mesh
 from meshid.support.quoting import quote
@@ -61,7 +62,7 @@ class ASGIMiddleware:
     Raises:
         InvalidPattern: If one of *public* is no such condition, or makes every path public.
         TypeError: If an argument has the wrong type.
-        ValueError: If there is no target.
+        ValueError: If there is no target, or if the application is a FastAPI with a ``root_path``.
     """
 
     def __init__(
@@ -70,7 +71,9 @@ class ASGIMiddleware:
         if not callable(app):
             msg = f"app must be an ASGI application, not {type(app).__name__}"
             raise TypeError(msg)
+        check_root_path(app)
         self._app = app
+        self._drops_last_slash = drops_last_slash(app)
         self._judge = RequestJudge(mesh, target=target, public=public)
         self._extensions: weakref.WeakKeyDictionary[ServersEnd, TlsExtension] = weakref.WeakKeyDictionary()
 
@@ -114,7 +117,10 @@ class ASGIMiddleware:
             return self._judge.refuse(
                 f"the path {quote(path)} is not below the server's root_path {quote(root)}"
             )
-        return self._judge.judge(peer, _method(scope), _target(scope), routed=path)
+        routed = path
+        if self._drops_last_slash and path != "/":
+            routed = path.rstrip("/")
+        return self._judge.judge(peer, _method(scope), _target(scope), routed=routed)
 
     def _told(self, scope: Scope, connection: ServersEnd | None, peer: Peer | None) -> dict[str, Any]:
         again = partial(self._judge.judge_at, peer, _method(scope), _target(scope))
