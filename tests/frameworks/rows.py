@@ -505,14 +505,14 @@ TWISTED: tuple[ServerRow, ...] = (
     ServerRow(
         name="daphne_creator",
         family="twisted",
-        packages=("daphne", "Twisted", "pyOpenSSL"),
+        packages=("daphne", "twisted"),
         plug="`reactor.listenSSL(port, server.http_factory, context)`; `ASGIMiddleware(app, mesh)`",
         resumes=False,
     ),
     ServerRow(
         name="daphne_own_tls",
         family="twisted",
-        packages=("daphne", "Twisted", "pyOpenSSL"),
+        packages=("daphne", "twisted"),
         plug='`daphne -e "ssl:8443:privateKey=...:certKey=..." application`',
         fails="an endpoint that is a text takes no context; give Daphne one of Twisted's, as above",
     ),
