@@ -12,6 +12,7 @@ import tomllib
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -122,6 +123,24 @@ def test_the_text_of_a_refusal_is_the_same_for_every_cause(refusal: PeerRejected
         assert DETAIL not in text
 
 
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        ({"name": "spiffe://a/b", "detail": DETAIL}, f"peer rejected: revoked (spiffe://a/b): {DETAIL}"),
+        ({}, f"peer rejected: revoked: {Reason.REVOKED.meaning}"),
+    ],
+    ids=["facts", "none"],
+)
+@pytest.mark.parametrize("kind", [PeerRejected, ConnectionEnded])
+def test_the_refusal_of_a_server_says_why_to_its_client(
+    kind: type[PeerRejected], facts: dict[str, Any], said: str
+) -> None:
+    refusal = kind(Decision(allowed=False, reason=Reason.REVOKED, **facts), of_server=True)
+    assert str(refusal) == refusal.verify_message == refusal.args[1] == refusal.strerror == said
+    assert said in "".join(traceback.format_exception_only(refusal))
+    assert said in repr(refusal)
+
+
 def test_a_refusal_knows_everything() -> None:
     decision = Decision(allowed=False, reason=Reason.DENIED, rule="no-ci", detail=DETAIL)
     refusal = PeerRejected(decision)
@@ -147,17 +166,20 @@ def pickled(refusal: PeerRejected) -> object:
     return pickle.loads(pickle.dumps(refusal))  # noqa: S301 - our own bytes
 
 
+@pytest.mark.parametrize("of_server", [False, True], ids=["client", "server"])
 @pytest.mark.parametrize("kind", [PeerRejected, ConnectionEnded])
 @pytest.mark.parametrize("copied", [pickled, copy.copy, copy.deepcopy])
 def test_a_copy_of_a_refusal_has_everything(
-    copied: Callable[[PeerRejected], object], kind: type[PeerRejected]
+    copied: Callable[[PeerRejected], object], kind: type[PeerRejected], *, of_server: bool
 ) -> None:
-    refusal = kind(Refused(Reason.EXPIRED, DETAIL).decision("spiffe://prod.example.org/a"))
+    decision = Refused(Reason.EXPIRED, DETAIL).decision("spiffe://prod.example.org/a")
+    refusal = kind(decision, of_server=of_server)
     arrived = copied(refusal)
     assert type(arrived) is kind
     assert arrived.errno == refusal.errno
     assert arrived.decision == refusal.decision
-    assert (arrived.reason, str(arrived)) == (Reason.EXPIRED, "peer rejected")
+    assert isinstance(arrived, PeerRejected)
+    assert (arrived.reason, str(arrived), arrived.args) == (Reason.EXPIRED, str(refusal), refusal.args)
 
 
 @pytest.mark.parametrize("name", [None, "spiffe://prod.example.org/a"])

@@ -56,6 +56,7 @@ from meshid.reasons import Reason
 from meshid.settings.settings import Settings
 from meshid.tls.context import MeshContext
 from meshid.tls.peer_of import peer_of
+from meshid.tls.refusal_of import refusal_of
 from meshid.tls.starttls import start_tls
 from meshid.trust.bundles import BundleSet, TrustBundle
 from meshid.trust.credentials import X509Svid
@@ -122,5 +123,6 @@ __all__ = [
     "WatchedConnection",
     "X509Svid",
     "peer_of",
+    "refusal_of",
     "start_tls",
 ]

@@ -30,6 +30,7 @@ from __future__ import annotations
 import errno
 import ssl
 from collections.abc import Callable
+from functools import partial
 from typing import ClassVar
 
 import attrs
@@ -45,6 +46,7 @@ _EXTRAS = {
     "grpc": "grpcio>=1.80",
     "opentelemetry": "opentelemetry-api>=1.35",
     "prometheus": "prometheus-client>=0.22",
+    "serve": "uvicorn>=0.48",
     "spire": "spiffe>=0.3.2,<0.4",
     "yaml": "pyyaml>=6.0.3",
 }
@@ -217,40 +219,48 @@ class PeerRejected(MeshidError, ssl.SSLCertVerificationError):
     """The peer is refused.
 
     It is an `ssl.SSLCertVerificationError`, so that every framework treats it as the
-    failed handshake that it is. Its text is the same for every cause: some frameworks
-    send the text of an exception to the other end, and an unknown peer must learn nothing.
+    failed handshake that it is. About a client, its text is the same for every cause: some
+    frameworks send the text of an exception to the other end, and an unknown peer must learn
+    nothing. About a server it says the cause and the facts, to the client that has refused it.
 
     Args:
         decision: The decision that refuses the peer.
+        of_server: Whether the peer is a server, and we are its client.
 
     Attributes:
         reason: The cause.
         detail: The facts of this case in one sentence, bounded and escaped.
         decision: The whole decision.
+        of_server: Whether the peer is a server.
         library: ``"meshid"``; this and the next two are what every `ssl.SSLCertVerificationError` has.
         verify_code: OpenSSL's code for a refusal by the application, 50.
-        verify_message: The same text for every cause.
+        verify_message: The text.
     """
 
     # OpenSSL's mnemonic has this name in `ssl.SSLError`; ours is a `str`, too.
     reason: Reason
 
-    def __init__(self, decision: Decision) -> None:
-        super().__init__(ssl.SSLErrorNumber.SSL_ERROR_SSL, "peer rejected")
+    def __init__(self, decision: Decision, *, of_server: bool = False) -> None:
+        text = "peer rejected"
+        if of_server:
+            name = f" ({decision.name})" if decision.name else ""
+            text = f"{text}: {decision.reason}{name}: {decision.detail or decision.reason.meaning}"
+        super().__init__(ssl.SSLErrorNumber.SSL_ERROR_SSL, text)
         self.decision = decision
+        self.of_server = of_server
         self.reason = decision.reason
         self.detail = decision.detail
         self.library = "meshid"
         self.verify_code = _X509_V_ERR_APPLICATION_VERIFICATION
-        self.verify_message = "peer rejected"
+        self.verify_message = text
 
     def __str__(self) -> str:
-        """Return a text that is the same for every cause."""
-        return "peer rejected"
+        """Return the text; about a client it is the same for every cause."""
+        return self.verify_message
 
     def __reduce__(self) -> tuple[Callable[..., PeerRejected], tuple[Decision]]:
-        """Pickle the decision alone; everything else is made from it."""
-        return type(self), (self.decision,)
+        """Pickle the decision and whom it is about; everything else is made from them."""
+        return partial(type(self), of_server=self.of_server), (self.decision,)
 
 
 class ConnectionEnded(PeerRejected, ConnectionAbortedError):
@@ -262,19 +272,21 @@ class ConnectionEnded(PeerRejected, ConnectionAbortedError):
 
     Args:
         decision: The decision that refuses the peer.
+        of_server: As for `PeerRejected`.
 
     Attributes:
         reason: The cause.
         detail: The facts of this case in one sentence, bounded and escaped.
         decision: The whole decision.
+        of_server: As for `PeerRejected`.
         library: As for `PeerRejected`, with the next two.
         verify_code: The same.
         verify_message: The same.
         errno: `errno.ECONNABORTED`, and so is ``args[0]``.
     """
 
-    def __init__(self, decision: Decision) -> None:
-        super().__init__(decision)
+    def __init__(self, decision: Decision, *, of_server: bool = False) -> None:
+        super().__init__(decision, of_server=of_server)
         self.errno = errno.ECONNABORTED
         # Where waitress, like asyncore, looks.
         self.args = (errno.ECONNABORTED, *self.args[1:])

@@ -227,7 +227,7 @@ class Admission:
         """
         peer, decision = self._decide(Call.ADMIT, chain, question, connection, settled)
         if peer is None or not decision.allowed:
-            raise PeerRejected(decision)
+            raise PeerRejected(decision, of_server=question.role is Role.SERVER)
         return peer
 
     def decide(self, chain: Sequence[bytes], question: Question) -> Decision:
@@ -286,7 +286,8 @@ class Admission:
             return
         each.is_ending = True
         # Asked now: a connection that has ended knows no address.
-        info, rejection = _info_of(connection), ConnectionEnded(settled.decision)
+        info = _info_of(connection)
+        rejection = ConnectionEnded(settled.decision, of_server=each.question.role is Role.SERVER)
         try:
             connection.end(rejection)
         finally:

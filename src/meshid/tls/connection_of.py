@@ -42,6 +42,7 @@ JUDGE = "meshid.judge"
 
 _KEYS = (
     "gunicorn.socket",
+    "gunicorn.sock",  # of its gevent_pywsgi worker
     "werkzeug.socket",
     "waitress.client_disconnected",  # a method of the channel, which has the socket
     "wsgi.input",
@@ -56,9 +57,10 @@ _ANYWHERE = ("transport", "socket", "connection")
 
 _IN_PACKAGES = {
     "_io": ("raw",),
+    "_pyio": ("raw",),
     "asyncio": ("_transport",),
     "asyncpg": ("_transport",),
-    "cheroot": ("raw", "rfile"),
+    "cheroot": ("rfile",),
     "django": ("_read",),
     "ftplib": ("sock",),
     "gevent": ("rfile", "_sock"),

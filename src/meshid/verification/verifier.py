@@ -158,7 +158,8 @@ class ChainVerifier:
             spiffe_id = claim.spiffe_id or SpiffeId(bundle.trust_domain, claim.path)
             due = self.revocations.check(spiffe_id, path, instant)
         except Refused as refusal:
-            raise PeerRejected(refusal.decision(name)) from refusal.__cause__
+            rejection = PeerRejected(refusal.decision(name), of_server=part is Role.SERVER)
+            raise rejection from refusal.__cause__
         # Of the leaf, the bytes that it was read from are its DER.
         ders = (chain[0], *map(to_der, path[1:]))
         ends = [leaf_end, *(certificate.not_valid_after_utc for certificate in path[1:])]

@@ -94,7 +94,7 @@ class _ServerJudge(Judge):
         """Let the server in, or raise."""
         settled = settled or self.ask(chain)
         if not settled.admits:
-            raise PeerRejected(settled.decision)
+            raise PeerRejected(settled.decision, of_server=True)
         connection.peer = settled.peer
 
 
