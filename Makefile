@@ -2,6 +2,7 @@
 # make test    all checks, on one Python
 # make bench   measure what it costs
 # make fuzz    throw random bytes at each parser, for minutes; FUZZ_SECONDS=600 for longer
+# make frameworks   every server and client of docs/frameworks.md; needs Python 3.12 or newer
 # make docs    the pages and the reference as a site, in build/docs
 # make clean   remove everything the other commands made
 #
@@ -30,12 +31,17 @@ ALONE := { [ $$? -eq 1 ] && echo "-- what has failed, again and alone" && \
 unexport PYTHONPATH
 # Two steps must not install into the same environment at once.
 .NOTPARALLEL:
-.PHONY: demo test bench fuzz docs clean ruff format types layers cover
+.PHONY: demo test frameworks bench fuzz docs clean ruff format types layers cover
 
 demo: $(VENV)/.installed
 	@$(BIN)/meshid demo
 
 test: ruff format types layers cover
+
+# It writes docs/frameworks.json, and the tables of docs/frameworks.md from it.
+frameworks: $(VENV)/.dev $(VENV)/.installed $(VENV)-niquests/.installed
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 12) and "make frameworks PYTHON=python3.13: Python 3.12 or newer")'
+	@NIQUESTS_PYTHON=$(VENV)-niquests/bin/python $(BIN)/pytest $(PARALLEL) tests/frameworks --all-rows --write
 
 bench: $(VENV)/.installed $(VENV)/.bench
 	@set -e; for script in benchmarks/bench_*.py; do echo "-- $$script"; $(BIN)/python "$$script"; done
@@ -93,6 +99,14 @@ $(VENV)/.made:
 	$(if $(RECENT),,$(error meshid needs Python 3.11.5 or newer, and `$(PYTHON)` is older. Name another: make $(MAKECMDGOALS) PYTHON=/path/to/python3))
 	@echo "-- a virtual environment for Python $(VERSION), in $(VENV)"
 	@$(PYTHON) -m venv --clear $(VENV)
+	@touch $@
+
+# niquests takes the place of urllib3, so it has an environment of its own.
+$(VENV)-niquests/.installed: $(VENV)/.made $(SHIPPED)
+	@echo "-- a virtual environment for niquests"
+	@$(PYTHON) -m venv --clear $(@D)
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check . --group niquests
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.made $(SHIPPED)

@@ -23,6 +23,10 @@ from sphinx.environment import BuildEnvironment
 # In the order of previous and next.
 PAGES = {
     "Use it": ["guide", "tls", "reloading", "kubernetes", "policy", "cli", "testing", "istio"],
+    "With your framework": [
+        "frameworks",
+        "threads",
+    ],
     "With a proxy": ["proxies", "port", "authorizer", "nginx", "haproxy", "envoy", "caddy", "custom-proxy"],
     "Look it up": ["verification", "reasons", "performance", "reference"],
     "The project": ["/CONTRIBUTING", "/SECURITY", "/CHANGELOG"],

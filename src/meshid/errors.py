@@ -43,8 +43,10 @@ MAX_SHOWN_PROBLEMS = 50
 
 _EXTRAS = {
     "authorizer": "uvicorn>=0.40",
+    "grpc": "grpcio>=1.80",
     "opentelemetry": "opentelemetry-api>=1.35",
     "prometheus": "prometheus-client>=0.22",
+    "serve": "uvicorn>=0.48",
     "spire": "spiffe>=0.3.2,<0.4",
     "yaml": "pyyaml>=6.0.3",
 }

@@ -31,6 +31,8 @@ from meshid.trust.credentials import X509Svid
 from meshid.trust.revocations import Revocations
 
 if TYPE_CHECKING:
+    from OpenSSL import SSL
+
     from meshid.sources.refresher import Refresher
 
 _START_SECONDS = 10.0
@@ -280,6 +282,48 @@ class Mesh(Deciding):
         return MeshContext(
             self._admission,
             question=self._question(None, None, expect),
+            alpn=alpn,
+            minimum_version=minimum_version,
+            handshake_timeout=handshake_timeout,
+        )
+
+    def openssl_context(  # noqa: PLR0913  # what a user chooses, all named
+        self,
+        *,
+        server_side: bool,
+        target: str | None = None,
+        expect: Expected | None = None,
+        alpn: Iterable[str] = (),
+        http: bool = False,
+        minimum_version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3,
+        handshake_timeout: float = DEFAULT_TIMEOUT,
+    ) -> SSL.Context:
+        """Return an `OpenSSL.SSL.Context`, for pyOpenSSL and Twisted: each peer is admitted, or refused.
+
+        Args:
+            server_side: Whether it is a server's.
+            target: As for `server_context`; a server's alone, and so is *http*.
+            expect: As for `client_context`; a client's alone, which needs it.
+            alpn: As for both, and so are the next two.
+            http: As for `server_context`.
+            minimum_version: The oldest TLS version that is accepted: TLS 1.3 or 1.2.
+            handshake_timeout: How many seconds a handshake may take.
+
+        Raises:
+            InvalidCredentials: If the mesh has no credentials, or if pyOpenSSL cannot use them.
+            UnsupportedPython: If this pyOpenSSL does not show the certificates of a peer.
+            InvalidPattern, TypeError, ValueError: As `server_context` and `client_context` do.
+        """
+        from meshid.tls.pyopenssl.openssl_context import MeshOpenSSLContext
+
+        check_type(type(server_side), bool, "server_side", "True or False")
+        check_type(type(http), bool, "http", "True or False")
+        if server_side is (expect is not None) or (not server_side and (http or target is not None)):
+            msg = "a client needs expect=, and a server takes target= and http= instead"
+            raise ValueError(msg)
+        return MeshOpenSSLContext(
+            self._admission,
+            question=self._question(target, REQUEST_FOLLOWS if http else None, expect),
             alpn=alpn,
             minimum_version=minimum_version,
             handshake_timeout=handshake_timeout,

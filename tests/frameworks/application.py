@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from meshid import Mesh, Peer
 from tests.frameworks.scene import append
 
 LINES, PAUSE = 200, 0.05
@@ -59,6 +60,18 @@ def stream() -> Iterator[bytes]:
     for number in range(LINES):
         yield b"line %d\n" % number
         time.sleep(PAUSE)
+
+
+def answered(mesh: Mesh, peer: Peer, line: bytes) -> Iterator[bytes]:
+    """Judge a request of the dialect of lines, and yield its answer; the stream waits between its lines."""
+    request = line.decode().strip()
+    if not mesh.check(peer, request=request):
+        yield b'{"status": 403}\n'
+    elif request == "GET /v1/stream":
+        noted("GET", "/v1/stream", peer)
+        yield from stream()
+    else:
+        yield charge(request.removeprefix("GET "), peer) + b"\n"
 
 
 async def asgi_app(scope: Message, receive: Receive, send: Send) -> None:

@@ -180,8 +180,9 @@ def refused(drill: Drill) -> Value:
     for mark, (who, reason) in strangers.items():
         path = f"/v1/charges/refused-{mark}"
         found = {drill.sees(who, path), drill.sees_eagerly(who, path), drill.sees(who, path)}
-        # A reset can overtake the alert, or the end.
-        saw[mark] = found - {"reset"} or found
+        # Who goes on writing may see the end of TCP before it reads the alert.
+        alerts = {each for each in found if each.startswith("alert")}
+        saw[mark] = alerts or found - {"reset"} or found
         assert not found & {str(SERVED), "data"}, (mark, found)
         assert len(saw[mark]) == 1, (mark, found)
         if who is not None:
@@ -202,12 +203,9 @@ def request_policy(drill: Drill) -> Value:
     with drill.talking(drill.good) as (talk, _):
         first = talk.ask("/v1/charges/then-refused")
         assert first.status == SERVED
-        try:
-            more = str(talk.ask("/v1/refunds/refused-more").status)
-        except OSError as error:
-            more = seen(error)
-    assert saw == more or not drill.row.keeps, (saw, more)
-    assert str(SERVED) not in {saw, more}
+        if drill.row.dialect.has_paths and drill.row.keeps:
+            assert talk.ask("/v1/refunds/refused-more").status == REFUSED
+    assert str(SERVED) not in {saw, drill.sees(drill.good, "/v1/refunds/refused-more")}
     assert drill.arrived("refused-web") == drill.arrived("refused-more") == []
     return saw
 
@@ -279,6 +277,7 @@ def paths(drill: Drill) -> Value:
         if routed is not None:
             assert saw == str(SERVED), (sent, saw)
         if arrived:
+            assert len(arrived) == len(judged) == 1, (sent, arrived, judged)
             ((_, path, _),), (decision,) = arrived, judged
             _, _, asked = decision["request"].partition(" ")
             assert unquote(asked) == unquote(path), (sent, asked, path)
@@ -470,7 +469,7 @@ def descriptors(drill: Drill) -> Value:
     before = rest()
     with ThreadPoolExecutor(4) as pool:
         assert str(SERVED) not in set(pool.map(lambda _: drill.sees(who, path), range(REFUSALS)))
-    assert eventually(lambda: rest() <= before + 1), f"{before} descriptors are {rest()} now"
+    assert eventually(lambda: rest() <= before + 1, 5.0), f"{before} descriptors are {rest()} now"
     assert drill.arrived("refused-again") == []
     return 0
 
@@ -482,6 +481,16 @@ def nothing_arrived(drill: Drill) -> Value:
     unnamed = {path for _, path, peer in requests if peer == "-"}
     assert unnamed <= {"/healthz"}
     return "yes"
+
+
+def nobody(drill: Drill) -> Value:
+    """A server that cannot work serves nobody: no stranger, and the right peer neither."""
+    strangers = drill.scene.ca.issue("/ns/other/sa/nobody"), drill.scene.stranger.issue("/ns/checkout/sa/x")
+    saw = {drill.sees(who, "/v1/charges/refused-any") for who in (drill.good, *strangers, None)}
+    saw.add(str(plain_http(drill)))
+    assert str(SERVED) not in saw
+    assert drill.scene.requests() == []
+    return ", ".join(sorted(saw - {"reset"} or saw))
 
 
 CHECKS: tuple[Callable[[Drill], Value], ...] = (

@@ -5,6 +5,8 @@ Another dialect has a class with the methods of `Dialect`, and one for its `Talk
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import socket
 import ssl
@@ -121,30 +123,30 @@ class Http11Talk:
     """HTTP/1.1 on one connection, kept as long as the server keeps it."""
 
     def __init__(self, tls: ssl.SSLSocket) -> None:
-        self._tls = tls
+        self.tls = tls
         self._came = tls.makefile("rb")
 
     def ask(self, path: str) -> Answer:
         """Send a GET."""
-        self._tls.sendall(_request("GET", path))
+        self.tls.sendall(_request("GET", path))
         return self._answer()
 
     def ask_many(self, paths: Sequence[str]) -> list[Answer]:
         """Send all in one piece (RFC 9112 section 9.3.2)."""
-        self._tls.sendall(b"".join(_request("GET", path) for path in paths))
+        self.tls.sendall(b"".join(_request("GET", path) for path in paths))
         return [self._answer() for _ in paths]
 
     def post_slowly(self, size: int) -> Answer:
         """Send a POST in ten pieces."""
-        self._tls.sendall(_request("POST", "/v1/charges", f"Content-Length: {size}"))
+        self.tls.sendall(_request("POST", "/v1/charges", f"Content-Length: {size}"))
         for _ in range(10):
             time.sleep(0.005)
-            self._tls.sendall(b"x" * (size // 10))
+            self.tls.sendall(b"x" * (size // 10))
         return self._answer()
 
     def begin_stream(self) -> None:
         """Send a GET, and read the first line."""
-        self._tls.sendall(_request("GET", "/v1/stream"))
+        self.tls.sendall(_request("GET", "/v1/stream"))
         status, _ = self._head()
         assert status == 200
         while b"line" not in self._came.readline():
@@ -152,13 +154,7 @@ class Http11Talk:
 
     def end_of_stream(self) -> int:
         """Read to the end."""
-        count = 0
-        try:
-            while came := self._came.read1(4096):
-                count += len(came)
-        except OSError:
-            pass
-        return count
+        return octets_to_the_end(self._came)
 
     def _head(self) -> tuple[int, dict[str, str]]:
         first = self._came.readline()
@@ -205,4 +201,74 @@ def answer_of(status: int, body: bytes) -> Answer:
     )
 
 
+class Lines:
+    """A line for each request and for each answer: ``GET /v1/charges/1``, and JSON."""
+
+    name = "lines"
+    alpn: Sequence[str] = ()
+    has_paths = False
+    has_stream = True
+
+    def before_tls(self, plain: socket.socket) -> None:
+        """Say nothing."""
+
+    def hello(self, path: str) -> bytes:
+        """Return a request."""
+        return f"GET {path}\n".encode()
+
+    def talk(self, tls: ssl.SSLSocket) -> LinesTalk:
+        """Begin a conversation."""
+        return LinesTalk(tls)
+
+
+class LinesTalk:
+    """Lines on one connection."""
+
+    def __init__(self, tls: ssl.SSLSocket) -> None:
+        self._tls = tls
+        self._came = tls.makefile("rb")
+
+    def ask(self, path: str) -> Answer:
+        """Send a line."""
+        return self.ask_many([path])[0]
+
+    def ask_many(self, paths: Sequence[str]) -> list[Answer]:
+        """Send all in one piece."""
+        self._tls.sendall(b"".join(f"GET {path}\n".encode() for path in paths))
+        return [self._answer() for _ in paths]
+
+    def post_slowly(self, size: int) -> Answer:
+        """Send a line in pieces."""
+        for piece in ("GET /v1/", "charges/", "slow" * (size // 10)):
+            self._tls.sendall(piece.encode())
+            time.sleep(0.005)
+        self._tls.sendall(b"\n")
+        return self._answer()
+
+    def begin_stream(self) -> None:
+        """Ask for the stream, and read its first line."""
+        self._tls.sendall(b"GET /v1/stream\n")
+        assert self._came.readline().startswith(b"line")
+
+    def end_of_stream(self) -> int:
+        """Read to the end."""
+        return octets_to_the_end(self._came)
+
+    def _answer(self) -> Answer:
+        if not (line := self._came.readline()):
+            msg = "EOF"
+            raise ConnectionAbortedError(msg)
+        return answer_of(json.loads(line).get("status", 200), line)
+
+
+def octets_to_the_end(stream: io.BufferedReader) -> int:
+    """Read to the end, or to an error; return how many octets came."""
+    count = 0
+    with contextlib.suppress(OSError):
+        while came := stream.read1(4096):
+            count += len(came)
+    return count
+
+
 HTTP11 = Http11()
+LINES = Lines()

@@ -116,7 +116,12 @@ class PortProcess:
 
 @contextlib.contextmanager
 def started(
-    command: Sequence[str], environ: dict[str, str], log: Path, *, pass_fds: Sequence[int] = ()
+    command: Sequence[str],
+    environ: dict[str, str],
+    log: Path,
+    *,
+    pass_fds: Sequence[int] = (),
+    cwd: Path | None = None,
 ) -> Iterator[PortProcess]:
     """Start a command, wait for its first line, and end it with the block."""
     others = {name: value for name, value in os.environ.items() if not name.startswith("MESHID")}
@@ -129,6 +134,7 @@ def started(
             stderr=errors,
             text=True,
             pass_fds=pass_fds,
+            cwd=cwd,
         ) as process,
     ):
         running = PortProcess(process, log)

@@ -13,7 +13,7 @@ import pytest
 from meshid import BundleSet, Mesh, Reason
 from meshid.errors import InvalidForwarded
 from meshid.http import authorizer
-from meshid.http.asgi import App
+from meshid.http.asgi import App, Message
 from meshid.http.authorizer import LOGGER, LONGEST_HEADERS, LONGEST_REQUEST, AuthorizerApp
 from meshid.http.requested import Asked, in_original, text_of
 from meshid.policy.requests import Request
@@ -50,12 +50,12 @@ class Answer:
 
 
 def asked(app: App, scope: dict[str, Any]) -> Answer:
-    sent: list[dict[str, Any]] = []
+    sent: list[Message] = []
 
     async def receive() -> dict[str, Any]:
         raise AssertionError  # it never reads a body
 
-    async def send(message: dict[str, Any]) -> None:
+    async def send(message: Message) -> None:
         sent.append(message)
 
     asyncio.run(app(scope, receive, send))
@@ -141,7 +141,7 @@ class TestAnswers:
         async def receive() -> dict[str, Any]:
             return {"type": next(phases)}
 
-        async def send(message: dict[str, Any]) -> None:
+        async def send(message: Message) -> None:
             sent.append(message["type"])
 
         asyncio.run(nginx.app({"type": "lifespan"}, receive, send))

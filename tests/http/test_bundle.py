@@ -19,7 +19,7 @@ import uvicorn
 from meshid import BundleSet, Mesh
 from meshid.errors import InvalidSpiffeId
 from meshid.http import bundle_app
-from meshid.http.asgi import App
+from meshid.http.asgi import App, Message
 from meshid.names.spiffe_id import TrustDomain
 from meshid.sources.endpoint.bundle_endpoint import BundleEndpoint
 from meshid.testing import CA, Issued
@@ -31,15 +31,15 @@ DOMAIN = "prod.example.org"
 NAME = f"spiffe://{DOMAIN}/bundles"
 
 
-def called(app: App, scope: dict[str, object], *received: str) -> list[dict[str, Any]]:
+def called(app: App, scope: dict[str, object], *received: str) -> list[Message]:
     """Call *app* once, and return what it sends."""
     events = iter(received)
-    sent: list[dict[str, Any]] = []
+    sent: list[Message] = []
 
     async def receive() -> dict[str, Any]:
         return {"type": next(events)}
 
-    async def send(message: dict[str, Any]) -> None:
+    async def send(message: Message) -> None:
         sent.append(message)
 
     asyncio.run(app(scope, receive, send))

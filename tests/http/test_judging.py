@@ -103,9 +103,13 @@ class TestPublic:
         decision = RequestJudge(mesh, public=["GET /healthz"]).judge(desk, "GET", "/healthz")
         assert decision.name == str(desk.spiffe_id)
 
-    def test_it_does_not_hold_at_another_target(self, mesh: Mesh) -> None:
-        judge = RequestJudge(mesh, public=["GET /healthz"]).at("other")
-        assert judge.judge(None, "GET", "/healthz").reason is Reason.NO_CERTIFICATE
+    def test_it_does_not_hold_at_another_target(self, mesh: Mesh, desk: Peer) -> None:
+        judge = RequestJudge(mesh, public=["GET /charges/*"])
+        assert judge.judge(None, "GET", "/charges/7").reason is Reason.PUBLIC
+        decision = judge.judge_at(None, "GET", "/charges/7", "other")
+        assert (decision.reason, decision.target) == (Reason.NO_CERTIFICATE, "other")
+        assert judge.judge_at(desk, "GET", "/charges/7", "payments").reason is Reason.ALLOWED
+        assert judge.judge_at(desk, "GET", "/charges/%2561", "payments").reason is Reason.UNSAFE_REQUEST
 
     @pytest.mark.parametrize(
         "public", ["* /**", "GET /**", "GET /*/**", "GET /**/*", "healthz", "get /x", "GET /%61"]

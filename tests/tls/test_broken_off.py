@@ -34,7 +34,7 @@ def test_a_client_that_is_too_old(
     (line,) = lines(caplog)
     assert line == (
         "no TLS handshake with a client from 127.0.0.1: it offers no version of TLS that is accepted here:"
-        " update it, or pass minimum_version=ssl.TLSVersion.TLSv1_2 to server_context()"
+        " update it, or make our context with minimum_version=ssl.TLSVersion.TLSv1_2"
         " (OpenSSL says: 'UNSUPPORTED_PROTOCOL')"
     )
     assert caplog.records[-1].levelno == logging.WARNING

@@ -14,6 +14,7 @@ from meshid.names.peer_pattern import PeerPattern
 from meshid.testing import Issued
 from tests.helpers.chain_case import Case
 from tests.helpers.chain_cases import CASES
+from tests.helpers.openssl_peers import greet_openssl, openssl_server
 from tests.helpers.tls_peers import (
     HELLO,
     SERVERS,
@@ -58,6 +59,8 @@ class Stage:
         older = self.mesh.server_context(minimum_version=TLS12)
         self.services = {kind: stack.enter_context(serve(context)) for kind, serve in SERVERS.items()}
         self.older_services = {kind: stack.enter_context(SERVERS[kind](older)) for kind in OLDER}
+        openssl = self.mesh.openssl_context(server_side=True, minimum_version=TLS12)
+        self.openssl = stack.enter_context(openssl_server(openssl))
 
 
 def _mesh(world: World, bundles: BundleSet, heard: Heard) -> Mesh:
@@ -169,6 +172,29 @@ def through_tls12(kind: str) -> Path:
     return path
 
 
+def through_pyopenssl(newest: ssl.TLSVersion) -> Path:
+    def path(chain: Chain) -> Verdict:
+        client, before = stranger(chain.issued), len(chain.stage.openssl.seen)
+        client.maximum_version = newest
+        admitted = chain.case.reason is Reason.ALLOWED
+        visit = knock(chain.stage.openssl.port, client, hello=HELLO)
+        verdict = _told(chain)
+        assert visit.answer == (f"{chain.case.claims}\n".encode() if admitted else b"")
+        assert chain.stage.openssl.seen[before:] == ([HELLO] if admitted else [])
+        return verdict
+
+    return path
+
+
+def to_our_pyopenssl_client(chain: Chain) -> Verdict:
+    context = chain.stage.mesh.openssl_context(server_side=False, expect=EVERYBODY)
+    with presenting_server(chain.issued) as port:
+        greeting = greet_openssl(port, context)
+    verdict = _told(chain)
+    assert greeting == (HELLO if verdict[0] is Reason.ALLOWED else b"")
+    return verdict
+
+
 def through_a_resumed_handshake(kind: str) -> Path:
     def path(chain: Chain) -> Verdict:
         service, client = chain.stage.services[kind], stranger(chain.issued)
@@ -222,10 +248,13 @@ LIVE: dict[str, dict[str, Path]] = {
         **{f"a handshake, {kind}": through_a_handshake(kind) for kind in SERVERS},
         **{f"a handshake of TLS 1.2, {kind}": through_tls12(kind) for kind in OLDER},
         **{f"a resumed handshake, {kind}": through_a_resumed_handshake(kind) for kind in SERVERS},
+        "pyOpenSSL": through_pyopenssl(ssl.TLSVersion.TLSv1_3),
+        "pyOpenSSL with TLS 1.2": through_pyopenssl(TLS12),
     },
     "server": {
         "our client, asyncio": to_our_client(greet_asyncio),
         "our client, blocking": to_our_client(greet_blocking),
+        "our client, pyOpenSSL": to_our_pyopenssl_client,
     },
 }
 OLDER_SERVER = {

@@ -8,8 +8,13 @@ import ssl
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import assert_type
+from typing import Annotated, assert_type
 from wsgiref.types import WSGIEnvironment
+
+import uvicorn
+from fastapi import Depends, FastAPI
+from fastapi import Request as FastAPIRequest
+from starlette.applications import Starlette
 
 from meshid import (
     REQUEST_FOLLOWS,
@@ -58,7 +63,8 @@ from meshid import (
     peer_of,
     refusal_of,
 )
-from meshid.http import Forwarded, bundle_app
+from meshid.http import ASGIMiddleware, Forwarded, authorizer, bundle_app
+from meshid.http.starlette_require import require
 from meshid.istio import Imported, import_istio
 from meshid.metrics import to_opentelemetry, to_prometheus
 from meshid.sources import (
@@ -305,3 +311,19 @@ def watching(mesh: Mesh, peer: Peer, transport: asyncio.Transport) -> None:
         assert_type(watched.peer, Peer | None)
         assert_type(watched.rejection, PeerRejected | None)
     assert_type(mesh.watch(peer, print, expect="/ns/pay/sa/api").done(), None)
+
+
+def asgi(mesh: Mesh) -> None:
+    app = FastAPI()
+    app.add_middleware(ASGIMiddleware, mesh=mesh, target="payments", public=["GET /healthz"])
+    wrapped = ASGIMiddleware(app, mesh)
+    ASGIMiddleware(ASGIMiddleware(Starlette(), mesh), mesh)
+    context = mesh.server_context(http=True)
+    uvicorn.run(wrapped, ssl_context_factory=lambda config, default: context)  # noqa: ARG005
+    app.mount("/authorizer", authorizer(mesh, proxy="nginx"))
+
+    async def charges(request: FastAPIRequest, peer: Annotated[Peer, Depends(require("payments"))]) -> str:
+        assert_type(await require("payments")(request), Peer)
+        return str(peer.spiffe_id)
+
+    app.add_api_route("/charges", charges)

@@ -121,6 +121,7 @@ class Deciding:
         target: str | None = None,
         expect: Expected | None = None,
         http: bool = False,
+        request: RequestLike = None,
     ) -> WatchedConnection:
         """Watch a connection that you read and write yourself: it ends as those of the mesh's contexts do.
 
@@ -135,17 +136,21 @@ class Deciding:
             target: As for `admit`.
             expect: As for `admit`; needed if the peer is a server.
             http: The promise to `check` each request, as for `Mesh.server_context`.
+            request: As for `admit`, in place of *http*: what you watch is one request, such as a stream.
 
         Raises:
             PeerRejected: If the peer may not be there any more; *end* is called all the same.
             TypeError: If an argument has the wrong type.
-            ValueError: As for `check`.
+            ValueError: As for `check`; and if there is *request* as well as *http*.
         """
         if not callable(end):
             msg = f"end must be callable, not {type(end).__name__}"
             raise TypeError(msg)
         check_type(type(http), bool, "http", "True or False")
-        question = self._question_about(peer, target, REQUEST_FOLLOWS if http else None, expect)
+        if http and request is not None:
+            msg = "http=True promises requests that follow; with request= there is one, and no other"
+            raise ValueError(msg)
+        question = self._question_about(peer, target, REQUEST_FOLLOWS if http else request, expect)
         host, port = address_of(address)
         return self._admission.watch(peer, question, end, ConnectionInfo(address=host, port=port))
 

@@ -1,4 +1,4 @@
-"""The ASGI server that an authorizer runs on: uvicorn (extra ``authorizer``)."""
+"""The ASGI server that an authorizer runs on: uvicorn (extra ``authorizer``, or ``serve``)."""
 
 from __future__ import annotations
 
@@ -21,8 +21,11 @@ connection that we have just closed is a refusal."""
 _DRAIN_SECONDS = 5
 
 
-def load_uvicorn() -> ModuleType:
+def load_uvicorn(extra: str = "authorizer") -> ModuleType:
     """Return uvicorn, which is loaded where it is needed.
+
+    Args:
+        extra: The extra that installs it.
 
     Raises:
         MissingExtra: If it is not installed.
@@ -30,7 +33,6 @@ def load_uvicorn() -> ModuleType:
     try:
         return importlib.import_module("uvicorn")
     except ImportError as error:
-        extra = "authorizer"
         raise MissingExtra(extra) from error
 
 

@@ -2,10 +2,10 @@
 
 The exit statuses are a contract with scripts:
 
-0    yes: admitted, allowed, ok, proved, the same, ready; the demo went as expected; or a port was stopped
-     and all of its connections had ended by themselves
-1    no: refused, errors, findings, changes, flips, not ready; the demo did not go as expected; or a port was
-     stopped and had to cut off connections
+0    yes: admitted, allowed, ok, proved, the same, ready; the demo went as expected; or what runs on was
+     stopped and all of its connections had ended by themselves
+1    no: refused, errors, findings, changes, flips, not ready; the demo did not go as expected; or what runs
+     on was stopped and had to cut off connections
 2    no answer: a wrong argument, a file that cannot be used, or a failure of meshid itself
 130  interrupted
 """
@@ -76,6 +76,9 @@ _COMMANDS: dict[str, Command | Group] = {
         "show what in a configuration of nginx lets strangers past meshid", "meshid.cli.nginx"
     ),
     "policy": Group("check a policy, and ask what it means", POLICY_COMMANDS),
+    "serve": Command(
+        "serve an ASGI application to the peers that may call it, and to nobody else", "meshid.cli.serve"
+    ),
     "port": Command(
         "put mutual TLS in front of a plain service: only admitted peers reach it", "meshid.cli.port"
     ),

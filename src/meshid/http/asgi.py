@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, MutableMapping, Sequence
 from typing import Any, TypeAlias
 
 Pairs: TypeAlias = Sequence[tuple[bytes, bytes]]
 """Headers: their names, which a server writes in lower case, and values."""
 
-Scope: TypeAlias = Mapping[str, Any]
-Message: TypeAlias = dict[str, Any]
+# As Starlette types them, so that its users can pass theirs and ours to each other.
+Scope: TypeAlias = MutableMapping[str, Any]
+Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 App: TypeAlias = Callable[[Scope, Receive, Send], Coroutine[Any, Any, None]]
 """An application (ASGI 3.0)."""
+
+AnyApp: TypeAlias = Callable[..., Awaitable[None]]
+"""An application of any framework: each has types of its own for the same three arguments."""
 
 
 async def is_http(scope: Scope, receive: Receive, send: Send) -> bool:

@@ -57,10 +57,6 @@ class RequestJudge:
         if self._public:
             log(LOGGER, INFO, "requests that need no peer: %s", ", ".join(map(str, self._public)))
 
-    def at(self, target: str) -> RequestJudge:
-        """Return the judge of the same mesh for another target, where nothing is public."""
-        return RequestJudge(self._mesh, target=target)
-
     def judge(self, peer: Peer | None, method: str, target: str, *, routed: str | None = None) -> Decision:
         """Decide about a request, on record.
 
@@ -89,16 +85,38 @@ class RequestJudge:
                 return self.refuse(f"{request} is not the path {quote(routed)}, which the application routes")
             if self._is_public(request):
                 return self._decide_public(peer, request)
-        if peer is None:
-            return self._mesh.decide((), target=self._target, request=asked)
-        return self._mesh.check(peer, target=self._target, request=asked)
+        return self._decide(peer, self._target, asked)
 
-    def refuse(self, detail: str, reason: Reason = Reason.UNSAFE_REQUEST) -> Decision:
-        """Refuse a request for how it arrived, and say so in the log, at a limited rate."""
+    def _decide(self, peer: Peer | None, target: str, asked: Request | str) -> Decision:
+        if peer is None:
+            return self._mesh.decide((), target=target, request=asked)
+        return self._mesh.check(peer, target=target, request=asked)
+
+    def judge_at(self, peer: Peer | None, method: str, path: str, target: str) -> Decision:
+        """Decide about a request at another target, where nothing is public.
+
+        Args:
+            peer: As for `judge`.
+            method: As for `judge`.
+            path: The path, as *target* for `judge`.
+            target: What the peer reaches.
+
+        Raises:
+            TypeError: As for `judge`.
+        """
+        return self._decide(peer, target, f"{method} {path}")
+
+    def refuse(self, detail: str) -> Decision:
+        """Refuse a request for how it arrived: it cannot be judged, and so is no decision on record."""
+        reason = Reason.UNSAFE_REQUEST
+        self.warn(reason, detail)
+        return Decision(allowed=False, reason=reason, target=self._target, detail=detail)
+
+    def warn(self, reason: Reason, detail: str) -> None:
+        """Log why requests are refused for what the service does, at a limited rate."""
         suppressed = self._limit.suppressed(reason)
         if suppressed is not None:
             log(LOGGER, WARNING, "refused: %s: %s%s", reason, detail, left_out(suppressed))
-        return Decision(allowed=False, reason=reason, target=self._target, detail=detail)
 
     def _is_public(self, request: Request) -> bool:
         # A method that nobody has registered may be run as another one.

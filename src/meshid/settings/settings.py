@@ -118,7 +118,8 @@ class Settings:
     status_address: Address | None = _key(
         "address",
         None,
-        "where `meshid port` answers `/livez`, `/readyz` and `/metrics`, as `HOST:PORT`: plain HTTP",
+        "where `meshid port` and `meshid serve` answer `/livez`, `/readyz` and `/metrics` in plain HTTP, as"
+        " `HOST:PORT`",
     )
     max_connections: int | None = _key(
         "count",
@@ -132,7 +133,8 @@ class Settings:
     drain_timeout: float = _key(
         "seconds",
         25.0,
-        "how many seconds `meshid port` waits for its open connections to end when it is stopped",
+        "how many seconds `meshid port` and `meshid serve` wait, when they are stopped, for open connections"
+        " to end",
     )
     origins: Mapping[str, str] = attrs.field(factory=dict, eq=False, repr=False)
     _found: Mapping[str, Found] = attrs.field(factory=dict, eq=False, repr=False)

@@ -28,7 +28,7 @@ from meshid.tls.handshakes import PAUSES, Handshakes, is_final
 from meshid.tls.peer_chain import chain_of, leaf_of
 from meshid.verification.verifier import Peer
 
-_BAD_PROOF = "BAD_SIGNATURE"
+BAD_PROOF = "BAD_SIGNATURE"
 """What OpenSSL calls a signature in a CertificateVerify message that is not of the leaf's key."""
 
 
@@ -36,6 +36,8 @@ class AdmittedConnection:
     """A connection whose peer must be admitted; the part that both twins share."""
 
     peer: Peer | None = None
+    # What we have presented, as DER, once the peer is admitted: a rotation presents another one.
+    own_leaf: bytes | None = None
     _generation: Generation | None = None
     _presented: list[bytes] | None = None
     _version: str | None = None
@@ -111,6 +113,10 @@ class AdmittedConnection:
             resumed=connection.session_reused,
             protocol=connection.selected_alpn_protocol(),
         )
+
+    def sent(self) -> list[bytes]:
+        """Return the chain that the peer has sent, as DER, leaf first; in a resumed session, the leaf."""
+        return chain_of(cast("ssl.SSLObject", self))
 
     @property
     @abstractmethod
@@ -195,7 +201,7 @@ class AdmittedConnection:
         """Return why the peer is refused, although the decision has let it in or was interrupted."""
         if self._interruption is not None or self._settled is None:
             return self._internal_error(self._presented or [], described(self._interruption or failure))
-        is_forged = getattr(failure, "reason", None) == _BAD_PROOF
+        is_forged = getattr(failure, "reason", None) == BAD_PROOF
         reason = Reason.KEY_NOT_PROVEN if is_forged else Reason.TLS_FAILED
         return self._settled.failed(reason, f"the TLS library says: {quote(str(failure))}")
 
@@ -228,6 +234,7 @@ class AdmittedConnection:
             raise
         # Another thread may have ended it before it had a peer.
         self.raise_if_ended()
+        self.own_leaf = generation.leaf
         self._generation = self._presented = self._settled = None
         if generation.held is not None:
             cast("ssl.SSLObject", self).context = generation.held

@@ -76,7 +76,7 @@ def part(connection: ssl.SSLSocket, tls: type[ssl.SSLSocket]) -> None:
     with suppress(OSError):
         if _is_over(connection):
             _send_close_notify(connection)
-        _read_off(connection, cast("Stream", super(tls, connection)), waits=timeout != 0)
+        read_off(connection, cast("Stream", super(tls, connection)), waits=timeout != 0)
     with suppress(OSError):
         connection.settimeout(timeout)
 
@@ -94,7 +94,7 @@ def _send_close_notify(connection: ssl.SSLSocket) -> None:
         connection._sslobj.shutdown()  # type: ignore[attr-defined]  # noqa: SLF001
 
 
-def _read_off(sock: socket.socket, below: Stream, *, waits: bool) -> None:
+def read_off(sock: socket.socket, below: Stream, *, waits: bool) -> None:
     """End our half of a connection, and read what is under way, so that closing does not reset it."""
     end = time.monotonic() + LINGER_SECONDS
     below.shutdown(socket.SHUT_WR)

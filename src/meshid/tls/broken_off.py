@@ -25,7 +25,7 @@ _CAUSES = {
     "NO_SHARED_CIPHER": "it offers no cipher suite that is accepted here: update it",
 }
 _OLD = "it offers no version of TLS that is accepted here: update it"
-_OR_ACCEPT_IT = ", or pass minimum_version=ssl.TLSVersion.TLSv1_2 to server_context()"
+_OR_ACCEPT_IT = ", or make our context with minimum_version=ssl.TLSVersion.TLSv1_2"
 _ALERT = (
     "it broke off, so see its log, too: does it trust our authority, expect our name, and find in the"
     " credentials of our Mesh the intermediates that it lacks?"

@@ -15,11 +15,27 @@ from __future__ import annotations
 
 import weakref
 from contextvars import ContextVar
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
-from meshid.tls.admitted_connection import AdmittedConnection
+from meshid.audit.connection_info import ConnectionInfo
+from meshid.tls.connection_of import HasPeer
 
-Call: TypeAlias = "weakref.ref[AdmittedConnection] | None"
+
+class ServersEnd(HasPeer, Protocol):
+    """The server's end of a connection of ours, of the `ssl` module or of pyOpenSSL."""
+
+    @property
+    def own_leaf(self) -> bytes | None:
+        """What we have presented, as DER; None before the peer is admitted."""
+
+    def info(self) -> ConnectionInfo:
+        """Return what is known of it, for the record."""
+
+    def sent(self) -> list[bytes]:
+        """Return the chain that the peer has sent, as DER, leaf first."""
+
+
+Call: TypeAlias = "weakref.ref[ServersEnd] | None"
 """What a call is about; None if it is about no connection of ours."""
 
 _CALL: ContextVar[Call] = ContextVar("meshid_connection_of_call", default=None)
@@ -28,7 +44,7 @@ is_about = _CALL.set
 """Say which connection the call is about from here on, until another one says so."""
 
 
-def connection_of_call() -> AdmittedConnection | None:
+def connection_of_call() -> ServersEnd | None:
     """Return the server's end of the connection whose bytes the running call is about, if there is one."""
     reference = _CALL.get()
     return None if reference is None else reference()

@@ -39,7 +39,7 @@ from meshid.tls.load_credentials import KeyFile, key_file_of
 from meshid.tls.tls_settings import TlsSettings
 
 
-class _MeshJudge(Judge):
+class MeshJudge(Judge):
     """Decides for a mesh."""
 
     @override
@@ -79,7 +79,7 @@ class MeshContext(Facade):
             )
         )
         self._admission = admission
-        self._judge = _MeshJudge(admission, question)
+        self._judge = MeshJudge(admission, question)
         self._resumption = resumption
         self._broken_off = BrokenOff(minimum_version)
         self._handshakes = Handshakes(
@@ -163,7 +163,9 @@ class MeshContext(Facade):
         with self._building:
             built = self._built_for(state)
             if built is None:
-                built = self._built = self._build(own, settings, state)
+                built = self._build(own, settings, state)
+                built.leaf = snapshot.credentials.chain[0]
+                self._built = built
             return built
 
     def _built_for(self, state: tuple[object, ...]) -> Generation | None:

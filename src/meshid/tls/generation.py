@@ -83,6 +83,8 @@ class Generation(ssl.SSLContext):
     held: ssl.SSLContext | None = None
     # The state that it was built for.
     state: tuple[object, ...] = ()
+    # Our leaf, as DER.
+    leaf: bytes | None = None
     # The chain of each leaf, if sessions may be resumed: a resumed session has only the leaf.
     chains: Sieve[bytes, list[bytes]] | None = None
     # Those of the context that the user holds which are under way.

@@ -2,52 +2,10 @@
 
 from __future__ import annotations
 
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import unquote
+from http.server import ThreadingHTTPServer
 
-from typing_extensions import override
-
-from meshid import peer_of
 from tests.frameworks import scene
-from tests.frameworks.application import charge, noted, posted, stream
-
-mesh = scene.mesh()
-
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    @override
-    def parse_request(self) -> bool:
-        # Each request, whatever its method, comes through here before its handler is looked for.
-        if not super().parse_request():
-            return False
-        self.peer = peer_of(self.connection)
-        if not mesh.check(self.peer, request=f"{self.command} {self.path}"):
-            self.send_error(403)
-            return False
-        return True
-
-    def do_GET(self) -> None:
-        if self.path == "/v1/stream":
-            noted("GET", self.path, self.peer)
-            self.send_response(200)
-            self.end_headers()
-            for line in stream():
-                self.wfile.write(line)
-        else:
-            self.answer(charge(unquote(self.path.partition("?")[0]), self.peer))
-
-    def do_POST(self) -> None:
-        length = int(self.headers["Content-Length"])
-        self.answer(posted(self.path, self.peer, len(self.rfile.read(length))))
-
-    def answer(self, body: bytes) -> None:
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
+from tests.frameworks.servers.judging_handler import Handler, mesh
 
 server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
 server.socket = mesh.server_context(http=True).wrap_socket(server.socket, server_side=True)
