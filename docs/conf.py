@@ -27,6 +27,7 @@ PAGES = {
         "frameworks",
         "asgi",
         "threads",
+        "twisted",
     ],
     "With a proxy": ["proxies", "port", "authorizer", "nginx", "haproxy", "envoy", "caddy", "custom-proxy"],
     "Look it up": ["verification", "reasons", "performance", "reference"],

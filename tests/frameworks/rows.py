@@ -5,8 +5,12 @@ A server's code is `tests/frameworks/servers/NAME.py`, a client's `tests/framewo
 
 from __future__ import annotations
 
+from functools import partial
+
 import attrs
 
+from tests.frameworks.dialect_h2 import HTTP2
+from tests.frameworks.dialect_websocket import WEBSOCKET
 from tests.frameworks.dialect_xmlrpc import XMLRPC
 from tests.frameworks.dialects import HTTP11, LINES, Dialect
 
@@ -34,6 +38,8 @@ class ServerRow:
         crowd: How many clients at once; fewer where the server has a thread or a process for each.
         fails: Why it cannot work, and what to do; nobody gets in, the right peer neither.
         note: What else the reader must know, in one sentence.
+        module: Its module, if that has not its name.
+        options: What the module reads with `scene.options`, as JSON.
     """
 
     name: str
@@ -50,6 +56,8 @@ class ServerRow:
     crowd: int = 24
     fails: str = ""
     note: str = ""
+    module: str = ""
+    options: str = "{}"
 
 
 @attrs.frozen(kw_only=True)
@@ -76,28 +84,182 @@ class ClientRow:
     note: str = ""
 
 
+WRAPPED = "`server.socket = context.wrap_socket(server.socket, server_side=True)`"
+
 # -- ASGI: docs/asgi.md ---------------------------------------------------------
 
+UVICORN = "`uvicorn.run(ASGIMiddleware(app, mesh), ssl_context_factory=lambda *_: context)`"
+HYPERCORN = "a `Config` whose `create_ssl_context` returns ours, see the page"
+_uvicorn = partial(ServerRow, family="asgi", module="uvicorn_server", plug=UVICORN)
+_hypercorn = partial(ServerRow, family="asgi", module="hypercorn_server", plug=HYPERCORN)
+
+H2_ALPN = 'as above, and `mesh.server_context(http=True, alpn=["h2", "http/1.1"])`'
+
 ASGI: tuple[ServerRow, ...] = (
+    _uvicorn(name="uvicorn_h11", packages=("uvicorn", "h11"), options='{"http": "h11", "loop": "asyncio"}'),
+    _uvicorn(
+        name="uvicorn_httptools",
+        packages=("uvicorn", "httptools"),
+        options='{"http": "httptools", "loop": "asyncio"}',
+    ),
+    _uvicorn(
+        name="uvicorn_h11_uvloop",
+        packages=("uvicorn", "h11", "uvloop"),
+        options='{"http": "h11", "loop": "uvloop"}',
+    ),
+    _uvicorn(
+        name="uvicorn_httptools_uvloop",
+        packages=("uvicorn", "httptools", "uvloop"),
+        options='{"http": "httptools", "loop": "uvloop"}',
+    ),
+    _uvicorn(
+        name="uvicorn_zttp", packages=("uvicorn", "zttp"), options='{"http": "zttp", "loop": "asyncio"}'
+    ),
+    _uvicorn(
+        name="uvicorn_zttp_h2",
+        packages=("uvicorn", "zttp", "uvloop"),
+        options='{"http": "zttp", "http2": true, "loop": "uvloop", "alpn": ["h2", "http/1.1"]}',
+        dialect=HTTP2,
+        plug=f'{H2_ALPN} with `http="zttp", http2=True`',
+        note="An application that reads the body of a GET waits for ever, with and without meshid.",
+    ),
+    _uvicorn(
+        name="uvicorn_ws_websockets",
+        packages=("uvicorn", "websockets"),
+        options='{"ws": "websockets", "loop": "asyncio"}',
+        dialect=WEBSOCKET,
+    ),
+    _uvicorn(
+        name="uvicorn_ws_wsproto",
+        packages=("uvicorn", "wsproto"),
+        options='{"ws": "wsproto", "loop": "asyncio"}',
+        dialect=WEBSOCKET,
+    ),
     ServerRow(
-        name="uvicorn_h11",
+        name="uvicorn_workers",
         family="asgi",
-        packages=("uvicorn", "h11"),
-        plug="`uvicorn.run(app, ssl_context_factory=lambda *_: context)`",
+        packages=("uvicorn", "uvloop"),
+        plug='`uvicorn.run("module:app", workers=2, ssl_context_factory=f)`, with `f` in that module',
+    ),
+    _uvicorn(
+        name="starlette_uvicorn", packages=("starlette", "uvicorn", "uvloop"), options='{"app": "starlette"}'
+    ),
+    _uvicorn(
+        name="fastapi_uvicorn",
+        packages=("fastapi", "uvicorn", "uvloop"),
+        options='{"app": "fastapi"}',
+        representative=True,
+    ),
+    _uvicorn(
+        name="litestar_uvicorn", packages=("litestar", "uvicorn", "uvloop"), options='{"app": "litestar"}'
+    ),
+    _uvicorn(name="quart_uvicorn", packages=("quart", "uvicorn", "uvloop"), options='{"app": "quart"}'),
+    _hypercorn(name="hypercorn_h1", packages=("hypercorn",), options="{}"),
+    _hypercorn(
+        name="hypercorn_h2",
+        packages=("hypercorn", "h2"),
+        options='{"alpn": ["h2", "http/1.1"]}',
+        dialect=HTTP2,
+    ),
+    _hypercorn(
+        name="hypercorn_uvloop", packages=("hypercorn", "uvloop"), options='{"worker_class": "uvloop"}'
+    ),
+    _hypercorn(
+        name="hypercorn_trio",
+        packages=("hypercorn", "trio"),
+        options='{"worker_class": "trio"}',
+    ),
+    _hypercorn(name="quart_hypercorn", packages=("quart", "hypercorn"), options='{"app": "quart"}'),
+    ServerRow(
+        name="granian_own_tls",
+        family="asgi",
+        packages=("granian",),
+        plug="-",
+        fails="It has TLS of its own (rustls), which takes files. Serve plain HTTP on a Unix socket or the"
+        " loopback, behind the [mesh port](port.md).",
     ),
 )
 
 # -- WSGI: docs/wsgi.md ---------------------------------------------------------
 
-WSGI: tuple[ServerRow, ...] = ()
+GUNICORN = (
+    "`certfile = __file__` and `def ssl_context(config, default): return context` in `gunicorn.conf.py`"
+)
+PATCHED = f"`gevent.monkey.patch_all()` before meshid is imported; {GUNICORN}"
+NO_WAY = (
+    "Tornado's `WSGIContainer` gives no way from a request to its connection: use another server, or"
+    " Tornado's own handlers"
+)
+
+WSGI: tuple[ServerRow, ...] = (
+    ServerRow(name="gunicorn_sync", family="wsgi", packages=("gunicorn",), plug=GUNICORN, keeps=False),
+    ServerRow(
+        name="gunicorn_gthread", family="wsgi", packages=("gunicorn",), plug=GUNICORN, representative=True
+    ),
+    ServerRow(
+        name="gunicorn_sync_preload", family="wsgi", packages=("gunicorn",), plug=GUNICORN, keeps=False
+    ),
+    ServerRow(name="gunicorn_gthread_preload", family="wsgi", packages=("gunicorn",), plug=GUNICORN),
+    ServerRow(name="gunicorn_gevent", family="wsgi", packages=("gunicorn", "gevent"), plug=GUNICORN),
+    ServerRow(name="gunicorn_gevent_pywsgi", family="wsgi", packages=("gunicorn", "gevent"), plug=GUNICORN),
+    ServerRow(name="gunicorn_gevent_patched", family="wsgi", packages=("gunicorn", "gevent"), plug=PATCHED),
+    ServerRow(
+        name="gunicorn_tornado", family="wsgi", packages=("gunicorn", "tornado"), plug=GUNICORN, fails=NO_WAY
+    ),
+    ServerRow(name="wsgiref_server", family="wsgi", plug=WRAPPED, keeps=False),
+    ServerRow(
+        name="werkzeug_server",
+        family="wsgi",
+        packages=("werkzeug",),
+        plug="`run_simple(host, port, app, ssl_context=context, threaded=True)`",
+        keeps=False,
+    ),
+    ServerRow(
+        name="waitress_wrapped",
+        family="wsgi",
+        packages=("waitress",),
+        plug="`waitress.serve(app, sockets=[context.wrap_socket(listener, server_side=True)])`",
+    ),
+    ServerRow(
+        name="cheroot_server",
+        family="wsgi",
+        packages=("cheroot",),
+        plug="a `Server` whose `bind` wraps `self.socket`",
+    ),
+    ServerRow(
+        name="gevent_pywsgi",
+        family="wsgi",
+        packages=("gevent",),
+        plug="`WSGIServer(address, app, ssl_context=context)`",
+    ),
+    ServerRow(
+        name="tornado_wsgi",
+        family="wsgi",
+        packages=("tornado",),
+        plug="`HTTPServer(WSGIContainer(app), ssl_options=context)`",
+        fails=NO_WAY,
+    ),
+)
 
 # -- asyncio, and what is built on its streams and transports: docs/asyncio.md ----
 
-ASYNCIO: tuple[ServerRow, ...] = ()
+ASYNCIO: tuple[ServerRow, ...] = (
+    ServerRow(
+        name="aiohttp_server",
+        family="asyncio",
+        packages=("aiohttp",),
+        plug="`aiohttp_middleware(mesh)` in `middlewares=`; `web.run_app(app, ssl_context=context)`",
+        representative=True,
+    ),
+    ServerRow(
+        name="aiohttp_server_uvloop",
+        family="asyncio",
+        packages=("aiohttp", "uvloop"),
+        plug="the same, with `loop=uvloop.new_event_loop()`",
+    ),
+)
 
 # -- A thread for each connection: docs/threads.md --------------------------------
-
-WRAPPED = "`server.socket = context.wrap_socket(server.socket, server_side=True)`"
 
 THREADS: tuple[ServerRow, ...] = (
     ServerRow(

@@ -99,6 +99,12 @@ def append(file: Path, line: str) -> None:
         stream.write(f"{line}\n".encode())
 
 
+def options() -> dict[str, Any]:
+    """Return the options of the row, for a module that several rows run."""
+    found: dict[str, Any] = json.loads(os.environ.get("ROW_OPTIONS", "{}"))
+    return found
+
+
 def free_port() -> int:
     """Return a port for a server that cannot tell which one it got."""
     with socket.create_server((HOST, 0)) as listener:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,14 @@ import pytest
 from tests.frameworks.battery import CHECKS, Drill, Value, nobody
 from tests.frameworks.results import Recorder
 from tests.frameworks.rows import SERVERS, ServerRow
-from tests.frameworks.scene import DidNotStart, Scene, running
+from tests.frameworks.scene import DidNotStart, Row, Scene, running
 
 WORKING = [row for row in SERVERS if not row.fails]
 FAILING = [row for row in SERVERS if row.fails]
+
+
+def serving(row: ServerRow, scene: Scene) -> AbstractContextManager[Row]:
+    return running(scene, f"tests.frameworks.servers.{row.module or row.name}", ROW_OPTIONS=row.options)
 
 
 @pytest.mark.slow
@@ -20,7 +25,7 @@ FAILING = [row for row in SERVERS if row.fails]
 def test_a_server_does_what_its_row_says(row: ServerRow, tmp_path: Path, recorder: Recorder) -> None:
     values: dict[str, Value] = {}
     failures: dict[str, str] = {}
-    with running(Scene(tmp_path), f"tests.frameworks.servers.{row.name}") as process:
+    with serving(row, Scene(tmp_path)) as process:
         drill = Drill(row, process)
         for check in CHECKS:
             try:
@@ -37,7 +42,7 @@ def test_a_server_does_what_its_row_says(row: ServerRow, tmp_path: Path, recorde
 @pytest.mark.parametrize("row", FAILING, ids=lambda row: row.name)
 def test_a_server_that_cannot_work_serves_nobody(row: ServerRow, tmp_path: Path, recorder: Recorder) -> None:
     try:
-        with running(Scene(tmp_path), f"tests.frameworks.servers.{row.name}") as process:
+        with serving(row, Scene(tmp_path)) as process:
             value = nobody(Drill(row, process))
     except DidNotStart:
         value = "does not start"

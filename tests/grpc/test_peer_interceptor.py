@@ -1,15 +1,18 @@
-"""Calls of gRPC on both servers of grpcio: who may make them, what reaches the application, and when they end."""
+"""Calls on both servers of grpcio: who may make them, what reaches the application, and when they end."""
 
 from __future__ import annotations
 
+import logging
+import queue
+import ssl
 import time
 from collections.abc import Iterator
 
 import grpc
 import pytest
 
+from meshid import ConnectionEnded, NoPeer, Peer, PeerRejected, peer_of
 from meshid.grpc import PeerInterceptor
-from meshid.testing import Issued
 from tests.helpers.grpc_servers import (
     CHECKOUT,
     GET,
@@ -33,11 +36,18 @@ from tests.helpers.grpc_servers import (
     status,
 )
 from tests.helpers.mounted import eventually
+from tests.helpers.tls_peers import TIMEOUT
 
 REFUSED = ("PERMISSION_DENIED", "peer rejected")
-UNKNOWN = ("UNAUTHENTICATED", "peer rejected")
 CANCELLED = "CANCELLED"
 NAME = f"spiffe://prod.example.org{CHECKOUT}".encode()
+
+
+def peer_or_refusal(context: object) -> Peer | PeerRejected | NoPeer:
+    try:
+        return peer_of(context)
+    except (PeerRejected, NoPeer) as error:
+        return error
 
 
 @pytest.fixture(scope="module")
@@ -73,25 +83,170 @@ def test_a_call_is_answered_and_its_handler_knows_who_calls(served: Served, meth
 
 @pytest.mark.parametrize("method", [*KINDS, NOWHERE])
 @pytest.mark.parametrize(
-    ("peer", "reason"),
-    [
-        pytest.param("nobody", "no_rule", id="policy"),
-        pytest.param("web", "no_rule", id="request policy"),
-        pytest.param("forged", "not_authorized_for_domain", id="trust"),
-        pytest.param("other", "denied", id="deny list"),
-    ],
+    ("name", "reason"),
+    [("nobody", "no_rule"), ("web", "no_rule"), ("forged", "foreign_authority"), ("other", "deny_listed")],
 )
 def test_nothing_of_a_refused_call_reaches_the_application(
-    served: Served, method: str, peer: str, reason: str
+    served: Served, method: str, name: str, reason: str
 ) -> None:
     served.scene.revoke(OTHER)
-    served.scene.events.clear()
-    if peer == "web" and method == GET:
-        method = LIST
-    with served.channel(getattr(served.scene, peer)) as channel:
+    # The one call that it may make is another one.
+    method = LIST if (name, method) == ("web", GET) else method
+    with served.channel(getattr(served.scene, name)) as channel:
         assert status(lambda: answer(channel, method, b"a")) == REFUSED
     assert served.charges.seen == []
-    print(served.scene.reasons())
+    assert served.scene.reasons() == [reason]
 
 
-def test_x(served): pass
+def test_who_is_admitted_learns_that_there_is_no_such_method(served: Served) -> None:
+    with served.channel(served.scene.checkout) as channel:
+        assert status(lambda: answer(channel, NOWHERE, b"a")) == ("UNIMPLEMENTED", "Method not found!")
+    assert served.charges.seen == [f"look up {NOWHERE}"]
+
+
+@pytest.mark.parametrize("message", [b"a", b"broken", None], ids=["a message", "a broken one", "none"])
+def test_a_stranger_cannot_tell_which_methods_there_are(served: Served, message: bytes | None) -> None:
+    """Not even one who sends no message, for which a server would wait: it holds no thread, either."""
+    seen = []
+    for method in [*KINDS, NOWHERE]:
+        with RawCall(served.port, raw_context(served.scene.nobody)) as call:
+            call.begin(method, message)
+            seen.append(call.rest())
+    assert seen[0][0][0] == (":status", "200")  # type: ignore[index]
+    assert len({repr(each) for each in seen}) == 1
+    assert served.charges.seen == []
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        *(f"{GET}{more}" for more in ("?", "?a=b", "%3F", ";v=1", "#a", "\\x")),
+        *("/shop.Charges/%47et", "/shop.Charges//Get", f"/{GET}", "/a/../shop.Charges/Get", GET[1:], "*"),
+    ],
+)
+def test_a_method_that_could_be_read_as_another_one_is_refused(served: Served, method: str) -> None:
+    """The application gets a method as it was sent: a policy about any other text would protect nothing."""
+    with RawCall(served.port, raw_context(served.scene.checkout)) as call:
+        call.begin(method, b"a")
+        trailers = repr(call.rest())
+    assert "('grpc-status', '7')" in trailers
+    assert served.charges.seen == []
+    assert served.scene.reasons() == ["unsafe_request"]
+
+
+def test_a_session_that_is_resumed_is_judged(served: Served) -> None:
+    context = raw_context(served.scene.checkout)
+    sessions: list[ssl.SSLSession | None] = []
+    for revoked in (False, False, True):
+        if revoked:
+            served.scene.revoke(CHECKOUT)
+        with RawCall(served.port, context, sessions[-1] if sessions else None) as call:
+            call.begin(GET, b"a")
+            rest = call.rest()
+            assert bool(call.tls.session_reused) is bool(sessions)
+            assert (NAME in repr(rest).encode()) is not revoked
+            sessions.append(call.tls.session)
+    assert served.scene.reasons() == ["allowed", "allowed", "deny_listed"]
+
+
+# -- Calls that run ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("method", "first"), [(LIST, b"on"), (TALK, b"a")], ids=["busy", "idle"])
+def test_a_call_that_runs_ends_with_its_peer(served: Served, method: str, first: bytes) -> None:
+    with served.channel(served.scene.checkout) as channel, served.channel(served.scene.other) as spared:
+        kept = started(spared, LIST, b"on")
+        assert next(kept)
+        call = getattr(channel, KINDS[method])(method)
+        sent: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        running = call(first if method == LIST else iter(sent.get, None))
+        sent.put(first)
+        assert next(running) == NAME
+        assert served.scene.mesh.open_connections == 2
+        served.scene.revoke(CHECKOUT)
+        since = time.monotonic()
+        assert status(lambda: list(running))[0] == CANCELLED
+        assert time.monotonic() - since < 1
+        # The handler has ended as well; that of an earlier test may have just now.
+        assert NAME in iter(lambda: served.charges.ended.get(timeout=TIMEOUT), None)
+        sent.put(b"too late")
+        sent.put(None)
+        # The same connection, and it is still open.
+        assert status(lambda: answer(channel, GET, b"b")) == REFUSED
+        assert next(kept)
+        kept.cancel()
+    assert "too late" not in repr(served.charges.seen)
+    ended = next(each for each in served.scene.events if each.call == "review")
+    assert ended.connection.address == "127.0.0.1"
+
+
+def test_a_call_ends_when_its_method_is_no_longer_allowed(served: Served) -> None:
+    with served.channel(served.scene.checkout) as channel:
+        no_more, kept = started(channel, LIST, b"on"), started(channel, TALK, b"a", b"b")
+        assert next(no_more)
+        assert next(kept)
+        served.scene.mesh.publish(policy=policy(NO_LISTS))
+        assert status(lambda: list(no_more))[0] == CANCELLED
+        assert list(kept) == [NAME]
+
+
+@pytest.mark.parametrize("method", KINDS)
+def test_what_a_handler_answers_after_the_end_of_its_peer_is_not_sent(served: Served, method: str) -> None:
+    """The end is known at once, before anything had the time to cancel the call."""
+    known: list[object] = []
+
+    def revoke(_: bytes, context: object) -> None:
+        served.scene.revoke(CHECKOUT)
+        known.append(peer_or_refusal(context))
+
+    served.charges.steps[b"revoke"] = revoke
+    with served.channel(served.scene.checkout) as channel:
+        received = []
+
+        def read() -> None:
+            if method in {GET, PUT}:
+                received.append(answer(channel, method, b"revoke"))
+            else:
+                received.extend(started(channel, method, b"revoke"))
+
+        assert status(read)[0] == CANCELLED
+    assert received == []
+    assert eventually(lambda: [type(each) for each in known] == [ConnectionEnded])
+
+
+def test_who_is_refused_between_the_decision_and_the_watch_is_refused(served: Served) -> None:
+    scene = served.scene
+    scene.on_event = lambda event: scene.revoke(CHECKOUT) if event.call == "admit" else None
+    with served.channel(scene.checkout) as channel:
+        assert status(lambda: answer(channel, GET, b"a"))[0] in {REFUSED[0], CANCELLED}
+    assert served.charges.seen == []
+
+
+def test_no_call_is_left_behind_however_it_ends(served: Served) -> None:
+    """About 900 calls: answered, refused, raised, aborted, cancelled, too slow, and gone."""
+    served.charges.steps |= {
+        b"raise": lambda *_: 1 / 0,
+        b"abort": lambda _, context: context.set_code(grpc.StatusCode.ABORTED),
+    }
+    logging.disable(logging.CRITICAL)  # grpcio shows what a handler has raised
+    try:
+        for _ in range(20):
+            with served.channel(served.scene.checkout) as channel, served.channel(served.scene.web) as web:
+                for method in KINDS:
+                    for message in (b"a", b"raise", b"abort", b"broken"):
+                        status(lambda m=method, b=message: answer(channel, m, b))  # type: ignore[misc]
+                        status(lambda m=method, b=message: answer(web, m, b))  # type: ignore[misc]
+                status(lambda: answer(channel, NOWHERE, b"a"))
+                slow = [started(channel, LIST, b"on", timeout=0.05) for _ in range(6)]
+                for call in [started(channel, LIST, b"on") for _ in range(6)]:
+                    next(call)
+                    call.cancel()
+                for call in slow:
+                    assert status(lambda call=call: list(call))[0] == "DEADLINE_EXCEEDED"  # type: ignore[misc]
+                gone = started(channel, LIST, b"on")
+                next(gone)
+        # One that has had its time may not even be judged.
+        assert len(served.scene.reasons()) >= 800
+        assert eventually(lambda: served.scene.mesh.open_connections == 0)
+    finally:
+        logging.disable(logging.NOTSET)

@@ -1,4 +1,4 @@
-"""One application on both servers of grpcio, with all that it has seen; and clients that are shown what came."""
+"""One application on both servers of grpcio, with all that it has seen; and clients of it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
 import attrs
 import grpc
@@ -47,14 +47,18 @@ to = ["payments"]
 http = ["POST /shop.Charges/Get"]
 """
 
-NO_LISTS = POLICY + """
+NO_LISTS = (
+    POLICY
+    + """
 [[deny]]
-id = "no lists"
+id = "no-lists"
 from = ["/ns/checkout/sa/api"]
 to = ["payments"]
 http = ["POST /shop.Charges/List"]
 """
+)
 
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Step: TypeAlias = Callable[[bytes, Any], object]
 
 
@@ -64,7 +68,7 @@ class Charges:
     def __init__(self) -> None:
         self.seen: list[str] = []
         self.steps: dict[bytes, Step] = {}
-        self.ended: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self.ended: queue.SimpleQueue[bytes] = queue.SimpleQueue()
 
     def look_up(self, details: grpc.HandlerCallDetails) -> None:
         self.seen.append(f"look up {details.method}")
@@ -81,10 +85,11 @@ class Charges:
         return message
 
     def answer(self, message: bytes, context: Any) -> bytes:  # noqa: ANN401 - of both kinds
-        self.seen.append(f"{peer_of(context).spiffe_id.path} {message!r}")
+        name = peer_of(context).spiffe_id
+        self.seen.append(f"{name.path} {message!r}")
         if (step := self.steps.get(message)) is not None:
             step(message, context)
-        return str(peer_of(context).spiffe_id).encode()
+        return str(name).encode()
 
 
 class Threaded(grpc.GenericRpcHandler):
@@ -93,7 +98,7 @@ class Threaded(grpc.GenericRpcHandler):
     def __init__(self, charges: Charges) -> None:
         self._charges = charges
 
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Handler | None:
         self._charges.look_up(handler_call_details)
         kind = KINDS.get(handler_call_details.method)
         return None if kind is None else handler_of(kind, getattr(self, kind), self._charges)
@@ -102,23 +107,26 @@ class Threaded(grpc.GenericRpcHandler):
         return None if message == b"nothing" else self._charges.answer(message, context)
 
     def unary_stream(self, message: bytes, context: Any) -> Iterator[bytes]:  # noqa: ANN401
+        name = self._charges.answer(message, context)
         try:
-            yield self._charges.answer(message, context)
+            yield name
             while message == b"on" and context.is_active():
                 time.sleep(0.01)
                 yield b"more"
         finally:
-            self._charges.ended.put("list")
+            self._charges.ended.put(name)
 
     def stream_unary(self, messages: Iterator[bytes], context: Any) -> bytes:  # noqa: ANN401
         return b",".join([self._charges.answer(each, context) for each in messages])
 
     def stream_stream(self, messages: Iterator[bytes], context: Any) -> Iterator[bytes]:  # noqa: ANN401
+        name = b""
         try:
             for each in messages:
-                yield self._charges.answer(each, context)
+                name = self._charges.answer(each, context)
+                yield name
         finally:
-            self._charges.ended.put("talk")
+            self._charges.ended.put(name)
 
 
 class Looped(grpc.GenericRpcHandler):
@@ -127,7 +135,7 @@ class Looped(grpc.GenericRpcHandler):
     def __init__(self, charges: Charges) -> None:
         self._charges = charges
 
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Handler | None:
         self._charges.look_up(handler_call_details)
         kind = KINDS.get(handler_call_details.method)
         return None if kind is None else handler_of(kind, getattr(self, kind), self._charges)
@@ -137,28 +145,31 @@ class Looped(grpc.GenericRpcHandler):
 
     async def unary_stream(self, message: bytes, context: Any) -> None:  # noqa: ANN401
         """With the API of readers and writers."""
+        name = self._charges.answer(message, context)
         try:
-            await context.write(self._charges.answer(message, context))
+            await context.write(name)
             while message == b"on":
                 await asyncio.sleep(0.01)
                 await context.write(b"more")
         finally:
-            self._charges.ended.put("list")
+            self._charges.ended.put(name)
 
     async def stream_unary(self, messages: AsyncIterator[bytes], context: Any) -> bytes:  # noqa: ANN401
         return b",".join([self._charges.answer(each, context) async for each in messages])
 
     async def stream_stream(self, messages: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:  # noqa: ANN401
+        name = b""
         try:
             async for each in messages:
-                yield self._charges.answer(each, context)
+                name = self._charges.answer(each, context)
+                yield name
         finally:
-            self._charges.ended.put("talk")
+            self._charges.ended.put(name)
 
 
-def handler_of(kind: str, behavior: object, charges: Charges) -> grpc.RpcMethodHandler[Any, Any]:
+def handler_of(kind: str, behavior: object, charges: Charges) -> Handler:
     make: Any = getattr(grpc, f"{kind}_rpc_method_handler")
-    made: grpc.RpcMethodHandler[Any, Any] = make(behavior, charges.decode, charges.encode)
+    made: Handler = make(behavior, charges.decode, charges.encode)
     return made
 
 
@@ -176,7 +187,8 @@ def threaded(charges: Charges, interceptors: Sequence[object], open_port: Open) 
         try:
             yield port
         finally:
-            server.stop(0).wait(TIMEOUT)
+            # It waits for ever after a message in a stream that could not be decoded.
+            server.stop(0).wait(1)
 
 
 @contextlib.contextmanager
@@ -237,7 +249,8 @@ class Scene:
         self.events.clear()
 
     def revoke(self, *names: str) -> None:
-        self.mesh.publish(revocations=Revocations(deny=[f"spiffe://prod.example.org{each}" for each in names]))
+        deny = [f"spiffe://prod.example.org{each}" for each in names]
+        self.mesh.publish(revocations=Revocations(deny=deny))
 
     def reasons(self) -> list[str]:
         return [str(each.decision.reason) for each in self.events if each.call == "admit"]
@@ -261,9 +274,9 @@ class Served:
     port: int
 
     @contextlib.contextmanager
-    def channel(self, pair: Issued | None, *options: tuple[str, object]) -> Iterator[grpc.Channel]:
+    def channel(self, pair: Issued | None) -> Iterator[grpc.Channel]:
         """Connect, as a connection of its own."""
-        named = [("grpc.ssl_target_name_override", "localhost"), ("grpc.use_local_subchannel_pool", 1), *options]
+        named = [("grpc.ssl_target_name_override", "localhost"), ("grpc.use_local_subchannel_pool", 1)]
         trusted = self.scene.prod.pem
         own = (None, None) if pair is None else (pair.key_pem, pair.chain_pem)
         credentials = grpc.ssl_channel_credentials(trusted, *own)
@@ -271,14 +284,14 @@ class Served:
             yield channel
 
 
-def started(channel: grpc.Channel, method: str, *messages: bytes) -> Any:  # noqa: ANN401 - of four kinds
+def started(channel: grpc.Channel, method: str, *messages: bytes, timeout: float = TIMEOUT) -> Any:  # noqa: ANN401
     """Begin a call, and return what gRPC has for it."""
     kind = KINDS.get(method, "unary_unary")
     call: Any = getattr(channel, kind)(method)
     argument = iter(messages) if kind.startswith("stream") else messages[0]
     if kind.endswith("_unary"):
-        return call.future(argument, timeout=TIMEOUT)
-    return call(argument, timeout=TIMEOUT)
+        return call.future(argument, timeout=timeout)
+    return call(argument, timeout=timeout)
 
 
 def answer(channel: grpc.Channel, method: str, *messages: bytes) -> list[bytes]:
@@ -334,7 +347,7 @@ class RawCall:
                     return got
             self.tls.sendall(self._h2.data_to_send())
 
-    def __enter__(self) -> RawCall:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

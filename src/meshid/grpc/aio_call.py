@@ -11,12 +11,16 @@ from typing import Any, TypeAlias, cast
 
 import grpc
 from grpc import aio
+from typing_extensions import override
 
-from meshid.errors import PeerRejected
+from meshid.errors import ConnectionEnded, PeerRejected
 from meshid.grpc.call_judge import CallJudge
 from meshid.grpc.judged_call import NO_METHOD, REFUSED, Handler, JudgedCall, status_of
 
 Context: TypeAlias = "aio.ServicerContext[Any, Any]"
+
+_ATTEMPTS, _PAUSE = 100, 0.01
+"""How long an end waits for the first message of a call, which a peer that reads nothing holds up: 1 s."""
 
 _GOOD = (None, grpc.StatusCode.OK, 0)
 """What the status of a context is as long as no handler has set a bad one."""
@@ -40,25 +44,30 @@ class AioCall(JudgedCall):
         super().__init__(judge, details.method)
         self._details = details
         self._find = find
-        self._ending: asyncio.Task[None] | None = None
+        self._abort: asyncio.Task[None] | None = None
 
     async def respond(self, requests: object, context: Context) -> None:
         """Answer the call."""
-        loop = asyncio.get_running_loop()
-        task = cast("asyncio.Task[object]", asyncio.current_task())
-        end = partial(self._end, loop, task, context)
+        loop, task = asyncio.get_running_loop(), cast("asyncio.Task[object]", asyncio.current_task())
+        end = partial(self._end, task, context)
         try:
             watched = self.watch(context, partial(loop.call_soon_threadsafe, end))
         except PeerRejected as rejection:
             await context.abort(status_of(rejection), REFUSED)
         try:
             await self._answer(requests, context)
-        except PeerRejected as rejection:
-            if rejection is not watched.rejection:
+        except ConnectionEnded:
+            if watched.rejection is None:
                 raise
-            await context.abort(grpc.StatusCode.CANCELLED, REFUSED)
+            await self._aborting(task, context)
         finally:
             watched.done()
+
+    @override
+    def write(self, message: object) -> bytes:
+        # Handlers may write by themselves.
+        self.raise_if_rejected()
+        return super().write(message)
 
     async def _answer(self, requests: object, context: Context) -> None:
         handler = await self._find(self._details)
@@ -86,16 +95,42 @@ class AioCall(JudgedCall):
             await context.abort(grpc.StatusCode.UNIMPLEMENTED, text)
         return message if handler.request_deserializer is None else handler.request_deserializer(message)
 
-    def _end(self, loop: asyncio.AbstractEventLoop, task: asyncio.Task[object], context: Context) -> None:
-        """End it, in its loop: gRPC has no way to cancel a call of its own there."""
-        # Its status may be on the way: a second one would be a mistake in grpcio's log.
-        if not context.done():
-            # First, so that the peer is told before the handler cleans up; kept, as tasks are held weakly.
-            self._ending = loop.create_task(_abort(context))
-            task.cancel()
+    def _end(self, task: asyncio.Task[object], context: Context) -> None:
+        """End it, in its loop; gRPC has no way to cancel a call of its own there."""
+        if not task.done():
+            # The status first: a handler may take its time to clean up.
+            self._aborting(task, context).add_done_callback(lambda _: task.cancel())
+
+    def _aborting(self, task: asyncio.Task[object], context: Context) -> asyncio.Task[None]:
+        # One, and held: a second status would be a mistake, and a loop holds its tasks weakly.
+        if self._abort is None:
+            self._abort = asyncio.get_running_loop().create_task(_abort(task, context))
+        return self._abort
 
 
-async def _abort(context: Context) -> None:
-    # It always raises: its own error, or another one if the handler or the client was faster.
+async def _abort(task: asyncio.Task[object], context: Context) -> None:
+    """Send the status that ends a call, if its task has not done so.
+
+    gRPC would send it with the initial metadata as long as it does not know that those were sent. If they are
+    on their way with the first message, that fails, and then there never is a status. So they are sent here.
+    """
     with contextlib.suppress(Exception):
-        await context.abort(grpc.StatusCode.CANCELLED, REFUSED)
+        for _ in range(_ATTEMPTS):
+            if task.done() or await _is_begun(context):
+                break
+            await asyncio.sleep(_PAUSE)
+        # What has no call any more must not be touched.
+        if not task.done():
+            await context.abort(grpc.StatusCode.CANCELLED, REFUSED)
+
+
+async def _is_begun(context: Context) -> bool:
+    """Send the initial metadata; return False while somebody else is sending them."""
+    try:
+        await context.send_initial_metadata(())
+    except aio.UsageError:
+        return True
+    # Of grpcio, and private.
+    except Exception:  # noqa: BLE001
+        return False
+    return True

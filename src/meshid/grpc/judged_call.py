@@ -16,7 +16,7 @@ from typing import Any, TypeAlias, cast
 import grpc
 
 from meshid.admission.watched import WatchedConnection
-from meshid.errors import NoPeer, PeerRejected
+from meshid.errors import ConnectionEnded, NoPeer, PeerRejected
 from meshid.grpc.call_judge import CallJudge
 from meshid.reasons import Reason
 from meshid.tls.connection_of import find_in
@@ -89,13 +89,7 @@ class JudgedCall:
         return message if self._read is None else self._read(message)
 
     def write(self, message: Any) -> bytes:  # noqa: ANN401 - of the application
-        """Encode a message for the peer.
-
-        Raises:
-            PeerRejected: If it may no longer be there.
-        """
-        if self._watched is not None and self._watched.rejection is not None:
-            raise self._watched.rejection
+        """Encode a message for the peer."""
         return cast("bytes", message) if self._write is None else self._write(message)
 
     @property
@@ -104,17 +98,26 @@ class JudgedCall:
         return None if self._watched is None else self._watched.peer
 
     def raise_if_ended(self) -> None:
-        """Raise the refusal, if there is one.
+        """Raise if there is no peer any more.
 
         Raises:
-            PeerRejected: If the peer may no longer be there.
+            ConnectionEnded: If it may no longer be there.
             NoPeer: If the call is over.
         """
-        if self._watched is not None and self._watched.rejection is not None:
-            raise self._watched.rejection
+        self.raise_if_rejected()
         if self.peer is None:
             msg = "the call is over"
             raise NoPeer(msg)
+
+    def raise_if_rejected(self) -> None:
+        """Raise the refusal, if there is one.
+
+        Raises:
+            ConnectionEnded: If the peer may no longer be there.
+        """
+        if self._watched is not None and (rejection := self._watched.rejection) is not None:
+            # A new one: with its traceback, the old one would hold the handler that is to end.
+            raise ConnectionEnded(rejection.decision)
 
     @staticmethod
     def of(context: object) -> JudgedCall | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import grpc
 
-from meshid.errors import PeerRejected
+from meshid.errors import ConnectionEnded, PeerRejected
 from meshid.grpc.call_judge import CallJudge
 from meshid.grpc.judged_call import NO_METHOD, REFUSED, Handler, JudgedCall, status_of
 
@@ -41,9 +41,20 @@ class ThreadCall(JudgedCall):
             watched = self.watch(context, context.cancel)
         except PeerRejected as rejection:
             context.abort(status_of(rejection), REFUSED)
-        # It is called however the call ends. No `finally`: a handler may go on when the client has gone.
-        if not context.add_callback(watched.done):
+        try:
+            # A handler may go on when the client has gone. This alone is not enough: after a message in a
+            # stream that could not be decoded, gRPC may forget to call it.
+            if not context.add_callback(watched.done):
+                return
+            yield from self._answer(requests, context)
+        except ConnectionEnded:
+            if watched.rejection is None:
+                raise
+            context.abort(grpc.StatusCode.CANCELLED, REFUSED)
+        finally:
             watched.done()
+
+    def _answer(self, requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[object]:
         handler = self._find(self._details)
         if handler is None:
             context.abort(grpc.StatusCode.UNIMPLEMENTED, NO_METHOD)
@@ -55,9 +66,7 @@ class ThreadCall(JudgedCall):
                 context.abort(grpc.StatusCode.INTERNAL, NOT_ENCODED)
             answer = (answer,)
         for message in answer:
-            # What encodes would raise, and gRPC would log that as a fault of the handler.
-            if watched.rejection is not None:
-                context.abort(grpc.StatusCode.CANCELLED, REFUSED)
+            self.raise_if_rejected()
             yield message
 
     def _only_one(self, requests: Iterator[bytes], handler: Handler, context: grpc.ServicerContext) -> Any:  # noqa: ANN401 - what the application decodes

@@ -57,9 +57,10 @@ _ANYWHERE = ("transport", "socket", "connection")
 
 _IN_PACKAGES = {
     "_io": ("raw",),
+    "_pyio": ("raw",),
     "asyncio": ("_transport",),
     "asyncpg": ("_transport",),
-    "cheroot": ("raw", "rfile"),
+    "cheroot": ("rfile",),
     "django": ("_read",),
     "ftplib": ("sock",),
     "gevent": ("rfile", "_sock"),

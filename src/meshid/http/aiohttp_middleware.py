@@ -1,0 +1,73 @@
+"""`aiohttp_middleware`: only verified peers reach an aiohttp application, and each request is judged.
+
+::
+
+    app = web.Application(middlewares=[aiohttp_middleware(mesh)])
+    web.run_app(app, ssl_context=mesh.server_context(http=True))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from meshid.errors import NoPeer, PeerRejected
+from meshid.http.judging import RequestJudge
+from meshid.mesh import Mesh
+from meshid.tls.connection_of import JUDGED_PEER
+from meshid.tls.peer_of import peer_of
+from meshid.verification.verifier import Peer
+
+if TYPE_CHECKING:
+    from aiohttp import web
+    from aiohttp.typedefs import Handler, Middleware
+
+
+def aiohttp_middleware(mesh: Mesh, *, target: str | None = None, public: Iterable[str] = ()) -> Middleware:
+    """Return a middleware of aiohttp's server, which judges each request, and answers 403 to what is refused.
+
+    A handler finds the `Peer` at ``request["meshid.peer"]``. A WebSocket is judged before it is accepted. A
+    request that came over no connection of ours is refused. The refused peer learns no reason; the audit
+    event has it.
+
+    It is the first one of the application's middlewares, as one before it could change the path; an
+    ``expect_handler`` of a route runs before all of them.
+
+    Args:
+        mesh: Decides. Its ``server_context(http=True)`` must be the server's.
+        target: What peers reach; the mesh's service if None.
+        public: The requests that need no peer, as in a policy's http conditions: ``["GET /healthz"]``.
+            A peer that is there must still be allowed to be there.
+
+    Raises:
+        InvalidPattern: If one of *public* is no such condition, or makes every path public.
+        TypeError: If an argument has the wrong type.
+        ValueError: If there is no target.
+        ImportError: If aiohttp is not installed.
+    """
+    from aiohttp import web  # noqa: PLC0415 - whoever calls this has it
+
+    judge = RequestJudge(mesh, target=target, public=public)
+
+    @web.middleware
+    async def judged(request: web.Request, handler: Handler) -> web.StreamResponse:
+        peer = _peer(request)
+        # Of an absolute URL, aiohttp routes the path alone. It decodes a little less than others do.
+        path = request.rel_url.raw_path
+        if not judge.judge(peer, request.method, path, routed=request.rel_url.path):
+            # A cache in between would give the refusal of one peer to another.
+            return web.Response(status=403, text="forbidden\n", headers={"Cache-Control": "no-store"})
+        if peer is not None:
+            # Not as an item: aiohttp 3.14 warns of keys that are strings.
+            request._state[JUDGED_PEER] = peer  # noqa: SLF001 - the same in all versions of aiohttp 3
+        return await handler(request)
+
+    return judged
+
+
+def _peer(request: web.Request) -> Peer | None:
+    try:
+        return peer_of(request)
+    # It was ended, which is on record.
+    except (NoPeer, PeerRejected):
+        return None

@@ -1,0 +1,7 @@
+"""gunicorn with its threads."""
+
+from __future__ import annotations
+
+from tests.frameworks.gunicorn import become_gunicorn
+
+become_gunicorn("--worker-class", "gthread", "--threads", "8")

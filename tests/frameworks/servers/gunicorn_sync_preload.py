@@ -1,0 +1,7 @@
+"""gunicorn that loads the application before it forks its sync workers."""
+
+from __future__ import annotations
+
+from tests.frameworks.gunicorn import become_gunicorn
+
+become_gunicorn("--worker-class", "sync", "--workers", "2", "--preload")

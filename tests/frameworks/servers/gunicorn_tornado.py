@@ -1,0 +1,7 @@
+"""gunicorn with Tornado, which hides the connection."""
+
+from __future__ import annotations
+
+from tests.frameworks.gunicorn import become_gunicorn
+
+become_gunicorn("--worker-class", "tornado")
