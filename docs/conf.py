@@ -25,6 +25,7 @@ PAGES = {
     "Use it": ["guide", "tls", "reloading", "kubernetes", "policy", "cli", "testing", "istio"],
     "With your framework": [
         "frameworks",
+        "asgi",
         "wsgi",
         "asyncio",
         "threads",
