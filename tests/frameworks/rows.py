@@ -226,7 +226,9 @@ WSGI: tuple[ServerRow, ...] = (
         name="gunicorn_tornado", family="wsgi", packages=("gunicorn", "tornado"), plug=GUNICORN, fails=NO_WAY
     ),
     _gunicorn(
-        name="gunicorn_asgi", options=_started("--worker-class asgi", "asgi", "asgi"), packages=("gunicorn", "uvloop")
+        name="gunicorn_asgi",
+        options=_started("--worker-class asgi", "asgi", "asgi"),
+        packages=("gunicorn", "uvloop"),
     ),
     _gunicorn(
         name="gunicorn_asgi_h2",

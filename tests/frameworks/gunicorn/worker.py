@@ -12,4 +12,4 @@ def context(*_):
 
 
 class MeshWorker(UvicornWorker):
-    CONFIG_KWARGS = {**UvicornWorker.CONFIG_KWARGS, "ssl_context_factory": context}  # noqa: RUF012
+    CONFIG_KWARGS = {**UvicornWorker.CONFIG_KWARGS, "ssl_context_factory": context}

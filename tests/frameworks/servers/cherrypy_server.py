@@ -60,7 +60,9 @@ class MeshServer(Server):
 
 port = scene.free_port()
 cherrypy.tree.mount(Version1(), "/v1", {"/": {"tools.trailing_slash.on": False}})
-cherrypy.server.httpserver = MeshServer(("127.0.0.1", port), WSGIMiddleware(cherrypy.tree, mesh), numthreads=32)
+cherrypy.server.httpserver = MeshServer(
+    ("127.0.0.1", port), WSGIMiddleware(cherrypy.tree, mesh), numthreads=32
+)
 cherrypy.server.bind_addr = ("127.0.0.1", port)
 cherrypy.config.update({"engine.autoreload.on": False})
 scene.listening(port)
