@@ -10,6 +10,7 @@ from functools import partial
 
 import attrs
 
+from tests.frameworks.dialect_grpc import GRPC as GRPC_CALLS
 from tests.frameworks.dialect_h2 import HTTP2
 from tests.frameworks.dialect_smtp import SMTP, SMTP_AFTER_STARTTLS
 from tests.frameworks.dialect_starttls import STARTTLS
@@ -32,6 +33,7 @@ class ServerRow:
         plug: How to plug meshid in, in one line of Markdown.
         dialect: What it speaks.
         representative: Whether it runs in every `make test`.
+        at_handshake: Whether a peer that no rule allows is refused in its handshake, and not in its calls.
         judges_requests: Whether each request is judged; if not, only the connection is.
         ends_idle: Whether an idle connection of a peer that was revoked ends at once; if not, its next
             octet is refused.
@@ -52,6 +54,7 @@ class ServerRow:
     plug: str
     dialect: Dialect = HTTP11
     representative: bool = False
+    at_handshake: bool = True
     judges_requests: bool = True
     ends_idle: bool = True
     keeps: bool = True
@@ -289,6 +292,7 @@ WSGI: tuple[ServerRow, ...] = (
         family="wsgi",
         packages=("django",),
         plug=WRAPPED,
+        keeps=False,
         note="`runserver` itself takes no context; it is Django's `ThreadedWSGIServer`.",
     ),
     ServerRow(
@@ -522,7 +526,38 @@ TWISTED: tuple[ServerRow, ...] = (
 
 # -- gRPC: docs/grpc.md -----------------------------------------------------------
 
-GRPC: tuple[ServerRow, ...] = ()
+INTERCEPTOR = (
+    "`interceptors=[interceptor]`, `server.add_secure_port(address, interceptor.server_credentials())`"
+)
+
+GRPC: tuple[ServerRow, ...] = (
+    ServerRow(
+        name="grpcio_threads",
+        family="grpc",
+        packages=("grpcio",),
+        plug=INTERCEPTOR,
+        dialect=GRPC_CALLS,
+        representative=True,
+        at_handshake=False,
+        ends_idle=False,
+    ),
+    ServerRow(
+        name="grpcio_aio",
+        family="grpc",
+        packages=("grpcio",),
+        plug=INTERCEPTOR,
+        dialect=GRPC_CALLS,
+        at_handshake=False,
+        ends_idle=False,
+    ),
+    ServerRow(
+        name="grpclib_server",
+        family="grpc",
+        packages=("grpclib",),
+        plug="`listen(server, RecvRequest, judge)`, `server.start(ssl=context)`",
+        dialect=GRPC_CALLS,
+    ),
+)
 
 # -- Clients: docs/clients.md -----------------------------------------------------
 

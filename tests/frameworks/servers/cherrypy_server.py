@@ -25,7 +25,7 @@ class Charges:
         return posted("/v1/charges", peer_of(cherrypy.request.wsgi_environ), len(body))
 
     @cherrypy.expose
-    def default(self, number: str) -> bytes:
+    def default(self, number: str, **_query: str) -> bytes:
         """Answer with the path, as it was routed."""
         return charge(f"/v1/charges/{number}", peer_of(cherrypy.request.wsgi_environ))
 
@@ -41,7 +41,7 @@ class Version1:
         noted("GET", "/v1/stream", peer_of(cherrypy.request.wsgi_environ))
         return stream()
 
-    stream._cp_config = {"response.stream": True}  # noqa: SLF001 - as CherryPy says
+    stream._cp_config = {"response.stream": True}
 
 
 mesh = scene.mesh()
