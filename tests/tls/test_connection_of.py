@@ -163,11 +163,7 @@ HANDED_OUT: dict[str, Callable[[MeshSSLSocket], object]] = {
     "a stream of grpclib": lambda tls: made(
         grpclib.server.Stream, peer=grpclib.protocol.Peer(cast("Any", Transport(tls)))
     ),
-    "a connection of asyncpg": lambda tls: made(
-        asyncpg.Connection,
-        _transport=Transport(tls),
-        _protocol=mock.Mock(**{"is_connected.return_value": False}),
-    ),
+    "a connection of asyncpg": lambda tls: made(asyncpg.Connection, _transport=Transport(tls), _aborted=True),
     "a server of aiosmtpd": lambda tls: made(aiosmtpd.smtp.SMTP, transport=Transport(tls)),
 }
 
