@@ -696,7 +696,9 @@ CLIENTS: tuple[ClientRow, ...] = (
         name="niquests",
         packages=("niquests",),
         plug="-",
-        fails="it makes a context of its own from ours, for rtls: use httpx or requests.",
+        fails="with rtls it makes a context of its own from ours, and does not ask for the name that"
+        " you expect: use httpx or requests.",
+        note="rtls need not be yours: any package can bring it.",
     ),
 )
 

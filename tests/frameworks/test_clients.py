@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import json
+import os
 import ssl
+import subprocess
 import warnings
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 import attrs
 import pytest
@@ -15,18 +19,22 @@ import pytest
 from meshid import Mesh, Reason, Revocations, peer_of, refusal_of
 from meshid.port import MeshPort
 from meshid.testing import CA, Issued
-from tests.frameworks.clients.dialogues import ANSWER
-from tests.frameworks.clients.kinds import Ask
-from tests.frameworks.clients.trials import TRIALS, Trial
+from tests.frameworks.results import ROOT, Value
 from tests.frameworks.results import Recorder as Results
-from tests.frameworks.results import Value
 from tests.frameworks.rows import CLIENTS, ClientRow
 from tests.helpers.ports import running_port
+from tests.helpers.processes import UNMEASURED
 from tests.helpers.recording import Recorder, recording
 from tests.helpers.tls_peers import Heard, mesh_of
 
+# Each process of the tests collects this module, and a dozen libraries take seconds to import.
+if TYPE_CHECKING:
+    from tests.frameworks.clients.kinds import Ask
+    from tests.frameworks.clients.trials import Trial
+
 EXPECT = "/ns/payments/sa/api"
 CALLER = "/ns/shop/sa/web"
+ANSWER = "hello"
 NAME = f"spiffe://prod.example.org{EXPECT}"
 
 Wrong = Mapping[str, tuple[Issued, Reason]]
@@ -192,6 +200,8 @@ def wrong_servers(ca: CA) -> Wrong:
 def test_a_client_does_what_its_row_says(
     row: ClientRow, ca: CA, wrong_servers: Wrong, recorder: Results
 ) -> None:
+    from tests.frameworks.clients.trials import TRIALS  # noqa: PLC0415  # see above
+
     trial = TRIALS[row.name]
     scene = Scene.of(trial, ca)
     with warnings.catch_warnings():
@@ -204,4 +214,17 @@ def test_a_client_does_what_its_row_says(
 
 
 def test_each_row_is_tried() -> None:
+    from tests.frameworks.clients.trials import TRIALS  # noqa: PLC0415  # see above
+
     assert {row.name for row in CLIENTS if not row.fails} == TRIALS.keys()
+
+
+@pytest.mark.skipif("NIQUESTS_PYTHON" not in os.environ, reason="make frameworks has an environment for it")
+@pytest.mark.parametrize("row", [row for row in CLIENTS if row.fails], ids=lambda row: row.name)
+def test_niquests_does_not_ask_who_the_server_is(row: ClientRow, recorder: Results) -> None:
+    command = [os.environ["NIQUESTS_PYTHON"], "-m", "tests.frameworks.clients.niquests_client"]
+    ran = subprocess.run(command, cwd=ROOT, env=UNMEASURED, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    values = json.loads(ran.stdout)
+    assert values["bytes"] > 0, "it works now: let its row say so"
+    recorder.record(row, values)
