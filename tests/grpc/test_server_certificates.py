@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from meshid import BundleSet, InvalidCredentials, Mesh, TrustBundle
 from meshid.grpc import PeerInterceptor
+from meshid.grpc.server_certificates import ServerCertificates
 from meshid.testing import CA, Issued
 from tests.helpers.grpc_servers import (
     CHECKOUT,
@@ -129,3 +131,26 @@ def test_a_mesh_without_credentials_has_none_for_grpc() -> None:
         InvalidCredentials, match=r"^TLS needs a certificate of our own: give the Mesh credentials$"
     ):
         PeerInterceptor(Mesh(service="payments")).server_credentials()
+
+
+def test_grpc_is_given_only_news(scene: Scene) -> None:
+    """On threads of its own, which see no debugger and no measuring of coverage."""
+    interceptor = PeerInterceptor(scene.mesh)
+    certificates = ServerCertificates(scene.mesh, weakref.ref(interceptor))
+    asked: list[bool] = []
+
+    def ask() -> None:
+        asked.append(certificates.news() is not None)
+
+    ask()  # It begins without trust: if the first question failed, nobody would get in.
+    ask()
+    scene.mesh.publish(policy=None)
+    ask()
+    scene.mesh.publish(credentials=None)
+    ask()
+    scene.reset()
+    ask()
+    del interceptor
+    ask()
+    ask()
+    assert asked == [True, False, False, True, True, True, False]
