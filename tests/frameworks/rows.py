@@ -181,7 +181,9 @@ ASGI: tuple[ServerRow, ...] = (
 
 # -- WSGI: docs/wsgi.md ---------------------------------------------------------
 
-GUNICORN = "`certfile = __file__` and `def ssl_context(config, default): return context` in `gunicorn.conf.py`"
+GUNICORN = (
+    "`certfile = __file__` and `def ssl_context(config, default): return context` in `gunicorn.conf.py`"
+)
 PATCHED = f"`gevent.monkey.patch_all()` before meshid is imported; {GUNICORN}"
 NO_WAY = (
     "Tornado's `WSGIContainer` gives no way from a request to its connection: use another worker or server, or"
@@ -193,7 +195,9 @@ WSGI: tuple[ServerRow, ...] = (
     ServerRow(
         name="gunicorn_gthread", family="wsgi", packages=("gunicorn",), plug=GUNICORN, representative=True
     ),
-    ServerRow(name="gunicorn_sync_preload", family="wsgi", packages=("gunicorn",), plug=GUNICORN, keeps=False),
+    ServerRow(
+        name="gunicorn_sync_preload", family="wsgi", packages=("gunicorn",), plug=GUNICORN, keeps=False
+    ),
     ServerRow(name="gunicorn_gthread_preload", family="wsgi", packages=("gunicorn",), plug=GUNICORN),
     ServerRow(name="gunicorn_gevent", family="wsgi", packages=("gunicorn", "gevent"), plug=GUNICORN),
     ServerRow(name="gunicorn_gevent_pywsgi", family="wsgi", packages=("gunicorn", "gevent"), plug=GUNICORN),
