@@ -50,8 +50,6 @@ def about(row: ServerRow | ClientRow) -> dict[str, Any]:
         optional["dialect"] = row.dialect.name
     else:
         optional["ran"] = row.ran
-    else:
-        optional["ran"] = row.ran
     return facts | {name: fact for name, fact in optional.items() if fact}
 
 
