@@ -185,9 +185,13 @@ GUNICORN = (
     "`certfile = __file__` and `def ssl_context(config, default): return context` in `gunicorn.conf.py`"
 )
 PATCHED = f"`gevent.monkey.patch_all()` before meshid is imported; {GUNICORN}"
+IGNORES = (
+    "This worker ignores gunicorn's hook: with `certfile = __file__` it never serves, and with a real"
+    " certificate the middleware refuses all; use gunicorn's own worker `asgi`, or `meshid serve`"
+)
 NO_WAY = (
-    "Tornado's `WSGIContainer` gives no way from a request to its connection: use another worker or server, or"
-    " Tornado's own handlers"
+    "Tornado's `WSGIContainer` gives no way from a request to its connection: use another worker or server,"
+    " or Tornado's own handlers"
 )
 
 WSGI: tuple[ServerRow, ...] = (
@@ -204,6 +208,23 @@ WSGI: tuple[ServerRow, ...] = (
     ServerRow(name="gunicorn_gevent_patched", family="wsgi", packages=("gunicorn", "gevent"), plug=PATCHED),
     ServerRow(
         name="gunicorn_tornado", family="wsgi", packages=("gunicorn", "tornado"), plug=GUNICORN, fails=NO_WAY
+    ),
+    ServerRow(
+        name="gunicorn_uvicorn", family="asgi", packages=("gunicorn", "uvicorn"), plug=GUNICORN, fails=IGNORES
+    ),
+    ServerRow(
+        name="gunicorn_aiohttp",
+        family="asyncio",
+        packages=("gunicorn", "aiohttp"),
+        plug=GUNICORN,
+        fails=IGNORES,
+    ),
+    ServerRow(
+        name="gunicorn_plain",
+        family="wsgi",
+        packages=("gunicorn",),
+        plug="the hook alone, without `certfile`",
+        fails="Without `certfile` gunicorn speaks plain HTTP and never calls the hook: `certfile = __file__`",
     ),
     ServerRow(name="wsgiref_server", family="wsgi", plug=WRAPPED, keeps=False),
     ServerRow(

@@ -17,18 +17,18 @@ from tests.frameworks import scene
 from tests.frameworks.application import charge, noted, posted, stream
 
 
-def read(request: HttpRequest, number: str) -> Any:  # noqa: ANN401 - Django has no types
+def read(request: HttpRequest, number: str) -> Any:
     """Answer with the path, as it was routed."""
     return HttpResponse(charge(f"/v1/charges/{number}", peer_of(request)))
 
 
 @csrf_exempt  # type: ignore[untyped-decorator]  # no browser is among the peers
-def write(request: HttpRequest) -> Any:  # noqa: ANN401
+def write(request: HttpRequest) -> Any:
     """Answer with the length of the body."""
     return HttpResponse(posted(request.path, peer_of(request), len(request.body)))
 
 
-def lines(request: HttpRequest) -> Any:  # noqa: ANN401
+def lines(request: HttpRequest) -> Any:
     """Answer for long."""
     noted("GET", request.path, peer_of(request))
     return StreamingHttpResponse(stream())
@@ -39,7 +39,9 @@ urlpatterns = [
     path("v1/charges/<number>", read),
     path("v1/stream", lines),
 ]
-settings.configure(DATABASES={}, ALLOWED_HOSTS=["*"], ROOT_URLCONF=__name__)
+# It tells the length of an answer, so that the connection is kept.
+LENGTHS = "django.middleware.common.CommonMiddleware"
+settings.configure(DATABASES={}, ALLOWED_HOSTS=["*"], ROOT_URLCONF=__name__, MIDDLEWARE=[LENGTHS])
 
 mesh = scene.mesh()
 context = mesh.server_context(http=True)
