@@ -392,6 +392,52 @@ class TestTheEnd:
             assert (mesh.open_connections, tls.peername) == (0, None)
             tls.end(handshakes.error_of("late"))
 
+    def test_of_something_that_has_only_a_descriptor_comes_with_the_next_byte(
+        self, mesh: Mesh, prod_ca: CA
+    ) -> None:
+        ours, theirs = socket.socketpair()
+        with ours, theirs, ThreadPoolExecutor(1) as pool:
+            client = pool.submit(stranger(prod_ca.issue(PATH)).wrap_socket, theirs)
+            tls = connection_of(serving(mesh), cast("socket.socket", OnlyDescriptor(ours.fileno())))
+            tls.set_accept_state()
+            tls.do_handshake()
+            with client.result(TIMEOUT):
+                assert (tls.peername, mesh.open_connections) == (None, 1)
+                mesh.publish(revocations=DENIED)
+                assert mesh.open_connections == 0
+                with pytest.raises(ConnectionEnded):
+                    tls.recv(1)
+
+    def test_that_the_user_wants_is_said_to_the_peer(self, mesh: Mesh, prod_ca: CA) -> None:
+        both = admitted(mesh, prod_ca)
+        assert not both.ours.shutdown()
+        both.fetch()
+        assert both.theirs.read() == b""
+
+
+class OnlyDescriptor:
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    def fileno(self) -> int:
+        return self._number
+
+
+@pytest.mark.parametrize("we_serve", [True, False], ids=["server", "client"])
+def test_it_knows_what_was_sent(we_serve: bool, mesh: Mesh, prod_ca: CA) -> None:  # noqa: FBT001
+    issued = prod_ca.intermediate().issue(PATH)
+    context = mesh.openssl_context(server_side=we_serve, expect=None if we_serve else PATH)
+    theirs = stranger(issued) if we_serve else ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    if not we_serve:
+        issued.load_into(theirs)
+    both = OpenSSLMemory(context, theirs, we_serve=we_serve)
+    assert both.ours.sent() == []
+    both.shake_hands()
+    assert both.ours.sent() == [*issued.chain]
+    credentials = mesh.snapshot.credentials
+    assert credentials is not None
+    assert both.ours.own_leaf == credentials.chain[0]
+
 
 class TestTime:
     def test_a_handshake_has_a_deadline(self, mesh: Mesh, caplog: pytest.LogCaptureFixture) -> None:

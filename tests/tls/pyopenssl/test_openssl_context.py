@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -139,6 +141,22 @@ class TestItsGenerations:
         with ThreadPoolExecutor(8) as pool:
             made = list(pool.map(lambda _: connection_of(context).generation, range(64)))
         assert set(map(id, made)) == {id(made[0])}
+
+    def test_who_waits_for_another_thread_takes_what_it_has_built(
+        self, mesh: Mesh, context: SSL.Context, prod_ca: CA, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        mesh.publish(credentials=prod_ca.issue("/ns/pay/sa/payments").svid)
+        made = []
+
+        @contextlib.contextmanager
+        def behind_another() -> Iterator[None]:
+            monkeypatch.undo()
+            made.append(connection_of(context).generation)
+            yield
+
+        monkeypatch.setattr(context, "_building", behind_another())
+        made.append(connection_of(context).generation)
+        assert made[0] is made[1]
 
     def test_the_connection_knows_the_context_that_the_user_holds(self, context: SSL.Context) -> None:
         assert connection_of(context).get_context() is context

@@ -145,7 +145,8 @@ class MeshConnection(SSL.Connection):
         if self._owner is not None:
             self._owner.close()
         elif self._socket is not None:
-            with contextlib.suppress(OSError):
+            # pyOpenSSL takes any object with a descriptor.
+            with contextlib.suppress(OSError, AttributeError):
                 self._socket.shutdown(socket.SHUT_RDWR)
 
     def raise_if_ended(self) -> None:
@@ -166,7 +167,7 @@ class MeshConnection(SSL.Connection):
             return False
         if self._owner is not None:
             return self._owner.is_open
-        return self._socket is None or self._socket.fileno() >= 0
+        return not isinstance(self._socket, socket.socket) or self._socket.fileno() >= 0
 
     @property
     def own_leaf(self) -> bytes:

@@ -56,9 +56,9 @@ class TwistedOwner:
 
     def close(self) -> None:
         """Abort the connection, in the reactor's thread; its protocol gets the error of the connection."""
-        transport = self._transport()
-        if transport is not None:
-            sys.modules["twisted.internet.reactor"].callFromThread(transport.abortConnection)
+        transport, reactor = self._transport(), sys.modules.get("twisted.internet.reactor")
+        if transport is not None and reactor is not None:
+            reactor.callFromThread(transport.abortConnection)
 
 
 def twisted_owner_of(application_data: object) -> TwistedOwner | None:

@@ -1,4 +1,4 @@
-"""What gunicorn's workers for ASGI load."""
+"""What gunicorn loads for ASGI."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from tests.frameworks import scene
 from tests.frameworks.application import asgi_app
 
 mesh = scene.mesh()
-context = mesh.server_context(http=True)
-app = ASGIMiddleware(asgi_app, mesh, public=["GET /healthz"])
+context = mesh.server_context(http=True, alpn=scene.options().get("alpn", ()))
+app = ASGIMiddleware(asgi_app, mesh)
