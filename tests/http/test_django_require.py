@@ -64,7 +64,7 @@ def test_a_view_is_for_those_who_may_reach_its_target(
 
 
 def test_without_the_middleware_no_view_is_called() -> None:
-    with pytest.raises(NoPeer, match="put meshid.http.WSGIMiddleware"):
+    with pytest.raises(NoPeer, match=r"put meshid\.http\.WSGIMiddleware"):
         refund(RequestFactory().post("/v1/refunds/7"), number="7")
 
 

@@ -233,6 +233,8 @@ def test_a_connection_that_was_ended_has_no_peer(mesh: Mesh, prod_ca: CA) -> Non
     statuses: list[str] = []
     with waitress(ending, mesh.server_context()) as port, Line(port, stranger(prod_ca.issue(PATH))) as line:
         assert line.ask("GET", PAGE).status == 0
+        # The client has its end before the server's thread goes on.
+        assert eventually(lambda: statuses)
     assert (statuses, app.taken()) == (["403"], [])
 
 

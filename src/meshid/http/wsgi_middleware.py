@@ -122,7 +122,7 @@ def path_of(environ: WSGIEnvironment) -> str:
     except UnicodeEncodeError as error:
         msg = f"PATH_INFO is {quote(path)}, which is not text of octets (PEP 3333)"
         raise InvalidRequest(msg) from error
-    return percent_encoded(octets, safe=_PATH_CHARACTERS)
+    return percent_encoded(octets, safe=_PATH_CHARACTERS + "%?#")
 
 
 def _why_not_found(environ: WSGIEnvironment) -> str:
