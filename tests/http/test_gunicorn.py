@@ -9,14 +9,13 @@ from pathlib import Path
 import pytest
 
 from tests.frameworks.gunicorn import gunicorn_conf
-from tests.frameworks.rows import SERVERS
 from tests.frameworks.scene import ROOT, Scene, running
 from tests.helpers.mounted import eventually
 from tests.helpers.proxy_scene import Line
 from tests.helpers.tls_peers import stranger
 
 GOOD = "/ns/checkout/sa/good"
-CHARGE = "/v1/charges/7"
+CHARGE, HEALTH = "/v1/charges/7", "/healthz"
 
 pytestmark = pytest.mark.slow
 
@@ -26,21 +25,23 @@ def scene(tmp_path: Path) -> Scene:
     return Scene(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["gunicorn_uvicorn", "gunicorn_aiohttp", "gunicorn_plain_http"])
-def test_what_ignores_the_hook_serves_nobody(scene: Scene, name: str) -> None:
-    """Its handshakes, if there are any, let everybody in."""
-    (row,) = [each for each in SERVERS if each.name == name]
+@pytest.mark.parametrize(
+    ("row", "tls"), [("gunicorn_uvicorn", True), ("gunicorn_aiohttp", True), ("gunicorn_plain", False)]
+)
+def test_what_ignores_the_hook_serves_nobody(scene: Scene, row: str, *, tls: bool) -> None:
+    """Its handshakes, if there are any, let everybody in; only what is public is served."""
     good, anybody = stranger(scene.ca.issue(GOOD)), stranger(None)
-    with running(scene, f"tests.frameworks.servers.{row.module}", ROW_OPTIONS=row.options) as process:
-        for context in (None,) if name == "gunicorn_plain_http" else (good, anybody):
-            with Line(process.port, context) as line:
-                assert line.ask("GET", CHARGE).status == 403
-    assert scene.requests() == []
+    with running(scene, f"tests.frameworks.servers.{row}") as process:
+        for context in (good, anybody) if tls else (None,):
+            for path, status in ((CHARGE, 403), (HEALTH, 200)):
+                with Line(process.port, context) as line:
+                    assert line.ask("GET", path).status == status
+    assert {path for _, path, _ in scene.requests()} == {HEALTH}
 
 
 @pytest.mark.parametrize(
     ("worker", "app"),
-    [("uvicorn.workers.UvicornWorker", "asgi:app"), ("aiohttp.GunicornWebWorker", "aio:app")],
+    [("uvicorn.workers.UvicornWorker", "asgi_app:app"), ("aiohttp.GunicornWebWorker", "aiohttp_app:app")],
     ids=["uvicorn", "aiohttp"],
 )
 def test_with_our_file_such_a_worker_never_serves(scene: Scene, worker: str, app: str) -> None:
