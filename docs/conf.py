@@ -26,6 +26,7 @@ PAGES = {
     "With your framework": [
         "frameworks",
         "threads",
+        "grpc",
     ],
     "With a proxy": ["proxies", "port", "authorizer", "nginx", "haproxy", "envoy", "caddy", "custom-proxy"],
     "Look it up": ["verification", "reasons", "performance", "reference"],
