@@ -33,16 +33,21 @@ class Http2:
 
     def hello(self, path: str) -> bytes:
         """Return the preface and a request."""
-        connection = _begun()
+        connection = begun()
         _ask(connection, "GET", path, end=True)
         return connection.data_to_send()
+
+    def heard(self, came: bytes, path: str) -> str | None:
+        """Return that something was said."""
+        return "data" if came and path else None
 
     def talk(self, tls: ssl.SSLSocket) -> Http2Talk:
         """Begin a conversation."""
         return Http2Talk(tls)
 
 
-def _begun() -> h2.connection.H2Connection:
+def begun() -> h2.connection.H2Connection:
+    """Return a connection of which the preface is to be sent."""
     connection = h2.connection.H2Connection(_CONFIGURATION)
     connection.initiate_connection()
     return connection
@@ -75,7 +80,7 @@ class Http2Talk:
     def __init__(self, tls: ssl.SSLSocket) -> None:
         assert tls.selected_alpn_protocol() == "h2"
         self._tls = tls
-        self._connection = _begun()
+        self._connection = begun()
         self._coming: dict[int, _Coming] = defaultdict(_Coming)
         self._flush()
 

@@ -9,6 +9,7 @@ from functools import partial
 
 import attrs
 
+from tests.frameworks.dialect_grpc import GRPC_H2
 from tests.frameworks.dialect_h2 import HTTP2
 from tests.frameworks.dialect_websocket import WEBSOCKET
 from tests.frameworks.dialect_xmlrpc import XMLRPC
@@ -35,6 +36,8 @@ class ServerRow:
         keeps: Whether it keeps a connection for a second request.
         slow_bodies: Whether it takes a body that comes slowly.
         resumes: Whether it gives tickets; every connection is a full handshake if not.
+        records_handshakes: Whether there is a record of who is refused for its authority; if not, the library
+            refuses it and tells nobody.
         crowd: How many clients at once; fewer where the server has a thread or a process for each.
         fails: Why it cannot work, and what to do; nobody gets in, the right peer neither.
         note: What else the reader must know, in one sentence.
@@ -53,6 +56,7 @@ class ServerRow:
     keeps: bool = True
     slow_bodies: bool = True
     resumes: bool = True
+    records_handshakes: bool = True
     crowd: int = 24
     fails: str = ""
     note: str = ""
@@ -318,7 +322,27 @@ TWISTED: tuple[ServerRow, ...] = (
 
 # -- gRPC: docs/grpc.md -----------------------------------------------------------
 
-GRPC: tuple[ServerRow, ...] = ()
+_grpcio = partial(
+    ServerRow,
+    family="grpc",
+    packages=("grpcio",),
+    dialect=GRPC_H2,
+    ends_idle=False,
+    records_handshakes=False,
+    note="each call is judged; a connection that is refused for its authority is in no record of ours",
+)
+
+GRPC: tuple[ServerRow, ...] = (
+    _grpcio(
+        name="grpcio_server",
+        plug="`grpc.server(pool, interceptors=[interceptor])`, `interceptor.server_credentials()`",
+        representative=True,
+    ),
+    _grpcio(
+        name="grpcio_aio_server",
+        plug="`grpc.aio.server(interceptors=[interceptor])`, `interceptor.server_credentials()`",
+    ),
+)
 
 # -- Clients: docs/clients.md -----------------------------------------------------
 
