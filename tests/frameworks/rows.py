@@ -206,12 +206,11 @@ NO_WAY = (
 _gunicorn = partial(ServerRow, family="wsgi", module="gunicorn_worker", plug=GUNICORN)
 
 
-def _started(arguments: str, app: str, config: str = "", *, alpn: bool = False) -> str:
+def _started(arguments: str, app: str, *, alpn: bool = False) -> str:
     return json.dumps(
         {
             "arguments": arguments.split(),
-            "app": f"{app}:app",
-            "config": config and f"{config}.conf.py",
+            "app": app,
             **({"alpn": ["h2", "http/1.1"]} if alpn else {}),
         }
     )
@@ -234,12 +233,12 @@ WSGI: tuple[ServerRow, ...] = (
     ),
     _gunicorn(
         name="gunicorn_asgi",
-        options=_started("--worker-class asgi", "asgi", "asgi"),
+        options=_started("--worker-class asgi", "asgi_app"),
         packages=("gunicorn", "uvloop"),
     ),
     _gunicorn(
         name="gunicorn_asgi_h2",
-        options=_started("--worker-class asgi --http-protocols h2,h1", "asgi", "asgi", alpn=True),
+        options=_started("--worker-class asgi --http-protocols h2,h1", "asgi_app", alpn=True),
         packages=("gunicorn", "uvloop", "h2"),
         dialect=HTTP2,
         decodes=False,
@@ -254,7 +253,7 @@ WSGI: tuple[ServerRow, ...] = (
     ),
     _gunicorn(
         name="gunicorn_uvicorn_subclass",
-        options=_started("--worker-class worker.MeshWorker", "asgi", "asgi"),
+        options=_started("--worker-class worker.MeshWorker", "asgi_app"),
         packages=("gunicorn", "uvicorn", "uvloop"),
         plug="a `UvicornWorker` with `ssl_context_factory` in its `CONFIG_KWARGS`",
     ),

@@ -6,7 +6,7 @@ from uvicorn.workers import UvicornWorker
 
 
 def context(*_):
-    from asgi import context
+    from asgi_app import context
 
     return context
 

@@ -1,11 +1,11 @@
-"""gunicorn with the worker, the file and the application that the row names."""
+"""gunicorn with the worker and the application that the row names."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from tests.frameworks import gunicorn, scene
+from tests.frameworks import scene
+from tests.frameworks.gunicorn import become_gunicorn, gunicorn_conf
 
 options = scene.options()
-config = Path(gunicorn.__file__).with_name(options["config"]).read_text("utf-8") if options["config"] else ""
-gunicorn.become_gunicorn(*options["arguments"], config=config, app=options["app"])
+app = options["app"]
+config = gunicorn_conf().replace("from app import", f"from {app} import")
+become_gunicorn(*options["arguments"], config=config, app=f"{app}:app")

@@ -1,4 +1,0 @@
-def ssl_context(config, default):
-    from app import context
-
-    return context
