@@ -235,6 +235,27 @@ class TestBetweenTheCertificateAndTheEnd:
             assert again.value is caught.value
         assert (heard.is_quiet(), mesh.open_connections) == (True, 0)
 
+    def test_whoever_ends_it_while_it_is_admitted_is_heeded(self, prod_ca: CA) -> None:
+        """As another thread may: the decision is on record, and there is no peer yet."""
+        mesh = mesh_of(prod_ca, audit=lambda _: both.ours.end(handshakes.error_of("too slow")))
+        both = OpenSSLMemory(serving(mesh), stranger(prod_ca.issue(PATH)))
+        with pytest.raises(HandshakeTimeout):
+            both.shake_hands()
+        assert (both.ours.peer, mesh.open_connections) == (None, 0)
+
+    def test_whoever_ends_it_during_a_step_is_heeded_in_that_step(
+        self, mesh: Mesh, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        both = OpenSSLMemory(serving(mesh), stranger())
+
+        def step(tls: SSL.Connection) -> None:
+            cast("MeshConnection", tls).end(handshakes.error_of("too slow"))
+            raise SSL.WantReadError
+
+        monkeypatch.setattr(SSL.Connection, "do_handshake", step)
+        with pytest.raises(HandshakeTimeout):
+            both.ours.do_handshake()
+
     def test_a_handshake_that_was_ended_meanwhile_is_over(self, both: OpenSSLMemory) -> None:
         both.ours.end(handshakes.error_of("too slow"))
         with pytest.raises(HandshakeTimeout, match="too slow"):
@@ -331,7 +352,8 @@ class TestTheEnd:
         assert mesh.open_connections == 0
         with pytest.raises(SSL.WantReadError):
             both.ours.bio_read(100)
-        assert both.ours.bio_write(b"anything") == len(b"anything")
+        both.theirs.write(HELLO)
+        both.deliver()
         calls: list[Callable[[], object]] = [
             lambda: both.ours.recv(100),
             lambda: both.ours.read(100),
@@ -449,6 +471,12 @@ class TestTime:
             assert eventually(lambda: lines_of(caplog))
         (line,) = lines_of(caplog)
         assert line.endswith("from 127.0.0.1: the handshake did not end within 0.05 s")
+
+    def test_one_that_has_failed_has_none(self, mesh: Mesh, prod_ca: CA) -> None:
+        both = OpenSSLMemory(serving(mesh), stranger(prod_ca.issue("/ns/unknown/sa/web")))
+        with pytest.raises(PeerRejected):
+            both.shake_hands()
+        assert len(both.ours.generation.handshakes) == 0
 
     def test_one_that_is_over_has_none(self, mesh: Mesh, prod_ca: CA) -> None:
         both = admitted(mesh, prod_ca)
