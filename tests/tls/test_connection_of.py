@@ -351,6 +351,14 @@ def test_the_way_to_a_connection_has_an_end(tls: MeshSSLSocket) -> None:
     assert connection_of(chain(MAX_OBJECTS)) is None
 
 
+def test_a_way_without_an_end_may_lead_to_a_second_connection(tls: MeshSSLSocket) -> None:
+    class Relay:
+        transport = tls
+        connection = Endless()
+
+    assert connection_of(Relay()) is None
+
+
 def test_circles_are_no_way(tls: MeshSSLSocket) -> None:
     class Round:
         transport: object = None
