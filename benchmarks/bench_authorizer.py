@@ -32,7 +32,7 @@ from scene import POLICY
 
 from meshid import BundleSet, Mesh
 from meshid.http import Forwarded, authorizer
-from meshid.http.asgi import App, Receive, Scope, Send
+from meshid.http.asgi import App, Message, Receive, Scope, Send
 from meshid.policy.requests import Request
 from meshid.testing import CA, Issued
 
@@ -337,11 +337,11 @@ def _same(call: Call) -> Call:
     return call
 
 
-async def _sent(_: dict[str, Any]) -> None:
+async def _sent(_: Message) -> None:
     pass
 
 
-async def _nothing() -> dict[str, Any]:
+async def _nothing() -> Message:
     return {}
 
 

@@ -110,7 +110,8 @@ async def _http(scope: Message, receive: Receive, send: Send) -> None:
             await asyncio.sleep(PAUSE)
         await send({"type": "http.response.body", "body": b""})
         return
-    length, more = 0, True
+    # Not of a GET: uvicorn's HTTP/2 never ends the body of one.
+    length, more = 0, method == "POST"
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":

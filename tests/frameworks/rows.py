@@ -1,14 +1,16 @@
 """The rows of the table: every server and every client that meshid is tested with, as data.
 
-A server's code is `tests/frameworks/servers/NAME.py`, a client's `tests/frameworks/clients/NAME.py`.
+A server's code is `tests/frameworks/servers/NAME.py`, a client's in `tests/frameworks/clients/`.
 """
 
 from __future__ import annotations
 
+import json
 from functools import partial
 
 import attrs
 
+from tests.frameworks.dialect_grpc import GRPC as GRPC_CALLS
 from tests.frameworks.dialect_h2 import HTTP2
 from tests.frameworks.dialect_smtp import SMTP, SMTP_AFTER_STARTTLS
 from tests.frameworks.dialect_starttls import STARTTLS
@@ -31,11 +33,13 @@ class ServerRow:
         plug: How to plug meshid in, in one line of Markdown.
         dialect: What it speaks.
         representative: Whether it runs in every `make test`.
+        at_handshake: Whether a peer that no rule allows is refused in its handshake, and not in its calls.
         judges_requests: Whether each request is judged; if not, only the connection is.
         ends_idle: Whether an idle connection of a peer that was revoked ends at once; if not, its next
             octet is refused.
         keeps: Whether it keeps a connection for a second request.
         slow_bodies: Whether it takes a body that comes slowly.
+        decodes: Whether it decodes a path; if not, one with a percent-encoding is refused.
         resumes: Whether it gives tickets; every connection is a full handshake if not.
         crowd: How many clients at once; fewer where the server has a thread or a process for each.
         fails: Why it cannot work, and what to do; nobody gets in, the right peer neither.
@@ -50,10 +54,12 @@ class ServerRow:
     plug: str
     dialect: Dialect = HTTP11
     representative: bool = False
+    at_handshake: bool = True
     judges_requests: bool = True
     ends_idle: bool = True
     keeps: bool = True
     slow_bodies: bool = True
+    decodes: bool = True
     resumes: bool = True
     crowd: int = 24
     fails: str = ""
@@ -67,7 +73,7 @@ class ClientRow:
     """A client.
 
     Attributes:
-        name: Its name, and that of its module.
+        name: Its name, by which `tests/frameworks/clients/trials.py` has its code.
         packages: As for a server.
         plug: As for a server.
         ran: Against what it ran: a real server, or an endpoint that records what comes.
@@ -123,6 +129,7 @@ ASGI: tuple[ServerRow, ...] = (
         options='{"http": "zttp", "http2": true, "loop": "uvloop", "alpn": ["h2", "http/1.1"]}',
         dialect=HTTP2,
         plug=f'{H2_ALPN} with `http="zttp", http2=True`',
+        note="An application that reads the body of a GET waits for ever, with and without meshid.",
     ),
     _uvicorn(
         name="uvicorn_ws_websockets",
@@ -187,10 +194,28 @@ GUNICORN = (
     "`certfile = __file__` and `def ssl_context(config, default): return context` in `gunicorn.conf.py`"
 )
 PATCHED = f"`gevent.monkey.patch_all()` before meshid is imported; {GUNICORN}"
-NO_WAY = (
-    "Tornado's `WSGIContainer` gives no way from a request to its connection: use another worker or server, or"
-    " Tornado's own handlers"
+IGNORES = (
+    "This worker ignores gunicorn's hook: with `certfile = __file__` it never serves, and with a real"
+    " certificate the middleware refuses all; use gunicorn's own worker `asgi`, or `meshid serve`"
 )
+NO_WAY = (
+    "Tornado's `WSGIContainer` gives no way from a request to its connection: use another worker or server,"
+    " or Tornado's own handlers"
+)
+
+_gunicorn = partial(ServerRow, family="wsgi", module="gunicorn_worker", plug=GUNICORN)
+
+
+def _started(arguments: str, app: str, config: str = "", *, alpn: bool = False) -> str:
+    return json.dumps(
+        {
+            "arguments": arguments.split(),
+            "app": f"{app}:app",
+            "config": config and f"{config}.conf.py",
+            **({"alpn": ["h2", "http/1.1"]} if alpn else {}),
+        }
+    )
+
 
 WSGI: tuple[ServerRow, ...] = (
     ServerRow(name="gunicorn_sync", family="wsgi", packages=("gunicorn",), plug=GUNICORN, keeps=False),
@@ -207,6 +232,49 @@ WSGI: tuple[ServerRow, ...] = (
     ServerRow(
         name="gunicorn_tornado", family="wsgi", packages=("gunicorn", "tornado"), plug=GUNICORN, fails=NO_WAY
     ),
+    _gunicorn(
+        name="gunicorn_asgi",
+        options=_started("--worker-class asgi", "asgi", "asgi"),
+        packages=("gunicorn", "uvloop"),
+    ),
+    _gunicorn(
+        name="gunicorn_asgi_h2",
+        options=_started("--worker-class asgi --http-protocols h2,h1", "asgi", "asgi", alpn=True),
+        packages=("gunicorn", "uvloop", "h2"),
+        dialect=HTTP2,
+        decodes=False,
+        note="A path with a percent-encoding is refused: over HTTP/2, gunicorn does not decode it.",
+    ),
+    _gunicorn(
+        name="gunicorn_gthread_h2",
+        options=_started("--worker-class gthread --threads 8 --http-protocols h2,h1", "app", alpn=True),
+        packages=("gunicorn", "h2"),
+        dialect=HTTP2,
+        note='HTTP/2 needs `alpn=["h2", "http/1.1"]` in `server_context`.',
+    ),
+    _gunicorn(
+        name="gunicorn_uvicorn_subclass",
+        options=_started("--worker-class worker.MeshWorker", "asgi", "asgi"),
+        packages=("gunicorn", "uvicorn", "uvloop"),
+        plug="a `UvicornWorker` with `ssl_context_factory` in its `CONFIG_KWARGS`",
+    ),
+    ServerRow(
+        name="gunicorn_uvicorn", family="asgi", packages=("gunicorn", "uvicorn"), plug=GUNICORN, fails=IGNORES
+    ),
+    ServerRow(
+        name="gunicorn_aiohttp",
+        family="asyncio",
+        packages=("gunicorn", "aiohttp"),
+        plug=GUNICORN,
+        fails=IGNORES,
+    ),
+    ServerRow(
+        name="gunicorn_plain",
+        family="wsgi",
+        packages=("gunicorn",),
+        plug="the hook alone, without `certfile`",
+        fails="Without `certfile` gunicorn speaks plain HTTP and never calls the hook: `certfile = __file__`",
+    ),
     ServerRow(name="wsgiref_server", family="wsgi", plug=WRAPPED, keeps=False),
     ServerRow(
         name="werkzeug_server",
@@ -214,6 +282,21 @@ WSGI: tuple[ServerRow, ...] = (
         packages=("werkzeug",),
         plug="`run_simple(host, port, app, ssl_context=context, threaded=True)`",
         keeps=False,
+    ),
+    ServerRow(
+        name="flask_server",
+        family="wsgi",
+        packages=("flask", "werkzeug"),
+        plug="`app.wsgi_app = WSGIMiddleware(app.wsgi_app, mesh)`, `app.run(ssl_context=context)`",
+        keeps=False,
+    ),
+    ServerRow(
+        name="django_runserver",
+        family="wsgi",
+        packages=("django",),
+        plug=WRAPPED,
+        keeps=False,
+        note="`runserver` itself takes no context; it is Django's `ThreadedWSGIServer`.",
     ),
     ServerRow(
         name="waitress_wrapped",
@@ -226,6 +309,15 @@ WSGI: tuple[ServerRow, ...] = (
         family="wsgi",
         packages=("cheroot",),
         plug="a `Server` whose `bind` wraps `self.socket`",
+        crowd=8,
+        note="It keeps ten idle connections; `keep_alive_conn_limit` is for more.",
+    ),
+    ServerRow(
+        name="cherrypy_server",
+        family="wsgi",
+        packages=("cherrypy", "cheroot"),
+        plug="`cherrypy.server.httpserver` is such a `Server` of `WSGIMiddleware(cherrypy.tree, mesh)`",
+        crowd=8,
     ),
     ServerRow(
         name="gevent_pywsgi",
@@ -422,14 +514,14 @@ TWISTED: tuple[ServerRow, ...] = (
     ServerRow(
         name="daphne_creator",
         family="twisted",
-        packages=("daphne", "Twisted", "pyOpenSSL"),
+        packages=("daphne", "twisted"),
         plug="`reactor.listenSSL(port, server.http_factory, context)`; `ASGIMiddleware(app, mesh)`",
         resumes=False,
     ),
     ServerRow(
         name="daphne_own_tls",
         family="twisted",
-        packages=("daphne", "Twisted", "pyOpenSSL"),
+        packages=("daphne", "twisted"),
         plug='`daphne -e "ssl:8443:privateKey=...:certKey=..." application`',
         fails="an endpoint that is a text takes no context; give Daphne one of Twisted's, as above",
     ),
@@ -437,10 +529,180 @@ TWISTED: tuple[ServerRow, ...] = (
 
 # -- gRPC: docs/grpc.md -----------------------------------------------------------
 
-GRPC: tuple[ServerRow, ...] = ()
+INTERCEPTOR = (
+    "`interceptors=[interceptor]`, `server.add_secure_port(address, interceptor.server_credentials())`"
+)
+
+GRPC: tuple[ServerRow, ...] = (
+    ServerRow(
+        name="grpcio_threads",
+        family="grpc",
+        packages=("grpcio",),
+        plug=INTERCEPTOR,
+        dialect=GRPC_CALLS,
+        representative=True,
+        at_handshake=False,
+        ends_idle=False,
+    ),
+    ServerRow(
+        name="grpcio_aio",
+        family="grpc",
+        packages=("grpcio",),
+        plug=INTERCEPTOR,
+        dialect=GRPC_CALLS,
+        at_handshake=False,
+        ends_idle=False,
+    ),
+    ServerRow(
+        name="grpclib_server",
+        family="grpc",
+        packages=("grpclib",),
+        plug="`listen(server, RecvRequest, judge)`, `server.start(ssl=context)`",
+        dialect=GRPC_CALLS,
+    ),
+)
 
 # -- Clients: docs/clients.md -----------------------------------------------------
 
-CLIENTS: tuple[ClientRow, ...] = ()
+_RECORDING = "a recording endpoint"
+_BY_PORT = "takes files only and cannot be asked about a server: `meshid port --client` in front"
+
+CLIENTS: tuple[ClientRow, ...] = (
+    ClientRow(
+        name="httpx",
+        packages=("httpx",),
+        plug="`httpx.Client(verify=context)`",
+        representative=True,
+    ),
+    ClientRow(
+        name="httpx_http2",
+        packages=("httpx", "h2"),
+        plug='`httpx.Client(verify=mesh.client_context(..., alpn=["h2", "http/1.1"]), http2=True)`',
+    ),
+    ClientRow(name="httpx_async", packages=("httpx",), plug="`httpx.AsyncClient(verify=context)`"),
+    ClientRow(
+        name="httpx_trio", packages=("httpx", "trio"), plug="`httpx.AsyncClient(verify=context)`, under trio"
+    ),
+    ClientRow(name="httpcore", packages=("httpx",), plug="`httpcore.ConnectionPool(ssl_context=context)`"),
+    ClientRow(
+        name="requests",
+        packages=("requests", "urllib3"),
+        plug='`session.mount("https://", MeshAdapter(context))`',
+        representative=True,
+    ),
+    ClientRow(
+        name="urllib3",
+        packages=("urllib3",),
+        plug="`urllib3.PoolManager(ssl_context=context, retries=RetryUnlessRefused(3))`",
+        note="with its own `Retry`, a server that is refused is asked four times.",
+    ),
+    ClientRow(name="http_client", plug="`http.client.HTTPSConnection(host, port, context=context)`"),
+    ClientRow(name="urllib_request", plug="`urllib.request.urlopen(url, context=context)`"),
+    ClientRow(name="xmlrpc_client", plug="`xmlrpc.client.ServerProxy(url, context=context)`"),
+    ClientRow(
+        name="aiohttp_client",
+        packages=("aiohttp",),
+        plug="`aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context))`",
+    ),
+    ClientRow(
+        name="tornado_client",
+        packages=("tornado",),
+        plug="`AsyncHTTPClient().fetch(url, ssl_options=context)`",
+    ),
+    ClientRow(
+        name="websockets_client", packages=("websockets",), plug="`websockets.connect(url, ssl=context)`"
+    ),
+    ClientRow(
+        name="websockets_sync_client",
+        packages=("websockets",),
+        plug="`websockets.sync.client.connect(url, ssl=context)`",
+    ),
+    ClientRow(name="asyncio_client", plug="`asyncio.open_connection(host, port, ssl=context)`"),
+    ClientRow(
+        name="uvloop_client",
+        packages=("uvloop",),
+        plug="`asyncio.open_connection(host, port, ssl=context)`, under uvloop",
+    ),
+    ClientRow(name="start_tls_client", plug="`await meshid.start_tls(reader, writer, context)`"),
+    ClientRow(
+        name="anyio_client",
+        packages=("anyio",),
+        plug="`anyio.connect_tcp(host, port, ssl_context=context)`",
+    ),
+    ClientRow(
+        name="anyio_trio_client",
+        packages=("anyio", "trio"),
+        plug="`anyio.connect_tcp(host, port, ssl_context=context)`, under trio",
+    ),
+    ClientRow(
+        name="trio_client",
+        packages=("trio",),
+        plug="`trio.open_ssl_over_tcp_stream(host, port, ssl_context=context)`",
+    ),
+    ClientRow(
+        name="grpclib_client",
+        packages=("grpclib",),
+        plug='`Channel(host, port, ssl=mesh.client_context(..., alpn=["h2"]))`',
+    ),
+    ClientRow(
+        name="redis",
+        packages=("redis",),
+        plug="a connection class of four lines",
+        ran=_RECORDING,
+    ),
+    ClientRow(
+        name="redis_asyncio",
+        packages=("redis",),
+        plug="a connection class of four lines",
+        ran=_RECORDING,
+    ),
+    ClientRow(
+        name="asyncpg",
+        packages=("asyncpg",),
+        plug="`asyncpg.connect(..., ssl=context)`",
+        ran=_RECORDING,
+        note="SSLRequest first, then TLS.",
+    ),
+    ClientRow(
+        name="asyncpg_direct",
+        packages=("asyncpg",),
+        plug="`asyncpg.connect(..., ssl=context, direct_tls=True)`",
+        ran=_RECORDING,
+        note="TLS from the start: also to a `meshid port` in front of PostgreSQL.",
+    ),
+    ClientRow(
+        name="psycopg",
+        packages=("psycopg",),
+        plug="`meshid port --client`, and `sslmode=disable` to it",
+        ran=_RECORDING,
+        note=f"libpq {_BY_PORT}.",
+    ),
+    ClientRow(
+        name="pymongo",
+        packages=("pymongo",),
+        plug="`meshid port --client`, and `directConnection=True` to it",
+        ran=_RECORDING,
+        note=f"PyMongo {_BY_PORT}.",
+    ),
+    ClientRow(
+        name="aiokafka",
+        packages=("aiokafka",),
+        plug='`AIOKafkaProducer(..., security_protocol="SSL", ssl_context=context)`',
+        ran=_RECORDING,
+    ),
+    ClientRow(
+        name="paho_mqtt", packages=("paho-mqtt",), plug="`client.tls_set_context(context)`", ran=_RECORDING
+    ),
+    ClientRow(name="smtplib_ssl", plug="`smtplib.SMTP_SSL(host, port, context=context)`", ran=_RECORDING),
+    ClientRow(name="smtplib_starttls", plug="`smtp.starttls(context=context)`", ran=_RECORDING),
+    ClientRow(
+        name="niquests",
+        packages=("niquests",),
+        plug="-",
+        fails="with rtls it makes a context of its own from ours, and does not ask for the name that"
+        " you expect: use httpx or requests.",
+        note="rtls need not be yours: any package can bring it.",
+    ),
+)
 
 SERVERS: tuple[ServerRow, ...] = (*ASGI, *WSGI, *ASYNCIO, *THREADS, *TWISTED, *GRPC)

@@ -42,7 +42,7 @@ class Charges(Resource):
     def getChild(self, path: bytes, request: Request) -> Resource:
         return self
 
-    def render_GET(self, request: Request) -> bytes | int:  # noqa: N802 - Twisted's name
+    def render_GET(self, request: Request) -> bytes | int:
         path, peer = b"/" + b"/".join(request.prepath or []), peer_of(request)
         if path != b"/v1/stream":
             return charge(path.decode("utf-8", "surrogateescape"), peer)
@@ -50,7 +50,7 @@ class Charges(Resource):
         self.send_lines(request, 0)
         return NOT_DONE_YET
 
-    def render_POST(self, request: Request) -> bytes:  # noqa: N802 - Twisted's name
+    def render_POST(self, request: Request) -> bytes:
         return posted("/v1/charges", peer_of(request), len(cast("BytesIO", request.content).read()))
 
     def send_lines(self, request: Request, number: int) -> None:
