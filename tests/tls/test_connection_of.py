@@ -8,7 +8,7 @@ import socketserver
 import ssl
 import wsgiref.validate
 from collections.abc import Callable, Iterator
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 from unittest import mock
 
 import aiosmtpd.smtp
@@ -330,7 +330,18 @@ class Endless:
         return Endless()
 
 
-@pytest.mark.parametrize("kind", [Hostile, Endless, mock.MagicMock])
+class HostileDict(dict[str, object]):
+    """Raises whatever is asked of it, and has a request in it."""
+
+    def get(self, *_: object) -> NoReturn:
+        """Raise."""
+        msg = "get"
+        raise RuntimeError(msg)
+
+    __contains__ = __getitem__ = __iter__ = keys = get
+
+
+@pytest.mark.parametrize("kind", [Hostile, HostileDict, Endless, mock.MagicMock])
 def test_whatever_an_object_does_there_is_only_no_peer(kind: type) -> None:
     with pytest.raises(NoPeer):
         peer_of(kind())
