@@ -25,6 +25,7 @@ PAGES = {
     "Use it": ["guide", "tls", "reloading", "kubernetes", "policy", "cli", "testing", "istio"],
     "With your framework": [
         "frameworks",
+        "clients",
         "threads",
     ],
     "With a proxy": ["proxies", "port", "authorizer", "nginx", "haproxy", "envoy", "caddy", "custom-proxy"],
