@@ -25,14 +25,19 @@ PAGES = {
     "Use it": ["guide", "tls", "reloading", "kubernetes", "policy", "cli", "testing", "istio"],
     "With your framework": [
         "frameworks",
-        "clients",
+        "asgi",
+        "wsgi",
+        "asyncio",
         "threads",
+        "twisted",
+        "grpc",
+        "clients",
     ],
     "With a proxy": ["proxies", "port", "authorizer", "nginx", "haproxy", "envoy", "caddy", "custom-proxy"],
     "Look it up": ["verification", "reasons", "performance", "reference"],
     "The project": ["/CONTRIBUTING", "/SECURITY", "/CHANGELOG"],
 }
-MODULES = ["sources", "http", "port", "metrics", "testing", "istio"]
+MODULES = ["sources", "http", "grpc", "port", "metrics", "testing", "istio"]
 PUBLIC = [importlib.import_module(name) for name in ("meshid", *(f"meshid.{it}" for it in MODULES))]
 REFERENCE = [
     "mesh",

@@ -19,6 +19,7 @@ PUBLIC = [(name, getattr(meshid, name, None)) for name in meshid.__all__]
 OPTIONAL = [
     "meshid.__main__",
     "meshid.cli",
+    "meshid.grpc",
     "meshid.http",
     "meshid.istio",
     "meshid.metrics",
@@ -27,6 +28,7 @@ OPTIONAL = [
 LOADED_WHEN_USED = [
     "meshid.audit.replay",
     "meshid.cli",
+    "meshid.grpc",
     "meshid.health.state_file",
     "meshid.http",
     "meshid.istio",

@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, Unpack
 
+from OpenSSL import SSL
+
 from meshid.admission.admission import Admission
 from meshid.admission.deciding import Deciding
 from meshid.admission.ended import OnRevoked
@@ -31,8 +33,6 @@ from meshid.trust.credentials import X509Svid
 from meshid.trust.revocations import Revocations
 
 if TYPE_CHECKING:
-    from OpenSSL import SSL
-
     from meshid.sources.refresher import Refresher
 
 _START_SECONDS = 10.0

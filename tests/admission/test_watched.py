@@ -29,6 +29,7 @@ from tests.helpers.processes import ends_well
 from tests.helpers.tls_peers import (
     CLOSED_POLICY,
     PATH,
+    POLICY,
     TIMEOUT,
     Heard,
     Memory,
@@ -168,6 +169,14 @@ class TestItEnds:
             assert watched.peer == peer
         with pytest.raises(PeerRejected):
             mesh.watch(peer, ends)
+        assert ends.next().reason is Reason.NO_RULE
+
+    def test_by_the_one_request_that_it_is_about(self, mesh: Mesh, prod_ca: CA, ends: Ends) -> None:
+        support = prod_ca.issue("/ns/support/sa/web").chain
+        peer = mesh.admit(support, request="GET /charges/1")
+        with mesh.watch(peer, ends, request="GET /charges/1") as watched:
+            mesh.publish(policy=policy(POLICY.replace("GET /charges/*", "GET /charges/2")))
+            assert watched.peer is None
         assert ends.next().reason is Reason.NO_RULE
 
 
@@ -375,6 +384,8 @@ def test_each_of_many_is_either_ended_once_or_done_with(mesh: Mesh, prod_ca: CA)
         pytest.param({"peer": "spiffe://a/b"}, TypeError, "peer must be a Peer", id="peer"),
         pytest.param({"http": 1}, TypeError, "http must be True or False", id="http"),
         pytest.param({"expect": LEDGER}, ValueError, "the peer is a client", id="role"),
+        pytest.param({"request": 1}, TypeError, "request must be a Request", id="request"),
+        pytest.param({"request": "GET /", "http": True}, ValueError, "there is one, and no other", id="both"),
     ],
 )
 def test_a_mistake_of_the_caller_is_said(

@@ -318,6 +318,7 @@ class TestMistakes:
             ("main:number", "'main:number' is no application, but of the type int"),
             ("main:wsgi", "'main:wsgi' takes two arguments, as a WSGI application does, and this is f"),
             ("main:create", "'main:create' takes no arguments: if it makes the application, call it in th"),
+            ("main:Charges", "'main:Charges' is no ASGI application, which takes three arguments: scope"),
             ("main:other", "'main:other' is no ASGI application, which takes three arguments: scope"),
         ],
     )  # fmt: skip

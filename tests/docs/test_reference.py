@@ -26,7 +26,10 @@ from sphinx.util.inventory import InventoryFile
 import meshid
 
 ROOT = Path(__file__).parents[2]
-MODULES = ("meshid", *(f"meshid.{name}" for name in ("http", "istio", "metrics", "sources", "testing")))
+MODULES = (
+    "meshid",
+    *(f"meshid.{name}" for name in ("grpc", "http", "istio", "metrics", "sources", "testing")),
+)
 
 with_types_of_fields = runpy.run_path(str(ROOT / "docs" / "conf.py"))["with_types_of_fields"]
 

@@ -15,7 +15,7 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, MutableMapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -74,6 +74,20 @@ def answered(mesh: Mesh, peer: Peer, line: bytes) -> Iterator[bytes]:
         yield charge(request.removeprefix("GET "), peer) + b"\n"
 
 
+async def answering(
+    mesh: Mesh, peer: Peer, line: bytes, sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
+) -> AsyncIterator[bytes]:
+    """Do the same as `answered`, on any loop."""
+    if line.strip() != b"GET /v1/stream":
+        for answer in answered(mesh, peer, line):
+            yield answer
+    elif mesh.check(peer, request="GET /v1/stream"):
+        noted("GET", "/v1/stream", peer)
+        for number in range(LINES):
+            yield b"line %d\n" % number
+            await sleep(PAUSE)
+
+
 async def asgi_app(scope: Message, receive: Receive, send: Send) -> None:
     """Be the application for ASGI."""
     if scope["type"] == "lifespan":
@@ -96,7 +110,8 @@ async def _http(scope: Message, receive: Receive, send: Send) -> None:
             await asyncio.sleep(PAUSE)
         await send({"type": "http.response.body", "body": b""})
         return
-    length, more = 0, True
+    # Not of a GET: uvicorn's HTTP/2 never ends the body of one.
+    length, more = 0, method == "POST"
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":

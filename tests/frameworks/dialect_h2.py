@@ -7,6 +7,7 @@ import ssl
 import time
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import Any
 
 import attrs
 import h2.config
@@ -33,7 +34,7 @@ class Http2:
 
     def hello(self, path: str) -> bytes:
         """Return the preface and a request."""
-        connection = _begun()
+        connection = begun()
         _ask(connection, "GET", path, end=True)
         return connection.data_to_send()
 
@@ -42,7 +43,7 @@ class Http2:
         return Http2Talk(tls)
 
 
-def _begun() -> h2.connection.H2Connection:
+def begun() -> h2.connection.H2Connection:
     connection = h2.connection.H2Connection(_CONFIGURATION)
     connection.initiate_connection()
     return connection
@@ -66,6 +67,7 @@ class _Coming:
 
     status: int = 0
     body: bytes = b""
+    trailers: dict[Any, Any] = attrs.field(factory=dict)
     has_ended: bool = False
 
 
@@ -75,9 +77,9 @@ class Http2Talk:
     def __init__(self, tls: ssl.SSLSocket) -> None:
         assert tls.selected_alpn_protocol() == "h2"
         self._tls = tls
-        self._connection = _begun()
-        self._coming: dict[int, _Coming] = defaultdict(_Coming)
-        self._flush()
+        self.connection = begun()
+        self.coming: dict[int, _Coming] = defaultdict(_Coming)
+        self.flush()
 
     def ask(self, path: str) -> Answer:
         """Send a GET."""
@@ -85,65 +87,74 @@ class Http2Talk:
 
     def ask_many(self, paths: Sequence[str]) -> list[Answer]:
         """Send all, each on a stream of its own, in one piece."""
-        streams = [_ask(self._connection, "GET", path, end=True) for path in paths]
-        self._flush()
+        streams = [self._send(path) for path in paths]
+        self.flush()
         return [self._answer(stream) for stream in streams]
 
     def post_slowly(self, size: int) -> Answer:
         """Send a POST in ten pieces."""
-        stream = _ask(self._connection, "POST", "/v1/charges", end=False)
+        stream = _ask(self.connection, "POST", "/v1/charges", end=False)
         for number in range(10):
-            self._connection.send_data(stream, b"x" * (size // 10), end_stream=number == 9)
-            self._flush()
+            self.connection.send_data(stream, b"x" * (size // 10), end_stream=number == 9)
+            self.flush()
             time.sleep(0.005)
         return self._answer(stream)
 
     def begin_stream(self) -> None:
         """Send a GET, and wait for the first line."""
-        stream = _ask(self._connection, "GET", "/v1/stream", end=True)
-        self._flush()
-        while b"line" not in self._coming[stream].body:
-            assert self._coming[stream].status in {0, 200}
+        stream = self._send("/v1/stream")
+        self.flush()
+        while b"line" not in self.coming[stream].body:
+            assert self.coming[stream].status in {0, 200}
             self._read()
 
     def end_of_stream(self) -> int:
         """Read to the end of the stream or of the connection."""
-        (stream,) = (number for number, each in self._coming.items() if not each.has_ended)
+        (stream,) = (number for number, each in self.coming.items() if not each.has_ended)
         try:
-            while not self._coming[stream].has_ended:
+            while not self.coming[stream].has_ended:
                 self._read()
         except OSError:
             pass
-        return len(self._coming[stream].body)
+        return len(self.coming[stream].body)
+
+    def _send(self, path: str) -> int:
+        return _ask(self.connection, "GET", path, end=True)
 
     def _answer(self, stream: int) -> Answer:
-        while not self._coming[stream].has_ended:
+        self.wait(stream)
+        return answer_of(self.coming[stream].status, self.coming[stream].body)
+
+    def wait(self, stream: int) -> None:
+        while not self.coming[stream].has_ended:
             self._read()
-        return answer_of(self._coming[stream].status, self._coming[stream].body)
 
     def _read(self) -> None:
         if not (came := self._tls.recv(65536)):
             _gone("EOF")
-        for event in self._connection.receive_data(came):
+        for event in self.connection.receive_data(came):
             self._take(event)
-        self._flush()
+        self.flush()
 
     def _take(self, event: h2.events.Event) -> None:
         if isinstance(event, h2.events.ResponseReceived):
             fields = {str(name): str(value) for name, value in event.headers or ()}
-            self._coming[event.stream_id].status = int(fields[":status"])
+            self.coming[event.stream_id].status = int(fields[":status"])
+            self.coming[event.stream_id].trailers = dict(fields)
+        elif isinstance(event, h2.events.TrailersReceived):
+            self.coming[event.stream_id].trailers = dict(event.headers or ())
         elif isinstance(event, h2.events.DataReceived):
-            self._coming[event.stream_id].body += event.data or b""
-            self._connection.acknowledge_received_data(event.flow_controlled_length or 0, event.stream_id)
+            self.coming[event.stream_id].body += event.data or b""
+            self.connection.acknowledge_received_data(event.flow_controlled_length or 0, event.stream_id)
         elif isinstance(event, h2.events.StreamEnded):
-            self._coming[event.stream_id].has_ended = True
+            self.coming[event.stream_id].has_ended = True
         elif isinstance(event, h2.events.StreamReset):
             _gone(f"stream reset {event.error_code}")
         elif isinstance(event, h2.events.ConnectionTerminated):
             _gone(f"goaway {event.error_code}")
 
-    def _flush(self) -> None:
-        if some := self._connection.data_to_send():
+    def flush(self) -> None:
+        if some := self.connection.data_to_send():
             self._tls.sendall(some)
 
 

@@ -124,7 +124,7 @@ class Http11Talk:
 
     def __init__(self, tls: ssl.SSLSocket) -> None:
         self.tls = tls
-        self._came = tls.makefile("rb")
+        self._came = reader_of(tls)
 
     def ask(self, path: str) -> Answer:
         """Send a GET."""
@@ -226,7 +226,7 @@ class LinesTalk:
 
     def __init__(self, tls: ssl.SSLSocket) -> None:
         self._tls = tls
-        self._came = tls.makefile("rb")
+        self._came = reader_of(tls)
 
     def ask(self, path: str) -> Answer:
         """Send a line."""
@@ -259,6 +259,11 @@ class LinesTalk:
             msg = "EOF"
             raise ConnectionAbortedError(msg)
         return answer_of(json.loads(line).get("status", 200), line)
+
+
+def reader_of(tls: ssl.SSLSocket) -> io.BufferedReader:
+    """Return a reader that does not keep the socket open, as `makefile` does."""
+    return io.BufferedReader(socket.SocketIO(tls, "r"))
 
 
 def octets_to_the_end(stream: io.BufferedReader) -> int:

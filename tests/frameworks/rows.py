@@ -5,11 +5,15 @@ A server's code is `tests/frameworks/servers/NAME.py`, a client's in `tests/fram
 
 from __future__ import annotations
 
+import json
 from functools import partial
 
 import attrs
 
+from tests.frameworks.dialect_grpc import GRPC as GRPC_CALLS
 from tests.frameworks.dialect_h2 import HTTP2
+from tests.frameworks.dialect_smtp import SMTP, SMTP_AFTER_STARTTLS
+from tests.frameworks.dialect_starttls import STARTTLS
 from tests.frameworks.dialect_websocket import WEBSOCKET
 from tests.frameworks.dialect_xmlrpc import XMLRPC
 from tests.frameworks.dialects import HTTP11, LINES, Dialect
@@ -29,11 +33,13 @@ class ServerRow:
         plug: How to plug meshid in, in one line of Markdown.
         dialect: What it speaks.
         representative: Whether it runs in every `make test`.
+        at_handshake: Whether a peer that no rule allows is refused in its handshake, and not in its calls.
         judges_requests: Whether each request is judged; if not, only the connection is.
         ends_idle: Whether an idle connection of a peer that was revoked ends at once; if not, its next
             octet is refused.
         keeps: Whether it keeps a connection for a second request.
         slow_bodies: Whether it takes a body that comes slowly.
+        decodes: Whether it decodes a path; if not, one with a percent-encoding is refused.
         resumes: Whether it gives tickets; every connection is a full handshake if not.
         crowd: How many clients at once; fewer where the server has a thread or a process for each.
         fails: Why it cannot work, and what to do; nobody gets in, the right peer neither.
@@ -48,10 +54,12 @@ class ServerRow:
     plug: str
     dialect: Dialect = HTTP11
     representative: bool = False
+    at_handshake: bool = True
     judges_requests: bool = True
     ends_idle: bool = True
     keeps: bool = True
     slow_bodies: bool = True
+    decodes: bool = True
     resumes: bool = True
     crowd: int = 24
     fails: str = ""
@@ -121,6 +129,7 @@ ASGI: tuple[ServerRow, ...] = (
         options='{"http": "zttp", "http2": true, "loop": "uvloop", "alpn": ["h2", "http/1.1"]}',
         dialect=HTTP2,
         plug=f'{H2_ALPN} with `http="zttp", http2=True`',
+        note="An application that reads the body of a GET waits for ever, with and without meshid.",
     ),
     _uvicorn(
         name="uvicorn_ws_websockets",
@@ -185,10 +194,28 @@ GUNICORN = (
     "`certfile = __file__` and `def ssl_context(config, default): return context` in `gunicorn.conf.py`"
 )
 PATCHED = f"`gevent.monkey.patch_all()` before meshid is imported; {GUNICORN}"
-NO_WAY = (
-    "Tornado's `WSGIContainer` gives no way from a request to its connection: use another worker or server, or"
-    " Tornado's own handlers"
+IGNORES = (
+    "This worker ignores gunicorn's hook: with `certfile = __file__` it never serves, and with a real"
+    " certificate the middleware refuses all; use gunicorn's own worker `asgi`, or `meshid serve`"
 )
+NO_WAY = (
+    "Tornado's `WSGIContainer` gives no way from a request to its connection: use another worker or server,"
+    " or Tornado's own handlers"
+)
+
+_gunicorn = partial(ServerRow, family="wsgi", module="gunicorn_worker", plug=GUNICORN)
+
+
+def _started(arguments: str, app: str, config: str = "", *, alpn: bool = False) -> str:
+    return json.dumps(
+        {
+            "arguments": arguments.split(),
+            "app": f"{app}:app",
+            "config": config and f"{config}.conf.py",
+            **({"alpn": ["h2", "http/1.1"]} if alpn else {}),
+        }
+    )
+
 
 WSGI: tuple[ServerRow, ...] = (
     ServerRow(name="gunicorn_sync", family="wsgi", packages=("gunicorn",), plug=GUNICORN, keeps=False),
@@ -205,6 +232,49 @@ WSGI: tuple[ServerRow, ...] = (
     ServerRow(
         name="gunicorn_tornado", family="wsgi", packages=("gunicorn", "tornado"), plug=GUNICORN, fails=NO_WAY
     ),
+    _gunicorn(
+        name="gunicorn_asgi",
+        options=_started("--worker-class asgi", "asgi", "asgi"),
+        packages=("gunicorn", "uvloop"),
+    ),
+    _gunicorn(
+        name="gunicorn_asgi_h2",
+        options=_started("--worker-class asgi --http-protocols h2,h1", "asgi", "asgi", alpn=True),
+        packages=("gunicorn", "uvloop", "h2"),
+        dialect=HTTP2,
+        decodes=False,
+        note="A path with a percent-encoding is refused: over HTTP/2, gunicorn does not decode it.",
+    ),
+    _gunicorn(
+        name="gunicorn_gthread_h2",
+        options=_started("--worker-class gthread --threads 8 --http-protocols h2,h1", "app", alpn=True),
+        packages=("gunicorn", "h2"),
+        dialect=HTTP2,
+        note='HTTP/2 needs `alpn=["h2", "http/1.1"]` in `server_context`.',
+    ),
+    _gunicorn(
+        name="gunicorn_uvicorn_subclass",
+        options=_started("--worker-class worker.MeshWorker", "asgi", "asgi"),
+        packages=("gunicorn", "uvicorn", "uvloop"),
+        plug="a `UvicornWorker` with `ssl_context_factory` in its `CONFIG_KWARGS`",
+    ),
+    ServerRow(
+        name="gunicorn_uvicorn", family="asgi", packages=("gunicorn", "uvicorn"), plug=GUNICORN, fails=IGNORES
+    ),
+    ServerRow(
+        name="gunicorn_aiohttp",
+        family="asyncio",
+        packages=("gunicorn", "aiohttp"),
+        plug=GUNICORN,
+        fails=IGNORES,
+    ),
+    ServerRow(
+        name="gunicorn_plain",
+        family="wsgi",
+        packages=("gunicorn",),
+        plug="the hook alone, without `certfile`",
+        fails="Without `certfile` gunicorn speaks plain HTTP and never calls the hook: `certfile = __file__`",
+    ),
     ServerRow(name="wsgiref_server", family="wsgi", plug=WRAPPED, keeps=False),
     ServerRow(
         name="werkzeug_server",
@@ -212,6 +282,21 @@ WSGI: tuple[ServerRow, ...] = (
         packages=("werkzeug",),
         plug="`run_simple(host, port, app, ssl_context=context, threaded=True)`",
         keeps=False,
+    ),
+    ServerRow(
+        name="flask_server",
+        family="wsgi",
+        packages=("flask", "werkzeug"),
+        plug="`app.wsgi_app = WSGIMiddleware(app.wsgi_app, mesh)`, `app.run(ssl_context=context)`",
+        keeps=False,
+    ),
+    ServerRow(
+        name="django_runserver",
+        family="wsgi",
+        packages=("django",),
+        plug=WRAPPED,
+        keeps=False,
+        note="`runserver` itself takes no context; it is Django's `ThreadedWSGIServer`.",
     ),
     ServerRow(
         name="waitress_wrapped",
@@ -224,6 +309,15 @@ WSGI: tuple[ServerRow, ...] = (
         family="wsgi",
         packages=("cheroot",),
         plug="a `Server` whose `bind` wraps `self.socket`",
+        crowd=8,
+        note="It keeps ten idle connections; `keep_alive_conn_limit` is for more.",
+    ),
+    ServerRow(
+        name="cherrypy_server",
+        family="wsgi",
+        packages=("cherrypy", "cheroot"),
+        plug="`cherrypy.server.httpserver` is such a `Server` of `WSGIMiddleware(cherrypy.tree, mesh)`",
+        crowd=8,
     ),
     ServerRow(
         name="gevent_pywsgi",
@@ -255,6 +349,123 @@ ASYNCIO: tuple[ServerRow, ...] = (
         family="asyncio",
         packages=("aiohttp", "uvloop"),
         plug="the same, with `loop=uvloop.new_event_loop()`",
+    ),
+    ServerRow(
+        name="asyncio_streams",
+        family="asyncio",
+        plug="`asyncio.start_server(handle, host, port, ssl=context)`",
+        dialect=LINES,
+    ),
+    ServerRow(
+        name="asyncio_streams_uvloop",
+        family="asyncio",
+        packages=("uvloop",),
+        plug="the same, with `uvloop.run(main())`",
+        dialect=LINES,
+    ),
+    ServerRow(
+        name="asyncio_protocol",
+        family="asyncio",
+        plug="`loop.create_server(Lines, host, port, ssl=context)`",
+        dialect=LINES,
+    ),
+    ServerRow(
+        name="asyncio_protocol_uvloop",
+        family="asyncio",
+        packages=("uvloop",),
+        plug="the same, with `uvloop.run(main())`",
+        dialect=LINES,
+    ),
+    ServerRow(
+        name="asyncio_starttls",
+        family="asyncio",
+        plug="`await meshid.start_tls(reader, writer, context)`",
+        dialect=STARTTLS,
+    ),
+    ServerRow(
+        name="asyncio_starttls_uvloop",
+        family="asyncio",
+        packages=("uvloop",),
+        plug="the same, with `uvloop.run(main())`",
+        dialect=STARTTLS,
+    ),
+    ServerRow(
+        name="anyio_asyncio",
+        family="asyncio",
+        packages=("anyio",),
+        plug="`TLSListener(listener, context, standard_compatible=False)`",
+        dialect=LINES,
+    ),
+    ServerRow(
+        name="anyio_trio",
+        family="asyncio",
+        packages=("anyio", "trio"),
+        plug='the same, with `backend="trio"`',
+        dialect=LINES,
+    ),
+    ServerRow(
+        name="trio_server",
+        family="asyncio",
+        packages=("trio",),
+        plug="`trio.serve_ssl_over_tcp(handle, port, context)`",
+        dialect=LINES,
+    ),
+    ServerRow(
+        name="tornado_server",
+        family="asyncio",
+        packages=("tornado",),
+        plug="`HTTPServer(app, ssl_options=context)`, and `prepare` in the base of all handlers",
+    ),
+    ServerRow(
+        name="sanic_server",
+        family="asyncio",
+        packages=("sanic", "uvloop"),
+        plug="`app.run(ssl=context, single_process=True)`, and a function that is `@app.on_request`",
+    ),
+    ServerRow(
+        name="sanic_list",
+        family="asyncio",
+        packages=("sanic", "uvloop"),
+        plug="`app.run(ssl=[context])`",
+        fails="it wants the names in certificate files, and does not start; give it the context alone",
+    ),
+    ServerRow(
+        name="websockets_asyncio",
+        family="asyncio",
+        packages=("websockets",),
+        plug="`serve(handle, host, port, ssl=context, process_request=judge)`",
+        dialect=WEBSOCKET,
+    ),
+    ServerRow(
+        name="websockets_sync",
+        family="asyncio",
+        packages=("websockets",),
+        plug="the same, of `websockets.sync.server`",
+        dialect=WEBSOCKET,
+    ),
+    ServerRow(
+        name="aiosmtpd_tls",
+        family="asyncio",
+        packages=("aiosmtpd",),
+        plug="`loop.create_server(lambda: SMTP(handler), host, port, ssl=context)`",
+        dialect=SMTP,
+        judges_requests=False,
+        note="Its `Controller` connects to itself, without a certificate, and so does not start.",
+    ),
+    ServerRow(
+        name="aiosmtpd_starttls",
+        family="asyncio",
+        packages=("aiosmtpd",),
+        plug="`SMTP(handler, tls_context=context, require_starttls=True)`",
+        dialect=SMTP_AFTER_STARTTLS,
+        judges_requests=False,
+    ),
+    ServerRow(
+        name="h2_bare",
+        family="asyncio",
+        packages=("h2",),
+        plug='`asyncio.start_server(handle, host, port, ssl=context)`; `alpn=["h2"]` for the context',
+        dialect=HTTP2,
     ),
 )
 
@@ -303,14 +514,14 @@ TWISTED: tuple[ServerRow, ...] = (
     ServerRow(
         name="daphne_creator",
         family="twisted",
-        packages=("daphne", "Twisted", "pyOpenSSL"),
+        packages=("daphne", "twisted"),
         plug="`reactor.listenSSL(port, server.http_factory, context)`; `ASGIMiddleware(app, mesh)`",
         resumes=False,
     ),
     ServerRow(
         name="daphne_own_tls",
         family="twisted",
-        packages=("daphne", "Twisted", "pyOpenSSL"),
+        packages=("daphne", "twisted"),
         plug='`daphne -e "ssl:8443:privateKey=...:certKey=..." application`',
         fails="an endpoint that is a text takes no context; give Daphne one of Twisted's, as above",
     ),
@@ -318,7 +529,38 @@ TWISTED: tuple[ServerRow, ...] = (
 
 # -- gRPC: docs/grpc.md -----------------------------------------------------------
 
-GRPC: tuple[ServerRow, ...] = ()
+INTERCEPTOR = (
+    "`interceptors=[interceptor]`, `server.add_secure_port(address, interceptor.server_credentials())`"
+)
+
+GRPC: tuple[ServerRow, ...] = (
+    ServerRow(
+        name="grpcio_threads",
+        family="grpc",
+        packages=("grpcio",),
+        plug=INTERCEPTOR,
+        dialect=GRPC_CALLS,
+        representative=True,
+        at_handshake=False,
+        ends_idle=False,
+    ),
+    ServerRow(
+        name="grpcio_aio",
+        family="grpc",
+        packages=("grpcio",),
+        plug=INTERCEPTOR,
+        dialect=GRPC_CALLS,
+        at_handshake=False,
+        ends_idle=False,
+    ),
+    ServerRow(
+        name="grpclib_server",
+        family="grpc",
+        packages=("grpclib",),
+        plug="`listen(server, RecvRequest, judge)`, `server.start(ssl=context)`",
+        dialect=GRPC_CALLS,
+    ),
+)
 
 # -- Clients: docs/clients.md -----------------------------------------------------
 

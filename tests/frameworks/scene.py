@@ -44,7 +44,7 @@ federates_with = ["partner.example"]
 id = "checkout"
 from = ["/ns/checkout/sa/*", "spiffe://partner.example/ns/checkout/sa/*"]
 to = ["payments"]
-http = ["GET /v1/charges/*", "POST /v1/charges", "GET /v1/stream", "GET /v1/ws"]
+http = ["GET /v1/charges/*", "POST /v1/charges", "GET /v1/stream", "GET /v1/ws", "POST /shop.Charges/*"]
 [[allow]]
 id = "web"
 from = ["/ns/shop/sa/web"]

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
 import logging
 import queue
 import ssl
+import threading
 import time
 from collections.abc import Iterator
+from typing import Any, NoReturn
 
 import grpc
 import pytest
 
-from meshid import ConnectionEnded, NoPeer, Peer, PeerRejected, peer_of
+from meshid import ConnectionEnded, Decision, NoPeer, Peer, PeerRejected, Reason, peer_of
 from meshid.grpc import PeerInterceptor
+from meshid.grpc.aio_call import AioCall, _abort
+from meshid.grpc.call_judge import CallJudge
 from tests.helpers.grpc_servers import (
     CHECKOUT,
     GET,
@@ -22,6 +28,7 @@ from tests.helpers.grpc_servers import (
     NOWHERE,
     OTHER,
     PUT,
+    RAW,
     SERVERS,
     TALK,
     Charges,
@@ -56,9 +63,15 @@ def scene() -> Scene:
 
 
 @pytest.fixture(scope="module", params=list(SERVERS))
-def server(request: pytest.FixtureRequest, scene: Scene) -> Iterator[Served]:
+def kind(request: pytest.FixtureRequest) -> str:
+    made: str = request.param
+    return made
+
+
+@pytest.fixture(scope="module")
+def server(kind: str, scene: Scene) -> Iterator[Served]:
     charges, interceptor = Charges(), PeerInterceptor(scene.mesh)
-    with SERVERS[request.param](charges, [interceptor], secure(interceptor)) as port:
+    with SERVERS[kind](charges, [interceptor], secure(interceptor)) as port:
         yield Served(scene, charges, port)
 
 
@@ -250,3 +263,132 @@ def test_no_call_is_left_behind_however_it_ends(served: Served) -> None:
         assert eventually(lambda: served.scene.mesh.open_connections == 0)
     finally:
         logging.disable(logging.NOTSET)
+
+
+@pytest.mark.parametrize("reads", [True, False], ids=["reads at last", "never reads"])
+def test_an_end_while_the_first_message_is_on_its_way(served: Served, reads: bool) -> None:  # noqa: FBT001
+    """gRPC does not know yet that it has sent the initial metadata: its status would fail, and never come."""
+    large = 1 << 20
+    served.charges.steps[b"large"] = lambda *_: bytes(large)
+    with RawCall(served.port, raw_context(served.scene.checkout)) as call:
+        call.begin(LIST, b"large")
+        call.until_it_waits()
+        served.scene.revoke(CHECKOUT)
+        if reads:
+            call.allow(2 * large)
+            last = repr(call.rest()[-1])
+            assert "('grpc-status', '1')" in last or last == "'reset 8'"
+        # A handler waits no longer than a second for who does not read.
+        assert len(served.charges.ended.get(timeout=TIMEOUT)) == large
+
+
+# -- As without an interceptor --------------------------------------------------
+
+
+def test_a_call_of_one_message_that_has_none_fails(served: Served) -> None:
+    with RawCall(served.port, raw_context(served.scene.checkout)) as call:
+        call.begin(GET)
+        call.end()
+        assert "exactly one request message" in repr(call.rest())
+
+
+def test_what_a_handler_gets_wrong_is_told_as_grpc_tells_it(served: Served, kind: str) -> None:
+    def lost(*_: object) -> NoReturn:
+        raise ConnectionEnded(Decision(allowed=False, reason=Reason.NO_RULE))
+
+    served.charges.steps[b"another connection"] = lost
+    logging.disable(logging.CRITICAL)
+    try:
+        with served.channel(served.scene.checkout) as channel:
+            codes = {each: status(lambda m=each: answer(channel, GET, m)) for each in _WRONG}  # type: ignore[misc]
+            raw = status(lambda: answer(channel, RAW, b"a"))
+    finally:
+        logging.disable(logging.NOTSET)
+    assert [code for code, _ in codes.values()] == (
+        ["INTERNAL", "INTERNAL", "UNKNOWN"] if kind == "threads" else ["UNKNOWN", "UNKNOWN", "UNKNOWN"]
+    )
+    assert (raw[0] == "OK") is (kind == "threads")
+    assert kind == "threads" or "is not async: write it with 'async def', or use grpc.server" in raw[1]
+
+
+_WRONG = (b"broken", b"nothing", b"another connection")
+
+
+# -- Who is it? ------------------------------------------------------------------
+
+
+def test_a_context_tells_its_peer_in_its_own_call_only(served: Served) -> None:
+    contexts: list[object] = []
+    variables: list[contextvars.Context] = []
+    known: list[object] = []
+
+    def look(_: bytes, context: object) -> None:
+        contexts.append(context)
+        variables.append(contextvars.copy_context())
+        known.append([peer_or_refusal(each) for each in contexts])
+        thread = threading.Thread(target=lambda: known.append(peer_or_refusal(context)))
+        thread.start()
+        thread.join(TIMEOUT)
+
+    served.charges.steps[b"look"] = look
+    with served.channel(served.scene.checkout) as channel, served.channel(served.scene.other) as other:
+        answer(channel, GET, b"look")
+        answer(other, GET, b"look")
+    (first,), elsewhere, (stale, second), _ = known  # type: ignore[misc]
+    assert [first.spiffe_id.path, second.spiffe_id.path] == [CHECKOUT, OTHER]  # type: ignore[has-type]
+    assert {type(elsewhere), type(stale)} == {NoPeer}  # type: ignore[has-type]
+    assert eventually(lambda: served.scene.mesh.open_connections == 0)
+    # As in a thread that goes on after the call, with its variables.
+    over = variables[0].run(peer_or_refusal, contexts[0])
+    assert isinstance(over, NoPeer)
+    assert str(over) == "the call is over"
+
+
+# -- One server alone -------------------------------------------------------------
+
+
+class Late(grpc.ServerInterceptor):
+    """Stands before ours, and waits until the client has gone."""
+
+    def __init__(self) -> None:
+        self.begun = threading.Event()
+        self.over = threading.Event()
+
+    def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:  # noqa: ANN401
+        handler = continuation(handler_call_details)
+
+        def respond(requests: Any, context: Any) -> Iterator[object]:  # noqa: ANN401
+            self.begun.set()
+            assert eventually(lambda: not context.is_active())
+            yield from handler.stream_stream(requests, context)
+            self.over.set()
+
+        return grpc.stream_stream_rpc_method_handler(respond)
+
+
+def test_a_call_that_is_over_before_it_is_watched_is_not_left_behind() -> None:
+    scene, charges, late = Scene(), Charges(), Late()
+    interceptor = PeerInterceptor(scene.mesh)
+    with SERVERS["threads"](charges, [late, interceptor], secure(interceptor)) as port:
+        with Served(scene, charges, port).channel(scene.checkout) as channel:
+            call = started(channel, LIST, b"on")
+            assert late.begun.wait(TIMEOUT)
+            call.cancel()
+        assert late.over.wait(TIMEOUT)
+    assert scene.reasons() == ["allowed"]
+    assert scene.mesh.open_connections == 0
+    assert charges.seen == []
+
+
+def test_a_call_that_has_ended_is_not_touched() -> None:
+    """gRPC has given it back, and would crash."""
+
+    async def run() -> None:
+        task = asyncio.create_task(asyncio.sleep(0, object()))
+        await task
+        call = AioCall(CallJudge(Scene().mesh, None), Late(), None)  # type: ignore[arg-type]
+        call._end(task, None)  # type: ignore[arg-type]  # noqa: SLF001 - what the mesh calls at an unlucky moment
+        await _abort(task, None)  # type: ignore[arg-type]
+
+    Late.method = GET  # type: ignore[attr-defined]
+    asyncio.run(run())

@@ -28,6 +28,9 @@ from tests.helpers.tls_peers import HOST, TIMEOUT
 CHECKOUT, OTHER = "/ns/checkout/sa/api", "/ns/checkout/sa/other"
 GET, LIST, PUT, TALK = (f"/shop.Charges/{name}" for name in ("Get", "List", "Put", "Talk"))
 KINDS = {GET: "unary_unary", LIST: "unary_stream", PUT: "stream_unary", TALK: "stream_stream"}
+RAW = "/shop.Charges/Raw"
+"""Of bytes, which nothing decodes and encodes; and in the server of loops, not async."""
+
 NOWHERE = "/shop.Charges/Nowhere"
 
 POLICY = """
@@ -67,6 +70,7 @@ class Charges:
 
     def __init__(self) -> None:
         self.seen: list[str] = []
+        """Called with a message and the context; what it returns is the answer, if it is bytes."""
         self.steps: dict[bytes, Step] = {}
         self.ended: queue.SimpleQueue[bytes] = queue.SimpleQueue()
 
@@ -87,9 +91,9 @@ class Charges:
     def answer(self, message: bytes, context: Any) -> bytes:  # noqa: ANN401 - of both kinds
         name = peer_of(context).spiffe_id
         self.seen.append(f"{name.path} {message!r}")
-        if (step := self.steps.get(message)) is not None:
-            step(message, context)
-        return str(name).encode()
+        step = self.steps.get(message)
+        made = None if step is None else step(message, context)
+        return made if isinstance(made, bytes) else str(name).encode()
 
 
 class Threaded(grpc.GenericRpcHandler):
@@ -100,6 +104,8 @@ class Threaded(grpc.GenericRpcHandler):
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Handler | None:
         self._charges.look_up(handler_call_details)
+        if handler_call_details.method == RAW:
+            return grpc.unary_unary_rpc_method_handler(lambda message, _: b"raw " + message)
         kind = KINDS.get(handler_call_details.method)
         return None if kind is None else handler_of(kind, getattr(self, kind), self._charges)
 
@@ -137,11 +143,13 @@ class Looped(grpc.GenericRpcHandler):
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Handler | None:
         self._charges.look_up(handler_call_details)
+        if handler_call_details.method == RAW:
+            return grpc.unary_unary_rpc_method_handler(lambda message, _: b"raw " + message)
         kind = KINDS.get(handler_call_details.method)
         return None if kind is None else handler_of(kind, getattr(self, kind), self._charges)
 
-    async def unary_unary(self, message: bytes, context: Any) -> bytes:  # noqa: ANN401
-        return self._charges.answer(message, context)
+    async def unary_unary(self, message: bytes, context: Any) -> bytes | None:  # noqa: ANN401
+        return None if message == b"nothing" else self._charges.answer(message, context)
 
     async def unary_stream(self, message: bytes, context: Any) -> None:  # noqa: ANN401
         """With the API of readers and writers."""
@@ -327,6 +335,25 @@ class RawCall:
         self._h2.send_headers(1, [*names, ("te", "trailers"), ("content-type", "application/grpc")])
         if message is not None:
             self._h2.send_data(1, b"\0" + len(message).to_bytes(4, "big") + message, end_stream=True)
+        self.tls.sendall(self._h2.data_to_send())
+
+    def end(self) -> None:
+        """Say that there is no more to come."""
+        self._h2.end_stream(1)
+        self.tls.sendall(self._h2.data_to_send())
+
+    def until_it_waits(self) -> None:
+        """Read what the server may send before it is allowed more (RFC 9113 section 6.9.2)."""
+        size = 0
+        while size < 65535:
+            events = self._h2.receive_data(self.tls.recv(65536))
+            size += sum(len(each.data) for each in events if isinstance(each, DataReceived))
+            self.tls.sendall(self._h2.data_to_send())
+
+    def allow(self, more: int) -> None:
+        """Allow the server to send so many bytes more."""
+        self._h2.increment_flow_control_window(more)
+        self._h2.increment_flow_control_window(more, 1)
         self.tls.sendall(self._h2.data_to_send())
 
     def rest(self) -> list[object]:

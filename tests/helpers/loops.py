@@ -21,7 +21,7 @@ import gevent
 import trio
 import uvloop
 from anyio.abc import ByteStream, SocketAttribute
-from anyio.streams.tls import TLSAttribute, TLSStream
+from anyio.streams.tls import TLSStream
 from gevent.event import Event
 from gevent.server import StreamServer
 
@@ -66,7 +66,7 @@ class Lines(Protocol):
         """Send all of them."""
 
     @property
-    def ssl_object(self) -> object:
+    def connection(self) -> object:
         """What `peer_of` takes."""
 
 
@@ -76,7 +76,7 @@ async def _answer(service: Service, stream: Lines) -> None:
         while received := await stream.receive():
             *lines, buffer = (buffer + received).split(b"\n")
             for line in lines:
-                await stream.send(service.answer(line + b"\n", stream.ssl_object))
+                await stream.send(service.answer(line + b"\n", stream.connection))
     except _ENDS as error:
         service.raised.put(_cause_of(error))
 
@@ -101,8 +101,8 @@ class _OfTrio:
         await self._stream.send_all(data)
 
     @property
-    def ssl_object(self) -> object:
-        return self._stream._ssl_object  # noqa: SLF001 - it has no public name
+    def connection(self) -> object:
+        return self._stream
 
 
 class _OfAnyio:
@@ -119,8 +119,8 @@ class _OfAnyio:
         await self._stream.send(data)
 
     @property
-    def ssl_object(self) -> object:
-        return self._stream.extra(TLSAttribute.ssl_object)  # noqa: S610 - not Django's
+    def connection(self) -> object:
+        return self._stream
 
 
 def trio_server(context: ssl.SSLContext) -> AbstractContextManager[Service]:

@@ -14,7 +14,6 @@ from wsgiref.simple_server import WSGIRequestHandler, make_server
 from wsgiref.types import WSGIApplication
 
 from cheroot import wsgi as cheroot_wsgi
-from django.conf import settings
 from django.core.servers import basehttp
 from gevent.pywsgi import WSGIServer as GeventServer
 from typing_extensions import override
@@ -22,14 +21,11 @@ from waitress.server import create_server as waitress_server
 from werkzeug.serving import WSGIRequestHandler as WerkzeugHandler
 from werkzeug.serving import make_server as werkzeug_server
 
+import tests.helpers.django_site  # noqa: F401 - the settings of its server
 from tests.helpers.loops import serve_until_stopped
 from tests.helpers.tls_peers import HOST, TIMEOUT, Service, Started, running
 
 THREADS = 32
-
-# Its server closes the databases after each connection.
-if not settings.configured:
-    settings.configure(DATABASES={}, ALLOWED_HOSTS=["*"])
 
 WSGIServing = Callable[[WSGIApplication, ssl.SSLContext | None], AbstractContextManager[int]]
 """Serves an application until the end of the block, in plaintext without a context; yields the port."""

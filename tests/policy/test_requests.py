@@ -168,3 +168,14 @@ def test_a_safe_path_survives_its_encoding(segments: list[str]) -> None:
     path = "/" + "/".join(normalize("NFC", each) for each in segments if each not in {".", ".."})
     if len(quote(path)) <= 8192:
         assert Request("GET", quote(path)).path == path
+
+
+@given(st.from_regex(r"(/[A-Za-z0-9_~-][A-Za-z0-9_.~-]*){1,5}/?", fullmatch=True))
+def test_a_plain_path_is_read_as_one_with_an_escape(path: str) -> None:
+    assert Request("GET", path) == Request("GET", f"/%{ord(path[1]):02x}{path[2:]}")
+
+
+def test_a_plain_path_has_its_limits_as_well() -> None:
+    assert Request("GET", "/a" * 255 + "/").path == "/a" * 255 + "/"
+    with pytest.raises(InvalidRequest, match="257 segments"):
+        Request("GET", "/a" * 256 + "/")

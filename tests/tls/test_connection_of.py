@@ -4,18 +4,36 @@ from __future__ import annotations
 
 import contextlib
 import io
+import socketserver
 import ssl
 import wsgiref.validate
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 from unittest import mock
 
+import aiosmtpd.smtp
+import asyncpg
 import cheroot.makefile
 import cheroot.server
+import django.conf
+import django.core.handlers.asgi
 import django.core.handlers.wsgi
+import flask
 import gevent.pywsgi
+import grpclib.protocol
+import grpclib.server
+import litestar
 import pytest
+import quart
+import starlette.requests
+import starlette.websockets
+import tornado.http1connection
+import tornado.httputil
+import tornado.iostream
+import tornado.web
+import tornado.websocket
 import waitress.channel
+import werkzeug
 import werkzeug.wsgi
 
 from meshid import Decision, NoPeer, PeerRejected, Reason, peer_of
@@ -103,6 +121,60 @@ def test_a_wsgi_environ_has_the_peer(tls: MeshSSLSocket) -> None:
     assert found == dict.fromkeys(found, tls)
 
 
+# -- Handlers and streams, whose servers are in the table of frameworks ---------
+
+
+class Transport:
+    """A transport of asyncio's kind."""
+
+    def __init__(self, tls: object) -> None:
+        self._tls = tls
+
+    def get_extra_info(self, name: str) -> object:
+        return {"ssl_object": self._tls}.get(name)
+
+
+def made(kind: type, **attributes: object) -> object:
+    """Return an object of *kind* that has these attributes, and was not set up."""
+    thing: object = object.__new__(kind)
+    for name, value in attributes.items():
+        setattr(thing, name, value)
+    return thing
+
+
+def of_tornado(tls: MeshSSLSocket) -> object:
+    stream = made(tornado.iostream.SSLIOStream, socket=tls)
+    connection = made(tornado.http1connection.HTTP1Connection, stream=stream)
+    request = made(tornado.httputil.HTTPServerRequest, connection=connection)
+    return made(tornado.web.RequestHandler, request=request)
+
+
+HANDED_OUT: dict[str, Callable[[MeshSSLSocket], object]] = {
+    "the TLS object of a socket": lambda tls: tls._sslobj,  # type: ignore[attr-defined]  # noqa: SLF001 - as httpcore has it
+    "a handler of socketserver": lambda tls: made(socketserver.StreamRequestHandler, request=tls),
+    "a handler of Tornado": of_tornado,
+    "a WebSocket of Tornado": lambda tls: made(
+        tornado.websocket.WebSocketHandler,
+        ws_connection=made(
+            tornado.websocket.WebSocketProtocol13, stream=made(tornado.iostream.SSLIOStream, socket=tls)
+        ),
+    ),
+    "a peer of grpclib": lambda tls: grpclib.protocol.Peer(cast("Any", Transport(tls))),
+    "a stream of grpclib": lambda tls: made(
+        grpclib.server.Stream, peer=grpclib.protocol.Peer(cast("Any", Transport(tls)))
+    ),
+    "a connection of asyncpg": lambda tls: made(asyncpg.Connection, _transport=Transport(tls), _aborted=True),
+    "a server of aiosmtpd": lambda tls: made(aiosmtpd.smtp.SMTP, transport=Transport(tls)),
+}
+
+
+@pytest.mark.parametrize("handed_out", HANDED_OUT.values(), ids=HANDED_OUT)
+def test_what_a_library_hands_out_has_the_peer(
+    handed_out: Callable[[MeshSSLSocket], object], tls: MeshSSLSocket
+) -> None:
+    assert connection_of(handed_out(tls)) is tls
+
+
 # -- What our middleware has judged -------------------------------------------
 
 
@@ -127,6 +199,83 @@ class TestAJudgedRequest:
     def test_on_a_public_route_may_have_none(self) -> None:
         with pytest.raises(NoPeer, match="dict is a request without a peer"):
             peer_of({"type": "http", "asgi": {}, "meshid.judge": object()})
+
+
+def scope(**more: object) -> dict[str, Any]:
+    """Return a request's scope (ASGI 3.0)."""
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "method": "GET",
+        "path": "/",
+        "query_string": b"",
+        "headers": [],
+        **more,
+    }
+
+
+def of_flask(around: dict[str, Any]) -> object:
+    context = flask.Flask("shop").request_context(around)
+    # Its own proxy works in the context alone.
+    return context.request
+
+
+def of_quart(around: Any) -> object:  # noqa: ANN401 - of the right type
+    nothing: Any = {}
+    send = mock.AsyncMock()
+    return quart.Request("GET", "https", "/", b"", nothing, "", "1.1", around, send_push_promise=send)
+
+
+REQUESTS: dict[str, Callable[[dict[str, Any]], object]] = {
+    "a scope": lambda more: scope(**more),
+    "starlette": lambda more: starlette.requests.Request(scope(**more)),
+    "a websocket of starlette": lambda more: starlette.websockets.WebSocket(
+        scope(**more | {"type": "websocket"}), mock.AsyncMock(), mock.AsyncMock()
+    ),
+    "litestar": lambda more: litestar.Request[Any, Any, Any](cast("Any", scope(**more))),
+    "quart": lambda more: quart.Request(
+        "GET",
+        "https",
+        "/",
+        b"",
+        cast("Any", {}),
+        "",
+        "1.1",
+        cast("Any", scope(**more)),
+        send_push_promise=mock.Mock(),
+    ),
+    "django, asgi": lambda more: django.core.handlers.asgi.ASGIRequest(scope(**more), io.BytesIO()),
+    "an environ": lambda more: environ(**more),
+    "flask": lambda more: of_flask(environ(**more)),
+    "werkzeug": lambda more: werkzeug.Request(environ(**more)),
+    "django, wsgi": lambda more: django.core.handlers.wsgi.WSGIRequest(environ(**more)),
+}
+
+
+class TestTheRequestOfAFramework:
+    @pytest.fixture(scope="class", autouse=True)
+    @staticmethod
+    def django_is_set_up() -> None:
+        if not django.conf.settings.configured:
+            django.conf.settings.configure()
+
+    @pytest.mark.parametrize("request_of", REQUESTS.values(), ids=REQUESTS)
+    def test_has_the_peer_that_was_judged(
+        self, request_of: Callable[[dict[str, Any]], object], tls: MeshSSLSocket
+    ) -> None:
+        judged = peer_of(tls)
+        request = request_of({"meshid.peer": judged, "meshid.connection": tls})
+        assert peer_of(request) is judged
+        assert connection_of(request) is tls
+
+    @pytest.mark.parametrize("request_of", REQUESTS.values(), ids=REQUESTS)
+    def test_says_which_middleware_is_missing(self, request_of: Callable[[dict[str, Any]], object]) -> None:
+        with pytest.raises(NoPeer, match=r"put meshid\.http\.(ASGI|WSGI)Middleware around the application"):
+            peer_of(request_of({}))
+
+    def test_is_not_there_outside_of_it(self) -> None:
+        with pytest.raises(NoPeer, match="LocalProxy is not a connection"):
+            peer_of(flask.request)
 
 
 # -- No guess, no end, no harm --------------------------------------------------

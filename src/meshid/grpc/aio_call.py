@@ -56,6 +56,7 @@ class AioCall(JudgedCall):
             await context.abort(status_of(rejection), REFUSED)
         try:
             await self._answer(requests, context)
+            self.raise_if_rejected()
         except ConnectionEnded:
             if watched.rejection is None:
                 raise

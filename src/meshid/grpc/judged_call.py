@@ -48,14 +48,15 @@ class JudgedCall:
         method: The full name of its method.
 
     Attributes:
-        context: What its handler has of it; None before the peer was admitted.
+        context: What its handler has of it, as soon as the peer was admitted.
     """
+
+    context: object
+    _watched: WatchedConnection
 
     def __init__(self, judge: CallJudge, method: str) -> None:
         self._judge = judge
         self._method = method
-        self.context: object = None
-        self._watched: WatchedConnection | None = None
         self._read: Callable[[bytes], object] | None = None
         self._write: Callable[[Any], bytes] | None = None
 
@@ -94,8 +95,8 @@ class JudgedCall:
 
     @property
     def peer(self) -> Peer | None:
-        """Who calls; None before the decision, and when the call is over."""
-        return None if self._watched is None else self._watched.peer
+        """Who calls; None when the call is over."""
+        return self._watched.peer
 
     def raise_if_ended(self) -> None:
         """Raise if there is no peer any more.
@@ -115,7 +116,7 @@ class JudgedCall:
         Raises:
             ConnectionEnded: If the peer may no longer be there.
         """
-        if self._watched is not None and (rejection := self._watched.rejection) is not None:
+        if (rejection := self._watched.rejection) is not None:
             # A new one: with its traceback, the old one would hold the handler that is to end.
             raise ConnectionEnded(rejection.decision)
 

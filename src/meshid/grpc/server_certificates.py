@@ -38,10 +38,10 @@ class ServerCertificates:
 
     def credentials(self) -> grpc.ServerCredentials:
         """Return credentials that ask for news before each handshake."""
-        first, fetch = _configuration(*self._given), cast("_Fetcher", self._news)
+        first, fetch = _configuration(*self._given), cast("_Fetcher", self.news)
         return grpc.dynamic_ssl_server_credentials(first, fetch, require_client_authentication=True)
 
-    def _news(self) -> grpc.ServerCertificateConfiguration | None:
+    def news(self) -> grpc.ServerCertificateConfiguration | None:
         """Return what has changed since the last time; gRPC asks from one thread at a time.
 
         Whatever this raises, gRPC goes on with what it has.

@@ -47,6 +47,7 @@ class ThreadCall(JudgedCall):
             if not context.add_callback(watched.done):
                 return
             yield from self._answer(requests, context)
+            self.raise_if_rejected()
         except ConnectionEnded:
             if watched.rejection is None:
                 raise

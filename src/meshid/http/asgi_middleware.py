@@ -91,7 +91,10 @@ class ASGIMiddleware:
             raise ValueError(msg)
         connection = connection_of_call()
         peer = None if connection is None else _peer(connection)
-        decision = self._decide(peer, scope)
+        # The handshake of a WebSocket is a GET (RFC 6455 section 4.1), also where HTTP/2 has none (RFC 8441).
+        method: str = scope["method"] if kind == "http" else "GET"
+        target = _target(scope)
+        decision = self._decide(peer, method, target, scope)
         if not decision:
             if connection is None:
                 self._judge.warn(decision.reason, _NOT_OURS)
@@ -104,12 +107,14 @@ class ASGIMiddleware:
             is_about(about)
             await send(message)
 
+        told = self._told(scope, connection, peer)
+        told[JUDGE] = partial(self._judge.judge_at, peer, method, target)
         try:
-            await self._app(self._told(scope, connection, peer), receive, send_on)
+            await self._app(told, receive, send_on)
         finally:
             is_about(about)
 
-    def _decide(self, peer: Peer | None, scope: Scope) -> Decision:
+    def _decide(self, peer: Peer | None, method: str, target: str, scope: Scope) -> Decision:
         path: str = scope["path"]
         root = (scope.get("root_path") or "").rstrip("/")
         # Frameworks cut it off, one of them wherever it is; and where it is not, they route the whole path.
@@ -120,24 +125,22 @@ class ASGIMiddleware:
         routed = path
         if self._drops_last_slash and path != "/":
             routed = path.rstrip("/")
-        return self._judge.judge(peer, _method(scope), _target(scope), routed=routed)
+        return self._judge.judge(peer, method, target, routed=routed)
 
     def _told(self, scope: Scope, connection: ServersEnd | None, peer: Peer | None) -> dict[str, Any]:
-        again = partial(self._judge.judge_at, peer, _method(scope), _target(scope))
-        told = {**scope, JUDGE: again, JUDGED_CONNECTION: connection, JUDGED_PEER: peer}
+        told = dict(scope)
         if connection is None or peer is None:
-            del told[JUDGED_CONNECTION], told[JUDGED_PEER]
+            # What came in is somebody else's word.
+            told.pop(JUDGED_CONNECTION, None)
+            told.pop(JUDGED_PEER, None)
             return told
         extension = self._extensions.get(connection)
         if extension is None:
             extension = self._extensions[connection] = tls_extension(connection, peer)
-        told["extensions"] = {**(scope.get("extensions") or {}), "tls": {**extension}}
+        told[JUDGED_CONNECTION] = connection
+        told[JUDGED_PEER] = peer
+        told["extensions"] = {**(scope.get("extensions") or {}), "tls": extension}
         return told
-
-
-def _method(scope: Scope) -> str:
-    # The handshake of a WebSocket is a GET (RFC 6455 section 4.1), also where HTTP/2 has none (RFC 8441).
-    return scope["method"] if scope["type"] == "http" else "GET"
 
 
 def _target(scope: Scope) -> str:

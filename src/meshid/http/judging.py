@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from contextlib import suppress
 
 from meshid.admission.question import Question
 from meshid.audit.rate_limit import RateLimit, left_out
@@ -75,17 +74,16 @@ class RequestJudge:
         Raises:
             TypeError: If an argument has the wrong type.
         """
-        request: Request | None = None
-        # A request that cannot be judged is refused where it is decided, and so on record.
-        asked: Request | str = f"{method} {target}"
-        with suppress(InvalidRequest):
-            asked = request = Request(method, target)
-        if request is not None:
-            if routed is not None and routed != request.path:
-                return self.refuse(f"{request} is not the path {quote(routed)}, which the application routes")
-            if self._is_public(request):
-                return self._decide_public(peer, request)
-        return self._decide(peer, self._target, asked)
+        try:
+            request = Request(method, target)
+        except InvalidRequest:
+            # It is refused where it is decided, and so on record.
+            return self._decide(peer, self._target, f"{method} {target}")
+        if routed is not None and routed != request.path:
+            return self.refuse(f"{request} is not the path {quote(routed)}, which the application routes")
+        if self._public and self._is_public(request):
+            return self._decide_public(peer, request)
+        return self._decide(peer, self._target, request)
 
     def _decide(self, peer: Peer | None, target: str, asked: Request | str) -> Decision:
         if peer is None:

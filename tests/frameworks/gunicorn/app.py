@@ -7,5 +7,5 @@ from tests.frameworks import scene
 from tests.frameworks.application import wsgi_app
 
 mesh = scene.mesh()
-context = mesh.server_context(http=True)
+context = mesh.server_context(http=True, alpn=scene.options().get("alpn", ()))
 app = WSGIMiddleware(wsgi_app, mesh, public=["GET /healthz"])

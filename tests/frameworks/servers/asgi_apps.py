@@ -15,10 +15,10 @@ async def lines() -> AsyncIterator[bytes]:
 
 
 def starlette() -> Any:
-    from starlette.applications import Starlette  # noqa: PLC0415
-    from starlette.requests import Request  # noqa: PLC0415
-    from starlette.responses import JSONResponse, StreamingResponse  # noqa: PLC0415
-    from starlette.routing import Route  # noqa: PLC0415
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import JSONResponse, StreamingResponse
+    from starlette.routing import Route
 
     async def charge(request: Request) -> JSONResponse:
         path = f"/v1/charges/{request.path_params['id']}"
@@ -44,8 +44,8 @@ def starlette() -> Any:
 
 
 def fastapi() -> Any:
-    from fastapi import FastAPI, Request  # noqa: PLC0415
-    from fastapi.responses import StreamingResponse  # noqa: PLC0415
+    from fastapi import FastAPI, Request
+    from fastapi.responses import StreamingResponse
 
     app = FastAPI()
 
@@ -68,8 +68,8 @@ def fastapi() -> Any:
 
 
 def litestar() -> Any:
-    from litestar import Litestar, Request, get, post  # noqa: PLC0415
-    from litestar.response import Stream  # noqa: PLC0415
+    from litestar import Litestar, Request, get, post
+    from litestar.response import Stream
 
     @get("/v1/charges/{number:path}")
     async def charge(number: str, request: Request[Any, Any, Any]) -> dict[str, str]:
@@ -90,7 +90,7 @@ def litestar() -> Any:
 
 
 def quart() -> Any:
-    from quart import Quart, Response, request  # noqa: PLC0415
+    from quart import Quart, Response, request
 
     app = Quart(__name__)
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+from typing import Any
+
 from cheroot.wsgi import Server
 
 from meshid.http import WSGIMiddleware
@@ -14,7 +17,10 @@ app = WSGIMiddleware(wsgi_app, mesh, public=["GET /healthz"])
 
 
 class MeshServer(Server):
-    def bind(self, *family):
+    """A server with a listener of ours."""
+
+    def bind(self, *family: Any) -> socket.socket:
+        """Wrap it as soon as it is there."""
         super().bind(*family)
         self.socket = context.wrap_socket(self.socket, server_side=True)
         return self.socket

@@ -1,7 +1,7 @@
-"""gunicorn with gevent, loaded before it forks: patched by gunicorn.conf.py."""
+"""gunicorn with gevent, which loads the application before it forks."""
 
 from __future__ import annotations
 
-from tests.frameworks.gunicorn import become_gunicorn
+from tests.frameworks.gunicorn import PATCHED, become_gunicorn, gunicorn_conf
 
-become_gunicorn("--worker-class", "gevent", "--preload", config="patched.conf.py")
+become_gunicorn("--worker-class", "gevent", "--preload", config=PATCHED + gunicorn_conf())

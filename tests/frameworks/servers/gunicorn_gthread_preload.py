@@ -4,4 +4,4 @@ from __future__ import annotations
 
 from tests.frameworks.gunicorn import become_gunicorn
 
-become_gunicorn("--worker-class", "gthread", "--threads", "8", "--workers", "2", "--preload")
+become_gunicorn("--worker-class", "gthread", "--threads", "8", "--preload")

@@ -4,4 +4,4 @@ from __future__ import annotations
 
 from tests.frameworks.gunicorn import become_gunicorn
 
-become_gunicorn("--worker-class", "sync", "--workers", "2", "--preload")
+become_gunicorn("--worker-class", "sync", "--preload")

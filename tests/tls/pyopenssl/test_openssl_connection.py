@@ -235,6 +235,27 @@ class TestBetweenTheCertificateAndTheEnd:
             assert again.value is caught.value
         assert (heard.is_quiet(), mesh.open_connections) == (True, 0)
 
+    def test_whoever_ends_it_while_it_is_admitted_is_heeded(self, prod_ca: CA) -> None:
+        """As another thread may: the decision is on record, and there is no peer yet."""
+        mesh = mesh_of(prod_ca, audit=lambda _: both.ours.end(handshakes.error_of("too slow")))
+        both = OpenSSLMemory(serving(mesh), stranger(prod_ca.issue(PATH)))
+        with pytest.raises(HandshakeTimeout):
+            both.shake_hands()
+        assert (both.ours.peer, mesh.open_connections) == (None, 0)
+
+    def test_whoever_ends_it_during_a_step_is_heeded_in_that_step(
+        self, mesh: Mesh, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        both = OpenSSLMemory(serving(mesh), stranger())
+
+        def step(tls: SSL.Connection) -> None:
+            cast("MeshConnection", tls).end(handshakes.error_of("too slow"))
+            raise SSL.WantReadError
+
+        monkeypatch.setattr(SSL.Connection, "do_handshake", step)
+        with pytest.raises(HandshakeTimeout):
+            both.ours.do_handshake()
+
     def test_a_handshake_that_was_ended_meanwhile_is_over(self, both: OpenSSLMemory) -> None:
         both.ours.end(handshakes.error_of("too slow"))
         with pytest.raises(HandshakeTimeout, match="too slow"):
@@ -331,7 +352,8 @@ class TestTheEnd:
         assert mesh.open_connections == 0
         with pytest.raises(SSL.WantReadError):
             both.ours.bio_read(100)
-        assert both.ours.bio_write(b"anything") == len(b"anything")
+        both.theirs.write(HELLO)
+        both.deliver()
         calls: list[Callable[[], object]] = [
             lambda: both.ours.recv(100),
             lambda: both.ours.read(100),
@@ -392,6 +414,52 @@ class TestTheEnd:
             assert (mesh.open_connections, tls.peername) == (0, None)
             tls.end(handshakes.error_of("late"))
 
+    def test_of_something_that_has_only_a_descriptor_comes_with_the_next_byte(
+        self, mesh: Mesh, prod_ca: CA
+    ) -> None:
+        ours, theirs = socket.socketpair()
+        with ours, theirs, ThreadPoolExecutor(1) as pool:
+            client = pool.submit(stranger(prod_ca.issue(PATH)).wrap_socket, theirs)
+            tls = connection_of(serving(mesh), cast("socket.socket", OnlyDescriptor(ours.fileno())))
+            tls.set_accept_state()
+            tls.do_handshake()
+            with client.result(TIMEOUT):
+                assert (tls.peername, mesh.open_connections) == (None, 1)
+                mesh.publish(revocations=DENIED)
+                assert mesh.open_connections == 0
+                with pytest.raises(ConnectionEnded):
+                    tls.recv(1)
+
+    def test_that_the_user_wants_is_said_to_the_peer(self, mesh: Mesh, prod_ca: CA) -> None:
+        both = admitted(mesh, prod_ca)
+        assert not both.ours.shutdown()
+        both.fetch()
+        assert both.theirs.read() == b""
+
+
+class OnlyDescriptor:
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    def fileno(self) -> int:
+        return self._number
+
+
+@pytest.mark.parametrize("we_serve", [True, False], ids=["server", "client"])
+def test_it_knows_what_was_sent(we_serve: bool, mesh: Mesh, prod_ca: CA) -> None:  # noqa: FBT001
+    issued = prod_ca.intermediate().issue(PATH)
+    context = mesh.openssl_context(server_side=we_serve, expect=None if we_serve else PATH)
+    theirs = stranger(issued) if we_serve else ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    if not we_serve:
+        issued.load_into(theirs)
+    both = OpenSSLMemory(context, theirs, we_serve=we_serve)
+    assert both.ours.sent() == []
+    both.shake_hands()
+    assert both.ours.sent() == [*issued.chain]
+    credentials = mesh.snapshot.credentials
+    assert credentials is not None
+    assert both.ours.own_leaf == credentials.chain[0]
+
 
 class TestTime:
     def test_a_handshake_has_a_deadline(self, mesh: Mesh, caplog: pytest.LogCaptureFixture) -> None:
@@ -403,6 +471,12 @@ class TestTime:
             assert eventually(lambda: lines_of(caplog))
         (line,) = lines_of(caplog)
         assert line.endswith("from 127.0.0.1: the handshake did not end within 0.05 s")
+
+    def test_one_that_has_failed_has_none(self, mesh: Mesh, prod_ca: CA) -> None:
+        both = OpenSSLMemory(serving(mesh), stranger(prod_ca.issue("/ns/unknown/sa/web")))
+        with pytest.raises(PeerRejected):
+            both.shake_hands()
+        assert len(both.ours.generation.handshakes) == 0
 
     def test_one_that_is_over_has_none(self, mesh: Mesh, prod_ca: CA) -> None:
         both = admitted(mesh, prod_ca)

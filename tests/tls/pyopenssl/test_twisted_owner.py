@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import ssl
+import sys
 import weakref
 from typing import Any, cast
 
@@ -184,6 +185,19 @@ class TestTheEnd:
         assert gone() is None
         connection.end(handshakes.error_of("late"))
         assert not connection.is_open
+
+
+def test_what_is_not_there_is_not_needed(
+    context: SSL.Context, mesh: Mesh, prod_ca: CA, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wired = Wired(context, prod_ca.issue(PATH))
+    wired.shake_hands()
+    for name in ("twisted.internet.interfaces", "twisted.internet.reactor"):
+        monkeypatch.delitem(sys.modules, name)
+    assert not hasattr(context, "__providedBy__")
+    mesh.publish(revocations=Revocations(deny=[NAME]))
+    with pytest.raises(ConnectionEnded):
+        wired.connection.recv(1)
 
 
 def test_a_unix_socket_has_no_address(context: SSL.Context, prod_ca: CA, heard: Heard) -> None:

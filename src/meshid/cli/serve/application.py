@@ -92,7 +92,7 @@ def _why_not(application: object) -> str:
             "takes two arguments, as a WSGI application does, and this is for ASGI:"
             " see docs/wsgi.md for gunicorn and the WSGIMiddleware"
         )
-    if _takes(application, 0):
+    if inspect.isroutine(application) and _takes(application, 0):
         return (
             "takes no arguments: if it makes the application, call it in the module and name what it returns"
         )

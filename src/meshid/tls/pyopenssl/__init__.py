@@ -1,4 +1,4 @@
 """The `OpenSSL.SSL.Context` of a mesh: for pyOpenSSL, and so for Twisted.
 
-`OpenSSL` is imported here and nowhere else, when `Mesh.openssl_context` is called.
+It is imported when `Mesh.openssl_context` is called.
 """

@@ -22,7 +22,7 @@ _CERTIFICATE = b"\x0b"
 _TLS_1_3 = 0x0304
 
 
-class Listening(Protocol):
+class _Listening(Protocol):
     """A connection that is told of the certificates of the other end."""
 
     def on_certificates(self, chain: list[bytes], version: str) -> None:
@@ -44,5 +44,5 @@ def _callback(  # noqa: PLR0913, PLR0917  # the signature is OpenSSL's
     if message[:1] == _CERTIFICATE:
         is_newer = version == _TLS_1_3
         chain = read_certificate_message(message[:], tls13=is_newer)
-        connection = cast("Listening", SSL.Connection._reverse_mapping[tls])  # noqa: SLF001
+        connection = cast("_Listening", SSL.Connection._reverse_mapping[tls])  # noqa: SLF001
         connection.on_certificates(chain, "TLSv1.3" if is_newer else "TLSv1.2")

@@ -145,7 +145,8 @@ class MeshConnection(SSL.Connection):
         if self._owner is not None:
             self._owner.close()
         elif self._socket is not None:
-            with contextlib.suppress(OSError):
+            # pyOpenSSL takes any object with a descriptor.
+            with contextlib.suppress(OSError, AttributeError):
                 self._socket.shutdown(socket.SHUT_RDWR)
 
     def raise_if_ended(self) -> None:
@@ -166,7 +167,7 @@ class MeshConnection(SSL.Connection):
             return False
         if self._owner is not None:
             return self._owner.is_open
-        return self._socket is None or self._socket.fileno() >= 0
+        return not isinstance(self._socket, socket.socket) or self._socket.fileno() >= 0
 
     @property
     def own_leaf(self) -> bytes:
@@ -265,7 +266,7 @@ class MeshConnection(SSL.Connection):
     def _complete(self) -> None:
         settled = self._settled
         self.raise_if_ended()
-        if self._interruption is not None or not self._is_verified:
+        if not self._is_verified:
             # As if a session was resumed, which no context of ours allows.
             settled = self._internal_error("the TLS library has let in who was not decided about")
         try:
@@ -321,11 +322,6 @@ class MeshConnection(SSL.Connection):
         if self._has_ended:
             raise SSL.WantReadError
         return super().bio_read(bufsiz)
-
-    @override
-    def bio_write(self, buf: Any) -> int:
-        """Take what has arrived, as `OpenSSL.SSL.Connection.bio_write` does; it is dropped after the end."""
-        return len(buf) if self._has_ended else super().bio_write(buf)
 
     @override
     def __getattr__(self, name: str) -> Any:

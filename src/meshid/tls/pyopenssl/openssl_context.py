@@ -158,13 +158,17 @@ class MeshOpenSSLContext(SSL.Context):
     @property
     def __providedBy__(self) -> object:  # noqa: N802 - zope.interface's name
         """The interface of Twisted's that it provides; only zope.interface asks, on behalf of Twisted."""
-        interfaces, zope = map(sys.modules.__getitem__, ("twisted.internet.interfaces", "zope.interface"))
+        interfaces = sys.modules.get("twisted.internet.interfaces")
+        if interfaces is None:
+            # So that another library that uses zope.interface gets its own answer.
+            msg = "Twisted is not there"
+            raise AttributeError(msg)
 
         server, client = (
             interfaces.IOpenSSLServerConnectionCreator,
             interfaces.IOpenSSLClientConnectionCreator,
         )
-        return zope.Declaration(server if self._settings.is_server else client)
+        return sys.modules["zope.interface"].Declaration(server if self._settings.is_server else client)
 
 
 def _refusing(name: str, method: Callable[..., object]) -> Callable[..., object]:

@@ -7,7 +7,6 @@ connection, and anything else for a mistake in its own code, with a traceback.
 from __future__ import annotations
 
 import ssl
-from typing import Any, cast
 
 from OpenSSL import SSL
 
@@ -29,19 +28,15 @@ class OpenSSLTimeout(HandshakeTimeout, SSL.Error):
     """A `HandshakeTimeout` that is an `OpenSSL.SSL.Error`."""
 
 
-_CLASSES: tuple[tuple[type[Exception], type[PeerRejected | HandshakeTimeout]], ...] = (
-    (ConnectionEnded, OpenSSLEnded),
-    (PeerRejected, OpenSSLRejection),
-    (HandshakeTimeout, OpenSSLTimeout),
-)
-
-
 def for_openssl(error: PeerRejected | HandshakeTimeout) -> PeerRejected | HandshakeTimeout:
     """Return the same error as an `OpenSSL.SSL.Error`."""
-    made_like = next(ours for theirs, ours in _CLASSES if isinstance(error, theirs))
-    _, arguments, *_ = cast("tuple[Any, ...]", error.__reduce__())
-    made = made_like(*arguments)
-    # A list of (library, function, reason), which Twisted reads.
+    made: PeerRejected | HandshakeTimeout
+    if isinstance(error, HandshakeTimeout):
+        made = OpenSSLTimeout(*error.args)
+    else:
+        made_like = OpenSSLEnded if isinstance(error, ConnectionEnded) else OpenSSLRejection
+        made = made_like(error.decision, of_server=error.of_server)
+    # A list of (library, function, reason), where Twisted looks for the end of the stream.
     made.args = ([("meshid", "", str(error))],)
     return made
 

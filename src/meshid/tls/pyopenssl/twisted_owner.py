@@ -14,19 +14,19 @@ from typing import Protocol, cast
 _TRANSPORT = ("twisted.protocols.tls", "TLSMemoryBIOProtocol")
 
 
-class Address(Protocol):
+class TwistedAddress(Protocol):
     """An address of Twisted's."""
 
     host: str
     port: int
 
 
-class Transport(Protocol):
+class TwistedTransport(Protocol):
     """What is used of a TLS transport of Twisted's."""
 
     connected: int
 
-    def getPeer(self) -> Address:  # noqa: N802 - Twisted's name
+    def getPeer(self) -> TwistedAddress:  # noqa: N802 - Twisted's name
         """Return the address of the other end."""
 
     def abortConnection(self) -> None:  # noqa: N802 - Twisted's name
@@ -40,7 +40,7 @@ class TwistedOwner:
         transport: The transport.
     """
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: TwistedTransport) -> None:
         self._transport = weakref.ref(transport)
         self.peername: object = None
         # A Unix socket's has none.
@@ -56,14 +56,14 @@ class TwistedOwner:
 
     def close(self) -> None:
         """Abort the connection, in the reactor's thread; its protocol gets the error of the connection."""
-        transport = self._transport()
-        if transport is not None:
-            sys.modules["twisted.internet.reactor"].callFromThread(transport.abortConnection)
+        transport, reactor = self._transport(), sys.modules.get("twisted.internet.reactor")
+        if transport is not None and reactor is not None:
+            reactor.callFromThread(transport.abortConnection)
 
 
 def twisted_owner_of(application_data: object) -> TwistedOwner | None:
     """Return the owner of a connection with this application data; None if it is no transport of Twisted."""
     classes = type(application_data).__mro__
     if any((each.__module__, each.__qualname__) == _TRANSPORT for each in classes):
-        return TwistedOwner(cast("Transport", application_data))
+        return TwistedOwner(cast("TwistedTransport", application_data))
     return None

@@ -1,0 +1,4 @@
+def ssl_context(config, default):
+    from app import context
+
+    return context
