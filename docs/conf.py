@@ -30,6 +30,7 @@ PAGES = {
         "asyncio",
         "threads",
         "twisted",
+        "grpc",
     ],
     "With a proxy": ["proxies", "port", "authorizer", "nginx", "haproxy", "envoy", "caddy", "custom-proxy"],
     "Look it up": ["verification", "reasons", "performance", "reference"],

@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from typing_extensions import override
 
-from tests.frameworks.dialects import Answer, answer_of
+from tests.frameworks.dialects import Answer, answer_of, reader_of
 from tests.helpers.tls_peers import TIMEOUT
 
 
@@ -57,7 +57,7 @@ class SmtpTalk:
 
     def __init__(self, tls: ssl.SSLSocket, *, greets: bool) -> None:
         self._tls = tls
-        self._came = tls.makefile("rb")
+        self._came = reader_of(tls)
         self._greets = greets
         self._is_known = False
 

@@ -15,9 +15,10 @@ PAGE = ROOT / "docs" / "frameworks.md"
 
 MARK = "<!-- from here on: python -m tests.frameworks.page --write -->\n"
 RAN = "The last run, on Python {python} with {openssl}: {rows} rows, and {requests} requests of known peers."
-WITHOUT = (
-    "Nobody is let in, the right peer neither. The [mesh port](port.md) in front works with all of them."
-)
+WITHOUT = """\
+Of the servers nobody is let in, the right peer neither: the middleware refuses each request, or none starts.
+The [mesh port](port.md) in front works with all of them.
+A client that is here is not safe: it says its request to a server that is not the one you expect."""
 
 TITLES = {
     "asgi": "ASGI",
@@ -55,13 +56,20 @@ CLIENT_CELLS: dict[str, Cell] = {
     "wrong name": lambda record: record["checks"].get("wrong_name", "-"),
     "wrong authority": lambda record: record["checks"].get("wrong_ca", "-"),
     "request bytes at a wrong server": lambda record: record["checks"].get("bytes", "-"),
+    "retries of a refusal": lambda record: record["checks"].get("retries", "-"),
+    "the reason": lambda record: record["checks"].get("refusal", "-"),
     "peer": lambda record: record["checks"].get("peer", "-"),
     "rotation": lambda record: record["checks"].get("rotation", "-"),
 }
 
 
 def _outcome(record: Record) -> str:
-    return ", ".join(map(str, record["checks"].values()))
+    checks = record["checks"]
+    return (
+        str(checks["nobody"])
+        if "nobody" in checks
+        else ", ".join(f"{name}: {checks[name]}" for name in checks)
+    )
 
 
 FAILING_CELLS: dict[str, Cell] = {

@@ -24,7 +24,8 @@ from tests.frameworks.rows import CLIENTS, SERVERS, ClientRow, ServerRow
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "docs" / "frameworks.json"
 PROJECT = ROOT / "pyproject.toml"
-GROUPS = ("frameworks", "niquests")
+APART = "niquests"
+GROUPS = ("frameworks", APART)
 """The groups of dependencies that have the pins; each has an environment of its own."""
 PROPERTY = "frameworks"
 
@@ -53,16 +54,17 @@ def about(row: ServerRow | ClientRow) -> dict[str, Any]:
     return facts | {name: fact for name, fact in optional.items() if fact}
 
 
-def pins(python: str, project: str) -> dict[str, str]:
+def pins(python: str, project: str, groups: Iterable[str] = GROUPS) -> dict[str, str]:
     """Return the pinned version of each package of the table.
 
     Args:
         python: The version of Python that the markers are about.
         project: The text of pyproject.toml.
+        groups: The groups of dependencies.
     """
     found: dict[str, str] = {}
-    groups = tomllib.loads(project)["dependency-groups"]
-    for line in (line for group in GROUPS for line in groups.get(group, [])):
+    written = tomllib.loads(project)["dependency-groups"]
+    for line in (line for group in groups for line in written.get(group, [])):
         each = Requirement(line)
         environment = {"python_version": ".".join(python.split(".")[:2]), "python_full_version": python}
         if each.marker is None or each.marker.evaluate(environment):
@@ -100,7 +102,7 @@ def problems(results: Mapping[str, Any], project: str, rows: Iterable[ServerRow 
     return found
 
 
-def written(before: Mapping[str, Any] | None, records: Mapping[str, Any], failed: Iterable[str]) -> str:
+def merged(before: Mapping[str, Any] | None, records: Mapping[str, Any], failed: Iterable[str]) -> str:
     """Return the file with new records in it.
 
     Args:
@@ -127,11 +129,12 @@ def installed(python: str) -> dict[str, str]:
     Raises:
         ValueError: If one of them is not the pinned one.
     """
-    pinned = pins(python, PROJECT.read_text("utf-8"))
+    project = PROJECT.read_text("utf-8")
+    # Those of the other environment are what was installed there; see the Makefile.
+    apart = pins(python, project, [APART])
     found = {}
-    for name, pin in sorted(pinned.items()):
-        # Those of the other environment are what was installed there; see the Makefile.
-        found[name] = pin if name == "niquests" else version(name)
+    for name, pin in sorted(pins(python, project).items()):
+        found[name] = pin if name in apart else version(name)
         if found[name] != pin:
             msg = f"{name} {found[name]} is installed, and {pin} is pinned"
             raise ValueError(msg)
@@ -158,5 +161,5 @@ class Collector:
         from tests.frameworks.page import write  # noqa: PLC0415  # it reads the file
 
         before = read() if FILE.exists() else None
-        FILE.write_text(written(before, self._records, self._failed), "utf-8")
+        FILE.write_text(merged(before, self._records, self._failed), "utf-8")
         write()

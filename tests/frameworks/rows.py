@@ -194,9 +194,13 @@ GUNICORN = (
     "`certfile = __file__` and `def ssl_context(config, default): return context` in `gunicorn.conf.py`"
 )
 PATCHED = f"`gevent.monkey.patch_all()` before meshid is imported; {GUNICORN}"
+IGNORES = (
+    "This worker ignores gunicorn's hook: with `certfile = __file__` it never serves, and with a real"
+    " certificate the middleware refuses all; use gunicorn's own worker `asgi`, or `meshid serve`"
+)
 NO_WAY = (
-    "Tornado's `WSGIContainer` gives no way from a request to its connection: use another server, or"
-    " Tornado's own handlers"
+    "Tornado's `WSGIContainer` gives no way from a request to its connection: use another worker or server,"
+    " or Tornado's own handlers"
 )
 
 _gunicorn = partial(ServerRow, family="wsgi", module="gunicorn_worker", plug=GUNICORN)
@@ -254,23 +258,22 @@ WSGI: tuple[ServerRow, ...] = (
         packages=("gunicorn", "uvicorn", "uvloop"),
         plug="a `UvicornWorker` with `ssl_context_factory` in its `CONFIG_KWARGS`",
     ),
-    _gunicorn(
-        name="gunicorn_uvicorn",
-        options=_started("--worker-class uvicorn.workers.UvicornWorker", "asgi", "ignored"),
-        packages=("gunicorn", "uvicorn"),
-        fails="the worker ignores gunicorn's `ssl_context`: subclass it, as `gunicorn_uvicorn_subclass` does",
+    ServerRow(
+        name="gunicorn_uvicorn", family="asgi", packages=("gunicorn", "uvicorn"), plug=GUNICORN, fails=IGNORES
     ),
-    _gunicorn(
+    ServerRow(
         name="gunicorn_aiohttp",
-        options=_started("--worker-class aiohttp.GunicornWebWorker", "aio", "ignored"),
+        family="asyncio",
         packages=("gunicorn", "aiohttp"),
-        fails="the worker ignores gunicorn's `ssl_context`: use `web.run_app(app, ssl_context=context)`",
+        plug=GUNICORN,
+        fails=IGNORES,
     ),
-    _gunicorn(
-        name="gunicorn_plain_http",
-        options=_started("--worker-class sync", "app", "plain"),
+    ServerRow(
+        name="gunicorn_plain",
+        family="wsgi",
         packages=("gunicorn",),
-        fails="without `certfile` gunicorn speaks plain HTTP, whatever `ssl_context` returns: set `certfile`",
+        plug="the hook alone, without `certfile`",
+        fails="Without `certfile` gunicorn speaks plain HTTP and never calls the hook: `certfile = __file__`",
     ),
     ServerRow(name="wsgiref_server", family="wsgi", plug=WRAPPED, keeps=False),
     ServerRow(

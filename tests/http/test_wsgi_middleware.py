@@ -207,6 +207,14 @@ def served(_: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]
     return [b""]
 
 
+def test_a_refusal_of_head_has_no_body(mesh: Mesh) -> None:
+    """Not every server leaves it out (RFC 9110 section 9.3.2)."""
+    refusing = WSGIMiddleware(served, mesh)
+    for method, body in (("HEAD", []), ("GET", [FORBIDDEN])):
+        assert refusing(environ_of(REQUEST_METHOD=method), told := Answered()) == body
+        assert (told.status, dict(told.headers)["Content-Length"]) == ("403 Forbidden", str(len(FORBIDDEN)))
+
+
 def test_an_answer_passes_as_it_is(mesh: Mesh, peer: Peer) -> None:
     """So whoever closes it closes the application's, and its errors are its own."""
     body, told = iter([b"a"]), Answered()
@@ -233,6 +241,8 @@ def test_a_connection_that_was_ended_has_no_peer(mesh: Mesh, prod_ca: CA) -> Non
     statuses: list[str] = []
     with waitress(ending, mesh.server_context()) as port, Line(port, stranger(prod_ca.issue(PATH))) as line:
         assert line.ask("GET", PAGE).status == 0
+        # The client has its end before the server's thread goes on.
+        assert eventually(lambda: statuses)
     assert (statuses, app.taken()) == (["403"], [])
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, lru_cache
 from itertools import takewhile
 from typing import TypedDict
 
 from meshid.certificates.reading import read_leaf, subject_of, to_pem
 from meshid.tls.connection_of_call import ServersEnd
 from meshid.verification.verifier import Peer
+
+_REMEMBERED = 512
+"""Certificates: a peer comes back on many connections, and to read its leaf takes a tenth of a handshake."""
 
 _VERSIONS = {"TLSv1.2": 0x0303, "TLSv1.3": 0x0304}
 
@@ -48,6 +51,7 @@ def tls_extension(connection: ServersEnd, peer: Peer) -> TlsExtension:
     }
 
 
+@lru_cache(_REMEMBERED)
 def _pem(der: bytes) -> str:
     return to_pem([der]).decode("ascii")
 
@@ -57,6 +61,7 @@ def _sent(connection: ServersEnd, peer: Peer) -> Iterator[bytes]:
     return takewhile(set(connection.sent()).__contains__, peer.chain)
 
 
+@lru_cache(_REMEMBERED)
 def _subject(leaf: bytes) -> str:
     # A subject that cannot be read is as good as none: it was no part of what was verified.
     subject = subject_of(read_leaf(leaf))

@@ -25,7 +25,7 @@ class Charges:
         return posted("/v1/charges", peer_of(cherrypy.request.wsgi_environ), len(body))
 
     @cherrypy.expose
-    def default(self, number: str, **_query: str) -> bytes:
+    def default(self, number: str, **_: str) -> bytes:
         """Answer with the path, as it was routed."""
         return charge(f"/v1/charges/{number}", peer_of(cherrypy.request.wsgi_environ))
 
@@ -40,8 +40,6 @@ class Version1:
         """Answer for long."""
         noted("GET", "/v1/stream", peer_of(cherrypy.request.wsgi_environ))
         return stream()
-
-    stream._cp_config = {"response.stream": True}
 
 
 mesh = scene.mesh()
@@ -59,10 +57,11 @@ class MeshServer(Server):
 
 
 port = scene.free_port()
-cherrypy.tree.mount(Version1(), "/v1", {"/": {"tools.trailing_slash.on": False}})
-cherrypy.server.httpserver = MeshServer(
-    ("127.0.0.1", port), WSGIMiddleware(cherrypy.tree, mesh), numthreads=32
+cherrypy.tree.mount(
+    Version1(), "/v1", {"/": {"tools.trailing_slash.on": False}, "/stream": {"response.stream": True}}
 )
+app = WSGIMiddleware(cherrypy.tree, mesh)
+cherrypy.server.httpserver = MeshServer(("127.0.0.1", port), app, numthreads=32)
 cherrypy.server.bind_addr = ("127.0.0.1", port)
 cherrypy.config.update({"engine.autoreload.on": False})
 scene.listening(port)

@@ -39,7 +39,9 @@ urlpatterns = [
     path("v1/charges/<number>", read),
     path("v1/stream", lines),
 ]
-settings.configure(DATABASES={}, ALLOWED_HOSTS=["*"], ROOT_URLCONF=__name__)
+# It tells the length of an answer, so that the connection is kept.
+LENGTHS = "django.middleware.common.CommonMiddleware"
+settings.configure(DATABASES={}, ALLOWED_HOSTS=["*"], ROOT_URLCONF=__name__, MIDDLEWARE=[LENGTHS])
 
 mesh = scene.mesh()
 context = mesh.server_context(http=True)

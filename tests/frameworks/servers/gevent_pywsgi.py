@@ -17,5 +17,5 @@ context = mesh.server_context(http=True)
 app = WSGIMiddleware(wsgi_app, mesh, public=["GET /healthz"])
 server = WSGIServer(("127.0.0.1", 0), app, ssl_context=context)
 server.start()
-scene.listening(server.server_port)  # type: ignore[arg-type]
+scene.listening(int(server.address[1]))
 server.serve_forever()
