@@ -213,7 +213,9 @@ def report(title: str, beside: str, wanted: float, rounds: dict[str, list[float]
         ratios = [theirs / mine for mine, theirs in zip(each, rounds[beside], strict=True)]
         low, middle, high = statistics.quantiles(ratios, n=4)
         # What else runs on the machine only adds to a round: the fastest tenth has the least of it.
-        fastest, unit = (statistics.quantiles(which, n=10)[0] * 1e6 for which in (each, rounds[beside]))
+        fastest, unit = (
+            statistics.quantiles(which, n=10, method="inclusive")[0] * 1e6 for which in (each, rounds[beside])
+        )
         microseconds = statistics.median(each) * 1e6
         print(f"  {name:<34} {microseconds:8.1f} us   {middle:5.2f} of it ({low:.2f} to {high:.2f})")
         print(f"  {'the fastest tenth':>34} {fastest:8.1f} us   {unit / fastest:5.2f} of it")
