@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshid import InvalidPattern, Mesh, Peer, Revocations, peer_of
+from meshid import InvalidPattern, Mesh, Peer, PeerRejected, Revocations, peer_of
 from meshid.http import WSGIMiddleware
 from meshid.http.wsgi_middleware import path_of
 from meshid.policy.requests import MAX_PATH_LENGTH
@@ -23,7 +24,7 @@ from meshid.testing import CA, Issued
 from tests.helpers.mounted import eventually
 from tests.helpers.path_tricks import TRICKS, WIDE_POLICY, Trick, reaches
 from tests.helpers.proxy_scene import Line, Received
-from tests.helpers.tls_peers import CLOSED_POLICY, PATH, Heard, mesh_of, policy, stranger
+from tests.helpers.tls_peers import CLOSED_POLICY, PATH, TIMEOUT, Heard, mesh_of, policy, stranger
 from tests.helpers.wsgi_servers import WSGI_SERVERS, waitress
 
 # cheroot's writer is in pure Python, and writes again when it is collected, to a client that has gone.
@@ -249,6 +250,21 @@ def test_a_connection_that_was_ended_has_no_peer(mesh: Mesh, prod_ca: CA) -> Non
         # The client has its end before the server's thread goes on.
         assert eventually(lambda: statuses)
     assert (statuses, app.taken()) == (["403"], [])
+
+
+def test_a_peer_that_is_ended_in_its_request_is_not_told_any_more(mesh: Mesh, prod_ca: CA) -> None:
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        mesh.publish(revocations=Revocations(deny=[f"spiffe://prod.example.org{PATH}"]))
+        with pytest.raises(PeerRejected):
+            peer_of(environ)
+        done.set()
+        return served(environ, start_response)
+
+    done = threading.Event()
+    context = stranger(prod_ca.issue(PATH))
+    with waitress(WSGIMiddleware(app, mesh), mesh.server_context()) as port, Line(port, context) as line:
+        line.ask("GET", PAGE)
+        assert done.wait(TIMEOUT)
 
 
 def test_a_public_request_may_have_a_peer(mesh: Mesh, peer: Peer) -> None:

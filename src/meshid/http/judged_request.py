@@ -7,7 +7,7 @@ from typing import cast
 
 from meshid.decisions import Decision
 from meshid.errors import NoPeer
-from meshid.tls.connection_of import JUDGE, JUDGED_PEER, surroundings_of
+from meshid.tls.connection_of import JUDGE, surroundings_of
 
 
 def may_reach(request: object, target: str) -> bool:
@@ -23,6 +23,6 @@ def may_reach(request: object, target: str) -> bool:
     for around in surroundings_of(request):
         if JUDGE in around:
             judge = cast("Callable[[str], Decision]", around[JUDGE])
-            return around.get(JUDGED_PEER) is not None and bool(judge(target))
+            return bool(judge(target))
     msg = "no request was judged: put meshid.http.WSGIMiddleware or ASGIMiddleware around the application"
     raise NoPeer(msg)
