@@ -14,6 +14,7 @@ from wsgiref.types import WSGIEnvironment
 import uvicorn
 from fastapi import Depends, FastAPI
 from fastapi import Request as FastAPIRequest
+from OpenSSL import SSL
 from starlette.applications import Starlette
 
 from meshid import (
@@ -125,6 +126,14 @@ def a_blocking_server(mesh: Mesh, plain: socket.socket) -> None:
     assert_type(peer.not_after, datetime)
     assert_type(peer.fingerprint, str)
     assert_type(peer.profile, Profile)
+
+
+def pyopenssl(mesh: Mesh, plain: socket.socket) -> None:
+    context: SSL.Context = mesh.openssl_context(server_side=True, http=True)
+    tls = SSL.Connection(context, plain)
+    tls.set_accept_state()
+    assert_type(peer_of(tls).spiffe_id, SpiffeId)
+    mesh.openssl_context(server_side=False, expect="/ns/pay/sa/api", alpn=["h2"])
 
 
 async def a_client(mesh: Mesh) -> None:

@@ -289,8 +289,13 @@ class TestBetweenTheCertificateAndTheEnd:
         """As another thread may: the decision is on record, and there is no peer yet."""
         mesh = mesh_of(prod_ca, audit=lambda _: both.ours.end(handshakes.error_of("too slow")))
         both = OpenSSLMemory(serving(mesh), stranger(prod_ca.issue(PATH)))
+        both.they_step()
+        both.deliver()
+        both.we_step()
+        both.they_step()
+        both.deliver()
         with pytest.raises(HandshakeTimeout):
-            both.shake_hands()
+            both.we_step()
         assert (both.ours.peer, mesh.open_connections) == (None, 0)
 
     def test_whoever_ends_it_during_a_step_is_heeded_in_that_step(
