@@ -397,15 +397,30 @@ def test_a_call_that_is_over_before_it_is_watched_is_not_left_behind() -> None:
     assert charges.seen == []
 
 
+class Untouchable:
+    """A context that has been given back."""
+
+    def __init__(self) -> None:
+        self.touched: list[str] = []
+
+    def __getattr__(self, name: str) -> object:
+        self.touched.append(name)
+        raise AttributeError
+
+
 def test_a_call_that_has_ended_is_not_touched() -> None:
     """gRPC has given it back, and would crash."""
+    context: Any = Untouchable()
+    details: Any = Late()
+    details.method = GET
 
     async def run() -> None:
-        task = asyncio.create_task(asyncio.sleep(0, object()))
+        task: asyncio.Task[object] = asyncio.create_task(asyncio.sleep(0, object()))
         await task
-        call = AioCall(CallJudge(Scene().mesh, None), Late(), None)  # type: ignore[arg-type]
-        call._end(task, None)  # type: ignore[arg-type]  # noqa: SLF001 - what the mesh calls at an unlucky moment
-        await _abort(task, None)  # type: ignore[arg-type]
+        call = AioCall(CallJudge(Scene().mesh, None), details, details)
+        call._end(task, context)  # noqa: SLF001 - what the mesh calls at an unlucky moment
+        assert call._abort is None  # noqa: SLF001
+        await _abort(task, context)
 
-    Late.method = GET  # type: ignore[attr-defined]
     asyncio.run(run())
+    assert context.touched == []

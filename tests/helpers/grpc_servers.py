@@ -195,8 +195,7 @@ def threaded(charges: Charges, interceptors: Sequence[object], open_port: Open) 
         try:
             yield port
         finally:
-            # It waits for ever after a message in a stream that could not be decoded.
-            server.stop(0).wait(1)
+            assert server.stop(0).wait(TIMEOUT)
 
 
 @contextlib.contextmanager

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import grpc
+from typing_extensions import override
 
 from meshid.errors import ConnectionEnded, PeerRejected
 from meshid.grpc.call_judge import CallJudge
@@ -42,24 +44,23 @@ class ThreadCall(JudgedCall):
         except PeerRejected as rejection:
             context.abort(status_of(rejection), REFUSED)
         try:
-            # A handler may go on when the client has gone. This alone is not enough: after a message in a
-            # stream that could not be decoded, gRPC may forget to call it.
+            # No `finally`: a handler may go on when its client has gone.
             if not context.add_callback(watched.done):
+                watched.done()
                 return
             yield from self._answer(requests, context)
         except ConnectionEnded:
             if watched.rejection is None:
                 raise
             context.abort(grpc.StatusCode.CANCELLED, REFUSED)
-        finally:
-            watched.done()
 
     def _answer(self, requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[object]:
         handler = self._find(self._details)
         if handler is None:
             context.abort(grpc.StatusCode.UNIMPLEMENTED, NO_METHOD)
         behavior = self.behavior_of(handler)
-        argument = requests if handler.request_streaming else self._only_one(requests, handler, context)
+        messages = map(partial(_decoded, handler, context), requests)
+        argument = messages if handler.request_streaming else self._only_one(messages, context)
         answer = behavior(argument, context)
         if not handler.response_streaming:
             if answer is None:
@@ -69,14 +70,23 @@ class ThreadCall(JudgedCall):
             self.raise_if_rejected()
             yield message
 
-    def _only_one(self, requests: Iterator[bytes], handler: Handler, context: grpc.ServicerContext) -> Any:  # noqa: ANN401 - what the application decodes
-        message = next(requests, None)
+    def _only_one(self, messages: Iterator[object], context: grpc.ServicerContext) -> object:
+        message = next(messages, None)
         if message is None:
             text = f'"{self._method}" requires exactly one request message.'
             context.abort(grpc.StatusCode.UNIMPLEMENTED, text)
-        if handler.request_deserializer is None:
-            return message
-        try:
-            return handler.request_deserializer(message)
-        except Exception:  # noqa: BLE001 - the application's, which may raise anything
-            context.abort(grpc.StatusCode.INTERNAL, NOT_DECODED)
+        return message
+
+    @override
+    def read(self, message: bytes) -> object:
+        # Not here: if that fails, gRPC sends two statuses, and never forgets the call.
+        return message
+
+
+def _decoded(handler: Handler, context: grpc.ServicerContext, message: bytes) -> Any:  # noqa: ANN401 - the application's
+    if handler.request_deserializer is None:
+        return message
+    try:
+        return handler.request_deserializer(message)
+    except Exception:  # noqa: BLE001 - the application's, which may raise anything
+        context.abort(grpc.StatusCode.INTERNAL, NOT_DECODED)
