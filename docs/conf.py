@@ -31,6 +31,7 @@ PAGES = {
         "threads",
         "twisted",
         "grpc",
+        "clients",
     ],
     "With a proxy": ["proxies", "port", "authorizer", "nginx", "haproxy", "envoy", "caddy", "custom-proxy"],
     "Look it up": ["verification", "reasons", "performance", "reference"],

@@ -67,7 +67,7 @@ class Scene:
     def right_server(self) -> Iterator[Recorder]:
         """Run the server that is expected."""
         speech = self.trial.speech
-        mesh = mesh_of(self.ca, credentials=self.ca.issue(EXPECT, dns=["localhost"]).svid)
+        mesh = mesh_of(self.ca, credentials=self.ca.issue(EXPECT).svid)
         context = mesh.server_context(alpn=speech.alpn)
         with recording(context, speech.dialogue, speech.before_tls) as server:
             yield server
