@@ -218,9 +218,7 @@ def _started(arguments: str, app: str, *, alpn: bool = False) -> str:
 
 WSGI: tuple[ServerRow, ...] = (
     ServerRow(name="gunicorn_sync", family="wsgi", packages=("gunicorn",), plug=GUNICORN, keeps=False),
-    ServerRow(
-        name="gunicorn_gthread", family="wsgi", packages=("gunicorn",), plug=GUNICORN, representative=True
-    ),
+    ServerRow(name="gunicorn_gthread", family="wsgi", packages=("gunicorn",), plug=GUNICORN),
     ServerRow(
         name="gunicorn_sync_preload", family="wsgi", packages=("gunicorn",), plug=GUNICORN, keeps=False
     ),
@@ -302,6 +300,7 @@ WSGI: tuple[ServerRow, ...] = (
         family="wsgi",
         packages=("waitress",),
         plug="`waitress.serve(app, sockets=[context.wrap_socket(listener, server_side=True)])`",
+        representative=True,
     ),
     ServerRow(
         name="cheroot_server",

@@ -279,7 +279,24 @@ def test_an_end_while_the_first_message_is_on_its_way(served: Served, reads: boo
             last = repr(call.rest()[-1])
             assert "('grpc-status', '1')" in last or last == "'reset 8'"
         # A handler waits no longer than a second for who does not read.
-        assert len(served.charges.ended.get(timeout=TIMEOUT)) == large
+        assert bytes(large) in iter(lambda: served.charges.ended.get(timeout=TIMEOUT), None)
+
+
+def test_a_handler_that_goes_on_when_its_client_has_gone_is_not_watched(served: Served, kind: str) -> None:
+    begun, over = threading.Event(), threading.Event()
+
+    def go_on(*_: object) -> None:
+        begun.set()
+        assert over.wait(TIMEOUT)
+
+    served.charges.steps[b"go on"] = go_on
+    with served.channel(served.scene.checkout) as channel:
+        call = started(channel, GET, b"go on")
+        assert begun.wait(TIMEOUT)
+        call.cancel()
+        # A handler that holds up its loop holds up everything.
+        assert kind == "aio" or eventually(lambda: served.scene.mesh.open_connections == 0)
+        over.set()
 
 
 # -- As without an interceptor --------------------------------------------------

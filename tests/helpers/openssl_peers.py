@@ -53,14 +53,21 @@ def greet_openssl(port: int, context: SSL.Context) -> bytes:
 class OpenSSLMemory:
     """A server or client of ours on memory BIOs, and the other end, of the `ssl` module."""
 
-    def __init__(self, ours: SSL.Context, theirs: ssl.SSLContext, *, we_serve: bool = True) -> None:
+    def __init__(
+        self,
+        ours: SSL.Context,
+        theirs: ssl.SSLContext,
+        *,
+        we_serve: bool = True,
+        session: ssl.SSLSession | None = None,
+    ) -> None:
         self.ours = connection_of(ours)
         if we_serve:
             self.ours.set_accept_state()
         else:
             self.ours.set_connect_state()
         self.to_them, self.from_them = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self.theirs = theirs.wrap_bio(self.to_them, self.from_them, server_side=not we_serve)
+        self.theirs = theirs.wrap_bio(self.to_them, self.from_them, server_side=not we_serve, session=session)
 
     def shake_hands(self) -> None:
         """Run the handshake; when ours raises, the other end has got its alert."""

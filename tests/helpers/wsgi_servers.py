@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import socket
 import socketserver
 import ssl
@@ -130,6 +131,8 @@ def cheroot(app: WSGIApplication, context: ssl.SSLContext | None) -> Iterator[in
             return bound
 
     server = Server((HOST, 0), app, numthreads=THREADS)
+    # It keeps ten otherwise.
+    server.keep_alive_conn_limit = 100
     server.prepare()
     thread = threading.Thread(target=server.serve)
     thread.start()
@@ -139,6 +142,8 @@ def cheroot(app: WSGIApplication, context: ssl.SSLContext | None) -> Iterator[in
         server.stop()
         thread.join(TIMEOUT)
         assert not thread.is_alive()
+        # What it left is found in here, and not in another test.
+        gc.collect()
 
 
 @contextlib.contextmanager

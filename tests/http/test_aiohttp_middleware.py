@@ -166,7 +166,11 @@ def test_the_path_that_is_judged_is_the_one_that_is_routed(
     assert shop.seen == ([] if routed is None else [f"GET {routed} spiffe://prod.example.org{WEB}"])
 
 
-def test_no_peer_is_a_reason_on_record(shop: Shop) -> None:
+def test_no_peer_is_a_reason_on_record_and_in_the_log(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
     shop.heard.of_handshakes()
     shop.ask("/charges/1", by="none")
     assert shop.heard.reason() is Reason.NO_CERTIFICATE
+    assert "over no connection of ours" in caplog.text
+    caplog.clear()
+    shop.ask("/refunds/1")
+    assert "over no connection of ours" not in caplog.text

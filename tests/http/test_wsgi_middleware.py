@@ -26,6 +26,11 @@ from tests.helpers.proxy_scene import Line, Received
 from tests.helpers.tls_peers import CLOSED_POLICY, PATH, Heard, mesh_of, policy, stranger
 from tests.helpers.wsgi_servers import WSGI_SERVERS, waitress
 
+# cheroot's writer is in pure Python, and writes again when it is collected, to a client that has gone.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Exception ignored in. <function IOBase.__del__:pytest.PytestUnraisableExceptionWarning"
+)
+
 WEB = "/ns/web/sa/site"
 NAME = f"spiffe://prod.example.org{WEB}"
 HEALTH, PAGE = "/healthz", "/public/page"

@@ -8,7 +8,7 @@ import socketserver
 import ssl
 import wsgiref.validate
 from collections.abc import Callable, Iterator
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 from unittest import mock
 
 import aiosmtpd.smtp
@@ -330,7 +330,18 @@ class Endless:
         return Endless()
 
 
-@pytest.mark.parametrize("kind", [Hostile, Endless, mock.MagicMock])
+class HostileDict(dict[str, object]):
+    """Raises whatever is asked of it, and has a request in it."""
+
+    def get(self, *_: object) -> NoReturn:
+        """Raise."""
+        msg = "get"
+        raise RuntimeError(msg)
+
+    __contains__ = __getitem__ = __iter__ = keys = get
+
+
+@pytest.mark.parametrize("kind", [Hostile, HostileDict, Endless, mock.MagicMock])
 def test_whatever_an_object_does_there_is_only_no_peer(kind: type) -> None:
     with pytest.raises(NoPeer):
         peer_of(kind())
@@ -349,6 +360,14 @@ def test_the_way_to_a_connection_has_an_end(tls: MeshSSLSocket) -> None:
 
     assert connection_of(chain(MAX_OBJECTS - 1)) is tls
     assert connection_of(chain(MAX_OBJECTS)) is None
+
+
+def test_a_way_without_an_end_may_lead_to_a_second_connection(tls: MeshSSLSocket) -> None:
+    class Relay:
+        transport = tls
+        connection = Endless()
+
+    assert connection_of(Relay()) is None
 
 
 def test_circles_are_no_way(tls: MeshSSLSocket) -> None:

@@ -100,6 +100,12 @@ class Odd(Exception):
         raise RuntimeError(msg)
 
 
+def circle() -> BaseException:
+    one, other = OSError("one"), OSError("other")
+    one.__cause__, other.__cause__ = other, one
+    return one
+
+
 def endless() -> BaseException:
     error: BaseException = REFUSAL
     for number in range(MAX_EXCEPTIONS):
@@ -110,8 +116,8 @@ def endless() -> BaseException:
 
 @pytest.mark.parametrize(
     "exception",
-    [None, OSError("peer rejected"), ExceptionGroup("some", [OSError()]), Odd(), endless()],
-    ids=["none", "text", "group", "odd", "too far"],
+    [None, OSError("peer rejected"), ExceptionGroup("some", [OSError()]), Odd(), circle(), endless()],
+    ids=["none", "text", "group", "odd", "circle", "too far"],
 )
 def test_there_is_none(exception: BaseException | None) -> None:
     assert refusal_of(exception) is None
@@ -120,7 +126,7 @@ def test_there_is_none(exception: BaseException | None) -> None:
 def test_the_nearest_one_is_returned() -> None:
     far = PeerRejected(Decision(allowed=False, reason=Reason.EXPIRED))
     error = OSError()
-    error.__context__ = OSError(far)
+    error.__context__ = far
     error.__cause__ = REFUSAL
     assert refusal_of(error) is REFUSAL
 

@@ -47,7 +47,6 @@ class ThreadCall(JudgedCall):
             if not context.add_callback(watched.done):
                 return
             yield from self._answer(requests, context)
-            self.raise_if_rejected()
         except ConnectionEnded:
             if watched.rejection is None:
                 raise

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from meshid.errors import NoPeer, PeerRejected
 from meshid.http.judging import RequestJudge
 from meshid.mesh import Mesh
-from meshid.tls.connection_of import JUDGED_PEER
+from meshid.tls.connection_of import JUDGED_PEER, connection_of
 from meshid.tls.peer_of import peer_of
 from meshid.verification.verifier import Peer
 
@@ -54,7 +54,10 @@ def aiohttp_middleware(mesh: Mesh, *, target: str | None = None, public: Iterabl
         peer = _peer(request)
         # Of an absolute URL, aiohttp routes the path alone. It decodes a little less than others do.
         path = request.rel_url.raw_path
-        if not judge.judge(peer, request.method, path, routed=request.rel_url.path):
+        decision = judge.judge(peer, request.method, path, routed=request.rel_url.path)
+        if not decision:
+            if connection_of(request) is None:
+                judge.warn(decision.reason, _NOT_OURS)
             # A cache in between would give the refusal of one peer to another.
             return web.Response(status=403, text="forbidden\n", headers={"Cache-Control": "no-store"})
         if peer is not None:
@@ -63,6 +66,12 @@ def aiohttp_middleware(mesh: Mesh, *, target: str | None = None, public: Iterabl
         return await handler(request)
 
     return judged
+
+
+_NOT_OURS = (
+    "the request came over no connection of ours; if peers are refused like this, the server was not given"
+    " ssl_context=mesh.server_context(http=True), or ignores it, as gunicorn's worker of aiohttp does"
+)
 
 
 def _peer(request: web.Request) -> Peer | None:

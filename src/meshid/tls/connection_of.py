@@ -157,11 +157,12 @@ def _is(here: object, *kinds: type) -> bool:
 def _judged(here: object) -> HasPeer | None:
     if not _is(here, dict):
         return None
-    known = cast("dict[str, object]", here)
-    peer = known.get(JUDGED_PEER)
-    if not isinstance(peer, Peer):
+    # Not `here.get`, which may be code of others.
+    peer = dict.get(cast("dict[str, object]", here), JUDGED_PEER)
+    if type(peer) is not Peer:
         return None
-    return cast("HasPeer | None", known.get(JUDGED_CONNECTION)) or _JudgedRequest(peer)
+    connection = dict.get(cast("dict[str, object]", here), JUDGED_CONNECTION)
+    return _JudgedRequest(peer) if connection is None else cast("HasPeer", connection)
 
 
 def surroundings_of(request: object) -> list[dict[str, object]]:
@@ -177,7 +178,7 @@ def _finder_for(here: object) -> Finder | None:
 def _onwards(here: object) -> list[object]:
     if _is(here, dict):
         known = cast("dict[str, object]", here)
-        return [known.get(key) for key in _KEYS]
+        return [dict.get(known, key) for key in _KEYS]
     if _is(here, MethodType, BuiltinMethodType):
         return [cast("MethodType", here).__self__]
     if requests := surroundings_of(here):

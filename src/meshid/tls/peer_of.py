@@ -61,9 +61,11 @@ def _what_is_wrong(thing: object) -> str:
     for around in [cast("dict[str, object]", thing), *surroundings_of(thing)]:
         if not issubclass(type(around), dict):
             continue
-        if JUDGE in around:
+        # Not as it may have it: a subclass is code of others.
+        keys = set(dict.keys(around))
+        if JUDGE in keys:
             return f"{kind} is a request without a peer: a public route does not need one"
-        if middleware := next((each for key, each in _MIDDLEWARE.items() if key in around), None):
+        if middleware := next((each for key, each in _MIDDLEWARE.items() if key in keys), None):
             return f"{kind} has no verified peer: put meshid.http.{middleware} around the application"
     if {"urllib3", "requests", "aiohttp", "http"} & packages_of(thing):
         return f"{kind} leads to no connection of a MeshContext: {_RESPONSES}"

@@ -144,6 +144,56 @@ class TestOverSockets:
             assert knock(service.port, client, session=first.session).answer == b""
 
 
+@VERSIONS
+class TestASession:
+    """OpenSSL forgets one that was not closed in order by itself."""
+
+    def closed(self, context: SSL.Context, client: ssl.SSLContext) -> ssl.SSLSession:
+        both = OpenSSLMemory(context, client)
+        both.shake_hands()
+        both.theirs.write(HELLO)
+        both.deliver()
+        assert both.ours.recv(100) == HELLO
+        both.ours.shutdown()
+        both.fetch()
+        assert both.theirs.read() == b""
+        # The tickets of TLS 1.3 have been read by now.
+        session = both.theirs.session
+        assert session is not None
+        both.theirs.unwrap()
+        both.deliver()
+        assert both.ours.shutdown()
+        return session
+
+    def test_is_not_resumed(self, version: ssl.TLSVersion, mesh: Mesh, prod_ca: CA) -> None:
+        context, client = serving(mesh), limited(stranger(prod_ca.issue(PATH)), version)
+        again = OpenSSLMemory(context, client, session=self.closed(context, client))
+        again.shake_hands()
+        assert not again.theirs.session_reused
+        assert str(peer_of(again.ours).spiffe_id) == NAME
+        assert again.ours.generation.get_session_cache_mode() == SSL.SESS_CACHE_OFF
+
+    def test_that_were_resumed_would_be_refused(
+        self, version: ssl.TLSVersion, mesh: Mesh, prod_ca: CA
+    ) -> None:
+        context, client = serving(mesh), limited(stranger(prod_ca.issue(PATH)), version)
+        generation = connection_of(context).generation
+        generation.set_session_cache_mode(SSL.SESS_CACHE_SERVER)
+        generation.set_session_id(b"it has one")
+        again = OpenSSLMemory(context, client, session=self.closed(context, client))
+        with pytest.raises(PeerRejected) as caught:
+            again.shake_hands()
+        assert again.theirs.session_reused
+        assert caught.value.reason is Reason.INTERNAL_ERROR
+        assert again.ours.peer is None
+
+
+def test_a_compressed_certificate_is_not_asked_for(mesh: Mesh) -> None:
+    """It could not be read (RFC 8879)."""
+    options = SSL.Connection.set_options(connection_of(serving(mesh)), 0)
+    assert options & 1 << 33
+
+
 class TestOurClient:
     def test_is_heard_by_the_right_server_alone(self, mesh: Mesh, prod_ca: CA, heard: Heard) -> None:
         context = mesh.openssl_context(server_side=False, expect=PATH)
