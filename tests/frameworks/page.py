@@ -23,7 +23,7 @@ A client that is here is not safe: it says its request to a server that is not t
 TITLES = {
     "asgi": "ASGI",
     "wsgi": "WSGI",
-    "asyncio": "asyncio, and what is built on it",
+    "asyncio": "asyncio, and what is built on its streams and transports",
     "threads": "A thread for each connection",
     "twisted": "Twisted and pyOpenSSL",
     "grpc": "gRPC",
