@@ -13,6 +13,7 @@ from meshid import BundleSet, Denial, Mesh, PeerRejected, Policy, Reason, Revoca
 from meshid.health.alarm import AlarmLevel
 from meshid.testing import CA, Issued
 from meshid.trust.crl import Undetermined
+from tests.helpers.tls_peers import PATH, asyncio_server, knock, mesh_of
 from tests.helpers.world import DAY, HOUR, Clock
 
 OWN = "/ns/pay/sa/payments"
@@ -270,3 +271,35 @@ def test_it_is_plain_values_for_a_probe() -> None:
         "is_outage": True,
     }
     assert document == {"ready": False, "generation": 0, "alarms": [alarm]}
+
+
+class TestThePromiseToCheckRequests:
+    """`Mesh.server_context(http=True)` gives it, and whoever forgets the middleware breaks it in silence."""
+
+    @staticmethod
+    def said_after(visits: int, *contexts: bool, checks: bool = False) -> list[str]:
+        ca = CA("prod.example.org")
+        mesh, visitor = mesh_of(ca), ca.issue(PATH).client_context()
+        served, *_ = [mesh.server_context(http=each) for each in contexts]
+        with asyncio_server(served) as service:
+            assert all(knock(service.port, visitor).answer for _ in range(visits))
+        if checks:
+            assert mesh.check(mesh.admit(ca.issue(PATH).chain))
+        return [alarm.text for alarm in mesh.health().alarms]
+
+    def test_requests_that_nobody_checks_are_an_alarm(self) -> None:
+        assert [text.partition(",")[0] for text in self.said_after(16, True)] == [
+            "16 peers or more were admitted with http=True"
+        ]
+
+    @pytest.mark.parametrize(
+        ("visits", "contexts", "checks"),
+        [
+            pytest.param(15, (True,), False, id="few peers"),
+            pytest.param(16, (True,), True, id="one checked"),
+            pytest.param(16, (True, False), False, id="another listener without the promise"),
+            pytest.param(16, (False,), False, id="no promise"),
+        ],
+    )
+    def test_else_there_is_none(self, visits: int, contexts: tuple[bool, ...], *, checks: bool) -> None:
+        assert self.said_after(visits, *contexts, checks=checks) == []

@@ -78,7 +78,7 @@ def nearest(peer: str, target: str = "payments", request: RequestLike = None) ->
             "payments",
             None,
             'allow rule "support-reads" would match, except for the request:'
-            " there is none, the rule wants 'GET /v1/charges/*'",
+            " there is none (at a handshake, http=True promises one), the rule wants 'GET /v1/charges/*'",
             id="no request",
         ),
         pytest.param(
@@ -159,8 +159,8 @@ def test_an_explanation_reads_from_top_to_bottom() -> None:
             " the peer is in dev.example.org, the rule wants prod.example.org"
             " (environment 'prod' neither has nor federates with dev.example.org),"
             " and for the peer: it is '/ns/checkout/sa/api',"
-            " the rule wants '/ns/support/**', and for the request: there is none,"
-            " the rule wants 'GET /v1/charges/*'"
+            " the rule wants '/ns/support/**', and for the request: there is none"
+            " (at a handshake, http=True promises one), the rule wants 'GET /v1/charges/*'"
         ),
         f"  policy {POLICY.hash}",
     ]

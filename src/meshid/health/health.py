@@ -22,6 +22,7 @@ from meshid.admission.admission import Admission
 from meshid.admission.question import Question
 from meshid.admission.snapshot import Snapshot
 from meshid.certificates.leaf import Role
+from meshid.decisions import Call
 from meshid.health.about_revocations import about_revocations
 from meshid.health.alarm import Alarm, AlarmLevel, outage
 from meshid.health.entrance import why_closed, why_nobody
@@ -38,6 +39,9 @@ SPIRE, Istio and cert-manager renew after a half or two thirds of it. An authori
 and may be renewed late, so only the last tenth counts for it."""
 
 _NOW = 1 / 10
+
+_MANY = 16
+"""Peers of whom one would have asked for something by now."""
 
 _OWN = "own certificate"
 
@@ -104,6 +108,7 @@ def _alarms(admission: Admission, snapshot: Snapshot, now: datetime) -> Iterator
     yield from _about_bundles(snapshot, peers, closed, now)
     if Role.CLIENT in peers:
         yield from _about_policy(admission, snapshot, frozenset(snapshot.bundles) - closed.keys())
+        yield from _about_promise(admission)
     yield from about_revocations(snapshot.revocations, snapshot.bundles, now)
 
 
@@ -203,6 +208,21 @@ def _about_policy(
             text=why,
             is_outage=len(nobody) == len(questions),
         )
+
+
+def _about_promise(admission: Admission) -> Iterator[Alarm]:
+    """Return an alarm if all contexts promise that each request is checked, and none ever is."""
+    listeners = frozenset(admission.listeners)
+    if not listeners or any(each.request is not REQUEST_FOLLOWS for each in listeners):
+        return
+    counts = {kind: count for kind, count in admission.counters.now().items() if kind.role is Role.CLIENT}
+    admitted = sum(count for kind, count in counts.items() if kind.call is Call.ADMIT and kind.allowed)
+    if admitted >= _MANY and not any(kind.call is Call.CHECK for kind in counts):
+        text = (
+            f"{_MANY} peers or more were admitted with http=True, and no request was ever checked: put"
+            " ASGIMiddleware or WSGIMiddleware around the application, or call Mesh.check() for each"
+        )
+        yield Alarm(level=AlarmLevel.ERROR, about="requests", text=text)
 
 
 def _share_left(since: datetime, until: datetime, now: datetime) -> float:

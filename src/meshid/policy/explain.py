@@ -225,7 +225,7 @@ def _request_missed(rule: Rule, request: RequestLike) -> str | None:
     # At a handshake without requests to come, a deny rule for some of them denies all.
     if rule.effect is Effect.DENY:
         return None
-    return f"there is none, the rule wants {_shown(rule.http)}"
+    return f"there is none (at a handshake, http=True promises one), the rule wants {_shown(rule.http)}"
 
 
 def _shown(patterns: Iterable[object]) -> str:
