@@ -31,7 +31,7 @@ ALONE := { [ $$? -eq 1 ] && echo "-- what has failed, again and alone" && \
 unexport PYTHONPATH
 # Two steps must not install into the same environment at once.
 .NOTPARALLEL:
-.PHONY: demo test frameworks bench fuzz docs clean ruff format types layers cover
+.PHONY: demo test frameworks 3.12-or-newer bench fuzz docs clean ruff format types layers cover
 
 demo: $(VENV)/.installed
 	@$(BIN)/meshid demo
@@ -39,9 +39,11 @@ demo: $(VENV)/.installed
 test: ruff format types layers cover
 
 # It writes docs/frameworks.json, and the tables of docs/frameworks.md from it.
-frameworks: $(VENV)/.dev $(VENV)/.installed $(VENV)-niquests/.installed
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 12) and "make frameworks PYTHON=python3.13: Python 3.12 or newer")'
+frameworks: 3.12-or-newer $(VENV)/.dev $(VENV)/.installed $(VENV)-niquests/.installed
 	@NIQUESTS_PYTHON=$(VENV)-niquests/bin/python $(BIN)/pytest $(PARALLEL) tests/frameworks --all-rows --write
+
+3.12-or-newer:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 12) and "make frameworks needs Python 3.12 or newer, such as PYTHON=python3.13")'
 
 bench: $(VENV)/.installed $(VENV)/.bench
 	@set -e; for script in benchmarks/bench_*.py; do echo "-- $$script"; $(BIN)/python "$$script"; done
