@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from typing import Annotated, Any
 
+import httpx
 import pytest
 from fastapi import Depends, FastAPI, WebSocket
 from starlette.applications import Starlette
@@ -15,7 +16,7 @@ from starlette.routing import Route
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from meshid import NoPeer, Peer
+from meshid import NoPeer, Peer, peer_of
 from meshid.http import ASGIMiddleware
 from meshid.http.starlette_require import require
 from meshid.testing import CA
@@ -109,6 +110,28 @@ def test_without_the_middleware_nobody_is_let_in() -> None:
         asyncio.run(require("refunds")(HTTPConnection({"type": "http"})))
     with SERVERS["uvicorn, h11"](app, None) as port, Talk(port, None, tls=False) as somebody:
         assert somebody.ask(b"/v1/refunds", method=b"POST", headers=EMPTY)[0] == 500
+
+
+def test_a_dependency_whose_parentheses_are_forgotten_lets_nobody_in() -> None:
+    forgetful = FastAPI()
+
+    @forgetful.get("/refunds")
+    def refunds(_: Annotated[object, Depends(require)]) -> str:
+        return "refunded"
+
+    async def ask(query: str) -> int:
+        transport = httpx.ASGITransport(forgetful, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            return (await client.get(f"/refunds{query}")).status_code
+
+    for query in ("", "?target=refunds", "?target=payments"):
+        assert asyncio.run(ask(query)) in {422, 500}
+
+
+def test_a_request_of_a_test_client_is_told_of_the_middleware() -> None:
+    request = Request({"type": "http", "method": "GET", "path": "/", "headers": []})
+    with pytest.raises(NoPeer, match=r"put meshid\.http\.ASGIMiddleware .* \(a test client has no peer"):
+        peer_of(request)
 
 
 def test_a_test_can_replace_it_by_its_target() -> None:

@@ -34,11 +34,14 @@ _POLICY_VIOLATION = 1008
 """RFC 6455 section 7.4.1."""
 
 
-def require(target: str) -> Required:
+def require(target: str, /) -> Required:
     """Return a dependency that returns the `Peer` if it may reach *target* with this request, on record.
 
     For one target it is always the same object, so that a test can name it in FastAPI's
     ``app.dependency_overrides``. A handler of Starlette calls it: ``await require("refunds")(request)``.
+
+    The parentheses cannot be forgotten: of ``Depends(require)``, FastAPI would make a query parameter, and
+    let in whoever names a target. It cannot pass one that is positional only, so it answers nobody.
 
     Args:
         target: What the peer must be allowed to reach.

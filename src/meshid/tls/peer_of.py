@@ -65,8 +65,16 @@ def _what_is_wrong(thing: object) -> str:
         keys = set(dict.keys(around))
         if JUDGE in keys:
             return f"{kind} is a request without a peer: a public route does not need one"
-        if middleware := next((each for key, each in _MIDDLEWARE.items() if key in keys), None):
-            return f"{kind} has no verified peer: put meshid.http.{middleware} around the application"
+        if middleware := next((each for known, each in _MIDDLEWARE if known <= keys), None):
+            return (
+                f"{kind} has no verified peer: put meshid.http.{middleware} around the application"
+                " (a test client has no peer: docs/testing.md)"
+            )
+    if "grpc" in packages_of(thing):
+        return (
+            f"{kind} has no verified peer here: give the server a meshid.grpc.PeerInterceptor, and ask in the"
+            " call itself, not in a thread of its own"
+        )
     if {"urllib3", "requests", "aiohttp", "http"} & packages_of(thing):
         return f"{kind} leads to no connection of a MeshContext: {_RESPONSES}"
     return f"{kind} is not a connection of a MeshContext: {_OTHERS}"
@@ -74,8 +82,12 @@ def _what_is_wrong(thing: object) -> str:
 
 _CONTEXTS = "make it with Mesh.server_context() or Mesh.client_context()"
 
-_MIDDLEWARE = {"wsgi.version": "WSGIMiddleware", "asgi": "ASGIMiddleware"}
-"""By the key that such a request has (PEP 3333, and ASGI's specification of the scope)."""
+_MIDDLEWARE = (
+    ({"wsgi.version"}, "WSGIMiddleware"),
+    ({"asgi"}, "ASGIMiddleware"),
+    ({"type", "path", "headers"}, "ASGIMiddleware"),  # of Starlette's `TestClient`, which leaves "asgi" out
+)
+"""By the keys that such a request has (PEP 3333, and ASGI's specification of the scope)."""
 
 _RESPONSES = (
     f"{_CONTEXTS}; and ask for the peer of a response before its body is read, as its connection is given "
