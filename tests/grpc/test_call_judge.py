@@ -100,3 +100,5 @@ def test_a_mistake_of_the_calling_code_is_told_when_the_interceptor_is_made(scen
         PeerInterceptor(scene.mesh, target=1)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"^no target: "):
         PeerInterceptor(Mesh())
+    with pytest.raises(TypeError, match="mesh must be a Mesh, not Policy"):
+        PeerInterceptor(scene.mesh.snapshot.policy)  # type: ignore[arg-type]

@@ -354,6 +354,7 @@ def test_a_context_tells_its_peer_in_its_own_call_only(served: Served) -> None:
     (first,), elsewhere, (stale, second), _ = known  # type: ignore[misc]
     assert [first.spiffe_id.path, second.spiffe_id.path] == [CHECKOUT, OTHER]  # type: ignore[has-type]
     assert {type(elsewhere), type(stale)} == {NoPeer}  # type: ignore[has-type]
+    assert "give the server a meshid.grpc.PeerInterceptor, and ask in the call itself" in str(elsewhere)
     assert eventually(lambda: served.scene.mesh.open_connections == 0)
     # As in a thread that goes on after the call, with its variables.
     over = variables[0].run(peer_or_refusal, contexts[0])

@@ -13,6 +13,7 @@ from contextvars import Context
 from functools import cache
 from typing import Any, cast
 from urllib.parse import quote
+from wsgiref.simple_server import demo_app
 
 import attrs
 import pytest
@@ -424,6 +425,10 @@ class TestTheScope:
     def test_it_must_be_put_around_an_application(self, mesh: Mesh) -> None:
         with pytest.raises(TypeError, match="app must be an ASGI application, not str"):
             ASGIMiddleware("app:app", mesh)  # type: ignore[arg-type]
+        with pytest.raises(
+            TypeError, match=r"as a WSGI application does, .* use meshid\.http\.WSGIMiddleware"
+        ):
+            ASGIMiddleware(demo_app, mesh)  # type: ignore[arg-type]
 
 
 class TestWhatTheServerGoesOnToDo:

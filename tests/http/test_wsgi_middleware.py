@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from meshid import InvalidPattern, Mesh, Peer, PeerRejected, Revocations, peer_of
 from meshid.http import WSGIMiddleware
+from meshid.http.asgi import is_http
 from meshid.http.wsgi_middleware import path_of
 from meshid.policy.requests import MAX_PATH_LENGTH
 from meshid.testing import CA, Issued
@@ -324,12 +325,13 @@ class TestThePath:
     ("options", "error", "said"),
     [
         ({"app": None}, TypeError, "app must be a WSGI application, not NoneType"),
+        ({"app": is_http}, TypeError, "takes three arguments, as an ASGI .* use meshid.http.ASGIMiddleware"),
         ({"mesh": None}, TypeError, "mesh must be a Mesh"),
         ({"mesh": Mesh()}, ValueError, "target"),
         ({"public": ["/healthz"]}, InvalidPattern, "public: "),
         ({"public": ["* /**"]}, InvalidPattern, "opens every path to everybody"),
     ],
-    ids=["app", "mesh", "target", "public", "all public"],
+    ids=["app", "ASGI", "mesh", "target", "public", "all public"],
 )
 def test_a_mistake_is_said_when_it_is_made(
     mesh: Mesh, options: dict[str, Any], error: type[Exception], said: str

@@ -13,6 +13,7 @@ from meshid.errors import InvalidRequest
 from meshid.mesh import Mesh
 from meshid.policy.requests import Request
 from meshid.support.sieve import Sieve
+from meshid.support.types import check_type
 
 MOST_REMEMBERED = 1024
 """Methods that were called, and chains that were admitted, each."""
@@ -49,6 +50,7 @@ class CallJudge:
     """
 
     def __init__(self, mesh: Mesh, target: str | None) -> None:
+        check_type(type(mesh), Mesh, "mesh", "a Mesh")
         self._mesh = mesh
         self._target = target
         # A target of the wrong type, or none, is a mistake to hear of now.

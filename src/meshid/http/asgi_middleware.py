@@ -24,6 +24,7 @@ from meshid.http.judging import RequestJudge
 from meshid.http.routing_habits import check_root_path, drops_last_slash
 from meshid.http.tls_extension import TlsExtension, tls_extension
 from meshid.mesh import Mesh
+from meshid.support.callables import takes
 from meshid.support.quoting import quote
 from meshid.tls.connection_of import JUDGE, JUDGED_CONNECTION, JUDGED_PEER
 from meshid.tls.connection_of_call import ServersEnd, connection_of_call, is_about
@@ -61,7 +62,7 @@ class ASGIMiddleware:
 
     Raises:
         InvalidPattern: If one of *public* is no such condition, or makes every path public.
-        TypeError: If an argument has the wrong type.
+        TypeError: If an argument has the wrong type, as a WSGI application has.
         ValueError: If there is no target, or if the application is a FastAPI with a ``root_path``.
     """
 
@@ -70,6 +71,12 @@ class ASGIMiddleware:
     ) -> None:
         if not callable(app):
             msg = f"app must be an ASGI application, not {type(app).__name__}"
+            raise TypeError(msg)
+        if takes(app, 2) and not takes(app, 3):
+            msg = (
+                "app takes two arguments, as a WSGI application does, and this is for ASGI: "
+                "use meshid.http.WSGIMiddleware"
+            )
             raise TypeError(msg)
         check_root_path(app)
         self._app = app

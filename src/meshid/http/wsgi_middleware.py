@@ -21,6 +21,7 @@ from meshid.errors import InvalidRequest
 from meshid.http.judging import RequestJudge
 from meshid.policy.requests import MAX_PATH_LENGTH
 from meshid.reasons import Reason
+from meshid.support.callables import takes
 from meshid.support.quoting import quote
 from meshid.tls.connection_of import JUDGE, JUDGED_CONNECTION, JUDGED_PEER, connection_of
 
@@ -60,7 +61,7 @@ class WSGIMiddleware:
 
     Raises:
         InvalidPattern: If one of *public* cannot be read, or makes every path public.
-        TypeError: If an argument has another type.
+        TypeError: If an argument has another type, as an ASGI application has.
         ValueError: If there is no target.
     """
 
@@ -69,6 +70,12 @@ class WSGIMiddleware:
     ) -> None:
         if not callable(app):
             msg = f"app must be a WSGI application, not {type(app).__name__}"
+            raise TypeError(msg)
+        if takes(app, 3) and not takes(app, 2):
+            msg = (
+                "app takes three arguments, as an ASGI application does, and this is for WSGI: "
+                "use meshid.http.ASGIMiddleware"
+            )
             raise TypeError(msg)
         self._app = app
         self._judge = RequestJudge(mesh, target=target, public=public)

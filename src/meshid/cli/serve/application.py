@@ -16,6 +16,7 @@ from typing import cast
 from meshid.cli.no_answer import NoAnswer
 from meshid.http import ASGIMiddleware
 from meshid.http.asgi import App
+from meshid.support.callables import takes
 from meshid.support.did_you_mean import Suggestions
 from meshid.support.quoting import quote
 
@@ -85,26 +86,15 @@ def _why_not(application: object) -> str:
         return "is in an ASGIMiddleware already: name the application inside, as `meshid serve` adds its own"
     if not callable(application):
         return f"is no application, but of the type {type(application).__name__}"
-    if _takes(application, 3):
+    if takes(application, 3):
         return ""
-    if _takes(application, 2):
+    if takes(application, 2):
         return (
             "takes two arguments, as a WSGI application does, and this is for ASGI:"
             " see docs/wsgi.md for gunicorn and the WSGIMiddleware"
         )
-    if inspect.isroutine(application) and _takes(application, 0):
+    if inspect.isroutine(application) and takes(application, 0):
         return (
             "takes no arguments: if it makes the application, call it in the module and name what it returns"
         )
     return "is no ASGI application, which takes three arguments: scope, receive and send"
-
-
-def _takes(application: object, number: int) -> bool:
-    try:
-        inspect.signature(cast("App", application)).bind(*[None] * number)
-    except TypeError:
-        return False
-    except ValueError:
-        # It does not say: one that is compiled.
-        return True
-    return True
