@@ -231,11 +231,13 @@ WSGI: tuple[ServerRow, ...] = (
     ),
     _gunicorn(
         name="gunicorn_asgi",
+        family="asgi",
         options=_started("--worker-class asgi", "asgi_app"),
         packages=("gunicorn", "uvloop"),
     ),
     _gunicorn(
         name="gunicorn_asgi_h2",
+        family="asgi",
         options=_started("--worker-class asgi --http-protocols h2,h1", "asgi_app", alpn=True),
         packages=("gunicorn", "uvloop", "h2"),
         dialect=HTTP2,
@@ -251,6 +253,7 @@ WSGI: tuple[ServerRow, ...] = (
     ),
     _gunicorn(
         name="gunicorn_uvicorn_subclass",
+        family="asgi",
         options=_started("--worker-class worker.MeshWorker", "asgi_app"),
         packages=("gunicorn", "uvicorn", "uvloop"),
         plug="a `UvicornWorker` with `ssl_context_factory` in its `CONFIG_KWARGS`",
