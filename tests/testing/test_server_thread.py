@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import ssl
+from wsgiref.simple_server import demo_app
 
 import pytest
 
@@ -58,3 +59,23 @@ def test_one_that_does_not_start_is_a_failed_test(prod_ca: CA) -> None:
     app = ASGIMiddleware(Application(starts=False), mesh)
     with pytest.raises(RuntimeError, match="does not start"), serving(app, mesh.server_context(http=True)):
         pass
+
+
+def test_what_it_cannot_serve_is_a_mistake_of_the_call(prod_ca: CA) -> None:
+    mesh = mesh_of(prod_ca)
+    with (
+        pytest.raises(TypeError, match="as a WSGI application does, and this serves ASGI"),
+        serving(
+            demo_app,  # type: ignore[arg-type]
+            mesh.server_context(),
+        ),
+    ):
+        raise AssertionError
+    with (
+        pytest.raises(TypeError, match=r"context must be a context, such as .*, not Mesh"),
+        serving(
+            ASGIMiddleware(Application(), mesh),
+            mesh,  # type: ignore[arg-type]
+        ),
+    ):
+        raise AssertionError

@@ -9,6 +9,9 @@ import threading
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
+from meshid.support.callables import takes
+from meshid.support.types import check_type
+
 _HOST = "127.0.0.1"
 _SECONDS = 5
 """For the requests that are under way at the end; then they are cancelled."""
@@ -32,7 +35,15 @@ def serving(app: Callable[[Any, Any, Any], Awaitable[None]], context: ssl.SSLCon
     Raises:
         ImportError: If uvicorn is not installed.
         RuntimeError: If the application does not start; the log has its reason.
+        TypeError: If *app* is a WSGI application, or *context* no context.
     """
+    if takes(app, 2) and not takes(app, 3):
+        msg = (
+            "app takes two arguments, as a WSGI application does, and this serves ASGI: docs/testing.md has a"
+            " server for it"
+        )
+        raise TypeError(msg)
+    check_type(type(context), ssl.SSLContext, "context", "a context, such as mesh.server_context(http=True)")
     import uvicorn  # noqa: PLC0415 - for those who call it
 
     config = uvicorn.Config(
