@@ -42,7 +42,7 @@ SERVER_CELLS: dict[str, Cell] = {
     "how to plug in": lambda record: record["plug"],
     "verified first": lambda record: record["checks"]["nothing_arrived"],
     "a refused peer sees": lambda record: record["checks"]["refused"],
-    "identity": lambda record: f"{record['checks']['crowd']} of {record['checks']['crowd']} right",
+    "right peer": lambda record: f"{record['checks']['crowd']} of {record['checks']['crowd']} right",
     "each request": lambda record: record["checks"]["request_policy"],
     "rotation": lambda record: _seconds(record["checks"]["rotation"]),
     "revoked, idle": lambda record: _seconds(record["checks"]["idle"]),
