@@ -243,6 +243,7 @@ class TestTheEnd:
                 "message": "stopped: 1 connection cut off",
                 "cut_off": 1,
             }
+        assert "Traceback" not in process.log
 
     def test_an_application_that_does_not_start_is_no_server(self, files: PortFiles) -> None:
         with serve(files, FAILS="1") as process:

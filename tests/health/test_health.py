@@ -288,17 +288,17 @@ class TestThePromiseToCheckRequests:
         return [alarm.text for alarm in mesh.health().alarms]
 
     def test_requests_that_nobody_checks_are_an_alarm(self) -> None:
-        assert [text.partition(",")[0] for text in self.said_after(16, True)] == [
-            "16 peers or more were admitted with http=True"
+        assert [text.partition(",")[0] for text in self.said_after(4, True)] == [
+            "4 peers or more were admitted with http=True"
         ]
 
     @pytest.mark.parametrize(
         ("visits", "contexts", "checks"),
         [
-            pytest.param(15, (True,), False, id="few peers"),
-            pytest.param(16, (True,), True, id="one checked"),
-            pytest.param(16, (True, False), False, id="another listener without the promise"),
-            pytest.param(16, (False,), False, id="no promise"),
+            pytest.param(3, (True,), False, id="few peers"),
+            pytest.param(4, (True,), True, id="one checked"),
+            pytest.param(4, (True, False), False, id="another listener without the promise"),
+            pytest.param(4, (False,), False, id="no promise"),
         ],
     )
     def test_else_there_is_none(self, visits: int, contexts: tuple[bool, ...], *, checks: bool) -> None:

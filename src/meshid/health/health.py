@@ -40,7 +40,7 @@ and may be renewed late, so only the last tenth counts for it."""
 
 _NOW = 1 / 10
 
-_MANY = 16
+_MANY = 4
 """Peers of whom one would have asked for something by now."""
 
 _OWN = "own certificate"

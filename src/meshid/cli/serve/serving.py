@@ -83,6 +83,8 @@ class Serving:
             timeout_graceful_shutdown=_or_none(settings.drain_timeout + _SECONDS_TO_END),
         )
         self.loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = config.get_loop_factory()
+        # Only requests that were cut off are cancelled, and their number is told.
+        logging.getLogger("uvicorn.error").addFilter(_is_no_cancellation)
         self._server: Any = uvicorn.Server(config)
         # It would end the process by the signal once more.
         self._server.capture_signals = contextlib.nullcontext
@@ -182,6 +184,10 @@ class Serving:
     @property
     def _connections(self) -> list[Any]:
         return list(self._server.server_state.connections)
+
+
+def _is_no_cancellation(record: logging.LogRecord) -> bool:
+    return not (record.exc_info and record.exc_info[0] is asyncio.CancelledError)
 
 
 def _or_none(seconds: float) -> float | None:
