@@ -468,3 +468,54 @@ class TestWhatTheServerGoesOnToDo:
 
         server = Context().run(about)
         assert goes_on == [server] * (3 if ends == "answers" else 1)
+
+
+class TestWhatTheApplicationStarts:
+    """It goes on after the request, and must not speak in the name of its peer."""
+
+    def test_a_server_that_a_request_has_started_has_no_peer_of_ours(self, h11: Served) -> None:
+        """It would be that of the request, for everybody, as long as its connection is open."""
+        asked: list[int] = []
+
+        async def starts_a_server(scope: Scope, _: Receive, send: Send) -> None:
+            async def handle(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+                sent = Sent()
+                await app(scope_of("/charges/7"), nothing, sent)
+                asked.append(sent.status)
+                writer.close()
+
+            if scope["path"] == "/start":
+                async with await asyncio.start_server(handle, HOST, 0) as server:
+                    reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+                    await asyncio.wait_for(reader.read(), TIMEOUT)
+                    writer.close()
+            await answer(send, b"{}")
+
+        app = ASGIMiddleware(starts_a_server, h11.mesh)
+        context = h11.mesh.server_context(http=True)
+        with (
+            under_uvicorn(http="h11", lifespan="off")(app, context) as port,
+            Talk(port, h11.ca.issue(WEB)) as web,
+        ):
+            assert web.ask(b"/start")[0] == 200
+            assert web.ask(b"/charges/7")[0] == 200
+        assert asked == [403]
+
+    def test_a_middleware_inside_of_another_one_knows_the_peer(self, mesh: Mesh, prod_ca: CA) -> None:
+        seen = Recording()
+        inside = ASGIMiddleware(seen, mesh)
+
+        def ask() -> Sent:
+            web = connected(mesh, prod_ca.issue(WEB))
+            sent = call(ASGIMiddleware(inside, mesh), scope_of("/charges/7"))
+            assert seen.scopes[0]["meshid.connection"] is web.server
+            return sent
+
+        assert Context().run(ask).status == 200
+
+    def test_the_clients_end_of_a_connection_is_not_handed_on(self, mesh: Mesh, prod_ca: CA) -> None:
+        both = connected(mesh, prod_ca.issue(WEB))
+        for other in (both.client, object(), "peer"):
+            scope = {**scope_of("/charges/7"), "meshid.connection": other}
+            sent = Context().run(call, ASGIMiddleware(Recording(), mesh), scope)
+            assert sent.status == 403

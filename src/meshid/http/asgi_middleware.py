@@ -27,7 +27,7 @@ from meshid.mesh import Mesh
 from meshid.support.callables import takes
 from meshid.support.quoting import quote
 from meshid.tls.connection_of import JUDGE, JUDGED_CONNECTION, JUDGED_PEER
-from meshid.tls.connection_of_call import ServersEnd, connection_of_call, is_about
+from meshid.tls.connection_of_call import Call, ServersEnd, connection_of_call, is_about
 from meshid.tls.peer_of import peer_of
 from meshid.verification.verifier import Peer
 
@@ -96,7 +96,7 @@ class ASGIMiddleware:
         if kind not in {"http", "websocket"}:
             msg = f"requests are judged over http and websocket only, not over {quote(str(kind))}"
             raise ValueError(msg)
-        connection = connection_of_call()
+        connection = connection_of_call() or _handed_on(scope)
         peer = None if connection is None else _peer(connection)
         # The handshake of a WebSocket is a GET (RFC 6455 section 4.1), also where HTTP/2 has none (RFC 8441).
         method: str = scope["method"] if kind == "http" else "GET"
@@ -112,10 +112,16 @@ class ASGIMiddleware:
             # A server may begin the next request of this connection in here. The application may have
             # read another connection since, such as one that it serves itself.
             is_about(about)
-            await send(message)
+            try:
+                await send(message)
+            finally:
+                is_about(None)
 
         told = self._told(scope, connection, peer)
         told[JUDGE] = partial(self._judge.judge_at, peer, method, target)
+        # What the application starts goes on, and hands on what it was started in: a server without TLS, say,
+        # whose requests would all be those of this peer.
+        is_about(None)
         try:
             await self._app(told, receive, send_on)
         finally:
@@ -148,6 +154,14 @@ class ASGIMiddleware:
         told[JUDGED_PEER] = peer
         told["extensions"] = {**(scope.get("extensions") or {}), "tls": extension}
         return told
+
+
+def _handed_on(scope: Scope) -> ServersEnd | None:
+    """Return the connection of a request that a middleware around this one has judged."""
+    connection = scope.get(JUDGED_CONNECTION)
+    reference: Call = getattr(connection, "call", None)
+    # Only the server's end of a connection of ours is about itself.
+    return connection if reference is not None and reference() is connection else None
 
 
 def _target(scope: Scope) -> str:
