@@ -100,6 +100,23 @@ class Odd(Exception):
         raise RuntimeError(msg)
 
 
+def raising(_: object) -> NoReturn:
+    msg = "read"
+    raise RuntimeError(msg)
+
+
+class OddCause(Exception):
+    __cause__ = property(raising)
+
+
+class OddGroup(ExceptionGroup[Exception]):
+    exceptions = property(raising)
+
+
+class NoClass:
+    __class__ = property(raising)
+
+
 def circle() -> BaseException:
     one, other = OSError("one"), OSError("other")
     one.__cause__, other.__cause__ = other, one
@@ -116,8 +133,18 @@ def endless() -> BaseException:
 
 @pytest.mark.parametrize(
     "exception",
-    [None, OSError("peer rejected"), ExceptionGroup("some", [OSError()]), Odd(), circle(), endless()],
-    ids=["none", "text", "group", "odd", "circle", "too far"],
+    [
+        None,
+        OSError("peer rejected"),
+        ExceptionGroup("some", [OSError()]),
+        Odd(),
+        OddCause(),
+        OddGroup("some", [OSError()]),
+        OSError(NoClass()),
+        circle(),
+        endless(),
+    ],
+    ids=["none", "text", "group", "args", "cause", "members", "class", "circle", "too far"],
 )
 def test_there_is_none(exception: BaseException | None) -> None:
     assert refusal_of(exception) is None

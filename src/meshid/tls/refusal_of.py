@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from itertools import islice
+from typing import cast
 
 from meshid.errors import PeerRejected
 
@@ -24,24 +25,35 @@ def refusal_of(exception: BaseException | None) -> PeerRejected | None:
     Args:
         exception: What the library has raised; None is allowed, as tasks and futures return it.
     """
-    ahead = deque([exception] if isinstance(exception, BaseException) else [])
-    seen: dict[int, BaseException] = {}
+    ahead: deque[object] = deque([exception])
+    seen: dict[int, object] = {}
     while ahead and len(seen) < MAX_EXCEPTIONS:
         here = ahead.popleft()
-        if isinstance(here, PeerRejected):
-            return here
-        if id(here) not in seen:
+        # Not `isinstance`, which asks the object as well.
+        if issubclass(type(here), PeerRejected):
+            return cast("PeerRejected", here)
+        if issubclass(type(here), BaseException) and id(here) not in seen:
             seen[id(here)] = here
-            ahead.extend(each for each in _behind(here) if isinstance(each, BaseException))
+            ahead.extend(_behind(cast("BaseException", here)))
     return None
 
 
 def _behind(exception: BaseException) -> Iterator[object]:
-    yield exception.__cause__
-    # Its own class may have made anything of them.
-    with suppress(Exception):
-        yield from islice(exception.args, MAX_EXCEPTIONS)
-        yield from islice(vars(exception).values(), MAX_EXCEPTIONS)
-    if isinstance(exception, BaseExceptionGroup):
-        yield from islice(exception.exceptions, MAX_EXCEPTIONS)
-    yield exception.__context__
+    for read in _WAYS:
+        # Its own class may have made anything of them.
+        with suppress(Exception):
+            yield from islice(read(exception), MAX_EXCEPTIONS)
+
+
+def _members(exception: BaseException) -> Iterable[object]:
+    return exception.exceptions if isinstance(exception, BaseExceptionGroup) else ()
+
+
+_WAYS: tuple[Callable[[BaseException], Iterable[object]], ...] = (
+    lambda exception: (exception.__cause__,),
+    lambda exception: exception.args,
+    lambda exception: vars(exception).values(),
+    _members,
+    lambda exception: (exception.__context__,),
+)
+"""From an exception to others, the nearest first."""
