@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import quote as percent_encoded
 
 from meshid.decisions import Decision
+from meshid.errors import NoPeer, PeerRejected
 from meshid.http.asgi import AnyApp, Message, Receive, Scope, Send
 from meshid.http.judging import RequestJudge
 from meshid.http.routing_habits import check_root_path, drops_last_slash
@@ -26,6 +27,7 @@ from meshid.mesh import Mesh
 from meshid.support.quoting import quote
 from meshid.tls.connection_of import JUDGE, JUDGED_CONNECTION, JUDGED_PEER
 from meshid.tls.connection_of_call import ServersEnd, connection_of_call, is_about
+from meshid.tls.peer_of import peer_of
 from meshid.verification.verifier import Peer
 
 _POLICY_VIOLATION = 1008
@@ -88,8 +90,7 @@ class ASGIMiddleware:
             msg = f"requests are judged over http and websocket only, not over {quote(str(kind))}"
             raise ValueError(msg)
         connection = connection_of_call()
-        # One that was ended has none, which is on record.
-        peer = None if connection is None else connection.peer
+        peer = None if connection is None else _peer(connection)
         # The handshake of a WebSocket is a GET (RFC 6455 section 4.1), also where HTTP/2 has none (RFC 8441).
         method: str = scope["method"] if kind == "http" else "GET"
         target = _target(scope)
@@ -154,6 +155,14 @@ _NOT_OURS = (
     "the request came over no connection of ours; if peers are refused like this, the server was not given"
     " mesh.server_context(http=True), or ignores it"
 )
+
+
+def _peer(connection: ServersEnd) -> Peer | None:
+    try:
+        return peer_of(connection)
+    # It was ended, which is on record.
+    except (NoPeer, PeerRejected):
+        return None
 
 
 async def _refuse(kind: str, send: Send) -> None:
