@@ -97,6 +97,9 @@ class Served:
 
     def __init__(self, serve: Serve) -> None:
         self._listener = socket.create_server((_HOST, 0))
+        # As where uvicorn binds: asyncio sets it for sockets of the protocol TCP, and ours says 0. Without it
+        # h11, which writes head and body apart, waits 40 ms for each request.
+        self._listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.port: int = self._listener.getsockname()[1]
         self._asking, answering = multiprocessing.Pipe()
         # Forked, so that it has what was made here; there are no threads yet.

@@ -12,6 +12,9 @@ from meshid.reasons import Reason
 class Call(StrEnum):
     """Which call asked for a decision."""
 
+    # As for `Reason`.
+    __hash__ = str.__hash__
+
     ADMIT = "admit"
     """A handshake, or `Mesh.admit`."""
     CHECK = "check"

@@ -27,6 +27,9 @@ class Reason(StrEnum):
     clause: str
     remedy: str
 
+    # That of an enum is a call into Python, several times for each request.
+    __hash__ = str.__hash__
+
     def __new__(cls, value: str, meaning: str, clause: str, remedy: str) -> Self:
         """Make a member whose text is *value*."""
         member = str.__new__(cls, value)

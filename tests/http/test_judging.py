@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import logging
+from datetime import timedelta
+from typing import cast
 
 import pytest
 
-from meshid import InvalidPattern, Mesh, Peer, Reason, Revocations
+from meshid import BundleSet, InvalidPattern, Mesh, Peer, Policy, Reason, Revocations
+from meshid.audit.counters import DecisionKind
+from meshid.certificates.leaf import Role
+from meshid.decisions import Call
+from meshid.http import judging
 from meshid.http.judging import RequestJudge
+from meshid.policy.requests import Request
 from meshid.testing import CA
-from tests.helpers.tls_peers import Heard, mesh_of
+from tests.helpers.tls_peers import POLICY, Heard, mesh_of
+from tests.helpers.world import Clock
 
 DESK = "/ns/support/sa/desk"
 """May ask for ``GET /charges/*`` alone."""
@@ -129,3 +137,59 @@ def test_it_must_be_given_a_mesh_and_a_target(prod_ca: CA) -> None:
         RequestJudge(lambda: None)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="no target"):
         RequestJudge(mesh_of(prod_ca, service=None))
+
+
+def test_what_is_remembered_of_a_request_is_never_the_answer(mesh: Mesh, desk: Peer, heard: Heard) -> None:
+    judge, path = RequestJudge(mesh, public=["GET /healthz"]), "/charges/7"
+    for _ in range(3):
+        decision = judge.judge(desk, "GET", path, routed=path)
+        assert decision.allowed
+        assert heard.next().decision == decision
+    kind = DecisionKind(Call.CHECK, Role.CLIENT, allowed=True, reason=Reason.ALLOWED)
+    assert mesh.counts()[kind] == 3
+    assert judge.judge(desk, "POST", path, routed=path).reason is Reason.NO_RULE
+    assert judge.judge(desk, "GET", path, routed="/charges/8").reason is Reason.UNSAFE_REQUEST
+    assert judge.judge(None, "GET", path, routed=path).reason is Reason.NO_CERTIFICATE
+    server = mesh.admit(desk.chain, expect=DESK)
+    with pytest.raises(ValueError, match="pass expect="):
+        judge.judge(server, "GET", path, routed=path)
+    with pytest.raises(TypeError, match="peer must be a Peer"):
+        judge.judge(cast("Peer", "desk"), "GET", path, routed=path)
+
+
+def test_a_remembered_request_is_decided_under_what_is_in_force(
+    mesh: Mesh, desk: Peer, prod_ca: CA, clock: Clock
+) -> None:
+    judge, asked = RequestJudge(mesh), (desk, "GET", "/charges/7")
+    assert judge.judge(*asked)
+    mesh.publish(policy=Policy.from_toml(POLICY.replace("/charges/*", "/refunds/*"), "prod"))
+    assert judge.judge(*asked).reason is Reason.NO_RULE
+    mesh.publish(policy=Policy.from_toml(POLICY, "prod"))
+    assert judge.judge(*asked)
+    mesh.publish(revocations=Revocations(deny=[str(desk.spiffe_id)]))
+    assert judge.judge(*asked).reason is Reason.DENY_LISTED
+    mesh.publish(revocations=Revocations())
+    assert judge.judge(*asked)
+    mesh.publish(bundles=BundleSet([CA("prod.example.org").bundle()]))
+    assert judge.judge(*asked).reason is Reason.UNKNOWN_AUTHORITY
+    mesh.publish(bundles=BundleSet([prod_ca.bundle()]))
+    assert judge.judge(*asked)
+    clock.now = desk.not_after + timedelta(hours=1)
+    assert judge.judge(*asked).reason is Reason.EXPIRED
+
+
+def test_only_what_was_allowed_and_is_short_is_remembered(
+    mesh: Mesh, desk: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge, made = RequestJudge(mesh), list[str]()
+
+    def make(method: str, target: str) -> Request:
+        made.append(target)
+        return Request(method, target)
+
+    monkeypatch.setattr(judging, "Request", make)
+    long = f"/charges/{'7' * judging.LONGEST_REMEMBERED}"
+    for path, times in (("/charges/7", 1), ("/refunds/7", 2), (long, 2)):
+        judge.judge(desk, "GET", path)
+        judge.judge(desk, "GET", path)
+        assert made.count(path) == times

@@ -25,7 +25,7 @@ import attrs
 from meshid.admission.ended import Ended, EndedConnection, OnRevoked
 from meshid.admission.expected import expected
 from meshid.admission.open_connections import Connection, Described, OpenConnection, OpenConnections
-from meshid.admission.question import Question
+from meshid.admission.question import Question, check_fits
 from meshid.admission.settled import Settled
 from meshid.admission.snapshot import Changes, Snapshot, first_snapshot, next_snapshot
 from meshid.admission.watched import End, Watched, WatchedConnection
@@ -195,6 +195,7 @@ class Admission:
 
     def watch(self, peer: Peer, question: Question, end: End, address: ConnectionInfo) -> WatchedConnection:
         """Register a connection that others read and write, as `Mesh.watch` does."""
+        check_fits(question, peer)
         watched = WatchedConnection(peer, end, address, self._watched)
         self._watched.hold(watched)
         try:
@@ -236,6 +237,7 @@ class Admission:
 
     def check(self, peer: Peer, question: Question) -> Decision:
         """Decide again about a peer with an open connection, as `Mesh.check` does."""
+        check_fits(question, peer)
         return self._decide(Call.CHECK, peer.chain, question, None)[1]
 
     def _decide(
@@ -250,7 +252,7 @@ class Admission:
             settled = self._settle(call, chain, question, None)
         recorded: Decision | None = None
         # A sink that took its time has been told the same before.
-        while settled.decision != recorded:
+        while recorded is None or settled.decision != recorded:
             recorded = self._record(call, chain, question, settled, partial(_info_of, connection))
             # A refusal needs no second look.
             if settled.snapshot is self._snapshot or not recorded.allowed:
@@ -319,10 +321,10 @@ class Admission:
         question: Question,
         now: float,
     ) -> tuple[Peer | None, Decision]:
-        policy_hash = snapshot.policy.hash if snapshot.policy else None
         try:
             peer = verifier.verify(chain, role=question.role, now=now)
         except PeerRejected as rejection:
+            policy_hash = snapshot.policy.hash if snapshot.policy else None
             return None, attrs.evolve(rejection.decision, target=question.target, policy_hash=policy_hash)
         if question.expect is not None:
             return peer, expected(peer, question.expect, snapshot)

@@ -110,7 +110,7 @@ class Deciding:
             TypeError: If an argument has the wrong type.
             ValueError: As for `admit`; and if *expect* does not fit what the peer is.
         """
-        return self._admission.check(peer, self._question_about(peer, target, request, expect))
+        return self._admission.check(peer, self._question(target, request, expect))
 
     def watch(  # noqa: PLR0913  # what there is to say about a connection, all named
         self,
@@ -150,21 +150,9 @@ class Deciding:
         if http and request is not None:
             msg = "http=True promises requests that follow; with request= there is one, and no other"
             raise ValueError(msg)
-        question = self._question_about(peer, target, REQUEST_FOLLOWS if http else request, expect)
+        question = self._question(target, REQUEST_FOLLOWS if http else request, expect)
         host, port = address_of(address)
         return self._admission.watch(peer, question, end, ConnectionInfo(address=host, port=port))
 
     def _question(self, target: str | None, request: RequestLike, expect: Expected | None) -> Question:
         return Question(target=self.service if target is None else target, request=request, expect=expect)
-
-    def _question_about(
-        self, peer: Peer, target: str | None, request: RequestLike, expect: Expected | None
-    ) -> Question:
-        if not isinstance(peer, Peer):
-            msg = f"peer must be a Peer from Mesh.admit() or peer_of(), not {type(peer).__name__}"
-            raise TypeError(msg)
-        question = self._question(target, request, expect)
-        if question.role is not peer.role:
-            msg = f"the peer is a {peer.role}: pass expect= for a server, and for a server only"
-            raise ValueError(msg)
-        return question

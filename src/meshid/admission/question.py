@@ -17,6 +17,7 @@ from meshid.names.peer_pattern import PeerPattern
 from meshid.names.spiffe_id import SpiffeId
 from meshid.policy.requests import Follows, Request, RequestLike
 from meshid.support.quoting import quote
+from meshid.verification.verifier import Peer
 
 PeerName: TypeAlias = PeerPattern | SpiffeId | str
 """One expected name of a server: a SPIFFE ID, or a pattern of SPIFFE IDs."""
@@ -92,6 +93,21 @@ class Question:
     def required_target(self) -> str:
         """The target of a peer that is a client."""
         return cast("str", self.target)
+
+
+def check_fits(question: Question, peer: object) -> None:
+    """Check that *question* can be asked about *peer*.
+
+    Raises:
+        TypeError: If *peer* is no `Peer`.
+        ValueError: If it is a server and is not expected, or the other way round.
+    """
+    if not isinstance(peer, Peer):
+        msg = f"peer must be a Peer from Mesh.admit() or peer_of(), not {_kind(peer)}"
+        raise TypeError(msg)
+    if question.role is not peer.role:
+        msg = f"the peer is a {peer.role}: pass expect= for a server, and for a server only"
+        raise ValueError(msg)
 
 
 def checked_chain(chain: object) -> Sequence[bytes]:

@@ -55,6 +55,9 @@ class Profile(StrEnum):
 class Role(StrEnum):
     """What the peer is in the handshake; it decides the extended key usage (RFC 5280 section 4.2.1.12)."""
 
+    # As for `Reason`: what counts and what verifies look it up for each request.
+    __hash__ = str.__hash__
+
     CLIENT = "client"
     """The peer opened the connection."""
     SERVER = "server"

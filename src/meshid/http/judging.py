@@ -22,12 +22,19 @@ from meshid.policy.rules import ANY_METHOD, HttpCondition
 from meshid.reasons import Reason
 from meshid.support.logs import INFO, WARNING, log
 from meshid.support.quoting import quote
+from meshid.support.sieve import Sieve
 from meshid.support.types import check_type
 from meshid.verification.verifier import Peer
 
 LOGGER = logging.getLogger("meshid.http")
 """Gets, when a service starts, the requests that need no peer; and, at a limited rate, a line for each
 request that is refused for how it arrived."""
+
+MOST_REMEMBERED = 1024
+"""Requests that were allowed, each with its question. What is allowed is asked anew each time."""
+
+LONGEST_REMEMBERED = 512
+"""The most characters of the method and the target of one: 2 MB in all."""
 
 _EVERY_PATH = Pattern.parse("/*/**")
 
@@ -52,6 +59,7 @@ class RequestJudge:
         self._target = Question(target=mesh.service if target is None else target).required_target
         self._public = _conditions(public)
         self._methods = REGISTERED | ({each.method for each in self._public} - {ANY_METHOD})
+        self._questions: Sieve[tuple[str, str, str | None], Question] = Sieve(MOST_REMEMBERED)
         self._limit = RateLimit()
         if self._public:
             log(LOGGER, INFO, "requests that need no peer: %s", ", ".join(map(str, self._public)))
@@ -74,6 +82,10 @@ class RequestJudge:
         Raises:
             TypeError: If an argument has the wrong type.
         """
+        asked = (method, target, routed)
+        known = self._questions.get(asked)
+        if known is not None:
+            return self._ask(peer, known)
         try:
             request = Request(method, target)
         except InvalidRequest:
@@ -83,7 +95,17 @@ class RequestJudge:
             return self.refuse(f"{request} is not the path {quote(routed)}, which the application routes")
         if self._public and self._is_public(request):
             return self._decide_public(peer, request)
-        return self._decide(peer, self._target, request)
+        question = Question(target=self._target, request=request)
+        decision = self._ask(peer, question)
+        # Only after a yes: whoever is refused chooses what is asked, and would push out what is asked again.
+        if decision.allowed and len(method) + len(target) <= LONGEST_REMEMBERED:
+            self._questions.put(asked, question)
+        return decision
+
+    def _ask(self, peer: Peer | None, question: Question) -> Decision:
+        # Not by the mesh, which would make the question anew for each request.
+        admission = self._mesh._admission  # noqa: SLF001
+        return admission.decide((), question) if peer is None else admission.check(peer, question)
 
     def _decide(self, peer: Peer | None, target: str, asked: Request | str) -> Decision:
         if peer is None:

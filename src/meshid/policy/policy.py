@@ -163,6 +163,11 @@ class Policy:
             TypeError: If an argument is of another type.
         """
         spiffe_id = _name_of(peer)
+        # First: most requests are asked again.
+        if isinstance(request, Request):
+            known = self._allowed.get((spiffe_id, target, request))
+            if known is not None:
+                return known
         prospects = self._prospects.get((spiffe_id, target))
         if prospects is None:
             check_type(type(target), str, "a target", "a str")

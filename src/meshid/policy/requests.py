@@ -88,7 +88,7 @@ def _normalised(target: str) -> str:
     return path
 
 
-@attrs.frozen
+@attrs.frozen(cache_hash=True)
 class Request:
     """An HTTP request.
 
