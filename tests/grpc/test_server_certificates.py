@@ -126,6 +126,21 @@ def test_credentials_without_their_interceptor_let_nobody_in(kind: str, scene: S
     assert charges.seen == []
 
 
+@pytest.mark.parametrize("is_given", [True, False], ids=["with it", "without it"])
+@pytest.mark.parametrize("kind", SERVERS)
+def test_a_server_that_never_asks_the_interceptor_is_told_of(
+    kind: str, scene: Scene, caplog: pytest.LogCaptureFixture, *, is_given: bool
+) -> None:
+    interceptor, charges = PeerInterceptor(scene.mesh), Charges()
+    with SERVERS[kind](charges, [interceptor] if is_given else [], secure(interceptor)) as port:
+        served = Served(scene, charges, port)
+        assert all(presented(served, scene.checkout) for _ in range(17))
+    told = [each.getMessage() for each in caplog.records if each.name == "meshid.grpc"]
+    right = "give the server interceptors=[interceptor], the one whose server_credentials() it has"
+    line = f"16 clients have connected, and no call of theirs was judged: {right}"
+    assert told == ([] if is_given else [line])
+
+
 def test_a_mesh_without_credentials_has_none_for_grpc() -> None:
     with pytest.raises(
         InvalidCredentials, match=r"^TLS needs a certificate of our own: give the Mesh credentials$"
@@ -154,3 +169,17 @@ def test_grpc_is_given_only_news(scene: Scene) -> None:
     ask()
     ask()
     assert asked == [True, False, False, True, True, True, False]
+
+
+def test_that_nobody_asks_is_told_once(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    """Measured as above; and not at all once it was asked, or when it is gone."""
+    for was_asked, is_held, lines in ((False, True, 1), (True, True, 0), (False, False, 0)):
+        interceptor = PeerInterceptor(scene.mesh)
+        interceptor.was_asked = was_asked
+        certificates = ServerCertificates(scene.mesh, weakref.ref(interceptor))
+        if not is_held:
+            del interceptor
+        caplog.clear()
+        for _ in range(20):
+            certificates.news()
+        assert len(caplog.records) == lines

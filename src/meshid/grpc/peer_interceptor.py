@@ -38,7 +38,13 @@ class PeerInterceptor(grpc.ServerInterceptor, aio.ServerInterceptor):
     Raises:
         TypeError: If an argument has the wrong type.
         ValueError: If nothing says what peers reach.
+
+    Attributes:
+        was_asked: Whether its server has asked it about a call yet. A server that serves and never asks was
+            not given it.
     """
+
+    was_asked: bool = False
 
     def __init__(self, mesh: Mesh, *, target: str | None = None) -> None:
         self._mesh = mesh
@@ -55,6 +61,7 @@ class PeerInterceptor(grpc.ServerInterceptor, aio.ServerInterceptor):
             continuation: Finds the handler of the application.
             handler_call_details: The method, and the metadata.
         """
+        self.was_asked = True
         try:
             asyncio.get_running_loop()
         except RuntimeError:
