@@ -262,10 +262,10 @@ class TestForClients:
         issued = files.ca.issue(CHECKOUT)
         (client / "tls.crt").write_bytes(issued.chain_pem)
         (client / "tls.key").write_bytes(issued.key_pem)
-        with start() as server:
+        with start("--alpn", "http/1.1", "--alpn", "h2") as server:
             environ = {**files.environ, "MESHID_CREDENTIALS": str(client), "MESHID_POLICY": ""}
             options = ["--client", "--upstream", f"{HOST}:{server.port}", "--expect", "/ns/pay/sa/*"]
-            options += ["--status-address", f"{HOST}:0"]
+            options += ["--status-address", f"{HOST}:0", "--alpn", "h2"]
             with started([MESHID, "port", *options], environ, tmp_path / "client.log") as port:
                 assert port.said[0].startswith(
                     f"listening on {HOST}:{port.port} without TLS, to {HOST}:{server.port},"
@@ -427,6 +427,18 @@ class TestWrongSettings:
                 "--client --expect=/a",
                 "host, from variable MESHID_HOST: '0.0.0.0' is not of the loopback, and with --client",
                 id="clients from elsewhere",
+            ),
+            pytest.param(
+                {"MESHID_ALPN": "h2,http/1.1"},
+                "--client --expect=/a",
+                "alpn, from variable MESHID_ALPN: must be one protocol with --client: clients",
+                id="two protocols of plain clients",
+            ),
+            pytest.param(
+                {},
+                "--alpn=h2,http/1.1",
+                "alpn, from argument: 'h2,http/1.1' is not the name",
+                id="two at once",
             ),
             pytest.param(
                 {"MESHID_PROXY_PROTOCOL": "true"},

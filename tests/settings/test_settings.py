@@ -34,6 +34,7 @@ from meshid.sources import (
     WorkloadApi,
 )
 from meshid.testing import CA
+from meshid.tls.tls_settings import protocols
 from tests.helpers.endpoints import document, serving
 from tests.helpers.mounted import OWN
 from tests.helpers.tls_peers import POLICY
@@ -169,7 +170,7 @@ class TestValues:
 
     @pytest.mark.parametrize("key", [key for key in KEYS if key.parser not in {"port", "seconds"}])
     def test_what_is_more_than_a_line(self, key: Key) -> None:
-        value = ["a\0b"] if key.parser in {"paths", "peers", "trusts"} else "a\0b"
+        value = ["a\0b"] if key.parser in {"paths", "peers", "protocols", "trusts"} else "a\0b"
         problem, *_ = problems({}, **{"trust": [TRUST], key.name: value})
         assert problem == f"{key.name}, from argument: must be one line, without NUL"
 
@@ -198,6 +199,7 @@ class TestOfThePort:
             MESHID_HOST="::",
             MESHID_UPSTREAM="unix:/run/app.sock",
             MESHID_EXPECT="/ns/pay/**, spiffe://partner.example/api",
+            MESHID_ALPN="h2,http/1.1",
             MESHID_PROXY_PROTOCOL="true",
             MESHID_SPIFFE_TLV="0xd0",
             MESHID_REMOTE_UPSTREAM="false",
@@ -215,6 +217,7 @@ class TestOfThePort:
             host="::",
             upstream="unix:/run/app.sock",
             expect=(PeerPattern.parse("/ns/pay/**"), PeerPattern.parse("spiffe://partner.example/api")),
+            alpn=("h2", "http/1.1"),
             proxy_protocol=True,
             spiffe_tlv=0xD0,
             remote_upstream=False,
@@ -249,6 +252,15 @@ class TestOfThePort:
         ("key", "value", "said"),
         [
             ("expect", ["payments:8443"], "'payments:8443' must begin with '/' or 'spiffe://'"),
+            ("alpn", "h2", "must be a list of strings, not str"),
+            (
+                "alpn",
+                ["h2,http/1.1"],
+                "'h2,http/1.1' is not the name of one protocol: write h2 or http/1.1, each",
+            ),
+            ("alpn", ["h2", ""], "'' is not the name of one protocol"),
+            ("alpn", ["ä"], r"'\xe4' is not the name of one protocol"),
+            ("alpn", ["h" * 256], f"'{'h' * 100}"),
             ("proxy_protocol", "yes", "'yes' is neither: write true or false"),
             ("proxy_protocol", 1, "'1' is neither: write true or false"),
             ("authorizer", "/run/a.sock", "'/run/a.sock' is not a Unix socket: write unix:/run/"),
@@ -270,6 +282,15 @@ class TestOfThePort:
     def test_what_is_wrong(self, key: str, value: object, said: str) -> None:
         (problem,) = problems({}, trust=[TRUST], **{key: value})
         assert problem.startswith(f"{key}, from argument: {said}")
+
+    @given(st.text())
+    def test_a_protocol_is_read_as_it_is_written_or_refused(self, text: str) -> None:
+        try:
+            settings = Settings.from_env({}, trust=[TRUST], alpn=[text])
+        except InvalidSettings:
+            return
+        assert settings.alpn == protocols([text])
+        assert Settings.from_env({"MESHID_ALPN": f"{text}, h2"}, trust=[TRUST]).alpn == (text, "h2")
 
     @given(st.text())
     def test_an_address_is_read_as_it_is_written_or_refused(self, text: str) -> None:

@@ -13,6 +13,9 @@ from meshid.settings.settings import KEYS, Settings
 
 _SHOWN_HASH = 12
 
+_LISTS = {"expect", "alpn"}
+"""Options that may be given several times."""
+
 
 def add_settings(parser: ArgumentParser, options: Mapping[str, str | None]) -> None:
     """Declare keys as options, which come before all other settings.
@@ -28,7 +31,7 @@ def add_settings(parser: ArgumentParser, options: Mapping[str, str | None]) -> N
             about_it = about[name].removesuffix(": true or false")
             parser.add_argument(option, action="store_const", const=True, help=about_it)
         else:
-            action = "append" if name == "expect" else "store"
+            action = "append" if name in _LISTS else "store"
             parser.add_argument(option, metavar=metavar, action=action, help=about[name])
 
 

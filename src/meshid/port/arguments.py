@@ -43,6 +43,7 @@ def check_sides(  # noqa: PLR0913  # all named
     client: bool,
     remote: bool,
     proxy_protocol: bool,
+    alpn: tuple[str, ...],
 ) -> None:
     """Refuse what would let plain text out, and what means nothing.
 
@@ -63,6 +64,10 @@ def check_sides(  # noqa: PLR0913  # all named
         msg = (
             f"upstream {quote(str(upstream))} is not of the loopback, and would get plain text: pass expect="
             " with the name of the server for TLS, or remote_upstream=True"
+        )
+    elif client and len(alpn) > 1:
+        msg = (
+            "alpn must be one protocol with client=True: clients speak plainly, and do not hear of the other"
         )
     elif expect is not None and proxy_protocol:
         msg = "proxy_protocol is for a plain upstream: leave it out with expect="

@@ -4,6 +4,8 @@ The rules of this module:
 
 - The upstream is connected when the peer has been admitted, and not before; once for each
   connection, and never again for the same one: a client that is cut off at once goes elsewhere.
+- The upstream is offered exactly the protocol that the client speaks (RFC 7301), and must agree on it. Else
+  what the client says would be taken for another protocol.
 - Handshakes are limited apart from connections (see `meshid.tls.handshakes`), so that strangers take no place
   of an admitted peer.
 """
@@ -14,7 +16,7 @@ import asyncio
 import os
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import attrs
 
@@ -24,7 +26,7 @@ from meshid.port.handles import Handles
 from meshid.port.proxy_header import LOGGER, proxy_header
 from meshid.port.relay import Pace, Relay
 from meshid.port.sides import Buffers, PlainSide, Side
-from meshid.port.tls_side import TlsSide
+from meshid.port.tls_side import NotAgreed, TlsSide
 from meshid.port.totals import Totals
 from meshid.port.upstream import Upstream
 from meshid.support.logs import WARNING, log
@@ -42,7 +44,9 @@ class Plan:
     Attributes:
         upstream: Where it goes.
         outer: The context of the server that clients meet; None for plain clients.
-        inner: The context of the client that the upstream meets; None for a plain upstream.
+        inner: The contexts of the client that the upstream meets, each by the one protocol that it offers
+            (RFC 7301), or by None if it offers none; empty for a plain upstream.
+        spoken: The protocol that plain clients speak; None if the upstream is not told.
         pace: How long it may be idle.
         connect_timeout: How many seconds connecting to the upstream may take.
         at_most: How many admitted peers there may be.
@@ -53,7 +57,8 @@ class Plan:
 
     upstream: Upstream
     outer: MeshContext | None
-    inner: MeshContext | None
+    inner: Mapping[str | None, MeshContext]
+    spoken: str | None
     pace: Pace
     connect_timeout: float
     at_most: int
@@ -112,7 +117,7 @@ class Hub:
         sock.setblocking(False)
         relay = Relay(self, self._loop)
         try:
-            relay.front = self._side(relay, self._plan.outer, server_side=True)
+            relay.front = self._front(relay)
         # What our own certificate needs cannot be had, a file for example.
         except Exception as error:  # noqa: BLE001
             sock.close()
@@ -129,10 +134,18 @@ class Hub:
     async def _arrive(self, relay: Relay, sock: socket.socket) -> None:
         await self._loop.connect_accepted_socket(lambda: relay.front, sock)
 
-    def _side(self, relay: Relay, context: MeshContext | None, *, server_side: bool) -> Side:
-        if context is None:
+    def _front(self, relay: Relay) -> Side:
+        outer = self._plan.outer
+        if outer is None:
             return PlainSide(relay, self._loop)
-        return TlsSide(relay, self._loop, context, server_side=server_side)
+        return TlsSide(relay, self._loop, outer, server_side=True)
+
+    def _back(self, relay: Relay) -> Side:
+        inner, front = self._plan.inner, relay.front
+        if not inner:
+            return PlainSide(relay, self._loop)
+        protocol = front.agreed if isinstance(front, TlsSide) else self._plan.spoken
+        return TlsSide(relay, self._loop, inner[protocol], server_side=False, protocol=protocol)
 
     def cut_off(self) -> None:
         """Cut off all connections."""
@@ -157,7 +170,7 @@ class Hub:
 
     async def _dial(self, relay: Relay) -> None:
         def make() -> Side:
-            relay.back = self._side(relay, self._plan.inner, server_side=False)
+            relay.back = self._back(relay)
             return relay.back
 
         try:
@@ -228,6 +241,8 @@ class Hub:
 def _why(error: Exception, seconds: float) -> str:
     if isinstance(error, PeerRejected):
         return f"it was refused ({error.reason})"
+    if isinstance(error, NotAgreed):
+        return str(error)
     if isinstance(error, TimeoutError) and error.errno is None:
         return f"it did not answer within {seconds:g} s"
     # asyncio words it at length. What TLS and the resolver say has a number of its own.

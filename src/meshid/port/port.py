@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Self
@@ -29,7 +29,7 @@ from meshid.port.upstream import Upstream
 from meshid.support.types import check_type, positive_seconds
 from meshid.tls.context import MeshContext
 from meshid.tls.handshakes import DEFAULT_TIMEOUT
-from meshid.tls.tls_settings import TlsSettings
+from meshid.tls.tls_settings import TlsSettings, protocols
 
 CONNECT_TIMEOUT = 5.0
 """Seconds until the upstream must have answered; on one machine that is a long time."""
@@ -68,6 +68,9 @@ class MeshPort:
             writes it.
         remote_upstream: Whether a plain upstream may be elsewhere. All on the way to it can read and change
             everything.
+        alpn: The application protocols that are offered to clients, preferred first (RFC 7301); clients may
+            agree on none. An upstream with TLS is offered what the client has agreed on, and must agree on
+            it. With *client*, the one protocol that clients speak and the upstream must agree on.
         minimum_version: The oldest TLS version that is accepted: TLS 1.3 or 1.2.
         handshake_timeout: How many seconds a TLS handshake may take.
         connect_timeout: How many seconds connecting to the upstream may take.
@@ -97,6 +100,7 @@ class MeshPort:
         proxy_protocol: bool = False,
         spiffe_tlv: int = OWN_TLV,
         remote_upstream: bool = False,
+        alpn: Iterable[str] = (),
         minimum_version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3,
         handshake_timeout: float = DEFAULT_TIMEOUT,
         connect_timeout: float = CONNECT_TIMEOUT,
@@ -109,6 +113,7 @@ class MeshPort:
         for name, flag in flags.items():
             # "no" is true.
             check_type(type(flag), bool, name, "True or False")
+        offered = protocols(alpn)
         where = Upstream.parse(upstream)
         self._host, self._port = place(host, port)
         check_sides(
@@ -119,6 +124,7 @@ class MeshPort:
             client=client,
             remote=remote_upstream,
             proxy_protocol=proxy_protocol,
+            alpn=offered,
         )
         if spiffe_tlv not in SPIFFE_TLVS:
             msg = f"spiffe_tlv must be 0xD0, or 0xE0 to 0xEF, not {spiffe_tlv!r}"
@@ -126,6 +132,7 @@ class MeshPort:
         make = partial(
             mesh.server_context,
             target=target,
+            alpn=offered,
             minimum_version=minimum_version,
             handshake_timeout=positive_seconds(handshake_timeout, "handshake_timeout"),
         )
@@ -134,17 +141,23 @@ class MeshPort:
         TlsSettings.limits(ssl.PROTOCOL_TLS_SERVER, minimum_version=minimum_version)
         if not client:
             Question(target=mesh.service if target is None else target)
-        inner = None
+        spoken = offered[0] if client and offered else None
+        inner = {}
         if expect is not None:
-            inner = mesh.client_context(
-                expect, minimum_version=minimum_version, handshake_timeout=handshake_timeout
-            )
+            for protocol in (spoken,) if client else (None, *offered):
+                inner[protocol] = mesh.client_context(
+                    expect,
+                    () if protocol is None else (protocol,),
+                    minimum_version=minimum_version,
+                    handshake_timeout=handshake_timeout,
+                )
         most = None if max_connections is None else whole(max_connections, "max_connections", 1, MAX_FILES)
         self._handshakes, connections = limits(most)
         self._plan = Plan(
             upstream=where,
             outer=None,
             inner=inner,
+            spoken=spoken,
             pace=Pace(
                 positive_seconds(half_close_timeout, "half_close_timeout"),
                 None if idle_timeout is None else positive_seconds(idle_timeout, "idle_timeout"),

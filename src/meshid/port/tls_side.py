@@ -15,10 +15,15 @@ from typing_extensions import override
 
 from meshid.port.sides import MOST_WAITING, Joint, Side
 from meshid.port.tls_end import RECORD, TlsEnd
+from meshid.support.quoting import quote
 from meshid.tls.alerts import LINGER_SECONDS, MAX_READ_OFF
 from meshid.tls.connections import MeshSSLObject
 from meshid.tls.context import MeshContext
 from meshid.tls.owners import acknowledge
+
+
+class NotAgreed(OSError):
+    """The other end has agreed on no protocol, and would take ours for another one."""
 
 
 class TlsSide(Side):
@@ -29,6 +34,7 @@ class TlsSide(Side):
         loop: As for `Side`.
         context: The context of its connection.
         server_side: Whether it is the TLS server.
+        protocol: What the other end must agree on (RFC 7301); None if that may be anything.
 
     Attributes:
         peername: What ``getpeername()`` of its socket returned at the start.
@@ -43,10 +49,17 @@ class TlsSide(Side):
     _read_off: int = 0
 
     def __init__(
-        self, joint: Joint, loop: asyncio.AbstractEventLoop, context: MeshContext, *, server_side: bool
+        self,
+        joint: Joint,
+        loop: asyncio.AbstractEventLoop,
+        context: MeshContext,
+        *,
+        server_side: bool,
+        protocol: str | None = None,
     ) -> None:
         super().__init__(joint, loop)
         self._server_side = server_side
+        self._protocol = protocol
         self._thread = threading.get_ident()
         self.tls = TlsEnd(context, self, server_side=server_side)
 
@@ -99,6 +112,8 @@ class TlsSide(Side):
     def _shake_hands(self) -> None:
         try:
             self._is_over = self.tls.shake_hands()
+            if self._is_over:
+                self._check_protocol()
         except OSError as error:
             self._part()
             self._joint.failed(self, error)
@@ -107,6 +122,12 @@ class TlsSide(Side):
         if self._is_over:
             self.pause()
             self._joint.ready(self)
+
+    def _check_protocol(self) -> None:
+        # A server that does not know ours goes on without a word, and so does one that knows no ALPN at all.
+        if self._protocol is not None and self.agreed != self._protocol:
+            msg = f"it does not agree on {quote(self._protocol)} (ALPN)"
+            raise NotAgreed(msg)
 
     def _part(self) -> None:
         """Let the other end read the alert: a socket that is closed with unread bytes is reset."""
@@ -187,6 +208,11 @@ class TlsSide(Side):
     def connection(self) -> MeshSSLObject:
         """Its SSL object."""
         return self.tls.connection
+
+    @property
+    def agreed(self) -> str | None:
+        """The protocol that both ends have agreed on, once the handshake is over; None for none."""
+        return self.connection.selected_alpn_protocol()
 
     # -- What the SSL object calls: see `meshid.tls.owners.Owner` --------------------
 

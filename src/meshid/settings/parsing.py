@@ -21,6 +21,9 @@ from meshid.verification.grace import checked_leaf_grace
 _PORT = re.compile(r"[0-9]{1,5}", re.ASCII)
 _COUNT = re.compile(r"[0-9]{1,9}", re.ASCII)
 _BYTE = re.compile(r"0x[0-9a-fA-F]{1,2}|0|[1-9][0-9]{0,2}", re.ASCII)
+_PROTOCOL = re.compile(r"[!-+\--~]{1,255}", re.ASCII)
+"""A protocol that TLS can name (RFC 7301 section 3.1), without white space and commas: these part names."""
+
 _OWN_TLVS = frozenset({0xD0, *range(0xE0, 0xF0)})
 """Istio's, and those for custom use (section 2.2.8 of the PROXY protocol)."""
 
@@ -146,6 +149,23 @@ def peers(found: Found) -> tuple[PeerPattern, ...]:
         each.value if isinstance(each.value, PeerPattern) else PeerPattern.parse(text(each))
         for each in _items(found)
     )
+
+
+def protocols(found: Found) -> tuple[str, ...]:
+    """Return the names of several protocols.
+
+    Raises:
+        InvalidInput: If one cannot be such a name.
+    """
+    return tuple(map(_protocol, _items(found)))
+
+
+def _protocol(found: Found) -> str:
+    name = text(found)
+    if not _PROTOCOL.fullmatch(name):
+        msg = f"{quote(name)} is not the name of one protocol: write h2 or http/1.1, each by itself"
+        raise InvalidInput(msg)
+    return name
 
 
 def workload_api(found: Found) -> str:

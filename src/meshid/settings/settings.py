@@ -97,6 +97,12 @@ class Settings:
         "the names that the server behind `meshid port` may have, as SPIFFE IDs or patterns of them: the port"
         " then speaks TLS to it",
     )
+    alpn: tuple[str, ...] = _key(
+        "protocols",
+        (),
+        "the protocols that `meshid port` offers to clients by ALPN, preferred first, such as `h2`; with"
+        " `--client`, the one that clients speak and the server must agree on",
+    )
     proxy_protocol: bool = _key(
         "yes_or_no",
         False,

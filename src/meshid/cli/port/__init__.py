@@ -22,6 +22,7 @@ _OPTIONS = {
     "port": "PORT",
     "upstream": "ADDRESS",
     "expect": "NAME",
+    "alpn": "PROTOCOL",
     "proxy_protocol": None,
     "spiffe_tlv": "NUMBER",
     "authorizer": "unix:PATH",

@@ -98,6 +98,9 @@ def _of_client(settings: Settings, handed_over: Sequence[Place]) -> Iterator[Pro
     if not settings.expect:
         what = "is not set: with --client the upstream is a server of the mesh, and must have this name"
         yield Problem("expect", f"{what}; set MESHID_EXPECT, such as /ns/pay/sa/api")
+    if len(settings.alpn) > 1:
+        what = "must be one protocol with --client: clients speak plainly, and do not hear of the other"
+        yield _problem(settings, "alpn", what)
     what = "is not of the loopback, and with --client whoever can connect speaks as this service"
     for host, _ in handed_over or [(settings.host, 0)]:
         if is_host(host) and not is_loopback(host):

@@ -159,6 +159,7 @@ def _port_of(mesh: Mesh, settings: Settings, *, client: bool) -> MeshPort:
             proxy_protocol=settings.proxy_protocol,
             spiffe_tlv=OWN_TLV if settings.spiffe_tlv is None else settings.spiffe_tlv,
             remote_upstream=settings.remote_upstream,
+            alpn=settings.alpn,
             idle_timeout=settings.idle_timeout,
             max_connections=settings.max_connections,
         )
