@@ -125,7 +125,7 @@ def forget_that_it_failed(patch: Patch) -> None:
 
 
 def blame_tls_for_a_forged_proof(patch: Patch) -> None:
-    patch.setattr("meshid.tls.admitted_connection._BAD_PROOF", "")
+    patch.setattr("meshid.tls.admitted_connection.BAD_PROOF", "")
 
 
 def start_anywhere(patch: Patch) -> None:

@@ -254,7 +254,9 @@ def running(serve: Callable[[Service, Started], object]) -> Iterator[Service]:
     try:
         yield service
     finally:
-        stop()
+        # What has ended by itself cannot be stopped, and why is told below.
+        if not failures:
+            stop()
         thread.join(TIMEOUT)
         assert not thread.is_alive()
         for failure in failures:

@@ -74,7 +74,7 @@ def desk(mesh: Mesh, prod_ca: CA) -> Memory:
 @pytest.mark.usefixtures("desk")
 @pytest.mark.parametrize("is_wrapped", [False, True])
 def test_litestar_does_not_give_all_charges_to_who_may_read_one(mesh: Mesh, *, is_wrapped: bool) -> None:
-    litestar: AnyApp = Litestar([all_charges, charge], openapi_config=None)
+    litestar: AnyApp = Litestar([all_charges, charge], openapi_config=None, logging_config=None)
     assert ask(litestar, "/charges/") == (200, b"all")  # as it routes without the middleware
     app = ASGIMiddleware(GZipMiddleware(litestar) if is_wrapped else litestar, mesh)
     assert ask(app, "/charges/7") == (200, b"7")

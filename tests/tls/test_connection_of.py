@@ -15,7 +15,6 @@ import aiosmtpd.smtp
 import asyncpg
 import cheroot.makefile
 import cheroot.server
-import django.conf
 import django.core.handlers.asgi
 import django.core.handlers.wsgi
 import flask
@@ -36,6 +35,7 @@ import waitress.channel
 import werkzeug
 import werkzeug.wsgi
 
+import tests.helpers.django_site  # noqa: F401 - Django's settings, which a process has once
 from meshid import Decision, NoPeer, PeerRejected, Reason, peer_of
 from meshid.testing import CA
 from meshid.tls.admitted_connection import AdmittedConnection
@@ -253,12 +253,6 @@ REQUESTS: dict[str, Callable[[dict[str, Any]], object]] = {
 
 
 class TestTheRequestOfAFramework:
-    @pytest.fixture(scope="class", autouse=True)
-    @staticmethod
-    def django_is_set_up() -> None:
-        if not django.conf.settings.configured:
-            django.conf.settings.configure()
-
     @pytest.mark.parametrize("request_of", REQUESTS.values(), ids=REQUESTS)
     def test_has_the_peer_that_was_judged(
         self, request_of: Callable[[dict[str, Any]], object], tls: MeshSSLSocket
