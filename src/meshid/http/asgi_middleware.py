@@ -21,7 +21,7 @@ from meshid.decisions import Decision
 from meshid.errors import NoPeer, PeerRejected
 from meshid.http.asgi import AnyApp, Message, Receive, Scope, Send
 from meshid.http.judging import RequestJudge
-from meshid.http.routing_habits import check_root_path, drops_last_slash
+from meshid.http.routing_habits import RoutingHabits
 from meshid.http.tls_extension import TlsExtension, tls_extension
 from meshid.mesh import Mesh
 from meshid.support.callables import takes
@@ -63,7 +63,8 @@ class ASGIMiddleware:
     Raises:
         InvalidPattern: If one of *public* is no such condition, or makes every path public.
         TypeError: If an argument has the wrong type, as a WSGI application has.
-        ValueError: If there is no target, or if the application is a FastAPI with a ``root_path``.
+        ValueError: If there is no target, or if the application is a FastAPI with a ``root_path``,
+            or has one mounted.
     """
 
     def __init__(
@@ -78,9 +79,8 @@ class ASGIMiddleware:
                 "use meshid.http.WSGIMiddleware"
             )
             raise TypeError(msg)
-        check_root_path(app)
         self._app = app
-        self._drops_last_slash = drops_last_slash(app)
+        self._habits = RoutingHabits(app)
         self._judge = RequestJudge(mesh, target=target, public=public)
         self._extensions: weakref.WeakKeyDictionary[ServersEnd, TlsExtension] = weakref.WeakKeyDictionary()
 
@@ -135,9 +135,7 @@ class ASGIMiddleware:
             return self._judge.refuse(
                 f"the path {quote(path)} is not below the server's root_path {quote(root)}"
             )
-        routed = path
-        if self._drops_last_slash and path != "/":
-            routed = path.rstrip("/")
+        routed = path.rstrip("/") if self._habits.drops_last_slash(path) else path
         return self._judge.judge(peer, method, target, routed=routed)
 
     def _told(self, scope: Scope, connection: ServersEnd | None, peer: Peer | None) -> dict[str, Any]:

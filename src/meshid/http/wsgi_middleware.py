@@ -19,6 +19,7 @@ from urllib.parse import quote as percent_encoded
 
 from meshid.errors import InvalidRequest
 from meshid.http.judging import RequestJudge
+from meshid.http.routing_habits import RoutingHabits
 from meshid.policy.requests import MAX_PATH_LENGTH
 from meshid.reasons import Reason
 from meshid.support.callables import takes
@@ -62,7 +63,7 @@ class WSGIMiddleware:
     Raises:
         InvalidPattern: If one of *public* cannot be read, or makes every path public.
         TypeError: If an argument has another type, as an ASGI application has.
-        ValueError: If there is no target.
+        ValueError: If there is no target, or if a FastAPI with a ``root_path`` is in the application.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class WSGIMiddleware:
             )
             raise TypeError(msg)
         self._app = app
+        self._habits = RoutingHabits(app)
         self._judge = RequestJudge(mesh, target=target, public=public)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -90,7 +92,9 @@ class WSGIMiddleware:
         except InvalidRequest as error:
             self._judge.refuse(str(error))
             return _forbidden(method, start_response)
-        if not self._judge.judge(peer, method, path):
+        # What SCRIPT_NAME leaves is routed, and a slash alone is nothing that could be dropped.
+        routed = path.rstrip("/") if self._habits.drops_last_slash(environ["PATH_INFO"]) else None
+        if not self._judge.judge(peer, method, path, routed=routed):
             if connection is None:
                 self._judge.warn(Reason.NO_CERTIFICATE, _why_not_found(environ))
             return _forbidden(method, start_response)
