@@ -15,6 +15,7 @@ from typing import cast
 import anyio
 import anyio.to_thread
 import pytest
+import trio
 from anyio.abc import ByteStream
 from anyio.streams.tls import TLSStream
 
@@ -279,3 +280,20 @@ class TestSending:
         one, other = socket.socketpair()
         with one, other:
             acknowledge(one)
+
+
+def test_who_writes_on_trio_after_the_end_has_lost_a_connection() -> None:
+    """And has not made a mistake: that would be a `ClosedResourceError`, which no server expects."""
+
+    async def write() -> None:
+        one, other = trio.socket.socketpair()
+        with other:
+            stream = trio.SocketStream(one)
+            SocketOwner(cast("socket.socket", one)).close(
+                ConnectionEnded(Decision(allowed=False, reason=Reason.DENY_LISTED))
+            )
+            with pytest.raises(trio.BrokenResourceError):
+                await stream.send_all(b"answer")
+            await stream.aclose()
+
+    trio.run(write)

@@ -145,8 +145,9 @@ class SocketOwner:
 
     def close(self, _: Exception) -> None:
         """Shut it down, which wakes up whoever reads or writes; the SSL object then raises the error."""
+        # Not by the method of trio's: whoever writes after that gets an error for a mistake of its own.
         with suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
+            getattr(self._socket, "_sock", self._socket).shutdown(socket.SHUT_RDWR)
 
     def send(self, data: bytes) -> bool:
         """Write these bytes to the wire, if it does not take them all."""

@@ -12,7 +12,7 @@ from tests.frameworks import scene
 from tests.frameworks.application import LINES, PAUSE, charge, noted, posted
 
 mesh = scene.mesh()
-app = Sanic("payments", configure_logging=False)
+app = Sanic("payments", strict_slashes=True, configure_logging=False)
 
 
 @app.on_request
