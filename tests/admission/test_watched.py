@@ -213,7 +213,7 @@ class TestWhatIsDoneWith:
         watched.done()
         del watched
         gc.collect()
-        assert not any(isinstance(each, WatchedConnection) for each in gc.get_objects())
+        assert not any(type(each) is WatchedConnection for each in gc.get_objects())
 
     def test_is_not_left_behind_by_a_signal_handler_that_raises(
         self, mesh: Mesh, peer: Peer, monkeypatch: pytest.MonkeyPatch
@@ -225,7 +225,7 @@ class TestWhatIsDoneWith:
         with pytest.raises(KeyboardInterrupt):
             mesh.watch(peer, no_op)
         gc.collect()
-        assert not any(isinstance(each, WatchedConnection) for each in gc.get_objects())
+        assert not any(type(each) is WatchedConnection for each in gc.get_objects())
 
 
 class TestWhatEndsItIsCodeOfOthers:

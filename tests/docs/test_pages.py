@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import logging
 import os
 import re
@@ -29,6 +30,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
+from unittest import mock
 
 import attrs
 import pytest
@@ -144,7 +146,8 @@ def the_logs_as_they_were() -> Iterator[None]:
 def test_a_page_runs_as_it_is_written(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     namespace: dict[str, object] = {"__name__": "__main__"}
-    with contextlib.ExitStack() as running:
+    # A page may set variables, as its reader does.
+    with mock.patch.dict(os.environ), contextlib.ExitStack() as running:
         for block in blocks_of(with_free_ports(page.read_text("utf-8"))):
             if block.file:
                 Path(block.file).write_text(block.body, "utf-8")
@@ -154,6 +157,9 @@ def test_a_page_runs_as_it_is_written(page: Path, tmp_path: Path, monkeypatch: p
                 run_console(block, running)
             else:
                 assert block.language in SHOWN, f"{page.name}:{block.line}: unknown {block.language!r}"
+    # What a page leaves open is told here, and not in a later test.
+    namespace.clear()
+    gc.collect()
 
 
 def test_the_paths_in_contributing_are_there() -> None:

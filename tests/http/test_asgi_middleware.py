@@ -223,7 +223,11 @@ class TestWithoutAConnectionOfOurs:
         assert "tls" not in scope.get("extensions", {})
         with pytest.raises(NoPeer, match="public route"):
             peer_of(scope)
-        lines = [each.getMessage() for each in caplog.records if each.name == "meshid.http"]
+        lines = [
+            each.getMessage()
+            for each in caplog.records
+            if each.name == "meshid.http" and each.levelname == "WARNING"
+        ]
         assert [NOT_OURS in line for line in lines] == [True, True]
 
     def test_a_server_that_resets_context_variables_fails_closed(self, authority: CA) -> None:
