@@ -19,6 +19,8 @@ class Call(StrEnum):
     """A handshake, or `Mesh.admit`."""
     CHECK = "check"
     """`Mesh.check`."""
+    BIND = "bind"
+    """`Mesh.bind`: a token that was refused."""
     REVIEW = "review"
     """meshid itself: it ended an open connection, because its peer may no longer be there."""
 
@@ -36,6 +38,7 @@ class Decision:
         policy_hash: SHA-256 of the policy in force, in hex; None without a policy.
         name: The peer's SPIFFE ID. If the chain was refused, only the name that its leaf
             claims; None if it claims no name that can be read.
+        peer_name: The name that the policy gives to the peer; None if it gives none.
         target: What the peer wants to reach.
         request: The request (``"METHOD /path"``, normalised), if there was one.
         observed: What observing rules, or an observing policy, would have
@@ -48,6 +51,7 @@ class Decision:
     rule: str | None = None
     policy_hash: str | None = None
     name: str | None = None
+    peer_name: str | None = None
     target: str | None = None
     request: str | None = None
     observed: tuple[str, ...] = ()
@@ -73,6 +77,7 @@ class Decision:
             "verdict": "admitted" if self.allowed else "refused",
             "reason": str(reason),
             "rule": self.rule or "",
+            "peer": self.peer_name or "",
             "target": self.target or "",
             "request": self.request or "",
             "observed": list(self.observed),

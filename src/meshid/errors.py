@@ -5,6 +5,7 @@
     │   └── ConnectionEnded     the peer was there, and may no longer be
     ├── HandshakeTimeout        the other end is too slow
     ├── NoPeer                  the caller asked for a peer where none was admitted
+    ├── TokenUnavailable        there is no token of ours to send
     ├── SourceUnavailable       a file, an endpoint or an agent cannot be read now
     ├── MissingExtra            an optional dependency is not installed
     ├── UnsupportedPython       this Python cannot do what meshid needs
@@ -14,6 +15,7 @@
         ├── InvalidBundle
         ├── InvalidCredentials
         ├── InvalidRevocations
+        ├── InvalidKeySet
         ├── InvalidRequest
         ├── InvalidForwarded
         ├── PolicyTooComplex
@@ -44,6 +46,7 @@ MAX_SHOWN_PROBLEMS = 50
 _EXTRAS = {
     "authorizer": "uvicorn>=0.40",
     "grpc": "grpcio>=1.80",
+    "oidc": "pyjwt[crypto]>=2.15.1,<3",
     "opentelemetry": "opentelemetry-api>=1.35",
     "prometheus": "prometheus-client>=0.22",
     "serve": "uvicorn>=0.48",
@@ -81,6 +84,10 @@ class InvalidCredentials(InvalidInput):
 
 class InvalidRevocations(InvalidInput):
     """A certificate revocation list or a deny list cannot be used (RFC 5280 section 5)."""
+
+
+class InvalidKeySet(InvalidInput):
+    """The keys of an issuer of tokens cannot be used (RFC 7517 section 5)."""
 
 
 class InvalidRequest(InvalidInput):
@@ -179,6 +186,10 @@ class SourceUnavailable(MeshidError):
     def __init__(self, text: str, *, is_lasting: bool = False) -> None:
         super().__init__(text)
         self.is_lasting = is_lasting
+
+
+class TokenUnavailable(MeshidError):
+    """There is no token of ours to send: its file or its provider has none."""
 
 
 class MissingExtra(MeshidError):

@@ -230,6 +230,92 @@ class Reason(StrEnum):
         "Remove the entry from the deny list, if the incident is over.",
     )
 
+    # -- A token says otherwise, or counts for nothing ------------------------
+    TOKEN_MALFORMED = (
+        "token_malformed",
+        "The token is not one signed JWT in the compact form, or its JSON is ambiguous.",
+        "RFC 7515 section 7.1; RFC 7519 section 7.2; RFC 8725 section 3",
+        "Read the detail. Honest issuers make no such tokens: look at what is in between.",
+    )
+    TOKEN_TYPE = (
+        "token_type",
+        "The token is of another type than its issuer gives to workloads.",
+        "RFC 8725 section 3.11; JWT-SVID section 2.3",
+        "Send an access token or a workload token; an ID token or a logout token proves nothing here.",
+    )
+    TOKEN_ALGORITHM = (
+        "token_algorithm",
+        "The token is signed with an algorithm that its key is not for, or has a critical header.",
+        "RFC 8725 sections 3.1 and 3.2; RFC 7515 section 4.1.11; JWT-SVID section 2.1",
+        "Treat it as an attack, unless the issuer has just changed the algorithm of its keys.",
+    )
+    TOKEN_ISSUER_UNKNOWN = (
+        "token_issuer_unknown",
+        "No issuer of this environment issues such tokens.",
+        "RFC 7519 section 4.1.1; meshid policy: an issuer belongs to one environment",
+        "Declare the issuer in the policy's environment, or send the token of one that is declared.",
+    )
+    TOKEN_KEY_UNKNOWN = (
+        "token_key_unknown",
+        "The issuer has published no key of that name.",
+        "RFC 7515 section 4.1.4; RFC 7517 section 5",
+        "If the issuer has just changed its keys, try again in half a minute; if not, it is a forgery.",
+    )
+    TOKEN_KEYS_UNAVAILABLE = (
+        "token_keys_unavailable",
+        "The keys of the issuer have not been read, or not for too long.",
+        "meshid promise 1: fail closed",
+        "Look at the alarm about the issuer: it says why its keys cannot be read.",
+    )
+    TOKEN_SIGNATURE = (
+        "token_signature",
+        "The signature of the token is not that of its key.",
+        "RFC 7515 section 5.2",
+        "Treat it as an attack: the token was forged or changed.",
+    )
+    TOKEN_AUDIENCE = (
+        "token_audience",
+        "The token is meant for somebody else.",
+        "RFC 7519 section 4.1.3; JWT-SVID section 3.2",
+        "Ask the issuer for a token with an audience that the policy names, and with no wildcard.",
+    )
+    TOKEN_NOT_IN_DATE = (
+        "token_not_in_date",
+        "The token is expired, not valid yet, or valid for longer than its issuer may say.",
+        "RFC 7519 sections 4.1.4 to 4.1.6; JWT-SVID section 3.3",
+        "Find out why the peer does not fetch a new one; compare the clocks.",
+    )
+    TOKEN_CLAIMS = (
+        "token_claims",
+        "A claim of the token is missing, is of another type, or is not what its issuer is pinned to.",
+        "RFC 7519 section 4; meshid policy: pins of an issuer",
+        "Read the detail: it names the claim.",
+    )
+    TOKEN_UNBOUND = (
+        "token_unbound",
+        "The token is bound to nothing that can be checked here.",
+        "RFC 8705 section 3; RFC 7800 section 3.1; RFC 9449 section 6",
+        "Have the issuer bind it to the client's certificate (x5t#S256), or allow what it is bound to.",
+    )
+    TOKEN_BOUND_ELSEWHERE = (
+        "token_bound_elsewhere",
+        "The token is bound to another certificate or key than this connection's.",
+        "RFC 8705 section 3; RFC 7800 section 3.1",
+        "If the peer has renewed its certificate, it needs a new token; if not, the token was stolen.",
+    )
+    TOKEN_DISAGREES = (
+        "token_disagrees",
+        "The certificate and the token name different peers, or the token names none.",
+        "meshid policy: a token never stands alone",
+        "Give both names to one peer in [[peers]]; if they are not of one workload, the token was stolen.",
+    )
+    NO_TOKEN = (
+        "no_token",
+        "There is no token of an issuer of this environment, and one is required.",
+        "RFC 6750 section 3; meshid policy: evidence",
+        "Send a token as `Authorization: Bearer`.",
+    )
+
     # -- The policy says no ---------------------------------------------------
     DENIED = (
         "denied",

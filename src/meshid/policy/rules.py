@@ -11,6 +11,8 @@ import attrs
 from meshid.names.pattern import Pattern
 from meshid.names.peer_pattern import PeerPattern
 from meshid.names.spiffe_id import TrustDomain
+from meshid.policy.issuers import Issuer
+from meshid.policy.named_peers import NamedPeer
 from meshid.policy.requests import Request
 
 ANY_METHOD = "*"
@@ -69,6 +71,8 @@ class Rule:
         effect: Allow or deny.
         why: What it is for; for people, decides nothing.
         sources: Patterns of the peers that it is about (``from``).
+        peers: The peers by name that it is about (``@name`` in ``from``).
+        needs_token: Whether a peer must prove itself with a token, too (``evidence``).
         targets: Patterns of what they want to reach (``to``).
         http: The requests that it is about; empty for all.
         observe: Whether it decides nothing and only records what it would have decided.
@@ -79,6 +83,8 @@ class Rule:
     effect: Effect
     why: str = ""
     sources: tuple[PeerPattern, ...]
+    peers: tuple[NamedPeer, ...] = ()
+    needs_token: bool = False
     targets: tuple[Pattern, ...]
     http: tuple[HttpCondition, ...] = ()
     observe: bool = False
@@ -105,11 +111,15 @@ class RuleSet:
         environment: The environment.
         rules: The rules, sorted by id.
         observe: Whether the whole policy only observes.
+        peers: The peers that have names, sorted by name.
+        issuers: The issuers of the environment, sorted by name.
     """
 
     environment: Environment
     rules: tuple[Rule, ...]
     observe: bool
+    peers: tuple[NamedPeer, ...] = ()
+    issuers: tuple[Issuer, ...] = ()
 
     def hash(self) -> str:
         """Return SHA-256, in hex, over the canonical form.

@@ -44,6 +44,7 @@ from meshid.certificates.links import looks_self_signed, may_have_issued
 from meshid.certificates.reading import fingerprint, to_der
 from meshid.errors import PeerRejected, Refused
 from meshid.names.spiffe_id import SpiffeId, TrustDomain
+from meshid.policy.evidence import TokenEvidence
 from meshid.reasons import Reason
 from meshid.support.quoting import quote
 from meshid.support.sieve import Sieve
@@ -70,6 +71,7 @@ class Peer:
         fingerprint: SHA-256 over the leaf's DER, in lower-case hex.
         profile: The profile under which the name was read.
         role: What the peer is in the handshake: client or server.
+        token: What a token has added, by `Mesh.bind`; None without one.
     """
 
     spiffe_id: SpiffeId
@@ -80,6 +82,7 @@ class Peer:
     fingerprint: str
     profile: Profile
     role: Role
+    token: TokenEvidence | None = None
 
     def __init__(self) -> None:
         msg = "a Peer is made by verification only: call Mesh.admit() or ChainVerifier.verify()"
@@ -89,6 +92,11 @@ class Peer:
     def trust_domain(self) -> TrustDomain:
         """The trust domain of the name."""
         return self.spiffe_id.trust_domain
+
+    @property
+    def evidence(self) -> frozenset[str]:
+        """By what it has proven itself: ``x509``, and ``token``."""
+        return frozenset({"x509"} if self.token is None else {"x509", "token"})
 
 
 class ChainVerifier:

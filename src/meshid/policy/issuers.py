@@ -1,0 +1,77 @@
+"""Issuers of tokens: which of them an environment believes, and what about."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import attrs
+
+
+class IssuerProfile(StrEnum):
+    """Whose tokens they are: which claim names the principal, and which pins are needed."""
+
+    OKTA = "okta"
+    AWS_IAM = "aws-iam"
+    KUBERNETES = "kubernetes"
+    EKS = "eks"
+    GITHUB_ACTIONS = "github-actions"
+    GOOGLE = "google"
+    ENTRA = "entra"
+    JWT_SVID = "jwt-svid"
+    OIDC = "oidc"
+
+
+@attrs.frozen
+class Pin:
+    """A claim that each token of an issuer must have.
+
+    Attributes:
+        claim: Its name; for a member of an object, the names on the way to it, joined with ``/``
+            from the right profile, such as ``aws_account``.
+        value: The only value that counts.
+    """
+
+    claim: str
+    value: str
+
+
+@attrs.frozen(kw_only=True)
+class Issuer:
+    """An issuer whose tokens an environment believes.
+
+    Attributes:
+        name: Its name in the file.
+        profile: Whose tokens they are.
+        issuer: The ``iss`` of its tokens, byte for byte; None for JWT-SVIDs, which need none.
+        audience: The values of ``aud`` that mean this service; a token needs one of them.
+        principal: The claim that names the principal.
+        pins: Claims that each token must have.
+        jwks: Where its keys are: an ``https://`` URL or an absolute path; None to discover them
+            at the issuer, or for JWT-SVIDs, whose keys are in the trust bundles.
+        roots: The file of the authorities for its web certificate; None for those of the system.
+        bearer_file: The file of a token to ask for the keys with; None to ask without.
+        pinned_keys: The thumbprints (RFC 7638, SHA-256, base64url) of the only keys that count;
+            empty for all of its keys.
+        binding_required: Whether a token that is bound to no certificate is refused.
+        confirms_by_tls_key: Whether a token that names a key (``jkt``, ``jwk``) is bound by the TLS
+            key of the peer; otherwise such a token is refused.
+        max_lifetime: The most seconds from ``iat`` to ``exp``.
+        max_stale: For how many seconds the keys that were read last count when they can no longer be read.
+        place: Where it is in its file; for people, decides nothing.
+    """
+
+    name: str
+    profile: IssuerProfile
+    issuer: str | None
+    audience: tuple[str, ...]
+    principal: str
+    pins: tuple[Pin, ...] = ()
+    jwks: str | None = None
+    roots: str | None = None
+    bearer_file: str | None = None
+    pinned_keys: tuple[str, ...] = ()
+    binding_required: bool = False
+    confirms_by_tls_key: bool = False
+    max_lifetime: int = 24 * 3600
+    max_stale: int = 24 * 3600
+    place: str = attrs.field(default="", eq=False)
