@@ -75,3 +75,8 @@ class Issuer:
     max_lifetime: int = 24 * 3600
     max_stale: int = 24 * 3600
     place: str = attrs.field(default="", eq=False)
+
+    def shares_keys_with(self, other: Issuer) -> bool:
+        """Return whether the keys of the *other* one are its own, too: the same origin, and the same pins."""
+        one, two = ((each.issuer, each.jwks, each.pinned_keys) for each in (self, other))
+        return one == two

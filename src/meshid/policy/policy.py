@@ -27,6 +27,7 @@ from meshid.names.spiffe_id import SpiffeId
 from meshid.policy.analysis.answers import Counterexample, PolicyDiff, Proof
 from meshid.policy.analysis.finding import Finding, FindingKind
 from meshid.policy.explain import Explanation, look_at_all, near_miss
+from meshid.policy.issuers import Issuer
 from meshid.policy.matcher import Candidates, Matcher
 from meshid.policy.methods import judged
 from meshid.policy.requests import REQUEST_FOLLOWS, Request, RequestLike, without_query
@@ -89,6 +90,7 @@ class Policy:
     rules: tuple[Rule, ...] = attrs.field(eq=False)
     observe: bool = attrs.field(eq=False)
     hash: str
+    issuers: tuple[Issuer, ...] = attrs.field(eq=False)
     _matcher: Matcher = attrs.field(eq=False)
     _methods: frozenset[str] = attrs.field(eq=False)
     _prospects: Sieve[tuple[SpiffeId, str], _Prospects] = attrs.field(
@@ -101,7 +103,9 @@ class Policy:
     def __init__(self, rules: RuleSet) -> None:
         matcher = Matcher(rules.rules, rules.environment.trust_domains)
         methods = judged(rules.rules)
-        self.__attrs_init__(rules.environment, rules.rules, rules.observe, rules.hash(), matcher, methods)
+        self.__attrs_init__(
+            rules.environment, rules.rules, rules.observe, rules.hash(), rules.issuers, matcher, methods
+        )
 
     @classmethod
     def load(cls, path: str | Path, environment: str) -> Self:

@@ -29,7 +29,7 @@ _REDIRECTS = frozenset(
 
 
 # RFC 9110 section 5.6.1: a list; RFC 9111 section 5.2: the argument is a token or a quoted string.
-_MAX_AGE = re.compile(r'(?:^|,)[ \t]*max-age=("?)([0-9]{1,10})\1[ \t]*(?=,|$)', re.ASCII | re.IGNORECASE)
+_MAX_AGE = re.compile(r'(?:^|,)[ \t]*max-age=("?)([0-9]{1,32})\1[ \t]*(?=,|$)', re.ASCII | re.IGNORECASE)
 
 
 class RightServer(Protocol):
