@@ -11,9 +11,9 @@ import attrs
 
 from meshid.policy import Policy
 from meshid.policy.issuers import Issuer, IssuerProfile
-from meshid.sources.issuers.issuer_keys import IssuerKeys
-from meshid.sources.issuers.key_set_file import KeySetFile
 from meshid.sources.reader import Reader
+from meshid.sources.token_keys.issuer_keys import IssuerKeys
+from meshid.sources.token_keys.key_set_file import KeySetFile
 from meshid.support.locks import Order, new_lock
 
 WANTED_SECONDS = 30.0
