@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from meshid import Policy
-from meshid.policy.issuers import Issuer, IssuerProfile
+from meshid.policy.issuers import DEFAULT_SECONDS, Issuer, IssuerProfile
 from tests.helpers.oidc_provider import OidcProvider
 from tests.helpers.tls_peers import POLICY, policy
 
@@ -53,7 +53,7 @@ def _table(issuer: Issuer) -> str:
         "roots": issuer.roots,
         "bearer_file": issuer.bearer_file,
         "pinned_keys": issuer.pinned_keys,
-        "max_stale": issuer.max_stale,
+        "max_stale": None if issuer.max_stale == DEFAULT_SECONDS else issuer.max_stale,
     }
     lines = [f"{key} = {_toml(value)}\n" for key, value in values.items() if value]
     return f"[environments.prod.issuers.{issuer.name}]\n{''.join(lines)}"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterator, Mapping
 from queue import SimpleQueue
+from time import monotonic
 
 import attrs
 
@@ -46,9 +46,9 @@ class IssuerReader(Reader):
         # Whoever finds it locked comes second.
         if self._wanting.acquire(blocking=False):
             try:
-                is_due = time.monotonic() - self._wanted_at >= WANTED_SECONDS
+                is_due = monotonic() - self._wanted_at >= WANTED_SECONDS
                 if is_due:
-                    self._wanted_at = time.monotonic()
+                    self._wanted_at = monotonic()
             finally:
                 self._wanting.release()
             if is_due:
