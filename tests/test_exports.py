@@ -47,6 +47,7 @@ LOADED_WHEN_USED = [
     "meshid.sources.alarms",
     "meshid.sources.endpoint",
     "meshid.sources.files",
+    "meshid.sources.https",
     "meshid.sources.merging",
     "meshid.sources.refresher",
     "meshid.sources.workload",

@@ -20,6 +20,7 @@ from meshid.names.spiffe_id import SpiffeId
 from meshid.policy import Policy
 from meshid.reasons import Reason
 from meshid.support.quoting import quote
+from meshid.tokens.key_set import KeySets
 from meshid.trust.bundles import BundleSet
 from meshid.trust.credentials import X509Svid
 from meshid.trust.revocations import Revocations
@@ -34,6 +35,7 @@ class Changes(TypedDict, total=False):
     bundles: BundleSet
     revocations: Revocations
     policy: Policy | None
+    keys: KeySets
 
 
 @attrs.frozen(kw_only=True)
@@ -45,6 +47,7 @@ class Snapshot:
         bundles: The trust bundles.
         revocations: What is revoked.
         policy: Who may reach what; None admits no client.
+        keys: The keys of the issuers of tokens.
         generation: How many publications have changed something so far.
         verifier: Verifies chains under these bundles and revocations, and caches the results.
         open_verifier: The same, for the peers of connections that are open: with the grace of their leafs.
@@ -56,6 +59,7 @@ class Snapshot:
     bundles: BundleSet
     revocations: Revocations
     policy: Policy | None
+    keys: KeySets
     generation: int
     verifier: CachedVerifier = attrs.field(eq=False, repr=False)
     open_verifier: CachedVerifier = attrs.field(eq=False, repr=False)
@@ -90,6 +94,7 @@ def first_snapshot(
         bundles=BundleSet(),
         revocations=Revocations(),
         policy=None,
+        keys=KeySets(),
         generation=0,
         verifier=verifier,
         open_verifier=open_verifier,
@@ -128,11 +133,14 @@ def next_snapshot(current: Snapshot, changes: Changes, now: float) -> Snapshot:
     for name, value in changes.items():
         _check_type(name, value)
     # Equal content is not a change: it keeps the cache warm and the TLS sessions alive.
-    different = {name: value for name, value in changes.items() if value != getattr(current, name)}
+    wanted = {"keys": _kept_keys(current, changes), **changes}
+    different = {name: value for name, value in wanted.items() if value != getattr(current, name)}
     news = cast("Changes", different)
     if not news:
         return current
-    draft = attrs.evolve(current, **news, generation=current.generation + 1)
+    # That the same keys count for longer changes nothing for anybody.
+    is_same = news.keys() == {"keys"} and news["keys"].has_keys_of(current.keys)
+    draft = attrs.evolve(current, **news, generation=current.generation + (0 if is_same else 1))
     draft = attrs.evolve(draft, first_name=current.first_name or draft.name)
     # First, because it costs nothing: of many bundles each may be tried alone.
     if "bundles" in news:
@@ -154,11 +162,32 @@ def next_snapshot(current: Snapshot, changes: Changes, now: float) -> Snapshot:
     return draft
 
 
+def _kept_keys(current: Snapshot, changes: Changes) -> KeySets:
+    """Return the keys in force, without those of an issuer that is declared in another way now, or no more.
+
+    Until its own keys are there, an issuer has none: with those of the one that had its name before it, that
+    one could sign for it.
+    """
+    if "policy" not in changes:
+        return current.keys
+    before, after = (
+        {issuer.name: issuer for issuer in policy.issuers} if policy else {}
+        for policy in (current.policy, changes["policy"])
+    )
+    return KeySets(
+        keys
+        for name, keys in current.keys.items()
+        # Keys may be published before the policy that declares their issuer.
+        if name not in before or (name in after and before[name].shares_keys_with(after[name]))
+    )
+
+
 PARTS: dict[str, tuple[type, str]] = {
     "credentials": (X509Svid, "an X509Svid or None, such as X509Svid.from_pem(chain, key)"),
     "bundles": (BundleSet, "a BundleSet, such as BundleSet([bundle, ...])"),
     "revocations": (Revocations, "a Revocations, such as Revocations(crls=[...], deny=[...])"),
     "policy": (Policy, "a Policy or None, such as Policy.load(path, environment=...)"),
+    "keys": (KeySets, "a KeySets, such as KeySets([key_set, ...])"),
 }
 _MAY_BE_NONE = frozenset({"credentials", "policy"})
 
