@@ -143,7 +143,8 @@ class Admission:
                 if self._snapshot is before:
                     self._snapshot = snapshot
                     break
-        return snapshot, Ended() if snapshot is before else self._review(self.connections.now(), now)
+        is_same = snapshot.generation == before.generation
+        return snapshot, Ended() if is_same else self._review(self.connections.now(), now)
 
     def sweep(self, now: float) -> Ended:
         """End the connections whose peers have expired, and those that a review has not reached.

@@ -133,11 +133,14 @@ def next_snapshot(current: Snapshot, changes: Changes, now: float) -> Snapshot:
     for name, value in changes.items():
         _check_type(name, value)
     # Equal content is not a change: it keeps the cache warm and the TLS sessions alive.
-    different = {name: value for name, value in changes.items() if value != getattr(current, name)}
+    wanted = {"keys": _kept_keys(current, changes), **changes}
+    different = {name: value for name, value in wanted.items() if value != getattr(current, name)}
     news = cast("Changes", different)
     if not news:
         return current
-    draft = attrs.evolve(current, **news, generation=current.generation + 1)
+    # That the same keys count for longer changes nothing for anybody.
+    is_same = news.keys() == {"keys"} and news["keys"].has_keys_of(current.keys)
+    draft = attrs.evolve(current, **news, generation=current.generation + (0 if is_same else 1))
     draft = attrs.evolve(draft, first_name=current.first_name or draft.name)
     # First, because it costs nothing: of many bundles each may be tried alone.
     if "bundles" in news:
@@ -157,6 +160,26 @@ def next_snapshot(current: Snapshot, changes: Changes, now: float) -> Snapshot:
     if "credentials" in news or "policy" in news:
         _check_environment(draft, news)
     return draft
+
+
+def _kept_keys(current: Snapshot, changes: Changes) -> KeySets:
+    """Return the keys in force, without those of an issuer that is declared in another way now, or no more.
+
+    Until its own keys are there, an issuer has none: with those of the one that had its name before it, that
+    one could sign for it.
+    """
+    if "policy" not in changes:
+        return current.keys
+    before, after = (
+        {issuer.name: issuer for issuer in policy.issuers} if policy else {}
+        for policy in (current.policy, changes["policy"])
+    )
+    return KeySets(
+        keys
+        for name, keys in current.keys.items()
+        # Keys may be published before the policy that declares their issuer.
+        if name not in before or (name in after and before[name].shares_keys_with(after[name]))
+    )
 
 
 PARTS: dict[str, tuple[type, str]] = {
