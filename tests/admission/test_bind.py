@@ -523,6 +523,8 @@ class TestRequired:
     def test_refuses_the_tokens_of_others(self, issuers: str, scene: BindingScene, peer: Peer) -> None:
         scene.mesh.publish(policy=token_policy(issuers=issuers, peers="", rules=""))
         assert refusal(lambda: scene.mesh.bind(peer, "opaque")).reason is Reason.TOKEN_ISSUER_UNKNOWN
+        too_long = refusal(lambda: scene.mesh.bind(peer, "a" * 100_000)).reason
+        assert too_long is (Reason.TOKEN_MALFORMED if issuers else Reason.TOKEN_ISSUER_UNKNOWN)
         decision = scene.mesh.decide(peer.chain, token="opaque")  # noqa: S106 - nobody's
         assert decision.reason is Reason.TOKEN_ISSUER_UNKNOWN
 
