@@ -31,7 +31,7 @@ from meshid.names.spiffe_id import SpiffeId
 from meshid.policy.agreement import Standing
 from meshid.policy.analysis.answers import Counterexample, PolicyDiff, Proof
 from meshid.policy.analysis.finding import Finding, FindingKind
-from meshid.policy.deciding import Decider, Prospects
+from meshid.policy.decider import Decider, Prospects
 from meshid.policy.evidence import NamedByToken
 from meshid.policy.explain import Explanation, look_at_all
 from meshid.policy.issuers import Issuer
