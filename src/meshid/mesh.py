@@ -28,6 +28,7 @@ from meshid.support.types import check_type
 from meshid.tls.context import MeshContext
 from meshid.tls.handshakes import DEFAULT_TIMEOUT
 from meshid.tls.self_handshake import shake_hands_with_self
+from meshid.tokens.key_set import KeySets
 from meshid.trust.bundles import BundleSet
 from meshid.trust.credentials import X509Svid
 from meshid.trust.revocations import Revocations
@@ -51,6 +52,7 @@ class Mesh(Deciding):
         bundles: The trust bundles, one for each trust domain; without any, nobody is admitted.
         policy: Who may reach what; without one, no client is admitted.
         revocations: What is revoked: CRLs and the deny list.
+        keys: The keys of the issuers of tokens, one set for each; a token needs one.
         spiffe_id: Our SPIFFE ID; credentials with another one are refused.
         service: The name of this service, which is the target of a peer that names no other.
         audit: Called with each `AuditEvent` before its decision takes effect, or after an open
@@ -80,6 +82,7 @@ class Mesh(Deciding):
         bundles: BundleSet | None = None,
         policy: Policy | None = None,
         revocations: Revocations | None = None,
+        keys: KeySets | None = None,
         spiffe_id: SpiffeId | str | None = None,
         service: str | None = None,
         audit: Sink | None = None,
@@ -92,6 +95,7 @@ class Mesh(Deciding):
             "bundles": BundleSet() if bundles is None else bundles,
             "policy": policy,
             "revocations": Revocations() if revocations is None else revocations,
+            "keys": KeySets() if keys is None else keys,
         }
         super().__init__(
             Admission(
@@ -208,7 +212,7 @@ class Mesh(Deciding):
         snapshot stays, with its cache. Returns the snapshot in force.
 
         Args:
-            changes: Any of ``credentials``, ``bundles``, ``revocations``, ``policy``.
+            changes: Any of ``credentials``, ``bundles``, ``revocations``, ``policy``, ``keys``.
 
         Raises:
             InvalidCredentials, InvalidBundle, InvalidRevocations, InvalidPolicy: If a part

@@ -50,6 +50,10 @@ def _accept(_: X509Svid) -> None:
     """Accept any credentials: no TLS context of ours will present them."""
 
 
+def _want_nothing(_: str) -> None:
+    """Have no keys read: this mesh has no sources."""
+
+
 class Admission:
     """Admits peers under the snapshot in force; the arguments are those of `Mesh`.
 
@@ -88,6 +92,8 @@ class Admission:
         self.counters = Counters()
         # What keeps this up to date must live as long: a service may hold no more of its mesh than a context.
         self.keeper: object = None
+        # Called with the name of an issuer whose keys cannot verify a token; returns at once.
+        self.wants_keys: Callable[[str], None] = _want_nothing
         # What TLS contexts meet: health depends on it. Only added to, so that no lock is needed.
         self.roles: set[Role] = set()
         self.listeners: set[Question] = set()

@@ -20,6 +20,7 @@ from meshid.names.spiffe_id import SpiffeId
 from meshid.policy import Policy
 from meshid.reasons import Reason
 from meshid.support.quoting import quote
+from meshid.tokens.key_set import KeySets
 from meshid.trust.bundles import BundleSet
 from meshid.trust.credentials import X509Svid
 from meshid.trust.revocations import Revocations
@@ -34,6 +35,7 @@ class Changes(TypedDict, total=False):
     bundles: BundleSet
     revocations: Revocations
     policy: Policy | None
+    keys: KeySets
 
 
 @attrs.frozen(kw_only=True)
@@ -45,6 +47,7 @@ class Snapshot:
         bundles: The trust bundles.
         revocations: What is revoked.
         policy: Who may reach what; None admits no client.
+        keys: The keys of the issuers of tokens.
         generation: How many publications have changed something so far.
         verifier: Verifies chains under these bundles and revocations, and caches the results.
         open_verifier: The same, for the peers of connections that are open: with the grace of their leafs.
@@ -56,6 +59,7 @@ class Snapshot:
     bundles: BundleSet
     revocations: Revocations
     policy: Policy | None
+    keys: KeySets
     generation: int
     verifier: CachedVerifier = attrs.field(eq=False, repr=False)
     open_verifier: CachedVerifier = attrs.field(eq=False, repr=False)
@@ -90,6 +94,7 @@ def first_snapshot(
         bundles=BundleSet(),
         revocations=Revocations(),
         policy=None,
+        keys=KeySets(),
         generation=0,
         verifier=verifier,
         open_verifier=open_verifier,
@@ -159,6 +164,7 @@ PARTS: dict[str, tuple[type, str]] = {
     "bundles": (BundleSet, "a BundleSet, such as BundleSet([bundle, ...])"),
     "revocations": (Revocations, "a Revocations, such as Revocations(crls=[...], deny=[...])"),
     "policy": (Policy, "a Policy or None, such as Policy.load(path, environment=...)"),
+    "keys": (KeySets, "a KeySets, such as KeySets([key_set, ...])"),
 }
 _MAY_BE_NONE = frozenset({"credentials", "policy"})
 

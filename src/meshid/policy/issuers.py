@@ -6,6 +6,9 @@ from enum import StrEnum
 
 import attrs
 
+DEFAULT_SECONDS = 24 * 3600
+"""The longest lifetime of a token, and the oldest keys, if a file says nothing else."""
+
 
 class IssuerProfile(StrEnum):
     """Whose tokens they are: which claim names the principal, and which pins are needed."""
@@ -27,7 +30,8 @@ class Pin:
 
     Attributes:
         claim: Its name; for a member of an object, the names on the way to it, joined with ``/``
-            from the right profile, such as ``aws_account``.
+            below the provider's own object, such as ``aws_account`` or ``pod/uid``
+            (`issuer_profiles.pin_path` has the whole way).
         value: The only value that counts.
     """
 
@@ -72,6 +76,6 @@ class Issuer:
     pinned_keys: tuple[str, ...] = ()
     binding_required: bool = False
     confirms_by_tls_key: bool = False
-    max_lifetime: int = 24 * 3600
-    max_stale: int = 24 * 3600
+    max_lifetime: int = DEFAULT_SECONDS
+    max_stale: int = DEFAULT_SECONDS
     place: str = attrs.field(default="", eq=False)

@@ -27,8 +27,10 @@ from meshid.names.spiffe_id import SpiffeId
 from meshid.policy.analysis.answers import Counterexample, PolicyDiff, Proof
 from meshid.policy.analysis.finding import Finding, FindingKind
 from meshid.policy.explain import Explanation, look_at_all, near_miss
+from meshid.policy.issuers import Issuer
 from meshid.policy.matcher import Candidates, Matcher
 from meshid.policy.methods import judged
+from meshid.policy.named_peers import NamedPeer
 from meshid.policy.requests import REQUEST_FOLLOWS, Request, RequestLike, without_query
 from meshid.policy.rules import Effect, Environment, Rule, RuleSet
 from meshid.reasons import Reason
@@ -79,6 +81,8 @@ class Policy:
         environment: The environment that it was loaded for.
         rules: The rules, sorted by id.
         observe: Whether the whole policy only observes: it then lets every verified peer in.
+        peers: The peers that have names, sorted by name.
+        issuers: The issuers of the environment, sorted by name.
         hash: SHA-256, in hex, over the canonical form that `RuleSet.hash` describes.
 
     Args:
@@ -88,6 +92,8 @@ class Policy:
     environment: Environment = attrs.field(eq=False)
     rules: tuple[Rule, ...] = attrs.field(eq=False)
     observe: bool = attrs.field(eq=False)
+    peers: tuple[NamedPeer, ...] = attrs.field(eq=False)
+    issuers: tuple[Issuer, ...] = attrs.field(eq=False)
     hash: str
     _matcher: Matcher = attrs.field(eq=False)
     _methods: frozenset[str] = attrs.field(eq=False)
@@ -101,7 +107,16 @@ class Policy:
     def __init__(self, rules: RuleSet) -> None:
         matcher = Matcher(rules.rules, rules.environment.trust_domains)
         methods = judged(rules.rules)
-        self.__attrs_init__(rules.environment, rules.rules, rules.observe, rules.hash(), matcher, methods)
+        self.__attrs_init__(
+            environment=rules.environment,
+            rules=rules.rules,
+            observe=rules.observe,
+            peers=rules.peers,
+            issuers=rules.issuers,
+            hash=rules.hash(),
+            matcher=matcher,
+            methods=methods,
+        )
 
     @classmethod
     def load(cls, path: str | Path, environment: str) -> Self:
@@ -257,7 +272,7 @@ class Policy:
 
     @property
     def _rule_set(self) -> RuleSet:
-        return RuleSet(self.environment, self.rules, self.observe)
+        return RuleSet(self.environment, self.rules, self.observe, self.peers, self.issuers)
 
     def __repr__(self) -> str:
         return f"<Policy {self.hash[:12]} for {self.environment.name}, {len(self.rules)} rules>"

@@ -128,10 +128,11 @@ class RuleSet:
         trust domains (the first one first, the others sorted), whether the policy
         observes, and for each rule, sorted by id, its effect, its patterns (each list
         sorted, without repetitions) and whether it observes. ``why`` decides nothing and
-        does not count.
+        does not count. Peers by name, issuers and the evidence that a rule wants are members
+        only where there are any: a file without them has the hash that it always had.
         """
         first, *aliases = map(str, self.environment.trust_domains)
-        form = {
+        form: dict[str, object] = {
             "format": "meshid-policy-1",
             "environment": self.environment.name,
             "trust_domains": [first, *sorted(aliases)],
@@ -139,11 +140,16 @@ class RuleSet:
             "observe": self.observe,
             "rules": [_canonical(rule) for rule in self.rules],
         }
+        if self.peers:
+            form["peers"] = [_canonical_peer(peer) for peer in sorted(self.peers, key=lambda peer: peer.name)]
+        if self.issuers:
+            issuers = sorted(self.issuers, key=lambda issuer: issuer.name)
+            form["issuers"] = [_canonical_issuer(issuer) for issuer in issuers]
         return hashlib.sha256(json.dumps(form, separators=(",", ":"), sort_keys=True).encode()).hexdigest()
 
 
 def _canonical(rule: Rule) -> dict[str, object]:
-    return {
+    form: dict[str, object] = {
         "id": rule.id,
         "effect": rule.effect,
         "from": sorted({str(each) for each in rule.sources}),
@@ -151,3 +157,27 @@ def _canonical(rule: Rule) -> dict[str, object]:
         "http": sorted({str(each) for each in rule.http}),
         "observe": rule.observe,
     }
+    if rule.peers:
+        form["peers"] = sorted({peer.name for peer in rule.peers})
+    if rule.needs_token:
+        form["evidence"] = ["token", "x509"]
+    return form
+
+
+def _canonical_peer(peer: NamedPeer) -> dict[str, object]:
+    tokens = {(each.issuer, "/".join(each.principal.segments)) for each in peer.tokens}
+    return {
+        "name": peer.name,
+        "spiffe": sorted({str(each) for each in peer.spiffe}),
+        "tokens": sorted(map(list, tokens)),
+    }
+
+
+def _canonical_issuer(issuer: Issuer) -> dict[str, object]:
+    values = attrs.asdict(issuer, filter=lambda field, _: bool(field.eq))
+    values["audience"] = sorted(set(issuer.audience))
+    values["pins"] = sorted([pin.claim, pin.value] for pin in issuer.pins)
+    values["pinned_keys"] = sorted(set(issuer.pinned_keys))
+    usual = {field.name: field.default for field in attrs.fields(Issuer)}
+    # What is as it is without a key does not count: so a key that is new one day changes no old hash.
+    return {name: value for name, value in values.items() if value and value != usual[name]}

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meshid import InvalidPolicy, Policy, Problem
-from meshid.policy.file import loading
+from meshid.policy.file import table_reader
 from meshid.sources.files.policy_file import PolicyFile
 from meshid.support import documents
 from meshid.support.did_you_mean import MAX_LOOKUPS, Suggestions
@@ -62,7 +62,7 @@ def test_the_text_of_the_error_lists_a_line_each_and_not_without_end() -> None:
 
 
 def test_problems_are_collected_up_to_a_limit() -> None:
-    assert len(problems_of(changed(allow=[1] * 5000))) == loading.MAX_PROBLEMS
+    assert len(problems_of(changed(allow=[1] * 5000))) == table_reader.MAX_PROBLEMS
 
 
 def test_a_text_full_of_dots_is_not_a_long_key() -> None:

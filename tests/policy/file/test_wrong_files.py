@@ -79,7 +79,7 @@ WRONG = [
     toml(
         "a far-off key",
         f"zzz = 1\n{ENVIRONMENTS}",
-        zzz="is unknown; known: version, environments, allow, deny, observe",
+        zzz="is unknown; known: version, environments, peers, allow, deny, observe",
     ),
     toml(
         "a key of a rule", f'from = ["/a"]\n{ENVIRONMENTS}', **{"from": "belongs under [[allow]] or [[deny]]"}
@@ -287,7 +287,7 @@ WRONG = [
     ),
     rule(
         "a far-off key in a rule",
-        {"principal": "is unknown; known: id, why, from, to, http, observe"},
+        {"principal": "is unknown; known: id, why, from, to, http, evidence, observe"},
         principal='"a"',
     ),
     rule("no id", {"id": "is missing; write a name for the rule"}, id=""),

@@ -8,126 +8,14 @@ its form, and only the loader knows.
 from __future__ import annotations
 
 import re
-from typing import Generic, TypeAlias, TypeVar
-
-import attrs
 
 from meshid.names.pattern import MAX_PATTERN_LENGTH
 from meshid.names.peer_pattern import PEER
 from meshid.names.spiffe_id import MAX_TRUST_DOMAIN_BYTES
+from meshid.policy.file.issuer_form import ISSUER
+from meshid.policy.file.peer_form import ALIAS, NAME, NAMED_PEER
+from meshid.policy.file.shapes import Flag, ListedTables, NamedTables, Number, Table, TableKey, Text, Texts
 from meshid.policy.rules import Effect
-
-# JSON can escape lone surrogates, which cannot be written to a file or a terminal.
-_SURROGATE = re.compile("[\ud800-\udfff]")
-
-
-@attrs.frozen
-class Number:
-    """This number and no other."""
-
-    value: int
-
-
-@attrs.frozen
-class Flag:
-    """True or false; false without the key."""
-
-
-@attrs.frozen(kw_only=True)
-class Text:
-    """A string.
-
-    Attributes:
-        wanted: What would be right, in words.
-        longest: The most characters it may have.
-        form: What the whole text matches; None for any text. It must mean the same in
-            ECMA-262, which JSON Schema refers to.
-        examples: What an editor suggests.
-    """
-
-    wanted: str
-    longest: int
-    form: re.Pattern[str] | None = None
-    examples: tuple[str, ...]
-
-    def accepts(self, text: str) -> bool:
-        """Tell whether *text* has this form."""
-        if len(text) > self.longest or _SURROGATE.search(text):
-            return False
-        return self.form is None or bool(self.form.fullmatch(text))
-
-
-@attrs.frozen
-class Texts:
-    """A list of strings, not empty."""
-
-    each: Text
-
-
-@attrs.frozen
-class NamedTables:
-    """Tables by name, at least one."""
-
-    each: Table
-
-
-@attrs.frozen
-class ListedTables:
-    """A list of tables."""
-
-    each: Table
-
-
-Shape: TypeAlias = Number | Flag | Text | Texts | NamedTables | ListedTables
-_Holds_co = TypeVar("_Holds_co", bound=Shape, covariant=True)
-
-
-@attrs.frozen(kw_only=True)
-class TableKey(Generic[_Holds_co]):
-    """One key of a table.
-
-    Attributes:
-        name: The key.
-        holds: The form of its value.
-        meaning: What it is for, for the author of a file.
-        missing: What to write if it is missing; None if it is optional.
-    """
-
-    name: str
-    holds: _Holds_co
-    meaning: str
-    missing: str | None = None
-
-
-@attrs.frozen(kw_only=True)
-class Table:
-    """A table; other keys are errors.
-
-    Attributes:
-        name: Its name in the schema.
-        meaning: What it is.
-        home: Where in a file its keys belong.
-        keys: Its keys.
-        names: The names of its keys.
-        needed: The names of the keys that are required.
-    """
-
-    name: str
-    meaning: str
-    home: str
-    keys: tuple[TableKey[Shape], ...]
-    names: tuple[str, ...] = attrs.field(init=False)
-
-    needed: tuple[str, ...] = attrs.field(init=False)
-
-    @names.default
-    def _their_names(self) -> tuple[str, ...]:
-        return tuple(key.name for key in self.keys)
-
-    @needed.default
-    def _those_needed(self) -> tuple[str, ...]:
-        return tuple(key.name for key in self.keys if key.missing)
-
 
 # -- What the strings are -----------------------------------------------------
 
@@ -143,8 +31,13 @@ _TRUST_DOMAIN = Text(
 _PEER = Text(
     wanted="a pattern of peers",
     longest=len("spiffe://") + MAX_TRUST_DOMAIN_BYTES + MAX_PATTERN_LENGTH,
-    form=re.compile(rf"\*\*|{PEER.pattern}"),
-    examples=("/ns/checkout/sa/api", "/ns/checkout/**", "spiffe://partner.example/ns/accounting/**"),
+    form=re.compile(rf"\*\*|@{NAME.pattern}|{PEER.pattern}"),
+    examples=(
+        "/ns/checkout/sa/api",
+        "/ns/checkout/**",
+        "spiffe://partner.example/ns/accounting/**",
+        "@payments-api",
+    ),
 )
 _TARGET = Text(
     wanted="a pattern of targets",
@@ -157,6 +50,13 @@ _CONDITION = Text(
     longest=len("METHOD ") + 32 + MAX_PATTERN_LENGTH,
     form=CONDITION_FORM,
     examples=("GET /v1/charges/*", "POST /v1/charges", "* /health"),
+)
+
+_EVIDENCE = Text(
+    wanted='"x509" or "token"',
+    longest=len("token"),
+    form=re.compile("x509|token"),
+    examples=("x509", "token"),
 )
 
 # -- The tables ---------------------------------------------------------------
@@ -173,11 +73,17 @@ FEDERATES_WITH = TableKey(
     holds=Texts(_TRUST_DOMAIN),
     meaning="Trust domains of others; rules may name their peers.",
 )
+ISSUERS = TableKey(
+    name="issuers",
+    holds=NamedTables(ISSUER),
+    meaning="The issuers whose tokens this environment believes, by name: [environments.prod.issuers.okta]. "
+    "An issuer belongs to one environment only.",
+)
 ENVIRONMENT = Table(
     name="environment",
     meaning="One environment. A policy is loaded for one of them.",
     home="under [environments.NAME]",
-    keys=(TRUST_DOMAINS, FEDERATES_WITH),
+    keys=(TRUST_DOMAINS, FEDERATES_WITH, ISSUERS),
 )
 
 ID = TableKey(
@@ -205,7 +111,7 @@ FROM = TableKey(
     holds=Texts(_PEER),
     meaning="Patterns of the peers that the rule is about: /path in the environment's own trust domains, or "
     "spiffe://trust-domain/path. '*' in a segment is any run of characters except '/'; '**' as a whole "
-    "segment is any number of segments.",
+    "segment is any number of segments. '@name' is the peer of that name under [[peers]].",
     missing='a list of strings, such as ["/ns/checkout/**"]',
 )
 TO = TableKey(
@@ -221,6 +127,12 @@ HTTP = TableKey(
     meaning="The requests that the rule is about, each 'METHOD /path' with '*' for any method and wildcards "
     "in the path as it is after decoding; every request, if the key is left out.",
 )
+EVIDENCE = TableKey(
+    name="evidence",
+    holds=Texts(_EVIDENCE),
+    meaning='How a peer must prove itself, in an allow rule: ["x509"], which is the same as leaving the key '
+    'out, or ["x509", "token"] for a certificate and a token that agree.',
+)
 OBSERVE = TableKey(
     name="observe",
     holds=Flag(),
@@ -230,7 +142,7 @@ RULE = Table(
     name="rule",
     meaning="One rule. Deny beats allow, no matching allow is a refusal, order means nothing.",
     home="under [[allow]] or [[deny]]",
-    keys=(ID, WHY, FROM, TO, HTTP, OBSERVE),
+    keys=(ID, WHY, FROM, TO, HTTP, EVIDENCE, OBSERVE),
 )
 
 VERSION = TableKey(
@@ -255,6 +167,11 @@ RULES = {
         meaning="Rules that keep peers out, whatever allows them: [[deny]].",
     ),
 }
+PEERS = TableKey(
+    name="peers",
+    holds=ListedTables(NAMED_PEER),
+    meaning="Workloads by name, each with everything by which it may prove itself: [[peers]].",
+)
 OBSERVE_ALL = TableKey(
     name="observe",
     holds=Flag(),
@@ -265,6 +182,6 @@ FILE = Table(
     name="policy",
     meaning="Who may reach what, in every environment.",
     home="at the top level (in TOML: before the first [table])",
-    keys=(VERSION, ENVIRONMENTS, *RULES.values(), OBSERVE_ALL),
+    keys=(VERSION, ENVIRONMENTS, PEERS, *RULES.values(), OBSERVE_ALL),
 )
-TABLES = (FILE, ENVIRONMENT, RULE)
+TABLES = (FILE, ENVIRONMENT, RULE, ISSUER, NAMED_PEER, ALIAS)

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from meshid.policy.file.form import (
-    FILE,
+from meshid.policy.file.form import FILE, TABLES
+from meshid.policy.file.shapes import (
     Flag,
     ListedTables,
     NamedTables,
+    NamedTexts,
     Number,
+    Seconds,
     Shape,
     Table,
     TableKey,
@@ -31,13 +33,12 @@ def schema() -> Schema:
     what the loader accepts. Only the loader knows whether a trust domain is known, an id
     is unique or a pattern can match.
     """
-    tables = [key.holds.each for key in FILE.keys if isinstance(key.holds, NamedTables | ListedTables)]
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "$id": "urn:meshid:policy-1",
         "title": "meshid policy, version 1",
         **_table(FILE),
-        "definitions": {table.name: _table(table) for table in tables},
+        "definitions": {table.name: _table(table) for table in TABLES if table is not FILE},
     }
 
 
@@ -56,18 +57,25 @@ def _key(key: TableKey[Shape]) -> Schema:
 
 
 def _value(shape: Shape) -> Schema:
+    value: Schema
     match shape:
-        case Number(value):
-            return {"type": "integer", "const": value}
+        case Number(number):
+            value = {"type": "integer", "const": number}
+        case Seconds(least, most, usual):
+            value = {"type": "integer", "minimum": least, "maximum": most, "default": usual}
         case Flag():
-            return {"type": "boolean", "default": False}
+            value = {"type": "boolean", "default": False}
         case Text():
-            return _text(shape)
+            value = _text(shape)
         case Texts(each):
-            return {"type": "array", "items": _text(each), "minItems": 1}
-        case NamedTables(each):
-            return {"type": "object", "additionalProperties": _reference(each), "minProperties": 1}
-    return {"type": "array", "items": _reference(shape.each)}
+            value = {"type": "array", "items": _text(each), "minItems": 1}
+        case NamedTexts(each):
+            value = {"type": "object", "additionalProperties": _text(each), "minProperties": 1}
+        case NamedTables(table):
+            value = {"type": "object", "additionalProperties": _reference(table), "minProperties": 1}
+        case ListedTables(table):
+            value = {"type": "array", "items": _reference(table)}
+    return value
 
 
 def _text(text: Text) -> Schema:
