@@ -32,6 +32,7 @@ class ProfileFacts:
             may have a wildcard.
         has_issuer: Whether its tokens have an ``iss`` of its own, and its keys a place of their own.
         fixed_issuer: The only ``iss`` that there is; None if each customer has another one.
+        jwks: Where the keys are, where that is not the origin of the issuer; None to discover them.
         issuer_form: What an ``iss`` looks like; None for any URL.
         issuer_wanted: What an ``iss`` looks like, in words.
         pins: The claims that can be pinned, with the way to each; None for any claim on the top level.
@@ -55,6 +56,7 @@ class ProfileFacts:
     needs_exact: bool = False
     has_issuer: bool = True
     fixed_issuer: str | None = None
+    jwks: str | None = None
     issuer_form: re.Pattern[str] | None = None
     issuer_wanted: str = "an https:// URL"
     pins: Mapping[str, tuple[str, ...]] | None = None
@@ -217,6 +219,7 @@ PROFILES: Mapping[IssuerProfile, ProfileFacts] = MappingProxyType(
             # organization in the tokens of all service accounts; the number is one account's for ever.
             needs_exact=True,
             fixed_issuer="https://accounts.google.com",
+            jwks="https://www.googleapis.com/oauth2/v3/certs",
             pins={
                 **_top("azp", "hd"),
                 "project_id": ("google", "compute_engine", "project_id"),

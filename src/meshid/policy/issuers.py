@@ -51,7 +51,7 @@ class Issuer:
         principal: The claim that names the principal.
         pins: Claims that each token must have.
         jwks: Where its keys are: an ``https://`` URL or an absolute path; None to discover them
-            at the issuer, or for JWT-SVIDs, whose keys are in the trust bundles.
+            at the issuer, and for JWT-SVIDs, whose keys are in the trust bundles.
         roots: The file of the authorities for its web certificate; None for those of the system.
         bearer_file: The file of a token to ask for the keys with; None to ask without.
         pinned_keys: The thumbprints (RFC 7638, SHA-256, base64url) of the only keys that count;
@@ -79,3 +79,8 @@ class Issuer:
     max_lifetime: int = DEFAULT_SECONDS
     max_stale: int = DEFAULT_SECONDS
     place: str = attrs.field(default="", eq=False)
+
+    def shares_keys_with(self, other: Issuer) -> bool:
+        """Return whether the keys of the *other* one are its own, too: the same origin, and the same pins."""
+        one, two = ((each.issuer, each.jwks, each.pinned_keys) for each in (self, other))
+        return one == two

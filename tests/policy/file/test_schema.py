@@ -21,8 +21,8 @@ from jsonschema import Draft7Validator
 
 from meshid import InvalidPattern, InvalidPolicy, InvalidSpiffeId, Policy
 from meshid.policy.file.form import FILE, TABLES
-from meshid.policy.file.shapes import Table, Text, Texts
 from meshid.policy.file.schema import schema
+from meshid.policy.file.shapes import Table, Text, Texts
 from meshid.policy.file.strings import condition, source, target, trust_domain
 
 ROOT = Path(__file__).parents[3]

@@ -73,7 +73,7 @@ class _IssuerReader:
             audience=tuple(sorted(set(audience))),
             principal=principal or facts.principal,
             pins=tuple(Pin(claim, text) for _, claim, text in sorted(pins, key=lambda pin: pin[1])),
-            jwks=jwks or None,
+            jwks=jwks or facts.jwks,
             roots=roots or None,
             bearer_file=bearer_file or None,
             pinned_keys=tuple(sorted(set(pinned_keys))),
