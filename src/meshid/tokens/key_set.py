@@ -130,6 +130,11 @@ class KeySets(Mapping[str, KeySet]):
     def __hash__(self) -> int:
         return hash(frozenset(self._key_sets.items()))
 
+    def has_keys_of(self, other: KeySets) -> bool:
+        """Return whether it has the keys of an *other* one, whatever the times until which they count."""
+        mine, theirs = ({name: frozenset(each.keys) for name, each in sets.items()} for sets in (self, other))
+        return mine == theirs
+
     def __repr__(self) -> str:
         return f"KeySets({list(self.values())!r})"
 
