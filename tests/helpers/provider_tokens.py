@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from meshid import REQUEST_FOLLOWS, Mesh, Peer
 from meshid.policy import Policy
 from meshid.reasons import Reason
-from meshid.testing import CA, TokenIssuer
+from meshid.testing import CA, Issued, TokenIssuer
 from meshid.tokens.key_set import KeySet, KeySets
 from meshid.trust.bundles import BundleSet, TrustBundle
 
@@ -155,13 +157,42 @@ class Provider:
     def _use(self) -> str | None:
         return "jwt-svid" if self.profile == "jwt-svid" else None
 
+    def mesh(self, *, tokens: Literal["optional", "required"] = "optional") -> Mesh:
+        """Return a mesh of the service ``payments`` that takes its tokens, at the instant `NOW`."""
+        return Mesh(
+            credentials=leaf_of("/ns/payments/sa/server").svid,
+            bundles=self.bundles,
+            policy=self.policy,
+            keys=self.key_sets,
+            service="payments",
+            clock=lambda: NOW,
+            tokens=tokens,
+        )
 
-ca = cache(CA)
+
+_LONG = {"not_before": datetime(2020, 1, 1, tzinfo=UTC), "not_after": datetime(2050, 1, 1, tzinfo=UTC)}
+
+
+@cache
+def authority() -> CA:
+    """Return the authority of our trust domain; whatever day it is, it is valid at the instant `NOW`."""
+    return CA(PROD, not_before=_LONG["not_before"], not_after=_LONG["not_after"])
+
+
+@cache
+def leaf_of(path: str) -> Issued:
+    """Return a certificate of a workload, as long valid."""
+    return authority().issue(path, not_before=_LONG["not_before"], not_after=_LONG["not_after"])
+
+
+def connected(mesh: Mesh, path: str = PATH) -> Peer:
+    """Return a peer of this path that has connected, and has shown no token yet."""
+    return mesh.admit(leaf_of(path).chain, request=REQUEST_FOLLOWS)
 
 
 @cache
 def _bundle(jwks: bytes) -> TrustBundle:
-    document = ca(PROD).bundle().to_spiffe_document()
+    document = authority().bundle().to_spiffe_document()
     keys = document["keys"]
     assert isinstance(keys, list)
     return TrustBundle.from_spiffe_document(PROD, {"keys": [*keys, *json.loads(jwks)["keys"]]})

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import pytest
 
-from meshid.certificates.reading import to_der
+from meshid import PeerRejected
 from meshid.errors import Refused
 from meshid.policy.evidence import Binding
 from meshid.policy.issuers import IssuerProfile
 from meshid.policy.named_peers import PeerNames
 from meshid.reasons import Reason
-from meshid.tokens.binding import bind, certificate_thumbprint
+from meshid.tokens.binding import certificate_thumbprint
 from meshid.tokens.token_verifier import TokenVerifier
 from tests.helpers.provider_table import COMMON, PROVIDERS
-from tests.helpers.provider_tokens import NOW, PATH, PEER, PROD, Forgery, Provider, Stranger, ca
+from tests.helpers.provider_tokens import (
+    NOW,
+    PATH,
+    PEER,
+    Forgery,
+    Provider,
+    Stranger,
+    connected,
+    leaf_of,
+)
 
 each_provider = pytest.mark.parametrize("provider", PROVIDERS, ids=lambda it: it.profile)
 each_forgery = pytest.mark.parametrize(
@@ -56,15 +65,37 @@ def test_a_token_of_each_provider_verifies_and_names_its_peer(provider: Provider
 
 
 @each_provider
+def test_with_the_certificate_of_the_same_peer_it_gives_access(provider: Provider) -> None:
+    mesh = provider.mesh()
+    peer = connected(mesh)
+    assert mesh.check(peer, request="GET /").reason is Reason.NO_RULE
+    bound = mesh.bind(peer, provider.mint())
+    assert bound.token is not None
+    assert (bound.token.principal, bound.token.binding) == (provider.principal, Binding.NONE)
+    decision = mesh.check(bound, request="GET /")
+    assert (decision.allowed, decision.peer_name) == (True, PEER)
+
+
+@each_provider
+def test_with_the_certificate_of_another_peer_it_is_stolen(provider: Provider) -> None:
+    mesh = provider.mesh()
+    peer = connected(mesh, "/ns/dev/sa/api")
+    with pytest.raises(PeerRejected) as caught:
+        mesh.bind(peer, provider.mint())
+    assert caught.value.reason is Reason.TOKEN_DISAGREES
+
+
+@each_provider
 def test_it_is_bound_to_the_certificate_that_it_names(provider: Provider) -> None:
-    leaf = ca(PROD).issue(PATH)
-    own, other = to_der(leaf.certificate), to_der(ca(PROD).issue(PATH).certificate)
-    token = provider.mint(cnf={"x5t#S256": certificate_thumbprint(own)})
-    verified = verifier_of(provider).verify(token, NOW)
-    assert verified is not None
-    assert bind(verified, own).binding is Binding.CERTIFICATE
-    with pytest.raises(Refused) as caught:
-        bind(verified, other)
+    mesh = provider.mesh()
+    peer = connected(mesh)
+    token = provider.mint(cnf={"x5t#S256": certificate_thumbprint(peer.chain[0])})
+    bound = mesh.bind(peer, token)
+    assert bound.token is not None
+    assert bound.token.binding is Binding.CERTIFICATE
+    other = provider.mint(cnf={"x5t#S256": certificate_thumbprint(leaf_of("/ns/dev/sa/api").chain[0])})
+    with pytest.raises(PeerRejected) as caught:
+        mesh.bind(peer, other)
     assert caught.value.reason is Reason.TOKEN_BOUND_ELSEWHERE
 
 
@@ -73,10 +104,13 @@ def test_a_forgery_is_refused(provider: Provider, forgery: Forgery) -> None:
     verifier, token = verifier_of(provider), provider.forge(forgery)
     if forgery.expected is None:
         assert verifier.verify(token, NOW) is None
-        return
-    with pytest.raises(Refused) as caught:
-        verifier.verify(token, NOW)
-    assert caught.value.reason is forgery.expected, caught.value.detail
+    else:
+        with pytest.raises(Refused) as caught:
+            verifier.verify(token, NOW)
+        assert caught.value.reason is forgery.expected, caught.value.detail
+    with pytest.raises(PeerRejected) as rejected:
+        provider.mesh(tokens="required").admit(leaf_of(PATH).chain, request="GET /", token=token)
+    assert rejected.value.reason is (forgery.expected or Reason.TOKEN_ISSUER_UNKNOWN)
 
 
 @each_stranger
@@ -85,6 +119,11 @@ def test_a_stranger_is_not_our_peer(provider: Provider, stranger: Stranger) -> N
     assert verified is not None
     assert verified.principal == stranger.principal
     assert name_of(provider, verified.principal) is None
+    mesh = provider.mesh()
+    peer = connected(mesh)
+    with pytest.raises(PeerRejected) as caught:
+        mesh.bind(peer, provider.mint(**stranger.claims))
+    assert caught.value.reason is Reason.TOKEN_DISAGREES
 
 
 def test_each_profile_is_here_and_cites_its_documentation() -> None:
