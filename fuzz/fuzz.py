@@ -46,6 +46,7 @@ with redirect_stderr(io.StringIO()), atheris.instrument_imports(include=["meshid
     from meshid.policy.requests import Request
     from meshid.testing import CA
     from meshid.tls.peer_chain import read_certificate_message
+    from meshid.tokens.key_set import KeySet
     from meshid.trust.crl import read_list_file
     from meshid.trust.deny_list_document import read_deny_list
 
@@ -84,6 +85,7 @@ TARGETS: dict[str, tuple[Callable[[bytes], object], tuple[type[Exception], ...]]
     "chain": (lambda data: VERIFIER.verify(chain_of(data)), (PeerRejected,)),
     "bundle_pem": (lambda data: TrustBundle.from_pem(DOMAIN, data), (MeshidError,)),
     "bundle_json": (lambda data: TrustBundle.from_spiffe_json(DOMAIN, data), (MeshidError,)),
+    "key_set": (lambda data: KeySet.from_json("fuzz", data), (MeshidError,)),
     "credentials": (X509Svid.from_pem, (MeshidError,)),
     "revocation_list": (lambda data: read_list_file("fuzz", data), ()),
     "deny_list": (read_deny_list, (MeshidError,)),
