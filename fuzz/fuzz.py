@@ -112,6 +112,7 @@ TARGETS: dict[str, tuple[Callable[[bytes], object], tuple[type[Exception], ...]]
     "chain": (lambda data: VERIFIER.verify(chain_of(data)), (PeerRejected,)),
     "bundle_pem": (lambda data: TrustBundle.from_pem(DOMAIN, data), (MeshidError,)),
     "bundle_json": (lambda data: TrustBundle.from_spiffe_json(DOMAIN, data), (MeshidError,)),
+    "key_set": (lambda data: KeySet.from_json("fuzz", data), (MeshidError,)),
     "credentials": (X509Svid.from_pem, (MeshidError,)),
     "revocation_list": (lambda data: read_list_file("fuzz", data), ()),
     "deny_list": (read_deny_list, (MeshidError,)),
