@@ -153,8 +153,7 @@ class FetchedToken:
         if isinstance(token, str):
             fetch.fail(token, now)
             return
-        life = token.expires_at - now
-        self._held = _Held(token, now + max(life * _REFRESH_AT, PAUSE_SECONDS))
+        self._held = _Held(token, now + (token.expires_at - now) * _REFRESH_AT)
         fetch.succeed(token)
 
     def _fetched(self) -> OwnToken | str:
