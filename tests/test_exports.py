@@ -50,6 +50,7 @@ LOADED_WHEN_USED = [
     "meshid.sources.https",
     "meshid.sources.merging",
     "meshid.sources.refresher",
+    "meshid.sources.token_keys",
     "meshid.sources.workload",
     "meshid.support.did_you_mean",
     "meshid.support.documents",

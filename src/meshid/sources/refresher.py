@@ -37,13 +37,13 @@ from meshid.health.state_file import StateFile
 from meshid.health.status import SourceStatus, status_of
 from meshid.sources.alarms import Alarms, Failure
 from meshid.sources.deliveries import Deliveries
-from meshid.sources.issuers.issuer_readers import IssuerReaders
 from meshid.sources.merging import Origin
 from meshid.sources.publishing import Publisher
 from meshid.sources.reader import Done, Reader
 from meshid.sources.source import Source, State
 from meshid.sources.starting import Obstacles, obstacles_to_start
 from meshid.sources.telling import Telling
+from meshid.sources.token_keys.issuer_readers import IssuerReaders
 from meshid.support.locks import Order, new_lock
 from meshid.support.logs import ERROR, INFO, WARNING
 from meshid.support.quoting import described, plural, quote

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterator, Mapping
 from queue import SimpleQueue
+from time import monotonic
 
 import attrs
 
 from meshid.policy import Policy
 from meshid.policy.issuers import Issuer, IssuerProfile
-from meshid.sources.issuers.issuer_keys import IssuerKeys
-from meshid.sources.issuers.key_set_file import KeySetFile
 from meshid.sources.reader import Reader
+from meshid.sources.token_keys.issuer_keys import IssuerKeys
+from meshid.sources.token_keys.key_set_file import KeySetFile
 from meshid.support.locks import Order, new_lock
 
 WANTED_SECONDS = 30.0
@@ -46,9 +46,9 @@ class IssuerReader(Reader):
         # Whoever finds it locked comes second.
         if self._wanting.acquire(blocking=False):
             try:
-                is_due = time.monotonic() - self._wanted_at >= WANTED_SECONDS
+                is_due = monotonic() - self._wanted_at >= WANTED_SECONDS
                 if is_due:
-                    self._wanted_at = time.monotonic()
+                    self._wanted_at = monotonic()
             finally:
                 self._wanting.release()
             if is_due:

@@ -10,8 +10,8 @@ from typing_extensions import override
 
 from meshid.policy.issuers import Issuer
 from meshid.sources.files.polled import PolledFiles
-from meshid.sources.issuers.serve_until import ServeUntil
 from meshid.sources.source import State
+from meshid.sources.token_keys.serve_until import ServeUntil
 from meshid.support.quoting import quote
 from meshid.tokens.key_set import KeySet
 

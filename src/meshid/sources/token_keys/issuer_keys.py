@@ -24,8 +24,8 @@ from meshid.sources.https.deadlines import Deadline, EndableReads, Stopped
 from meshid.sources.https.http_get import Answer, NoResponse, ask
 from meshid.sources.https.urls import HttpsUrl
 from meshid.sources.https.web_server import WebServer
-from meshid.sources.issuers.serve_until import ServeUntil
 from meshid.sources.source import State
+from meshid.sources.token_keys.serve_until import ServeUntil
 from meshid.support.quoting import quote
 from meshid.support.strict_json import parse_json
 from meshid.tokens.key_set import KeySet
