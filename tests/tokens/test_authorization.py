@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshid.http.bearer import LONGEST_READ, authorization_in, challenge_for, token_in
 from meshid.reasons import Reason
+from meshid.tokens.authorization import LONGEST_READ, authorization_in, challenge_for, token_in
 
 ANY = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhIn0.c2ln-_"
 B64TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*", re.ASCII)

@@ -7,8 +7,8 @@ where tokens are judged, and so on record.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
-from meshid.http.asgi import Pairs
 from meshid.reasons import Reason
 
 LONGEST_READ = 17 * 1024
@@ -23,7 +23,7 @@ _ONE_OF_SEVERAL = re.compile(r",[ \t]*bearer(?:[ \t,]|\Z)", re.ASCII | re.IGNORE
 _ABOUT_TOKENS = frozenset(each for each in Reason if each.name.startswith("TOKEN_"))
 
 
-def authorization_in(headers: Pairs) -> str | None:
+def authorization_in(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
     """Return the value of ``Authorization``, joined if it is there more than once; None if it is not there.
 
     Args:
