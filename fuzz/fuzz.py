@@ -128,7 +128,6 @@ TARGETS: dict[str, tuple[Callable[[bytes], object], tuple[type[Exception], ...]]
     "request": (lambda data: Request.parse(text(data)), (MeshidError,)),
     "forwarded": (lambda data: forwarded_chain(data or b"\0"), (MeshidError,)),
     "xfcc": (read_xfcc, (ValueError,)),
-    "key_set": (lambda data: KeySet.from_json("acme", data), (MeshidError,)),
     "token": (lambda data: bound_token(text(data)), (Refused,)),
     # These two are signed, so that what comes after the signature is reached.
     "token_header": (lambda data: bound_token(TOKEN_ISSUER.mint(TOKEN_CLAIMS, raw_header=data)), (Refused,)),

@@ -111,7 +111,6 @@ def seeds() -> Mapping[str, Sequence[bytes]]:
         "request": [b"GET /a/b%20c?d=e", b"POST /"],
         "forwarded": _forwarded(leaf),
         "xfcc": [_xfcc(leaf).encode()],
-        "key_set": [TOKEN_ISSUER.jwks()],
         "token": [TOKEN_ISSUER.mint(TOKEN_CLAIMS).encode()],
         "token_header": [b'{"alg":"ES256","kid":"key-1","typ":"at+jwt"}'],
         "token_claims": [TOKEN_CLAIMS],
