@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
@@ -14,6 +15,7 @@ from meshid import (
     Call,
     DecisionKind,
     Mesh,
+    MissingExtra,
     Peer,
     PeerRejected,
     Reason,
@@ -26,6 +28,7 @@ from meshid.testing import CA, TokenIssuer
 from meshid.tokens.bearer_token import BearerToken
 from meshid.tokens.compact_jws import MAX_TOKEN_BYTES
 from meshid.tokens.key_set import KeySets
+from meshid.tokens.token_signature import require_extra
 from meshid.tokens.token_verifier import TokenVerifier
 from tests.helpers.binding_scene import (
     DESK,
@@ -270,6 +273,13 @@ class TestMistakesOfTheCaller:
             scene.mesh.bind(peer, b"x")  # type: ignore[arg-type]
         with pytest.raises(TypeError, match="peer must be a Peer"):
             scene.mesh.bind("x", "x")  # type: ignore[arg-type]
+
+    def test_tokens_that_are_required_need_what_verifies_them(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        require_extra.cache_clear()
+        monkeypatch.setitem(sys.modules, "jwt", None)
+        with pytest.raises(MissingExtra, match="the extra 'oidc' of meshid"):
+            Mesh(tokens="required")
+        Mesh(tokens="optional")
 
     def test_tokens_are_optional_or_required(self) -> None:
         with pytest.raises(ValueError, match="tokens must be 'optional' or 'required', not 'always'"):

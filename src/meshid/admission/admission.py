@@ -6,7 +6,8 @@ The rules of this module:
   snapshot is still in force when it has been made; to let a peer in, also when it has been
   recorded. So nobody is admitted under a state that has been replaced.
 - Failing is refusing: an exception, in meshid or in an audit sink, is a refusal.
-- A decision about a peer that asks is recorded as one event before it takes effect.
+- A decision about a peer that asks is recorded as one event before it takes effect. A token that is bound
+  decides nothing yet: the next decision about its peer is recorded with it. A refused one is at once.
 - What is taken away ends first, and is told afterwards: a review ends every connection whose
   peer may no longer be there, and then calls the user's code about one after the other. A review
   that lets a connection stay changes nothing, and records nothing.
