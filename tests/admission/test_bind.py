@@ -179,6 +179,9 @@ class TestARefusal:
         assert (decision.name, decision.policy_hash) == (str(peer.spiffe_id), token_policy().hash)
         event = heard.next()
         assert (event.call, event.decision, event.fingerprint) == ("bind", decision, peer.fingerprint)
+        # Whose token it is may be told once its issuer has signed it for us.
+        is_verified = reason in {Reason.TOKEN_DISAGREES, Reason.TOKEN_BOUND_ELSEWHERE}
+        assert (event.token is not None) is is_verified
         assert scene.mesh.counts()[DecisionKind(Call.BIND, Role.CLIENT, False, reason)] == 1
         assert heard.is_quiet()
 
@@ -466,7 +469,10 @@ class TestWhatIsTakenAwayIsGone:
         bound = scene.mesh.bind(peer, token)
         remove(scene)
         decision = scene.mesh.check(bound, request="GET /x")
-        assert (decision.reason, heard.reason()) == (reason, reason)
+        event = heard.next()
+        assert (decision.reason, event.decision) == (reason, decision)
+        is_of_token = reason not in {Reason.DENY_LISTED, Reason.TOKEN_KEYS_UNAVAILABLE}
+        assert event.token == (bound.token if is_of_token else None)
         assert not refusal(lambda: scene.mesh.bind(peer, token)).decision
         assert heard.next().call == "bind"
 

@@ -354,15 +354,15 @@ class Admission:
             snapshot, at = self._snapshot, now
             try:
                 at = self.clock() if at is None else at
-                peer, decision, wants_keys_of = judging(snapshot, at)
+                peer, decision, wants_keys_of, refused = judging(snapshot, at)
                 if wants_keys_of is not None:
                     self.wants_keys(wants_keys_of)
             # The only catch-all: whatever fails in here is a refusal, with its own reason.
             except Exception as error:  # noqa: BLE001
-                peer, decision = None, internal_error(error)
+                peer, decision, refused = None, internal_error(error), None
             if snapshot is self._snapshot:
                 # The record of a clock that fails has the system's time.
-                return Settled(time.time() if at is None else at, snapshot, peer, decision)
+                return Settled(time.time() if at is None else at, snapshot, peer, decision, refused)
 
 
 _NO_INFO = ConnectionInfo()

@@ -11,6 +11,7 @@ from typing import NamedTuple, TypeAlias, cast
 
 import attrs
 
+from meshid.admission.bound_peers import RefusedToken
 from meshid.admission.expected import expected
 from meshid.admission.question import Question
 from meshid.admission.snapshot import Snapshot
@@ -35,11 +36,13 @@ class Judgement(NamedTuple):
         peer: The peer, bound if a token counts; None if its chain is refused.
         decision: The decision.
         wants_keys_of: The name of the issuer whose keys would be needed, if that is why.
+        refused_token: What a token says that was verified and is refused, for the record.
     """
 
     peer: Peer | None
     decision: Decision
     wants_keys_of: str | None = None
+    refused_token: TokenEvidence | None = None
 
 
 _BOUND = Decision(allowed=True, reason=Reason.ALLOWED)
@@ -108,7 +111,12 @@ def _proven(peer: Peer, shown: Shown, question: Question, snapshot: Snapshot, no
         return _bound(peer, shown, snapshot, now) or peer
     if shown is not None:
         evidence = cast("TokenEvidence", shown.token)
-        snapshot.bound_peers.check_current(evidence, snapshot.revocations, now)
+        try:
+            snapshot.bound_peers.check_current(evidence, snapshot.revocations, now)
+        except KeysWanted:
+            raise
+        except Refused as refusal:
+            raise RefusedToken(refusal, evidence) from None
         # The same tuple: it is the same verification that both come from.
         return shown if shown.chain is peer.chain else with_token(peer, evidence)
     if question.request is None or question.request is REQUEST_FOLLOWS:
@@ -134,7 +142,12 @@ def _refused(peer: Peer, refusal: Refused, question: Question | None, snapshot: 
     decision = _about(refusal.decision(str(peer.spiffe_id)), question, snapshot)
     if question is not None:
         decision = attrs.evolve(decision, request=_text_of(question.request))
-    return Judgement(peer, decision, refusal.issuer if isinstance(refusal, KeysWanted) else None)
+    return Judgement(
+        peer,
+        decision,
+        wants_keys_of=refusal.issuer if isinstance(refusal, KeysWanted) else None,
+        refused_token=refusal.evidence if isinstance(refusal, RefusedToken) else None,
+    )
 
 
 def _about(decision: Decision, question: Question | None, snapshot: Snapshot) -> Decision:

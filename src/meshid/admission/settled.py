@@ -8,6 +8,7 @@ import attrs
 
 from meshid.admission.snapshot import Snapshot
 from meshid.decisions import Decision
+from meshid.policy.evidence import TokenEvidence
 from meshid.reasons import Reason
 from meshid.verification.verifier import Peer
 
@@ -20,12 +21,19 @@ class Settled(NamedTuple):
         snapshot: What it was made under.
         peer: The peer, bound if a token counts; None if its chain is refused.
         decision: The decision.
+        refused_token: What a token says that was verified and is refused, for the record.
     """
 
     time: float
     snapshot: Snapshot
     peer: Peer | None
     decision: Decision
+    refused_token: TokenEvidence | None = None
+
+    @property
+    def token(self) -> TokenEvidence | None:
+        """What a token says of the peer, whether it counts or not; None without one that was verified."""
+        return self.refused_token or (None if self.peer is None else self.peer.token)
 
     @property
     def admits(self) -> bool:

@@ -150,7 +150,7 @@ def anybody() -> Peer:
 
 def let_everybody_in(monkeypatch: pytest.MonkeyPatch) -> None:
     def admit(*asked: Any) -> Judgement:  # noqa: ANN401 - passed on
-        peer, decision, _ = judge(*asked)
+        peer, decision, *_ = judge(*asked)
         return Judgement(peer or anybody(), attrs.evolve(decision, allowed=True))
 
     monkeypatch.setattr("meshid.admission.admission.judge", admit)
