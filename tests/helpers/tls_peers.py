@@ -10,7 +10,7 @@ import ssl
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Protocol, Unpack
+from typing import Literal, Protocol, Unpack
 
 import attrs
 
@@ -31,6 +31,7 @@ from meshid.admission.ended import OnRevoked
 from meshid.admission.snapshot import Changes
 from meshid.audit.event import Sink
 from meshid.policy import RequestLike
+from meshid.policy.evidence import NamedByToken
 from meshid.policy.policy import Named
 from meshid.testing import CA, Issued
 
@@ -70,9 +71,16 @@ def policy_that(act: Callable[[], None]) -> Policy:
     """Return the policy above, which calls *act* before each decision."""
 
     class Acting(Policy):
-        def decide(self, peer: Named | SpiffeId, target: str, request: RequestLike = None) -> Decision:
+        def decide(
+            self,
+            peer: Named | SpiffeId,
+            target: str,
+            request: RequestLike = None,
+            *,
+            token: NamedByToken | None = None,
+        ) -> Decision:
             act()
-            return super().decide(peer, target, request)
+            return super().decide(peer, target, request, token=token)
 
     return Acting.from_toml(POLICY, environment="prod")
 
@@ -93,6 +101,7 @@ class Parts(Changes, total=False):
     on_revoked: OnRevoked | None
     clock: Callable[[], float]
     leaf_grace: float
+    tokens: Literal["optional", "required"]
 
 
 def admission_of(mesh: Mesh) -> Admission:

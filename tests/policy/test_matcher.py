@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from meshid.names.spiffe_id import SpiffeId, TrustDomain
 from meshid.policy import REQUEST_FOLLOWS, Environment, Policy, Request
+from meshid.policy.agreement import Standing
 from meshid.policy.explain import look_at_all
 from meshid.policy.file.loading import read_json
 from meshid.policy.matcher import Matcher
@@ -60,7 +61,7 @@ def is_about(rule: Rule, peer: SpiffeId, target: str, own: tuple[TrustDomain, ..
 @given(RULES, st.sampled_from(PEERS), st.sampled_from(["pay", "pay/card", "ship", "other"]))
 def test_it_finds_what_each_rule_alone_would_say(drawn: list[Any], peer: SpiffeId, target: str) -> None:
     environment, rules = rules_of(drawn)
-    found = Matcher(rules, environment.trust_domains).about(peer, target).rules
+    found = Matcher(rules, environment.trust_domains).about(Standing(peer), target).rules
     assert found == tuple(rule for rule in rules if is_about(rule, peer, target, environment.trust_domains))
 
 
@@ -68,14 +69,14 @@ def test_it_finds_what_each_rule_alone_would_say(drawn: list[Any], peer: SpiffeI
 def test_the_nearest_is_the_one_that_misses_by_least(drawn: list[Any], peer: SpiffeId, target: str) -> None:
     environment, rules = rules_of(drawn)
     weights = {"trust domain": 1, "target": 2, "peer": 4}
-    looks = look_at_all(rules, peer, target, REQUEST_FOLLOWS, environment)
+    looks = look_at_all(rules, Standing(peer), target, REQUEST_FOLLOWS, environment)
     near = [
         (distance, look.rule.id, look.rule)
         for look in looks
         if look.rule.could_allow and (distance := sum(weights[miss.by] for miss in look.misses)) < 6
     ]
     expected = min(near, key=lambda each: each[:2])[2] if near else None
-    assert Matcher(rules, environment.trust_domains).near_miss(peer, target) == expected
+    assert Matcher(rules, environment.trust_domains).near_miss(Standing(peer), target) == expected
 
 
 def policy_of(*rules: dict[str, object]) -> Policy:
@@ -124,7 +125,7 @@ def test_requests_are_found_as_each_rule_alone_would_say(http: list[list[str]], 
             for h in http
         ]
     )
-    candidates = Matcher(rules, [TrustDomain(DOMAINS[0])]).about(PEERS[0], "t")
+    candidates = Matcher(rules, [TrustDomain(DOMAINS[0])]).about(Standing(PEERS[0]), "t")
     request = Request.parse(asked)
     assert candidates.matching(request) == [rule for rule in rules if rule.is_for(request)]
 
@@ -132,7 +133,7 @@ def test_requests_are_found_as_each_rule_alone_would_say(http: list[list[str]], 
 def test_peers_with_the_same_rules_share_what_is_remembered() -> None:
     environment, rules = rules_of([{"effect": "allow", "from": ["/**"], "to": ["t"]}])
     matcher = Matcher(rules, environment.trust_domains)
-    assert matcher.about(PEERS[0], "t") is matcher.about(PEERS[1], "t")
+    assert matcher.about(Standing(PEERS[0]), "t") is matcher.about(Standing(PEERS[1]), "t")
 
 
 def test_a_rule_costs_the_sum_of_its_lists_and_not_their_product() -> None:

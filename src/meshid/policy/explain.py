@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator
 import attrs
 
 from meshid.decisions import Decision
-from meshid.names.spiffe_id import SpiffeId, TrustDomain
+from meshid.names.spiffe_id import TrustDomain
+from meshid.policy.agreement import Standing
 from meshid.policy.requests import REQUEST_FOLLOWS, Request, RequestLike
 from meshid.policy.rules import Effect, Environment, Rule
 from meshid.support.quoting import quote, quote_all
@@ -23,7 +24,8 @@ MAX_LOOKED_AT = 250
 """Patterns of one rule that are looked at to find words for a refusal; `Policy.explain` looks at all."""
 
 # How far off a rule is that misses by these: the same path in another trust domain is nearer than
-# another path. Each weighs more than the lighter ones together.
+# another path. Each weighs more than the lighter ones together. What a peer only has to send, a request
+# or a token, weighs nothing.
 _WEIGHTS = {"trust domain": 1, "target": 2, "peer": 4}
 _NOT_NEAR = _WEIGHTS["peer"] + _WEIGHTS["target"]
 _FEW = 3
@@ -35,7 +37,7 @@ class Miss:
     """One thing that keeps a rule from matching.
 
     Attributes:
-        by: What does not match: ``trust domain``, ``peer``, ``target`` or ``request``.
+        by: What does not match: ``trust domain``, ``peer``, ``target``, ``evidence`` or ``request``.
         words: What was found, and what the rule wants.
     """
 
@@ -53,16 +55,18 @@ class RuleLook:
     Attributes:
         rule: The rule.
         misses: What keeps it from matching; may be empty.
-        awaits: Whether it depends on a request that is still to come.
+        awaits: Whether it depends on a request or a token that is still to come.
+        token: The token that it depends on, in words; empty for none.
     """
 
     rule: Rule
     misses: tuple[Miss, ...] = ()
     awaits: bool = False
+    token: str = ""
 
     @property
     def matches(self) -> bool:
-        """Whether the rule matches already, without waiting for a request."""
+        """Whether the rule matches already, without waiting for a request or a token."""
         return not self.misses and not self.awaits
 
     def __str__(self) -> str:
@@ -71,7 +75,9 @@ class RuleLook:
         if self.misses:
             return f"{rule} would match, except for {', and for '.join(map(str, self.misses))}"
         if self.awaits:
-            return f"{rule} matches if the request is {_shown(self.rule.http)}"
+            conditions = [f"with {self.token}"] if self.token else []
+            conditions += [f"if the request is {_shown(self.rule.http)}"] if self.rule.http else []
+            return f"{rule} matches {', '.join(conditions)}"
         return f"{rule} matches"
 
 
@@ -81,13 +87,15 @@ class Explanation:
 
     Attributes:
         decision: The decision.
-        rules: A look at every rule, sorted by id; empty if the request was unsafe.
+        rules: A look at every rule, sorted by id; empty if the request was unsafe, or the token disagrees.
         environment: The environment of the policy.
+        has_token: Whether the peer has a token, and it agrees with the certificate.
     """
 
     decision: Decision
     rules: tuple[RuleLook, ...]
     environment: Environment
+    has_token: bool = False
 
     @property
     def nearest(self) -> tuple[RuleLook, ...]:
@@ -109,6 +117,9 @@ class Explanation:
         request = f" for {asked if asked[:1] in _QUOTES else quote(asked)}" if asked else ""
         lines = [f"{verdict}: {decision.name} at {quote(decision.target or '')}{request}"]
         lines.append(f"  {decision.reason.meaning}")
+        lines += (
+            [f"  it is @{decision.peer_name}{' by a token' * self.has_token}"] if decision.peer_name else []
+        )
         lines += [f"  observed: {', '.join(decision.observed)}"] if decision.observed else []
         lines += [f"  {look}" for look in self.rules if not look.misses]
         near = [str(look) for look in self.nearest]
@@ -133,31 +144,31 @@ class Explanation:
 
 def look_at_all(
     rules: Iterable[Rule],
-    spiffe_id: SpiffeId,
+    standing: Standing,
     target: str,
     request: RequestLike,
     environment: Environment,
 ) -> tuple[RuleLook, ...]:
     """Return what every rule says of a peer at a target."""
-    return tuple(_look(rule, spiffe_id, target, request, environment) for rule in rules)
+    return tuple(_look(rule, standing, target, request, environment) for rule in rules)
 
 
 def near_miss(
     nearest: Rule | None,
-    spiffe_id: SpiffeId,
+    standing: Standing,
     target: str,
     request: RequestLike,
     environment: Environment,
 ) -> str:
     """Return in words what keeps the nearest rule from matching, or that no rule comes near."""
     if nearest is not None:
-        patterns = len(nearest.sources) + len(nearest.targets) + len(nearest.http)
+        patterns = len(nearest.known_by) + len(nearest.peers) + len(nearest.targets) + len(nearest.http)
         if patterns > MAX_LOOKED_AT:
             many = f"it has {patterns} patterns, too many to look at for each peer"
             return f'{nearest.effect} rule "{nearest.id}" comes near; {many}'
-        return str(_look(nearest, spiffe_id, target, request, environment))
-    foreign = _foreign(spiffe_id.trust_domain, environment)
-    return f"no allow rule comes near {spiffe_id} at {quote(target)}{foreign}"
+        return str(_look(nearest, standing, target, request, environment))
+    foreign = _foreign(standing.spiffe_id.trust_domain, environment)
+    return f"no allow rule comes near {standing.spiffe_id} at {quote(target)}{foreign}"
 
 
 def _has_a_say(look: RuleLook) -> bool:
@@ -170,40 +181,66 @@ def _distance(look: RuleLook) -> int:
 
 
 def _look(
-    rule: Rule, spiffe_id: SpiffeId, target: str, request: RequestLike, environment: Environment
+    rule: Rule, standing: Standing, target: str, request: RequestLike, environment: Environment
 ) -> RuleLook:
-    misses = [
-        Miss(by, _words(by, rule, spiffe_id, target, environment))
-        for by in _missed(rule, spiffe_id, target, environment)
-    ]
+    missed = list(_missed(rule, standing, target, environment))
+    token = _token_awaited(rule, standing, missed) if request is REQUEST_FOLLOWS else ""
+    if token:
+        return RuleLook(rule, (), awaits=True, token=token)
+    misses = [Miss(by, _words(by, rule, standing, target, environment)) for by in missed]
     if words := _request_missed(rule, request):
         misses.append(Miss("request", words))
     awaits = request is REQUEST_FOLLOWS and bool(rule.http) and not misses
     return RuleLook(rule, tuple(misses), awaits)
 
 
-def _missed(rule: Rule, spiffe_id: SpiffeId, target: str, environment: Environment) -> Iterator[str]:
+def _token_awaited(rule: Rule, standing: Standing, missed: list[str]) -> str:
+    """Return in words which token would make the rule match; nothing if none would, or none can come."""
+    if not missed or "target" in missed or rule.effect is Effect.DENY or not standing.may_bring_token:
+        return ""
+    if missed == ["evidence"]:
+        return "a token"
+    could_be = [f"@{peer.name}" for peer in rule.peers if peer.name in standing.could_be]
+    return f"a token that names {_shown(could_be)}" if could_be else ""
+
+
+def _missed(rule: Rule, standing: Standing, target: str, environment: Environment) -> Iterator[str]:
     """Yield what does not match, apart from the request."""
-    own = environment.trust_domains
-    if not any(each.matches(spiffe_id, own) for each in rule.sources):
+    if not _is_about(rule, standing, environment):
+        own, spiffe_id = environment.trust_domains, standing.spiffe_id
         # If the rule has several patterns, the nearest one counts.
-        by_path = any(each.path.matches(spiffe_id.path) for each in rule.sources)
-        if by_path or not any(spiffe_id.trust_domain in each.domains(own) for each in rule.sources):
+        by_path = any(each.path.matches(spiffe_id.path) for each in rule.known_by)
+        domains = {domain for each in rule.known_by for domain in each.domains(own)}
+        if rule.peers:
+            domains |= {*own, *environment.federates_with}
+        if by_path or spiffe_id.trust_domain not in domains:
             yield "trust domain"
         if not by_path:
             yield "peer"
     if not any(each.matches(target) for each in rule.targets):
         yield "target"
+    if rule.needs_token and not standing.has_token:
+        yield "evidence"
 
 
-def _words(by: str, rule: Rule, spiffe_id: SpiffeId, target: str, environment: Environment) -> str:
+def _is_about(rule: Rule, standing: Standing, environment: Environment) -> bool:
+    own, spiffe_id = environment.trust_domains, standing.spiffe_id
+    by_name = standing.has_token and standing.peer is not None and standing.peer in rule.peers
+    return by_name or any(each.matches(spiffe_id, own) for each in rule.known_by)
+
+
+def _words(by: str, rule: Rule, standing: Standing, target: str, environment: Environment) -> str:
+    spiffe_id = standing.spiffe_id
     if by == "target":
         return f"it is {quote(target)}, the rule wants {_shown(rule.targets)}"
+    if by == "evidence":
+        return "a token is needed, and there is none"
     if by == "peer":
-        return f"it is {quote(spiffe_id.path)}, the rule wants {_shown(rule.sources)}"
+        name = f" (@{standing.name})" if standing.name else ""
+        return f"it is {quote(spiffe_id.path)}{name}, the rule wants {_shown(rule.who)}"
     own = environment.trust_domains
-    by_path = [each for each in rule.sources if each.path.matches(spiffe_id.path)]
-    wanted = sorted({str(each.domains(own)[0]) for each in by_path or rule.sources})
+    by_path = [each for each in rule.known_by if each.path.matches(spiffe_id.path)]
+    wanted = sorted({str(each.domains(own)[0]) for each in by_path or rule.known_by}) or [str(own[0])]
     few = " or ".join(wanted[:_FEW]) + (f" or {len(wanted) - _FEW} more" if len(wanted) > _FEW else "")
     foreign = _foreign(spiffe_id.trust_domain, environment)
     return f"the peer is in {spiffe_id.trust_domain}, the rule wants {few}{foreign}"

@@ -2,7 +2,8 @@
 
 What a look-up costs depends on the rules that it finds, not on how many there are: rules
 are indexed by the path of the peer, then by its trust domain, then by the target; and, to
-find a near miss, by the target alone.
+find a near miss, by the target alone. A peer by name stands there with each of its patterns, so that
+a certificate alone finds its rules; a token adds those of the name that it gives.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ from collections.abc import Collection, Iterable, Iterator
 
 from meshid.names.pattern_index import PatternIndex
 from meshid.names.spiffe_id import SpiffeId, TrustDomain
+from meshid.policy.agreement import Standing
 from meshid.policy.requests import Request
-from meshid.policy.rules import ANY_METHOD, Rule
+from meshid.policy.rules import ANY_METHOD, Effect, Rule
 from meshid.support.sieve import Sieve
 
 _REMEMBERED = 1024
@@ -80,26 +82,39 @@ class Matcher:
     Args:
         rules: The rules, sorted by id.
         own: The trust domains that a pattern without one means.
+        federated: The trust domains of others, whose peers a token can give a name.
+        provable: The names of peers that a token can give.
     """
 
-    def __init__(self, rules: tuple[Rule, ...], own: Collection[TrustDomain]) -> None:
+    def __init__(
+        self,
+        rules: tuple[Rule, ...],
+        own: Collection[TrustDomain],
+        *,
+        federated: Collection[TrustDomain] = (),
+        provable: Collection[str] = (),
+    ) -> None:
         self._rules = rules
         self._own = frozenset(own)
+        self._federated = tuple(federated)
+        self._provable = frozenset(provable)
+        self._by_name: dict[str, _Targets] = {}
+        self._by_any_name = _Targets()
+        self._needing = frozenset(number for number, rule in enumerate(rules) if rule.needs_token)
         self._by_path: PatternIndex[_ByDomain] = PatternIndex()
         self._by_target: PatternIndex[dict[TrustDomain | None, int]] = PatternIndex()
         self._candidates: Sieve[tuple[int, ...], Candidates] = Sieve(_REMEMBERED)
         for number, rule in enumerate(rules):
             self._file(number, rule)
 
-    def about(self, spiffe_id: SpiffeId, target: str) -> Candidates:
-        """Return the rules about this peer and this target."""
-        domain = spiffe_id.trust_domain
-        numbers: set[int] = set()
-        for by_domain in self._by_path.matching(spiffe_id.path):
-            if domain in by_domain:
-                numbers.update(by_domain[domain].matching(target))
-            if None in by_domain and domain in self._own:
-                numbers.update(by_domain[None].matching(target))
+    def about(self, standing: Standing, target: str) -> Candidates:
+        """Return the rules about this peer, as far as it has proven itself, and this target."""
+        numbers = self._by_certificate(standing.spiffe_id, target)
+        if not standing.has_token:
+            if self._needing:
+                numbers -= numbers & self._needing
+        elif (by_name := self._by_name.get(standing.name or "")) is not None:
+            numbers.update(by_name.matching(target))
         found = tuple(sorted(numbers))
         candidates = self._candidates.get(found)
         if candidates is None:
@@ -107,15 +122,30 @@ class Matcher:
             self._candidates.put(found, candidates)
         return candidates
 
-    def near_miss(self, spiffe_id: SpiffeId, target: str) -> Rule | None:
+    def awaiting_token(self, standing: Standing, target: str) -> list[Rule]:
+        """Return the allow rules that are about this peer only with a token that is still to come, sorted."""
+        if not standing.may_bring_token:
+            return []
+        by_certificate = self._by_certificate(standing.spiffe_id, target)
+        found = by_certificate & self._needing
+        if standing.could_be:
+            found.update(
+                number for number in self._by_any_name.matching(target) if number not in by_certificate
+            )
+        return [self._rules[number] for number in sorted(found) if self._rules[number].effect is Effect.ALLOW]
+
+    def near_miss(self, standing: Standing, target: str) -> Rule | None:
         """Return the allow rule that comes nearest to matching; None if none comes near.
 
-        A wrong trust domain counts least, then a wrong target, then a wrong path. Among rules that
-        are equally near, the first by id is returned.
+        A request and a missing token do not count, a wrong trust domain counts least, then a wrong target,
+        then a wrong path. Among rules that are equally near, the first by id is returned.
         """
+        spiffe_id = standing.spiffe_id
         keys = self._keys(spiffe_id.trust_domain)
         paths = self._by_path.matching(spiffe_id.path)
         ours = [targets for each in paths for key, targets in each.items() if key in keys]
+        if standing.has_token and standing.name in self._by_name:
+            ours.append(self._by_name[standing.name])
         foreign = [targets for each in paths for key, targets in each.items() if key not in keys]
         at_target = self._by_target.matching(target)
         for numbers in (
@@ -131,6 +161,16 @@ class Matcher:
                 return self._rules[first]
         return None
 
+    def _by_certificate(self, spiffe_id: SpiffeId, target: str) -> set[int]:
+        domain = spiffe_id.trust_domain
+        numbers: set[int] = set()
+        for by_domain in self._by_path.matching(spiffe_id.path):
+            if domain in by_domain:
+                numbers.update(by_domain[domain].matching(target))
+            if None in by_domain and domain in self._own:
+                numbers.update(by_domain[None].matching(target))
+        return numbers
+
     def _allowing(self, targets: _Targets, target: str) -> Iterable[int]:
         return (number for number in targets.matching(target) if self._rules[number].could_allow)
 
@@ -138,26 +178,35 @@ class Matcher:
         return (domain, None) if domain in self._own else (domain,)
 
     def _file(self, number: int, rule: Rule) -> None:
+        sources = rule.known_by
         wide: PatternIndex[None] | None = None
-        if len(rule.sources) * len(rule.targets) > _MANY:
+        if (len(sources) + len(rule.peers)) * len(rule.targets) > _MANY:
             wide = PatternIndex()
             for target in rule.targets:
                 wide.setdefault(target, lambda: None)
-        for source in rule.sources:
-            targets = self._by_path.setdefault(source.path, _ByDomain).setdefault(
-                source.trust_domain, _Targets()
-            )
-            if rule.could_allow and targets.first is None:
-                targets.first = number
-            if wide is not None:
-                targets.wide.append((number, wide))
-                continue
-            for target in rule.targets:
-                targets.by_target.setdefault(target, list[int]).append(number)
+        for source in sources:
+            by_domain = self._by_path.setdefault(source.path, _ByDomain)
+            self._add(by_domain.setdefault(source.trust_domain, _Targets()), number, wide)
+        for peer in rule.peers:
+            self._add(self._by_name.setdefault(peer.name, _Targets()), number, wide)
+        if any(peer.name in self._provable for peer in rule.peers):
+            self._add(self._by_any_name, number, wide)
         if rule.could_allow:
             # A near miss is only words: a rule that names more trust domains is told for the first ones.
-            domains = list(dict.fromkeys(source.trust_domain for source in rule.sources))[:_MANY]
+            domains = list(dict.fromkeys(source.trust_domain for source in sources))[:_MANY]
+            if rule.peers:
+                domains = list(dict.fromkeys((*domains, None, *self._federated[:_MANY])))
             for target in rule.targets:
-                by_domain = self._by_target.setdefault(target, dict[TrustDomain | None, int])
+                at_target = self._by_target.setdefault(target, dict[TrustDomain | None, int])
                 for domain in domains:
-                    by_domain.setdefault(domain, number)
+                    at_target.setdefault(domain, number)
+
+    def _add(self, targets: _Targets, number: int, wide: PatternIndex[None] | None) -> None:
+        rule = self._rules[number]
+        if rule.could_allow and targets.first is None:
+            targets.first = number
+        if wide is not None:
+            targets.wide.append((number, wide))
+            return
+        for target in rule.targets:
+            targets.by_target.setdefault(target, list[int]).append(number)

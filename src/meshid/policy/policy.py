@@ -8,39 +8,44 @@ The rules of this module:
   the caller promises to ask about each request: then both are left undecided.
 - A method that is neither registered nor named by a rule is an unsafe request: servers may run it
   as another one.
-- What holds for a peer at a target is worked out once and remembered: a policy never changes.
+- A rule that needs a token is undecided like one with http conditions, until the token has come.
+- A token that disagrees with the certificate is refused whatever the rules say, and even if the policy
+  only observes: it is no question of the rules who a peer is.
+- What holds for a peer at a target is worked out once and remembered: a policy never changes. What a token
+  changes is remembered beside it, by the name that it gives: never the token.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import NamedTuple, Protocol, Self
+from typing import Any, Protocol, Self, TypeAlias
 
 import attrs
 
 from meshid.decisions import Decision
-from meshid.errors import InvalidRequest
+from meshid.errors import Refused
 from meshid.names.pattern import Pattern
 from meshid.names.peer_pattern import PeerPattern
 from meshid.names.spiffe_id import SpiffeId
+from meshid.policy.agreement import Standing
 from meshid.policy.analysis.answers import Counterexample, PolicyDiff, Proof
 from meshid.policy.analysis.finding import Finding, FindingKind
-from meshid.policy.explain import Explanation, look_at_all, near_miss
+from meshid.policy.decider import Decider, Prospects
+from meshid.policy.evidence import NamedByToken
+from meshid.policy.explain import Explanation, look_at_all
 from meshid.policy.isolation import Isolation
 from meshid.policy.issuers import Issuer
-from meshid.policy.matcher import Candidates, Matcher
-from meshid.policy.methods import judged
 from meshid.policy.named_peers import NamedPeer
-from meshid.policy.requests import REQUEST_FOLLOWS, Request, RequestLike, without_query
-from meshid.policy.rules import Effect, Environment, Rule, RuleSet
+from meshid.policy.requests import REQUEST_FOLLOWS, Request, RequestLike
+from meshid.policy.rules import Environment, Rule, RuleSet
 from meshid.reasons import Reason
-from meshid.support.quoting import quote
 from meshid.support.sieve import Sieve
 from meshid.support.types import check_type
 
 REMEMBERED = 8192
-"""Pairs of a peer and a target whose rules are remembered, and requests of theirs that are allowed: each."""
+"""Pairs of a peer and a target whose rules are remembered, requests of theirs that are allowed, and pairs of
+a certificate's name and a token's that agree: each."""
 
 _LONGEST_REMEMBERED = 512
 """The most characters of the path of a request that is remembered: 16 MB in all, with the decisions."""
@@ -54,24 +59,8 @@ class Named(Protocol):
         """The name."""
 
 
-class _Verdict(NamedTuple):
-    """A decision, without the peer, the target and the request."""
-
-    reason: Reason
-    rule: Rule | None = None
-    observed: tuple[str, ...] = ()
-    detail: str = ""
-
-
-class _Prospects:
-    """The rules for one peer at one target, and the decisions that depend on no request, made once."""
-
-    __slots__ = ("candidates", "request_follows", "without_request")
-
-    def __init__(self, candidates: Candidates) -> None:
-        self.candidates = candidates
-        self.without_request: Decision | None = None
-        self.request_follows: Decision | None = None
+_Who: TypeAlias = SpiffeId | tuple[SpiffeId, str | None]
+"""A peer, as it is remembered: without a token, or with one and the name that it gives."""
 
 
 @attrs.frozen(init=False, repr=False)
@@ -99,18 +88,16 @@ class Policy:
     issuers: tuple[Issuer, ...] = attrs.field(eq=False)
     isolation: Isolation | None = attrs.field(eq=False)
     hash: str
-    _matcher: Matcher = attrs.field(eq=False)
-    _methods: frozenset[str] = attrs.field(eq=False)
-    _prospects: Sieve[tuple[SpiffeId, str], _Prospects] = attrs.field(
+    _decider: Decider = attrs.field(eq=False)
+    _prospects: Sieve[tuple[_Who, str], Prospects] = attrs.field(
         init=False, eq=False, factory=lambda: Sieve(REMEMBERED)
     )
-    _allowed: Sieve[tuple[SpiffeId, str, Request], Decision] = attrs.field(
+    _allowed: Sieve[tuple[_Who, str, Request], Decision] = attrs.field(
         init=False, eq=False, factory=lambda: Sieve(REMEMBERED)
     )
 
     def __init__(self, rules: RuleSet) -> None:
-        matcher = Matcher(rules.rules, rules.environment.trust_domains)
-        methods = judged(rules.rules)
+        policy_hash = rules.hash()
         self.__attrs_init__(
             environment=rules.environment,
             rules=rules.rules,
@@ -118,9 +105,8 @@ class Policy:
             peers=rules.peers,
             issuers=rules.issuers,
             isolation=rules.isolation,
-            hash=rules.hash(),
-            matcher=matcher,
-            methods=methods,
+            hash=policy_hash,
+            decider=Decider(rules, policy_hash, REMEMBERED),
         )
 
     @classmethod
@@ -168,7 +154,14 @@ class Policy:
 
         return cls(read_json(text, environment))
 
-    def decide(self, peer: Named | SpiffeId, target: str, request: RequestLike = None) -> Decision:
+    def decide(
+        self,
+        peer: Named | SpiffeId,
+        target: str,
+        request: RequestLike = None,
+        *,
+        token: NamedByToken | None = None,
+    ) -> Decision:
         """Decide whether *peer* may reach *target*.
 
         Args:
@@ -178,11 +171,19 @@ class Policy:
                 the caller will ask about each; None if there is none. One that cannot be
                 normalised safely is refused, and so is a method that is neither registered
                 nor named by a rule in exactly that spelling.
+            token: Whom a token names, to try it; a peer that `Mesh.bind` has bound to one brings its own.
 
         Raises:
             TypeError: If an argument is of another type.
         """
-        spiffe_id = _name_of(peer)
+        if isinstance(peer, SpiffeId):
+            spiffe_id = peer
+        else:
+            # Only where nothing is remembered of a peer, it is looked at what it is.
+            spiffe_id = _attribute(peer, "spiffe_id", None)
+            token = _attribute(peer, "token", None) if token is None else token
+        if token is not None:
+            return self._decide_with_token(_name_of(peer), token, target, request)
         # First: most requests are asked again.
         if isinstance(request, Request):
             known = self._allowed.get((spiffe_id, target, request))
@@ -190,39 +191,56 @@ class Policy:
                 return known
         prospects = self._prospects.get((spiffe_id, target))
         if prospects is None:
-            check_type(type(target), str, "a target", "a str")
-            prospects = _Prospects(self._matcher.about(spiffe_id, target))
-            self._prospects.put((spiffe_id, target), prospects)
-        if request is None:
-            if prospects.without_request is None:
-                matching = _without_request(prospects.candidates.rules)
-                prospects.without_request = self._answer(spiffe_id, target, None, matching)
+            spiffe_id = _name_of(peer)
+            prospects = self._new_prospects(spiffe_id, self._decider.standing(spiffe_id, None), target)
+        elif request is None and prospects.without_request is not None:
             return prospects.without_request
-        if request is REQUEST_FOLLOWS:
-            if prospects.request_follows is None:
-                matching = _before_requests(prospects.candidates.rules)
-                prospects.request_follows = self._answer(spiffe_id, target, REQUEST_FOLLOWS, matching)
-            return prospects.request_follows
-        return self._decide_request(prospects.candidates, spiffe_id, target, request)
+        return self._decide(prospects, spiffe_id, request)
 
-    def explain(self, peer: Named | SpiffeId, target: str, request: RequestLike = None) -> Explanation:
+    def explain(
+        self,
+        peer: Named | SpiffeId,
+        target: str,
+        request: RequestLike = None,
+        *,
+        token: NamedByToken | None = None,
+    ) -> Explanation:
         """Decide as `decide` does, and say of every rule why it matches or does not.
 
         Args:
             peer: As for `decide`.
             target: As for `decide`.
             request: As for `decide`.
+            token: As for `decide`.
 
         Raises:
             TypeError: If an argument is of another type.
         """
         spiffe_id = _name_of(peer)
-        decision = self.decide(spiffe_id, target, request)
-        if Reason.UNSAFE_REQUEST in (decision.reason, *decision.observed):
+        token = getattr(peer, "token", None) if token is None else token
+        decision = self.decide(spiffe_id, target, request, token=token)
+        if not _BEFORE_RULES.isdisjoint((decision.reason, *decision.observed)):
             return Explanation(decision, (), self.environment)
         asked = Request.parse(request) if isinstance(request, str) else request
-        looks = look_at_all(self.rules, spiffe_id, target, asked, self.environment)
-        return Explanation(decision, looks, self.environment)
+        standing = self._decider.standing(spiffe_id, token)
+        looks = look_at_all(self.rules, standing, target, asked, self.environment)
+        return Explanation(decision, looks, self.environment, standing.has_token)
+
+    def agree(self, spiffe_id: SpiffeId, token: NamedByToken) -> NamedPeer | None:
+        """Return the peer by name that a certificate and a token name together.
+
+        Args:
+            spiffe_id: The name in the certificate.
+            token: Whom the token names; it must have been verified.
+
+        Returns:
+            The peer; None if the token is a JWT-SVID of this very SPIFFE ID, and no peer by name has it.
+
+        Raises:
+            Refused: If they disagree (`TOKEN_DISAGREES`), or the environment has no such issuer
+                (`TOKEN_ISSUER_UNKNOWN`).
+        """
+        return self._decider.standing(spiffe_id, token).peer
 
     def lint(self, *, ignore: Collection[FindingKind] = ()) -> list[Finding]:
         """Return what is in the policy and probably not meant, in the order of the file.
@@ -282,56 +300,53 @@ class Policy:
     def __repr__(self) -> str:
         return f"<Policy {self.hash[:12]} for {self.environment.name}, {len(self.rules)} rules>"
 
-    def _decide_request(
-        self, candidates: Candidates, spiffe_id: SpiffeId, target: str, request: Request | str
+    def _decide_with_token(
+        self, spiffe_id: SpiffeId, token: NamedByToken, target: str, request: RequestLike
     ) -> Decision:
         try:
-            asked = request if isinstance(request, Request) else Request.parse(request)
-        except InvalidRequest as error:
-            verdict = _Verdict(Reason.UNSAFE_REQUEST, detail=str(error))
-            return self._decision(verdict, spiffe_id, target, quote(without_query(str(request))))
-        known = self._allowed.get((spiffe_id, target, asked))
+            standing = self._decider.standing(spiffe_id, token)
+        except Refused as error:
+            return self._decider.refused(error, spiffe_id, target, request)
+        who = (spiffe_id, standing.name)
+        if isinstance(request, Request):
+            known = self._allowed.get((who, target, request))
+            if known is not None:
+                return known
+        prospects = self._prospects.get((who, target)) or self._new_prospects(who, standing, target)
+        return self._decide(prospects, who, request)
+
+    def _new_prospects(self, who: _Who, standing: Standing, target: str) -> Prospects:
+        check_type(type(target), str, "a target", "a str")
+        prospects = self._decider.prospects(standing, target)
+        self._prospects.put((who, target), prospects)
+        return prospects
+
+    def _decide(self, prospects: Prospects, who: _Who, request: RequestLike) -> Decision:
+        if request is None:
+            if prospects.without_request is None:
+                prospects.without_request = self._decider.without_request(prospects)
+            return prospects.without_request
+        if request is REQUEST_FOLLOWS:
+            if prospects.request_follows is None:
+                prospects.request_follows = self._decider.before_requests(prospects)
+            return prospects.request_follows
+        return self._decide_request(prospects, who, request)
+
+    def _decide_request(self, prospects: Prospects, who: _Who, request: Request | str) -> Decision:
+        asked = self._decider.asked(prospects, request)
+        if isinstance(asked, Decision):
+            return asked
+        known = self._allowed.get((who, prospects.target, asked))
         if known is not None:
             return known
-        if asked.method not in self._methods:
-            detail = f"the method {quote(asked.method)} is not registered (IANA), and no rule names it"
-            verdict = _Verdict(Reason.UNSAFE_REQUEST, detail=detail)
-            return self._decision(verdict, spiffe_id, target, str(asked))
-        decision = self._answer(spiffe_id, target, asked, candidates.matching(asked))
+        decision = self._decider.about_request(prospects, asked)
         # Only after a yes: whoever is refused chooses what is asked.
         if decision.allowed and len(asked.path) <= _LONGEST_REMEMBERED:
-            self._allowed.put((spiffe_id, target, asked), decision)
+            self._allowed.put((who, prospects.target, asked), decision)
         return decision
 
-    def _answer(
-        self, spiffe_id: SpiffeId, target: str, request: RequestLike, matching: list[Rule]
-    ) -> Decision:
-        reason, rule = _judge([each for each in matching if not each.observe], request)
-        observed = sorted([str(each) for each in matching if each.observe])
-        detail = ""
-        if reason is Reason.NO_RULE:
-            rule_missed = self._matcher.near_miss(spiffe_id, target)
-            detail = near_miss(rule_missed, spiffe_id, target, request, self.environment)
-        shown = str(request) if isinstance(request, Request) else None
-        return self._decision(_Verdict(reason, rule, tuple(observed), detail), spiffe_id, target, shown)
 
-    def _decision(self, verdict: _Verdict, spiffe_id: SpiffeId, target: str, request: str | None) -> Decision:
-        """Add the peer, the target and the request; if the policy only observes, let everybody in."""
-        reason, rule, observed, detail = verdict
-        if self.observe:
-            observed = (str(rule or reason), *observed)
-            reason, rule = Reason.OBSERVED, None
-        return Decision(
-            allowed=reason in _ADMITTING,
-            reason=reason,
-            rule=rule.id if rule else None,
-            policy_hash=self.hash,
-            name=str(spiffe_id),
-            target=target,
-            request=request,
-            observed=observed,
-            detail=detail,
-        )
+_attribute: Callable[[object, str, None], Any] = getattr
 
 
 def _name_of(peer: Named | SpiffeId) -> SpiffeId:
@@ -342,24 +357,5 @@ def _name_of(peer: Named | SpiffeId) -> SpiffeId:
     return name
 
 
-_ADMITTING = frozenset({Reason.ALLOWED, Reason.REQUEST_AWAITED, Reason.OBSERVED})
-
-
-def _without_request(rules: Iterable[Rule]) -> list[Rule]:
-    return [rule for rule in rules if not rule.http or rule.effect is Effect.DENY]
-
-
-def _before_requests(rules: Iterable[Rule]) -> list[Rule]:
-    return [rule for rule in rules if not rule.http or rule.effect is Effect.ALLOW]
-
-
-def _judge(matching: list[Rule], request: RequestLike) -> tuple[Reason, Rule | None]:
-    """Decide by the matching rules; they are sorted by id, so that the same one is named each time."""
-    for rule in matching:
-        if rule.effect is Effect.DENY:
-            return Reason.DENIED, rule
-    # With requests to come, only a rule for all of them decides now.
-    certain = [rule for rule in matching if not rule.http] if request is REQUEST_FOLLOWS else matching
-    if certain:
-        return Reason.ALLOWED, certain[0]
-    return (Reason.REQUEST_AWAITED, matching[0]) if matching else (Reason.NO_RULE, None)
+_BEFORE_RULES = frozenset({Reason.UNSAFE_REQUEST, Reason.TOKEN_DISAGREES, Reason.TOKEN_ISSUER_UNKNOWN})
+"""Reasons of refusals without a look at any rule."""

@@ -96,6 +96,18 @@ class Rule:
         """Whether it can let a peer in."""
         return self.effect is Effect.ALLOW and not self.observe
 
+    @property
+    def known_by(self) -> tuple[PeerPattern, ...]:
+        """The patterns of the SPIFFE IDs that it is about: its own, and those of its peers by name."""
+        if not self.peers:
+            return self.sources
+        return (*self.sources, *(pattern for peer in self.peers for pattern in peer.spiffe))
+
+    @property
+    def who(self) -> tuple[str, ...]:
+        """What its ``from`` says: the patterns, then the peers by name."""
+        return (*map(str, self.sources), *(f"@{peer.name}" for peer in self.peers))
+
     def is_for(self, request: Request) -> bool:
         """Tell whether it is about this request."""
         return not self.http or any(each.matches(request) for each in self.http)
