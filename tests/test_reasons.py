@@ -98,6 +98,9 @@ STABLE = """
     leaf_is_ca leaf_may_sign no_digital_signature wrong_key_purpose weak_key not_yet_valid expired
     self_signed foreign_authority unknown_authority authority_not_in_date invalid_path revoked
     crl_not_in_date revocation_undetermined deny_listed
+    token_malformed token_type token_algorithm token_issuer_unknown token_key_unknown token_keys_unavailable
+    token_signature token_audience token_not_in_date token_claims token_unbound token_bound_elsewhere
+    token_disagrees no_token
     denied no_rule no_policy unsafe_request unexpected_server
     plaintext_before_tls key_not_proven tls_failed internal_error
 """

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, Unpack
+from typing import TYPE_CHECKING, Literal, Self, Unpack
 
 from OpenSSL import SSL
 
@@ -24,10 +24,13 @@ from meshid.names.spiffe_id import SpiffeId
 from meshid.policy import REQUEST_FOLLOWS, Policy
 from meshid.settings.settings import Settings
 from meshid.sources.source import Source
+from meshid.support.quoting import quote
 from meshid.support.types import check_type
 from meshid.tls.context import MeshContext
 from meshid.tls.handshakes import DEFAULT_TIMEOUT
 from meshid.tls.self_handshake import shake_hands_with_self
+from meshid.tokens.key_set import KeySets
+from meshid.tokens.token_signature import require_extra
 from meshid.trust.bundles import BundleSet
 from meshid.trust.credentials import X509Svid
 from meshid.trust.revocations import Revocations
@@ -51,6 +54,7 @@ class Mesh(Deciding):
         bundles: The trust bundles, one for each trust domain; without any, nobody is admitted.
         policy: Who may reach what; without one, no client is admitted.
         revocations: What is revoked: CRLs and the deny list.
+        keys: The keys of the issuers of tokens, one set for each; a token needs one.
         spiffe_id: Our SPIFFE ID; credentials with another one are refused.
         service: The name of this service, which is the target of a peer that names no other.
         audit: Called with each `AuditEvent` before its decision takes effect, or after an open
@@ -60,6 +64,8 @@ class Mesh(Deciding):
         clock: Returns the POSIX time in seconds.
         leaf_grace: For how many seconds, at most 3600, an open connection may outlive its peer's
             leaf, which the peer has renewed meanwhile; see `check`.
+        tokens: ``"required"`` if each request needs a token of an issuer in the policy, and any other
+            token is refused; handshakes need none.
 
     What is passed here, and every log handler and signal handler, may call every method of the mesh:
     meshid holds no lock while it calls them.
@@ -70,7 +76,9 @@ class Mesh(Deciding):
             lead to no authority of their trust domain, cannot be used by OpenSSL, or belong to
             another environment than the policy.
         InvalidBundle: If none of the authorities of a bundle is in date.
+        MissingExtra: If tokens are required, and PyJWT is not installed.
         TypeError: If an argument has the wrong type.
+        ValueError: If *tokens* is neither ``"optional"`` nor ``"required"``.
     """
 
     def __init__(  # noqa: PLR0913  # a mesh has that many parts, all named
@@ -80,18 +88,28 @@ class Mesh(Deciding):
         bundles: BundleSet | None = None,
         policy: Policy | None = None,
         revocations: Revocations | None = None,
+        keys: KeySets | None = None,
         spiffe_id: SpiffeId | str | None = None,
         service: str | None = None,
         audit: Sink | None = None,
         on_revoked: OnRevoked | None = None,
         clock: Callable[[], float] = time.time,
         leaf_grace: float = 0.0,
+        tokens: Literal["optional", "required"] = "optional",
     ) -> None:
+        check_type(type(tokens), str, "tokens", "'optional' or 'required'")
+        if tokens not in {"optional", "required"}:
+            msg = f"tokens must be 'optional' or 'required', not {quote(tokens)}"
+            raise ValueError(msg)
+        if tokens == "required":
+            # Now, and not at each request.
+            require_extra()
         changes: Changes = {
             "credentials": credentials,
             "bundles": BundleSet() if bundles is None else bundles,
             "policy": policy,
             "revocations": Revocations() if revocations is None else revocations,
+            "keys": KeySets() if keys is None else keys,
         }
         super().__init__(
             Admission(
@@ -103,6 +121,7 @@ class Mesh(Deciding):
                 try_credentials=shake_hands_with_self,
                 clock=clock,
                 leaf_grace=leaf_grace,
+                requires_tokens=tokens == "required",
             )
         )
         self._refresher: Refresher | None = None
@@ -120,6 +139,7 @@ class Mesh(Deciding):
         state_file: str | Path | None = None,
         clock: Callable[[], float] = time.time,
         leaf_grace: float = 0.0,
+        tokens: Literal["optional", "required"] = "optional",
     ) -> Self:
         """Return a mesh that follows sources, such as those in `meshid.sources`.
 
@@ -136,6 +156,7 @@ class Mesh(Deciding):
             state_file: The file that `meshid status` reads; it is replaced as the mesh changes.
             clock: As for `Mesh`.
             leaf_grace: As for `Mesh`.
+            tokens: As for `Mesh`.
 
         Raises:
             SourceUnavailable: With everything that was wrong at the end of that time.
@@ -149,6 +170,7 @@ class Mesh(Deciding):
             on_revoked=on_revoked,
             clock=clock,
             leaf_grace=leaf_grace,
+            tokens=tokens,
         )
         file = None if state_file is None else Path(state_file)
         mesh._refresher = mesh._admission.keeper = Refresher(mesh._admission, sources, clock, file)
@@ -177,6 +199,7 @@ class Mesh(Deciding):
             timeout=settings.start_timeout,
             state_file=settings.state_file,
             leaf_grace=settings.leaf_grace,
+            tokens=settings.tokens,
         )
 
     @classmethod
@@ -208,7 +231,7 @@ class Mesh(Deciding):
         snapshot stays, with its cache. Returns the snapshot in force.
 
         Args:
-            changes: Any of ``credentials``, ``bundles``, ``revocations``, ``policy``.
+            changes: Any of ``credentials``, ``bundles``, ``revocations``, ``policy``, ``keys``.
 
         Raises:
             InvalidCredentials, InvalidBundle, InvalidRevocations, InvalidPolicy: If a part

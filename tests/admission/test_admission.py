@@ -247,7 +247,7 @@ def test_a_decision_costs_no_event_if_nobody_listens(
         made.append(parts)
         return real(**parts)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("meshid.admission.admission.AuditEvent", make)
+    monkeypatch.setattr("meshid.admission.recorder.AuditEvent", make)
     mesh = mesh_of(prod_ca)
     caplog.set_level(logging.WARNING, "meshid.audit")
     mesh.admit(prod_ca.issue(PATH).chain)

@@ -28,7 +28,7 @@ import meshid
 ROOT = Path(__file__).parents[2]
 MODULES = (
     "meshid",
-    *(f"meshid.{name}" for name in ("grpc", "http", "istio", "metrics", "sources", "testing")),
+    *(f"meshid.{name}" for name in ("grpc", "http", "istio", "metrics", "sources", "testing", "tokens")),
 )
 
 with_types_of_fields = runpy.run_path(str(ROOT / "docs" / "conf.py"))["with_types_of_fields"]

@@ -19,35 +19,39 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-
-import attrs
+from typing import TypeAlias, cast
 
 from meshid.admission.ended import Ended, EndedConnection, OnRevoked
-from meshid.admission.expected import expected
+from meshid.admission.judgement import Judgement, judge, judge_token
 from meshid.admission.open_connections import Connection, Described, OpenConnection, OpenConnections
-from meshid.admission.question import Question, check_fits
+from meshid.admission.question import Question, check_fits, check_takes_token
+from meshid.admission.recorder import Recorder, internal_error
 from meshid.admission.settled import Settled
 from meshid.admission.snapshot import Changes, Snapshot, first_snapshot, next_snapshot
 from meshid.admission.watched import End, Watched, WatchedConnection
 from meshid.audit.connection_info import ConnectionInfo
 from meshid.audit.counters import Counters
-from meshid.audit.event import LOGGER, AuditEvent, Sink, new_limits, record, wants
+from meshid.audit.event import Sink
 from meshid.certificates.leaf import Role
 from meshid.decisions import Call, Decision
 from meshid.errors import ConnectionEnded, PeerRejected
 from meshid.names.spiffe_id import SpiffeId
-from meshid.reasons import Reason
 from meshid.support.locks import Order, new_lock
-from meshid.support.logs import ERROR, log
-from meshid.support.quoting import described
+from meshid.tokens.bearer_token import BearerToken
 from meshid.trust.credentials import X509Svid
-from meshid.verification.cache import CachedVerifier
 from meshid.verification.grace import checked_leaf_grace
 from meshid.verification.verifier import Peer
+
+Judging: TypeAlias = Callable[[Snapshot, float], Judgement]
+"""Decides under a snapshot, at a POSIX time in seconds."""
 
 
 def _accept(_: X509Svid) -> None:
     """Accept any credentials: no TLS context of ours will present them."""
+
+
+def _want_nothing(_: str) -> None:
+    """Have no keys read: this mesh has no sources."""
 
 
 class Admission:
@@ -73,6 +77,7 @@ class Admission:
         try_credentials: Callable[[X509Svid], None] = _accept,
         clock: Callable[[], float] = time.time,
         leaf_grace: float = 0.0,
+        requires_tokens: bool = False,
     ) -> None:
         if not isinstance(service, str | None):
             msg = f"service must be a str, the name of this service, not {type(service).__name__}"
@@ -88,15 +93,17 @@ class Admission:
         self.counters = Counters()
         # What keeps this up to date must live as long: a service may hold no more of its mesh than a context.
         self.keeper: object = None
+        # Called with the name of an issuer whose keys cannot verify a token; returns at once.
+        self.wants_keys: Callable[[str], None] = _want_nothing
         # What TLS contexts meet: health depends on it. Only added to, so that no lock is needed.
         self.roles: set[Role] = set()
         self.listeners: set[Question] = set()
-        self._sink = audit
-        self._log_limits = new_limits()
+        self._recorder = Recorder(audit, self.counters)
         self._on_revoked = on_revoked
         self._try_credentials = try_credentials
         self._publishing = new_lock(Order.PUBLISHING)
-        self._snapshot = first_snapshot(clock, checked_leaf_grace(leaf_grace), spiffe_id)
+        grace = checked_leaf_grace(leaf_grace)
+        self._snapshot = first_snapshot(clock, grace, spiffe_id, requires_tokens=requires_tokens)
         self.publish(changes)
 
     @property
@@ -137,16 +144,21 @@ class Admission:
                 if self._snapshot is before:
                     self._snapshot = snapshot
                     break
-        return snapshot, Ended() if snapshot is before else self._review(self.connections.now(), now)
+        is_same = snapshot.generation == before.generation
+        return snapshot, Ended() if is_same else self._review(self.connections.now(), now)
 
     def sweep(self, now: float) -> Ended:
-        """End the connections whose peers have expired, and those that a review has not reached.
+        """End the connections whose peers or tokens have expired, and those that a review has not reached.
 
         Args:
             now: The POSIX time in seconds.
         """
-        generation = self._snapshot.generation
-        return self._review([each for each in self.connections.now() if each.is_behind(generation, now)], now)
+        snapshot = self._snapshot
+        overdue = {name for name, keys in snapshot.keys.items() if keys.serve_until <= now}
+        entries = self.connections.now()
+        return self._review(
+            [each for each in entries if each.is_behind(snapshot.generation, now, overdue)], now
+        )
 
     def tell(self, ended: Ended) -> None:
         """Record each connection that was ended, and call `on_revoked` with it.
@@ -163,7 +175,7 @@ class Admission:
             chain: DER certificates, leaf first.
             question: What is asked about it.
         """
-        return self._settle(Call.ADMIT, chain, question, None)
+        return self._settle(partial(judge, Call.ADMIT, chain, None, question))
 
     def open(
         self,
@@ -214,6 +226,7 @@ class Admission:
         question: Question,
         connection: Described | None = None,
         settled: Settled | None = None,
+        token: BearerToken | None = None,
     ) -> Peer:
         """Verify a chain and ask the policy; return the peer, or raise.
 
@@ -222,42 +235,75 @@ class Admission:
             question: What is asked about it.
             connection: The connection, for the record.
             settled: As for `open`.
+            token: The token that came with it.
 
         Raises:
             PeerRejected: If the peer may not be there, or if meshid fails.
+            ValueError: If there is a token, and the peer is a server.
         """
-        peer, decision = self._decide(Call.ADMIT, chain, question, connection, settled)
+        check_takes_token(token, question)
+        judging = partial(judge, Call.ADMIT, chain, token, question)
+        peer, decision = self._decide(Call.ADMIT, chain, question, judging, connection, settled)
         if peer is None or not decision.allowed:
             raise PeerRejected(decision, of_server=question.role is Role.SERVER)
         return peer
 
-    def decide(self, chain: Sequence[bytes], question: Question) -> Decision:
+    def decide(
+        self, chain: Sequence[bytes], question: Question, token: BearerToken | None = None
+    ) -> Decision:
         """Decide about a chain as `admit` does, and return the decision, as `Mesh.decide` does."""
-        return self._decide(Call.ADMIT, chain, question, None)[1]
+        check_takes_token(token, question)
+        judging = partial(judge, Call.ADMIT, chain, token, question)
+        return self._decide(Call.ADMIT, chain, question, judging)[1]
+
+    def bind(self, peer: Peer, token: BearerToken, question: Question | None = None) -> Peer:
+        """Return a peer with what a token adds, as `Mesh.bind` does.
+
+        Args:
+            peer: The peer, as it was admitted.
+            token: The token.
+            question: What will be asked about the peer, for the record.
+
+        Raises:
+            PeerRejected: As for `Mesh.bind`.
+            TypeError, ValueError: The same.
+        """
+        check_takes_token(token, peer)
+        snapshot = self._snapshot
+        if not snapshot.takes_tokens:
+            return peer
+        settled = self._settle(partial(judge_token, peer, token, question))
+        if settled.admits:
+            return cast("Peer", settled.peer)
+        raise PeerRejected(self._recorder.record(Call.BIND, peer.chain, Role.CLIENT, settled))
 
     def check(self, peer: Peer, question: Question) -> Decision:
         """Decide again about a peer with an open connection, as `Mesh.check` does."""
         check_fits(question, peer)
-        return self._decide(Call.CHECK, peer.chain, question, None)[1]
+        judging = partial(judge, Call.CHECK, peer.chain, peer.token, question)
+        return self._decide(Call.CHECK, peer.chain, question, judging)[1]
 
-    def _decide(
+    def _decide(  # noqa: PLR0913, PLR0917  # what there is to record, and how to find it
         self,
         call: Call,
         chain: Sequence[bytes],
         question: Question,
-        connection: Described | None,
+        judging: Judging,
+        connection: Described | None = None,
         settled: Settled | None = None,
     ) -> tuple[Peer | None, Decision]:
         if settled is None or (settled.admits and settled.snapshot is not self._snapshot):
-            settled = self._settle(call, chain, question, None)
+            settled = self._settle(judging)
         recorded: Decision | None = None
         # A sink that took its time has been told the same before.
         while recorded is None or settled.decision != recorded:
-            recorded = self._record(call, chain, question, settled, partial(_info_of, connection))
+            recorded = self._recorder.record(
+                call, chain, question.role, settled, partial(_info_of, connection)
+            )
             # A refusal needs no second look.
             if settled.snapshot is self._snapshot or not recorded.allowed:
                 return settled.peer, recorded
-            settled = self._settle(call, chain, question, None)
+            settled = self._settle(judging)
         return settled.peer, settled.decision
 
     def _review(self, entries: Iterable[OpenConnection], now: float | None) -> Ended:
@@ -279,7 +325,8 @@ class Admission:
         connection = each.connection()
         if connection is None or (peer := connection.peer) is None:
             return
-        settled = self._settle(Call.REVIEW, peer.chain, each.question, now)
+        judging = partial(judge, Call.REVIEW, peer.chain, peer.token, each.question)
+        settled = self._settle(judging, now)
         # Another review may have ended it meanwhile, or be about to: each end is told once.
         if connection.peer is None or each.is_ending:
             return
@@ -294,78 +341,27 @@ class Admission:
             connection.end(rejection)
         finally:
             each.is_ending = False
-            record = partial(self._record, Call.REVIEW, peer.chain, each.question, settled, lambda: info)
+            record = partial(
+                self._recorder.record, Call.REVIEW, peer.chain, each.question.role, settled, lambda: info
+            )
             ended.append(
                 EndedConnection(connection=connection, peer=peer, rejection=rejection, record=record)
             )
 
-    def _settle(self, call: Call, chain: Sequence[bytes], question: Question, now: float | None) -> Settled:
+    def _settle(self, judging: Judging, now: float | None = None) -> Settled:
         while True:
             snapshot, at = self._snapshot, now
             try:
                 at = self.clock() if at is None else at
-                verifier = snapshot.verifier if call is Call.ADMIT else snapshot.open_verifier
-                peer, decision = self._judge(snapshot, verifier, chain, question, at)
+                peer, decision, wants_keys_of = judging(snapshot, at)
+                if wants_keys_of is not None:
+                    self.wants_keys(wants_keys_of)
             # The only catch-all: whatever fails in here is a refusal, with its own reason.
             except Exception as error:  # noqa: BLE001
-                peer, decision = None, _internal_error(error)
+                peer, decision = None, internal_error(error)
             if snapshot is self._snapshot:
                 # The record of a clock that fails has the system's time.
                 return Settled(time.time() if at is None else at, snapshot, peer, decision)
-
-    def _judge(
-        self,
-        snapshot: Snapshot,
-        verifier: CachedVerifier,
-        chain: Sequence[bytes],
-        question: Question,
-        now: float,
-    ) -> tuple[Peer | None, Decision]:
-        try:
-            peer = verifier.verify(chain, role=question.role, now=now)
-        except PeerRejected as rejection:
-            policy_hash = snapshot.policy.hash if snapshot.policy else None
-            return None, attrs.evolve(rejection.decision, target=question.target, policy_hash=policy_hash)
-        if question.expect is not None:
-            return peer, expected(peer, question.expect, snapshot)
-        if snapshot.policy is None:
-            return peer, Decision(
-                allowed=False, reason=Reason.NO_POLICY, name=str(peer.spiffe_id), target=question.target
-            )
-        return peer, snapshot.policy.decide(peer, question.required_target, question.request)
-
-    def _record(
-        self,
-        call: Call,
-        chain: Sequence[bytes],
-        question: Question,
-        settled: Settled,
-        info: Callable[[], ConnectionInfo],
-    ) -> Decision:
-        snapshot, decision = settled.snapshot, settled.decision
-        self.counters.add(call, question.role, decision)
-        if not wants(self._sink, allowed=decision.allowed):
-            return decision
-        try:
-            own_name = snapshot.name
-            event = AuditEvent(
-                time=settled.time,
-                call=call,
-                decision=decision,
-                role=question.role,
-                leaf=chain[0] if chain else None,
-                local_name=str(own_name) if own_name else None,
-                environment=snapshot.policy.environment.name if snapshot.policy else None,
-                generation=snapshot.generation,
-                connection=info(),
-            )
-            record(self._sink, event, self._log_limits)
-        # The sink is the user's code, and may raise anything. No record, no admission.
-        except Exception as error:  # noqa: BLE001
-            failure = _internal_error(error)
-            log(LOGGER, ERROR, "refused: the decision could not be recorded: %s", failure.detail)
-            return failure
-        return decision
 
 
 _NO_INFO = ConnectionInfo()
@@ -377,7 +373,3 @@ def _info_of(connection: Described | None) -> ConnectionInfo:
     # For the record only: a transport that cannot say where it leads keeps nobody in and nobody out.
     except Exception:  # noqa: BLE001
         return _NO_INFO
-
-
-def _internal_error(error: Exception) -> Decision:
-    return Decision(allowed=False, reason=Reason.INTERNAL_ERROR, detail=described(error))

@@ -12,6 +12,7 @@ from meshid.audit.connection_info import ConnectionInfo, address_of
 from meshid.decisions import Decision
 from meshid.policy.requests import REQUEST_FOLLOWS, RequestLike
 from meshid.support.types import check_type
+from meshid.tokens.bearer_token import BearerToken
 from meshid.verification.verifier import Peer
 
 
@@ -42,6 +43,7 @@ class Deciding:
         target: str | None = None,
         request: RequestLike = None,
         expect: Expected | None = None,
+        token: str | None = None,
     ) -> Peer:
         """Verify a chain and ask the policy; return the peer, or raise.
 
@@ -52,14 +54,19 @@ class Deciding:
                 the caller will `check` each one; None if there is none.
             expect: For a peer that is a server, in place of the policy: the SPIFFE ID, or a
                 pattern of SPIFFE IDs, that its name must match; or several, one of which.
+            token: The token that came with the request, as for `bind`.
 
         Raises:
             PeerRejected: If the peer may not be there, or if meshid fails.
             TypeError: If an argument has the wrong type.
-            ValueError: If there is no target, or if *expect* is empty or has a host name.
+            ValueError: If there is no target, or if *expect* is empty or has a host name; and if
+                there is *expect* as well as *token*.
         """
+        presented = None if token is None else BearerToken(token)
+        # Error reporters show the variables of each frame.
+        del token
         question = self._question(target, request, expect)
-        return self._admission.admit(checked_chain(chain), question)
+        return self._admission.admit(checked_chain(chain), question, token=presented)
 
     def decide(
         self,
@@ -68,6 +75,7 @@ class Deciding:
         target: str | None = None,
         request: RequestLike = None,
         expect: Expected | None = None,
+        token: str | None = None,
     ) -> Decision:
         """Decide about a chain as `admit` does, on record as well, and return the decision, whichever it is.
 
@@ -78,12 +86,41 @@ class Deciding:
             target: As for `admit`.
             request: As for `admit`.
             expect: As for `admit`.
+            token: As for `admit`.
 
         Raises:
             TypeError, ValueError: As for `admit`.
         """
+        presented = None if token is None else BearerToken(token)
         question = self._question(target, request, expect)
-        return self._admission.decide(checked_chain(chain), question)
+        return self._admission.decide(checked_chain(chain), question, presented)
+
+    def bind(self, peer: Peer, token: str) -> Peer:
+        """Return a peer with what a token adds: who it is for the provider that has issued the token.
+
+        The token must be of an issuer in the policy's environment, and must name the same peer as the
+        certificate, or be bound to the certificate or its key (RFC 8705 section 3; RFC 7800 section 3.1).
+        A token of anybody else is left to the application, and gives nothing; with
+        ``Mesh(tokens="required")`` it is refused. Each `check` of the returned peer asks again about the
+        token as well: its time, its key, and what the policy says of both names.
+
+        Args:
+            peer: The peer of the connection that the token came on, as it was admitted.
+            token: The token alone, as it follows ``Bearer`` (RFC 6750 section 2.1).
+
+        Returns:
+            The peer with `Peer.token`; *peer* itself if the token is of no issuer in the policy.
+
+        Raises:
+            PeerRejected: If the token counts for nothing or is somebody else's, if the peer may not be
+                there any more, or if meshid fails.
+            TypeError: If an argument has the wrong type.
+            ValueError: If the peer is a server.
+        """
+        presented = BearerToken(token)
+        # Error reporters show the variables of each frame.
+        del token
+        return self._admission.bind(peer, presented)
 
     def check(
         self,
@@ -95,7 +132,8 @@ class Deciding:
     ) -> Decision:
         """Decide again about a peer with an open connection: still valid, trusted, allowed?
 
-        The grace of a leaf moves only its own end; all else counts as of now.
+        Of a peer that `bind` returned, its token is asked about, too. The grace of a leaf moves only its own
+        end; all else counts as of now.
 
         Args:
             peer: The peer, as it was admitted.

@@ -6,6 +6,7 @@ The registry holds them weakly: a connection that its owner drops is gone from h
 from __future__ import annotations
 
 import weakref
+from collections.abc import Container
 from typing import Protocol
 
 import attrs
@@ -57,11 +58,22 @@ class OpenConnection:
     generation: int
     is_ending: bool = False
 
-    def is_behind(self, generation: int, now: float) -> bool:
-        """Tell whether its peer was let in under another generation, or only until before *now*."""
+    def is_behind(self, generation: int, now: float, overdue: Container[str] = ()) -> bool:
+        """Tell whether its peer was let in under another generation, or only until before *now*.
+
+        Args:
+            generation: The number of the snapshot in force.
+            now: The POSIX time in seconds.
+            overdue: The names of the issuers whose keys count no more, because they are too old.
+        """
         connection = self.connection()
         peer = None if connection is None else connection.peer
-        return self.generation != generation or (peer is not None and peer.not_after.timestamp() <= now)
+        if self.generation != generation or peer is None:
+            return self.generation != generation
+        token = peer.token
+        return peer.not_after.timestamp() <= now or (
+            token is not None and (token.expires_at <= now or token.issuer in overdue)
+        )
 
 
 class OpenConnections:

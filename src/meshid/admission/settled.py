@@ -18,7 +18,7 @@ class Settled(NamedTuple):
     Attributes:
         time: When it was made, in POSIX seconds.
         snapshot: What it was made under.
-        peer: The peer; None if its chain is refused.
+        peer: The peer, bound if a token counts; None if its chain is refused.
         decision: The decision.
     """
 

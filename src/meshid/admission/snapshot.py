@@ -14,12 +14,16 @@ from typing import TypedDict, cast
 
 import attrs
 
+from meshid.admission.bound_peers import BoundPeers
 from meshid.certificates.leaf import Profile, Role
 from meshid.errors import InvalidBundle, InvalidCredentials, InvalidPolicy, PeerRejected, Problem
 from meshid.names.spiffe_id import SpiffeId
 from meshid.policy import Policy
+from meshid.policy.issuers import IssuerProfile
 from meshid.reasons import Reason
 from meshid.support.quoting import quote
+from meshid.tokens.key_set import KeySets
+from meshid.tokens.token_verifier import TokenVerifier
 from meshid.trust.bundles import BundleSet
 from meshid.trust.credentials import X509Svid
 from meshid.trust.revocations import Revocations
@@ -34,6 +38,7 @@ class Changes(TypedDict, total=False):
     bundles: BundleSet
     revocations: Revocations
     policy: Policy | None
+    keys: KeySets
 
 
 @attrs.frozen(kw_only=True)
@@ -45,9 +50,12 @@ class Snapshot:
         bundles: The trust bundles.
         revocations: What is revoked.
         policy: Who may reach what; None admits no client.
+        keys: The keys of the issuers of tokens.
+        requires_tokens: Whether each request needs a token.
         generation: How many publications have changed something so far.
         verifier: Verifies chains under these bundles and revocations, and caches the results.
         open_verifier: The same, for the peers of connections that are open: with the grace of their leafs.
+        bound_peers: Binds tokens to peers, and remembers those that were verified.
         pinned_name: The SPIFFE ID that our credentials must have; None if it may be any.
         first_name: The first SPIFFE ID that we had; None if we have had none yet.
     """
@@ -56,11 +64,24 @@ class Snapshot:
     bundles: BundleSet
     revocations: Revocations
     policy: Policy | None
+    keys: KeySets
     generation: int
     verifier: CachedVerifier = attrs.field(eq=False, repr=False)
     open_verifier: CachedVerifier = attrs.field(eq=False, repr=False)
+    bound_peers: BoundPeers = attrs.field(eq=False, repr=False)
+    requires_tokens: bool = False
     pinned_name: SpiffeId | None = None
     first_name: SpiffeId | None = None
+
+    @property
+    def tokens(self) -> TokenVerifier:
+        """What verifies tokens: of the issuers in this policy, with these keys and bundles."""
+        return self.bound_peers.verifier
+
+    @property
+    def takes_tokens(self) -> bool:
+        """Whether there are issuers whose tokens count, or tokens are required."""
+        return self.requires_tokens or (self.policy is not None and bool(self.policy.issuers))
 
     @property
     def name(self) -> SpiffeId | None:
@@ -75,7 +96,11 @@ class Snapshot:
 
 
 def first_snapshot(
-    clock: Callable[[], float], leaf_grace: float = 0.0, pinned_name: SpiffeId | None = None
+    clock: Callable[[], float],
+    leaf_grace: float = 0.0,
+    pinned_name: SpiffeId | None = None,
+    *,
+    requires_tokens: bool = False,
 ) -> Snapshot:
     """Return the snapshot before the first publication: it trusts nobody.
 
@@ -83,6 +108,7 @@ def first_snapshot(
         clock: Returns the POSIX time in seconds.
         leaf_grace: For how many seconds an open connection may outlive its peer's leaf.
         pinned_name: The SPIFFE ID that our credentials must have; None if it may be any.
+        requires_tokens: Whether each request needs a token.
     """
     verifier, open_verifier = _verifiers(BundleSet(), Revocations(), clock, leaf_grace)
     return Snapshot(
@@ -90,9 +116,12 @@ def first_snapshot(
         bundles=BundleSet(),
         revocations=Revocations(),
         policy=None,
+        keys=KeySets(),
         generation=0,
         verifier=verifier,
         open_verifier=open_verifier,
+        bound_peers=BoundPeers(TokenVerifier((), KeySets(), BundleSet())),
+        requires_tokens=requires_tokens,
         pinned_name=pinned_name,
     )
 
@@ -128,11 +157,14 @@ def next_snapshot(current: Snapshot, changes: Changes, now: float) -> Snapshot:
     for name, value in changes.items():
         _check_type(name, value)
     # Equal content is not a change: it keeps the cache warm and the TLS sessions alive.
-    different = {name: value for name, value in changes.items() if value != getattr(current, name)}
+    wanted = {"keys": _kept_keys(current, changes), **changes}
+    different = {name: value for name, value in wanted.items() if value != getattr(current, name)}
     news = cast("Changes", different)
     if not news:
         return current
-    draft = attrs.evolve(current, **news, generation=current.generation + 1)
+    # That the same keys count for longer changes nothing for anybody.
+    is_same = news.keys() == {"keys"} and news["keys"].has_keys_of(current.keys)
+    draft = attrs.evolve(current, **news, generation=current.generation + (0 if is_same else 1))
     draft = attrs.evolve(draft, first_name=current.first_name or draft.name)
     # First, because it costs nothing: of many bundles each may be tried alone.
     if "bundles" in news:
@@ -143,6 +175,8 @@ def next_snapshot(current: Snapshot, changes: Changes, now: float) -> Snapshot:
             draft.bundles, draft.revocations, before.clock, before.leaf_grace
         )
         draft = attrs.evolve(draft, verifier=verifier, open_verifier=open_verifier)
+    if _token_parts(draft) != _token_parts(current):
+        draft = attrs.evolve(draft, bound_peers=_bound_peers(draft))
     if "revocations" in news:
         draft.revocations.check_follows(current.revocations)
     if "bundles" in news or "revocations" in news:
@@ -154,11 +188,51 @@ def next_snapshot(current: Snapshot, changes: Changes, now: float) -> Snapshot:
     return draft
 
 
+def _kept_keys(current: Snapshot, changes: Changes) -> KeySets:
+    """Return the keys in force, without those of an issuer that is declared in another way now, or no more.
+
+    Until its own keys are there, an issuer has none: with those of the one that had its name before it, that
+    one could sign for it.
+    """
+    if "policy" not in changes:
+        return current.keys
+    before, after = (
+        {issuer.name: issuer for issuer in policy.issuers} if policy else {}
+        for policy in (current.policy, changes["policy"])
+    )
+    return KeySets(
+        keys
+        for name, keys in current.keys.items()
+        # Keys may be published before the policy that declares their issuer.
+        if name not in before or (name in after and before[name].shares_keys_with(after[name]))
+    )
+
+
+def _token_parts(snapshot: Snapshot) -> tuple[object, ...]:
+    """Return what the meaning of a token depends on; nothing without issuers."""
+    policy = snapshot.policy
+    if policy is None or not policy.issuers:
+        return ()
+    # The keys for JWT-SVIDs are in the bundles.
+    needs_bundles = any(each.profile is IssuerProfile.JWT_SVID for each in policy.issuers)
+    bundles = snapshot.bundles if needs_bundles else None
+    return policy.issuers, policy.environment.trust_domains, snapshot.keys, bundles
+
+
+def _bound_peers(snapshot: Snapshot) -> BoundPeers:
+    policy = snapshot.policy
+    if policy is None:
+        return BoundPeers(TokenVerifier((), KeySets(), BundleSet()))
+    own = policy.environment.trust_domains
+    return BoundPeers(TokenVerifier(policy.issuers, snapshot.keys, snapshot.bundles, trust_domains=own))
+
+
 PARTS: dict[str, tuple[type, str]] = {
     "credentials": (X509Svid, "an X509Svid or None, such as X509Svid.from_pem(chain, key)"),
     "bundles": (BundleSet, "a BundleSet, such as BundleSet([bundle, ...])"),
     "revocations": (Revocations, "a Revocations, such as Revocations(crls=[...], deny=[...])"),
     "policy": (Policy, "a Policy or None, such as Policy.load(path, environment=...)"),
+    "keys": (KeySets, "a KeySets, such as KeySets([key_set, ...])"),
 }
 _MAY_BE_NONE = frozenset({"credentials", "policy"})
 

@@ -20,6 +20,7 @@ from meshid.audit.rate_limit import RateLimit, left_out
 from meshid.certificates.chain import MAX_LEAF_BYTES
 from meshid.certificates.reading import fingerprint, read_leaf, subject_of
 from meshid.decisions import Call, Decision
+from meshid.policy.evidence import TokenEvidence
 from meshid.support.logs import INFO, WARNING, log
 from meshid.support.quoting import MAX_QUOTED, escaped, quote
 
@@ -39,6 +40,13 @@ OBSERVED = "meshid.observed"
 ENVIRONMENT = "deployment.environment.name"
 RULE = "security_rule.name"
 POLICY_HASH = "security_rule.version"
+PEER_NAME = "meshid.peer.name"
+EVIDENCE = "meshid.evidence"
+JWT_ISSUER = "meshid.token.issuer"
+JWT_PRINCIPAL = "meshid.token.principal"
+JWT_KEY_ID = "meshid.token.key_id"
+JWT_ID = "meshid.token.jti"
+JWT_BINDING = "meshid.token.binding"
 
 _MAX_RDNS = MAX_QUOTED // 4 + 1
 """Each takes four characters or more in the text of a name."""
@@ -60,6 +68,7 @@ class AuditEvent:
         local_name: Our own SPIFFE ID; None without credentials.
         environment: The environment of the policy in force; None without a policy.
         generation: The number of the snapshot in force; it counts up with each publication.
+        token: What a token says of the peer; None without one that was verified.
         connection: What is known of the connection, if there is one.
         suppressed: How many refusals were left out of the log since the last one in it.
     """
@@ -72,6 +81,7 @@ class AuditEvent:
     local_name: str | None
     environment: str | None
     generation: int
+    token: TokenEvidence | None = None
     connection: ConnectionInfo = attrs.field(factory=ConnectionInfo)
     suppressed: int = 0
 
@@ -90,6 +100,7 @@ class AuditEvent:
             REASON: str(decision.reason),
             "meshid.detail": decision.detail,
             PEER: decision.name,
+            PEER_NAME: decision.peer_name,
             "meshid.peer.role": self.role,
             LOCAL_NAME: self.local_name,
             TARGET: decision.target,
@@ -100,6 +111,7 @@ class AuditEvent:
             RULE: decision.rule,
             POLICY_HASH: decision.policy_hash,
             "meshid.suppressed": self.suppressed or None,
+            **_about_token(self.token),
             **self.connection.as_dict(),
         }
         bounded = {name: _bounded(value) for name, value in fields.items()}
@@ -112,12 +124,12 @@ class AuditEvent:
         who = decision.name or f"an unnamed {self.role}"
         where = f" at {quote(decision.target)}" if decision.target else ""
         what = f" for {quote(decision.request)}" if decision.request else ""
+        token = f", by a token of {self.token.issuer} {quote(self.token.principal)}" if self.token else ""
         rule = f", rule {decision.rule}" if decision.rule else ""
         why = f" ({decision.detail})" if decision.detail else ""
         source = f" from {self.connection.address}" if self.connection.address else ""
-        return (
-            f"{verdict} {who}{source}{where}{what}: {decision.reason}{rule}{why}{left_out(self.suppressed)}"
-        )
+        asked = f"{who}{token}{source}{where}{what}"
+        return f"{verdict} {asked}: {decision.reason}{rule}{why}{left_out(self.suppressed)}"
 
 
 Sink = Callable[[AuditEvent], None]
@@ -136,7 +148,7 @@ def new_limits() -> dict[Call, RateLimit]:
     number: strangers cannot drown what peers do, nor the other way round. The end of an open connection,
     which no peer chooses, is always logged.
     """
-    return {Call.ADMIT: RateLimit(), Call.CHECK: RateLimit()}
+    return {Call.ADMIT: RateLimit(), Call.CHECK: RateLimit(), Call.BIND: RateLimit()}
 
 
 def record(sink: Sink | None, event: AuditEvent, limits: Mapping[Call, RateLimit]) -> None:
@@ -204,6 +216,19 @@ def _about_leaf(leaf: bytes | None, role: str) -> dict[str, object]:
         f"tls.{role}.not_before": certificate.not_valid_before_utc.isoformat(),
         f"tls.{role}.not_after": certificate.not_valid_after_utc.isoformat(),
         f"tls.{role}.x509.serial_number": f"{certificate.serial_number:X}",
+    }
+
+
+def _about_token(token: TokenEvidence | None) -> dict[str, object]:
+    if token is None:
+        return {}
+    # An issuer signs what it is asked to.
+    written = {JWT_PRINCIPAL: token.principal, JWT_KEY_ID: token.key_id, JWT_ID: token.token_id}
+    return {
+        EVIDENCE: "x509, token",
+        JWT_ISSUER: token.issuer,
+        JWT_BINDING: str(token.binding),
+        **{name: escaped(value) for name, value in written.items() if value is not None},
     }
 
 

@@ -7,6 +7,7 @@ from typing import Protocol
 
 import attrs
 
+from meshid.policy.issuers import Issuer
 from meshid.support.quoting import quote
 
 
@@ -68,6 +69,7 @@ class TokenEvidence:
         key_id: The ``kid`` in its header; None if it has none.
         token_id: Its ``jti``; None if it has none.
         expires_at: Its ``exp``, in POSIX seconds.
+        declared: The issuer as it was declared when the token was verified; None counts as never declared.
     """
 
     issuer: str
@@ -77,6 +79,7 @@ class TokenEvidence:
     key_id: str | None = None
     token_id: str | None = None
     expires_at: float
+    declared: Issuer | None = attrs.field(default=None, eq=False, repr=False)
 
     @property
     def is_bound(self) -> bool:

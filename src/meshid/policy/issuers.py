@@ -79,3 +79,8 @@ class Issuer:
     max_lifetime: int = DEFAULT_SECONDS
     max_stale: int = DEFAULT_SECONDS
     place: str = attrs.field(default="", eq=False)
+
+    def shares_keys_with(self, other: Issuer) -> bool:
+        """Return whether the keys of the *other* one are its own, too: the same origin, and the same pins."""
+        one, two = ((each.issuer, each.jwks, each.pinned_keys) for each in (self, other))
+        return one == two

@@ -90,10 +90,10 @@ class Trust:
 
     def _server(self) -> Server:
         from meshid.sources import TrustFile
-        from meshid.sources.endpoint.servers import SpiffeServer, WebServer
+        from meshid.sources.endpoint.servers import SpiffeServer, WebHost
 
         if self.endpoint is None or self.bundle is None:
-            return WebServer(None if self.roots is None else _read(self.roots))
+            return WebHost(None if self.roots is None else _read(self.roots))
         (bundle,) = TrustFile(str(self.endpoint.trust_domain), self.bundle).read().bundles
         return SpiffeServer(self.endpoint, bundle)
 

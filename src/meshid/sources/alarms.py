@@ -120,6 +120,10 @@ class Alarms:
             if seen.logged is not None and about not in {each.about for each in self.failures()}:
                 self._recovered(about)
 
+    def forget(self, what: Key) -> None:
+        """Note that nobody asks any more whether something fails, and whatever is below it."""
+        self._seen = {each: seen for each, seen in self._seen.items() if each[: len(what)] != what}
+
     def replace(self, kind: Key, failures: Mapping[Hashable, Failure]) -> None:
         """Note everything of one *kind* that fails; what else of it failed before has worked.
 

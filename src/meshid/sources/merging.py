@@ -2,12 +2,13 @@
 
 The rules of this module:
 
-- The parts are our own certificate, the policy, the bundle of each trust domain, and the
-  revocations. Each stands or falls alone: a fault of one says nothing about the others.
+- The parts are our own certificate, the policy, the bundle of each trust domain, the keys of each
+  issuer, and the revocations. Each stands or falls alone: a fault of one says nothing about the others.
 - One source is in charge of a part. If a second one has it, too, that is a fault, and the first
   stays in charge: what it takes away is gone. If neither was there first, nothing changes.
 - A part that no source has any more is gone, unless its source has a fault about it.
 - What is revoked by any source is revoked.
+- The keys of an issuer count only while the policy in force declares it.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from meshid.admission.snapshot import Snapshot
 from meshid.names.spiffe_id import TrustDomain
 from meshid.policy import Policy
 from meshid.sources.source import State
+from meshid.support.quoting import quote
+from meshid.tokens.key_set import KeySet
 from meshid.trust.bundles import TrustBundle
 from meshid.trust.credentials import X509Svid
 from meshid.trust.revocations import Revocations
@@ -38,10 +41,30 @@ States: TypeAlias = Mapping[Origin, State]
 
 CREDENTIALS, POLICY = "credentials", "policy"
 
-Part: TypeAlias = str | TrustDomain
-"""`CREDENTIALS` or `POLICY`, or the trust domain of a bundle."""
 
-Value: TypeAlias = X509Svid | Policy | TrustBundle | None
+@attrs.frozen
+class KeysOf:
+    """The part that is the keys of one issuer.
+
+    Attributes:
+        issuer: The name of the issuer.
+    """
+
+    issuer: str
+
+    def __str__(self) -> str:
+        return f"keys of issuer {quote(self.issuer)}"
+
+    def is_declared(self, snapshot: Snapshot) -> bool:
+        """Return whether the policy in force declares the issuer."""
+        policy = snapshot.policy
+        return policy is not None and any(each.name == self.issuer for each in policy.issuers)
+
+
+Part: TypeAlias = str | TrustDomain | KeysOf
+"""`CREDENTIALS` or `POLICY`, or the trust domain of a bundle, or the keys of an issuer."""
+
+Value: TypeAlias = X509Svid | Policy | TrustBundle | KeySet | None
 
 _NAMES = {CREDENTIALS: "our own certificate", POLICY: "the policy"}
 
@@ -62,10 +85,14 @@ class Offer:
 
     def wanted(self, snapshot: Snapshot) -> Value:
         """Return what ought to be in force, where that is a *snapshot* now."""
-        if not self.values:
+        if not self.values or self.is_undeclared(snapshot):
             return None
         value = None if self.owner is None else self.values[self.owner]
         return in_force(self.part, snapshot) if value is None else value
+
+    def is_undeclared(self, snapshot: Snapshot) -> bool:
+        """Return whether they are keys of an issuer that the policy in force does not declare."""
+        return isinstance(self.part, KeysOf) and not self.part.is_declared(snapshot)
 
     @property
     def about(self) -> str:
@@ -76,7 +103,7 @@ class Offer:
     def ambiguity(self) -> str:
         """What is wrong, for people, if two sources have it; otherwise empty."""
         one, other, *_ = [*(source.name for source in self.values), "", ""]
-        what = f"the bundle of {self.part}" if isinstance(self.part, TrustDomain) else _NAMES[self.part]
+        what = _NAMES[self.part] if isinstance(self.part, str) else f"the {_shown(self.part)}"
         return other and f"{what} comes from {one} and from {other}: remove one of them"
 
 
@@ -100,6 +127,8 @@ def in_force(part: Part, snapshot: Snapshot) -> Value:
     """Return a part of a snapshot."""
     if isinstance(part, TrustDomain):
         return snapshot.bundles.get(part)
+    if isinstance(part, KeysOf):
+        return snapshot.keys.get(part.issuer)
     return snapshot.credentials if part == CREDENTIALS else snapshot.policy
 
 
@@ -117,6 +146,10 @@ def revocations_of(states: States) -> Revocations:
     )
 
 
+def _shown(part: TrustDomain | KeysOf) -> str:
+    return f"bundle of {part}" if isinstance(part, TrustDomain) else str(part)
+
+
 def _values(state: State) -> Iterator[tuple[Part, Value]]:
     if state.credentials is not None:
         yield CREDENTIALS, state.credentials
@@ -124,6 +157,8 @@ def _values(state: State) -> Iterator[tuple[Part, Value]]:
         yield POLICY, state.policy
     for bundle in state.bundles:
         yield bundle.trust_domain, bundle
+    for keys in state.keys:
+        yield KeysOf(keys.issuer), keys
 
 
 def _unread(source: Origin, state: State, before: Mapping[Part, Offer]) -> Iterator[Part]:

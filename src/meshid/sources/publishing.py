@@ -24,15 +24,18 @@ from meshid.sources.alarms import Failure, bounded
 from meshid.sources.merging import (
     CREDENTIALS,
     POLICY,
+    KeysOf,
     Offer,
     Origin,
     Part,
     States,
+    Value,
     in_force,
     offers_of,
     revocations_of,
 )
 from meshid.sources.reader import text_of
+from meshid.tokens.key_set import KeySet, KeySets
 from meshid.trust.bundles import BundleSet, TrustBundle
 from meshid.trust.crl import RevocationList
 from meshid.trust.revocations import Revocations
@@ -42,7 +45,7 @@ DENY, LISTS = "deny list", "revocation lists"
 """The two parts of the revocations, which all sources deliver together."""
 
 # Our own certificate and the policy are one kind: each has to fit the other.
-_RANKS: Mapping[Part, int] = {DENY: 0, LISTS: 1, CREDENTIALS: 3, POLICY: 3}
+_RANKS: Mapping[str, int] = {DENY: 0, LISTS: 1, CREDENTIALS: 3, POLICY: 3}
 
 _FOLLOWING_SECONDS = 60.0
 
@@ -98,6 +101,10 @@ class Publisher:
             failures[LISTS, text] = Failure(about=_holders(states, LISTS), text=text, stays=False, part=LISTS)
         if parts := self._differing():
             self._put(parts, now, states, failures)
+        # After the policy: it says whose keys count.
+        if keys := self._differing_keys():
+            self._put(keys, now, states, failures)
+        failures |= self._undeclared()
         # What is gone is forgotten; until then, its removal is tried again.
         self._offers = {
             part: offer
@@ -141,10 +148,30 @@ class Publisher:
         self._said, self._followed_at = parts, now
         return self._texts
 
+    def _differing_keys(self) -> list[Part]:
+        snapshot = self._admission.snapshot
+        return [
+            part
+            for part, offer in self._offers.items()
+            if isinstance(part, KeysOf) and offer.wanted(snapshot) != in_force(part, snapshot)
+        ]
+
+    def _undeclared(self) -> Failures:
+        text = "the policy in force does not declare this issuer, so they count for nothing"
+        return {
+            part: Failure(about=offer.about, text=f"{part}: {text}", stays=False, part=str(part))
+            for part, offer in self._offers.items()
+            if offer.values and offer.is_undeclared(self._admission.snapshot)
+        }
+
     def _differing(self) -> list[Part]:
         snapshot = self._admission.snapshot
-        wanted = {part: offer.wanted(snapshot) for part, offer in self._offers.items()}
-        parts = [part for part, value in wanted.items() if value != in_force(part, snapshot)]
+        wanted: dict[Part, Value] = {
+            part: offer.wanted(snapshot)
+            for part, offer in self._offers.items()
+            if not isinstance(part, KeysOf)
+        }
+        parts: list[Part] = [part for part, value in wanted.items() if value != in_force(part, snapshot)]
         # Of the bundles, those that are gone first.
         parts.sort(key=lambda part: (_rank(part), wanted[part] is not None))
         if self._revocations is None or self._revocations == snapshot.revocations:
@@ -165,7 +192,7 @@ class Publisher:
     def _changes(self, parts: Collection[Part]) -> Changes:
         snapshot = self._admission.snapshot
         changes: dict[str, object] = {}
-        bundles = dict(snapshot.bundles)
+        bundles, keys = dict(snapshot.bundles), dict(snapshot.keys)
         for part in parts:
             if part in {DENY, LISTS}:
                 changes["revocations"] = self._revocations_with(parts, snapshot.revocations)
@@ -176,6 +203,11 @@ class Publisher:
                 if isinstance(wanted, TrustBundle):
                     bundles[part] = wanted
                 changes["bundles"] = BundleSet(bundles.values())
+            elif isinstance(part, KeysOf):
+                keys.pop(part.issuer, None)
+                if isinstance(wanted, KeySet):
+                    keys[part.issuer] = wanted
+                changes["keys"] = KeySets(keys.values())
             else:
                 changes[part] = wanted
         return cast("Changes", changes)
@@ -200,7 +232,7 @@ class Publisher:
 
 
 def _rank(part: Part) -> int:
-    return 2 if isinstance(part, TrustDomain) else _RANKS[part]
+    return _RANKS[part] if isinstance(part, str) else 2
 
 
 def _smaller(parts: Sequence[Part]) -> Iterable[Sequence[Part]]:

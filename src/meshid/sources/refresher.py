@@ -9,6 +9,7 @@ The rules of this module:
   told by a thread of its own, and who asks for the health or the status takes no lock.
 - The threads hold the mesh only for an instant, so that a mesh without a reference stops. A context
   or a connection of it is one: what is open, or may be opened, is kept up to date.
+- The keys of each issuer of the policy in force are read by a thread, too, as long as it is in force.
 - A forked child reads the sources with threads of its own.
 """
 
@@ -18,7 +19,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -26,26 +27,27 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TypeAlias, cast
 
-import attrs
-
 from meshid.admission.admission import Admission
 from meshid.admission.ended import Ended
 from meshid.errors import SourceUnavailable
+from meshid.health.about_keys import keys_of
 from meshid.health.alarm import Alarm, AlarmLevel
 from meshid.health.health import alarms_about, health_of
 from meshid.health.refresh_event import RefreshEvent
 from meshid.health.state_file import StateFile
 from meshid.health.status import SourceStatus, status_of
-from meshid.sources.alarms import MAX_TEXTS, Alarms, Failure, bounded
+from meshid.sources.alarms import Alarms, Failure
+from meshid.sources.deliveries import Deliveries
 from meshid.sources.merging import Origin
 from meshid.sources.publishing import Publisher
 from meshid.sources.reader import Done, Reader
 from meshid.sources.source import Source, State
 from meshid.sources.starting import Obstacles, obstacles_to_start
 from meshid.sources.telling import Telling
+from meshid.sources.token_keys.issuer_readers import IssuerReaders
 from meshid.support.locks import Order, new_lock
 from meshid.support.logs import ERROR, INFO, WARNING
-from meshid.support.quoting import plural, quote
+from meshid.support.quoting import described, plural, quote
 
 TICK_SECONDS = 1.0
 
@@ -79,16 +81,16 @@ class Refresher:
         self._clock = clock
         # For those who change what follows. What others read is replaced whole, so that they need no lock.
         self._lock = new_lock(Order.REFRESHING)
-        self._states: Mapping[Origin, State] = {}
-        self._statuses = {reader: SourceStatus(name=reader.name) for reader in self._readers}
-        self._first: frozenset[Reader] = frozenset()
         self._telling = Telling()
         self._alarms = Alarms(self._telling.say)
+        self._deliveries = Deliveries(self._readers, self._alarms)
         self._publisher = Publisher(admission)
+        self._issuers = IssuerReaders(clock)
         self._is_started = self._is_behind = False
         self._news: SimpleQueue[None] = SimpleQueue()
         self._state_file = None if state_file is None else StateFile(state_file)
         self._start_threads()
+        admission.wants_keys = self._issuers.want
         _REFRESHERS.add(self)
 
     def start(self, timeout: float) -> None:
@@ -127,7 +129,7 @@ class Refresher:
             SourceUnavailable: With everything that is wrong; the last good state stays in force.
         """
         done: Done = SimpleQueue()
-        asked = {reader for reader in self._readers if not reader.is_stream}
+        asked = {reader for reader in (*self._readers, *self._issuers) if not reader.is_stream}
         for reader in asked:
             reader.inbox.put(done)
         if threading.current_thread() in self._threads:
@@ -137,6 +139,8 @@ class Refresher:
         while asked and self.is_open and (left := end - time.monotonic()) > 0:
             with suppress(Empty):
                 asked.discard(done.get(timeout=min(TICK_SECONDS, left)))
+            # An issuer may be gone meanwhile.
+            asked &= self._deliveries.statuses.keys()
         if not self.is_open:
             asked.clear()
         late = [f"{each.name}: it was not read within {REFRESH_SECONDS:g} s" for each in asked]
@@ -145,11 +149,7 @@ class Refresher:
 
     def alarms(self) -> tuple[Alarm, ...]:
         """Return what fails, and what the sources warn of."""
-        warnings = [
-            Alarm(level=AlarmLevel.WARNING, about=source.name, text=text)
-            for source, state in self._states.items()
-            for text in bounded(state.warnings)
-        ]
+        warnings = self._deliveries.warnings()
         if dropped := self._telling.dropped:
             text = (
                 f"{plural(dropped, 'call')} of on_revoked, a sink or a log handler had to be left out,"
@@ -160,7 +160,7 @@ class Refresher:
 
     def statuses(self) -> tuple[SourceStatus, ...]:
         """Return the status of each source."""
-        return tuple(self._statuses.values())
+        return tuple(self._deliveries.statuses.values())
 
     @property
     def is_open(self) -> bool:
@@ -178,7 +178,8 @@ class Refresher:
         """Accept the outcome of a read: a state to put in force, or what is wrong."""
         now = self._now()
         with self._lock:
-            if self._note(reader, outcome, now) and self._is_started:
+            in_force = self._admission.snapshot.bundles
+            if self._deliveries.note(reader, outcome, in_force, now) and self._is_started:
                 self._publish(now, reader)
         if not self._is_started:
             self._news.put(None)
@@ -191,13 +192,20 @@ class Refresher:
         """Put in force what could not be before, if it can be now."""
         now = self._now()
         with self._lock:
-            if self._is_started and (self._is_behind or self._publisher.is_back(now)):
+            if not self._is_started:
+                return
+            self._start_waiting()
+            # Somebody may have published another policy.
+            if self._follow_issuers() or self._is_behind or self._publisher.is_back(now):
                 self._publish(now)
 
     def look(self) -> None:
         """Log what has lasted, and what is wrong with the snapshot in force."""
         if self._is_started:
             found = list(alarms_about(self._admission, datetime.fromtimestamp(self._now(), UTC)))
+            # Nobody waits for them, and they are not there in an instant.
+            unread = {keys_of(each.issuer.name) for each in self._deliveries.unread(self._issuers)}
+            found = [alarm for alarm in found if alarm.about not in unread]
             with self._lock:
                 self._alarms.log_lasting()
                 self._alarms.log_changes(found)
@@ -223,15 +231,17 @@ class Refresher:
         self._telling.restart()
         for reader in self._readers:
             reader.restart()
+        self._issuers.restart()
         self._start_threads()
 
     def _start_threads(self) -> None:
         self._threads: list[threading.Thread] = []
         inboxes: list[SimpleQueue[None]] = [SimpleQueue(), SimpleQueue()]
         # Also at exit: a daemon thread must not run while the interpreter shuts down.
-        self._finalizer = weakref.finalize(self, _stop, self._readers, inboxes, self._telling)
+        self._finalizer = weakref.finalize(self, _stop, self._readers, self._issuers, inboxes, self._telling)
         for reader in self._readers:
             self._start_thread(_keep_reading, reader)
+        self._start_waiting()
         self._start_thread(_keep_doing, inboxes[0], (Refresher.sweep, Refresher.retry, Refresher.look))
         # On its own, because a disk may hang.
         if (file := self._state_file) is not None:
@@ -241,11 +251,34 @@ class Refresher:
         thread = threading.Thread(
             target=work, args=(weakref.ref(self), *arguments), name="meshid-refresh", daemon=True
         )
-        self._threads.append(thread)
         thread.start()
+        self._threads = [*filter(threading.Thread.is_alive, self._threads), thread]
+
+    def _start_waiting(self) -> None:
+        """Start the threads of issuers that have none yet."""
+        while waiting := self._issuers.waiting:
+            reader = waiting[0]
+            try:
+                self._start_thread(_keep_reading, reader)
+            # There can be no more threads now.
+            except RuntimeError as error:
+                self._alarms.failed(("read", reader), Failure(about=reader.name, text=described(error)))
+                return
+            del waiting[0]
+            # Who closes it meanwhile may not have seen this one.
+            if not self.is_open:
+                reader.close()
+
+    def _follow_issuers(self) -> bool:
+        """Read the keys of the issuers of the policy in force; return whether that changes who is read."""
+        if not self.is_open or (following := self._issuers.follow(self._admission.snapshot.policy)) is None:
+            return False
+        self._deliveries.follow(following.begun, following.ended)
+        self._start_waiting()
+        return True
 
     def _unheard(self) -> list[Reader]:
-        return [reader for reader in self._readers if not self._statuses[reader].reads]
+        return self._deliveries.unread(self._readers)
 
     def _is_first_read(self, waited: float) -> bool:
         return bool(self._unheard()) and waited < TICK_SECONDS
@@ -256,60 +289,34 @@ class Refresher:
             # What is there at once is in force from the start, also what the start does not wait for.
             if self._is_first_read(waited):
                 return False
-            if all(reader in self._states for reader in self._readers if reader.is_required):
-                self._publish(now, *self._states)
+            states = self._deliveries.states
+            if all(reader in states for reader in self._readers if reader.is_required):
+                self._publish(now, *states)
                 if not self._obstacles():
                     self._is_started = self._alarms.is_started = True
             return self._is_started
 
     def _obstacles(self) -> Obstacles:
-        return obstacles_to_start(self._readers, self._states, self._alarms, self._admission.snapshot)
-
-    def _note(self, source: Reader, outcome: State | Failure, now: float) -> bool:
-        """Note the outcome of a read; return whether there is something new to put in force."""
-        before = self._states.get(source)
-        if isinstance(outcome, Failure):
-            self._statuses[source] = self._statuses[source].after(outcome.text, now)
-            self._alarms.failed(("read", source), attrs.evolve(outcome, stays=before is not None))
-            return False
-        texts = tuple(bounded([fault.text for fault in outcome.faults]))
-        self._statuses[source] = self._statuses[source].after("; ".join(texts) or None, now)
-        self._alarms.worked(("read", source))
-        self._alarms.replace(("fault", source), self._failures_of(source, outcome))
-        if outcome == before:
-            return False
-        # In the order in which the sources were given, whichever delivered first.
-        states = {**self._states, source: outcome}
-        self._states = {each: states[each] for each in self._readers if each in states}
-        if before is None:
-            self._first |= {source}
-        return True
-
-    def _failures_of(self, source: Reader, state: State) -> dict[Hashable, Failure]:
-        in_force = self._admission.snapshot.bundles
-        return {
-            fault.text: Failure(
-                about=source.name,
-                text=fault.text,
-                stays=fault.trust_domain is None or fault.trust_domain in in_force,
-                # What an agent sends may be better the next time.
-                is_lasting=not source.is_stream,
-            )
-            for fault in state.faults[:MAX_TEXTS]
-        }
+        states = self._deliveries.states
+        return obstacles_to_start(self._readers, states, self._alarms, self._admission.snapshot)
 
     def _publish(self, now: float, *news: Origin) -> None:
         before = self._admission.snapshot
         # Until it is known to have gone well: whatever happens, it is tried again.
         self._is_behind = True
-        failures = self._publisher.publish(self._states, self._first, now)
+        # Before, too: what a reader delivers must not count for an issuer that somebody has declared anew.
+        self._follow_issuers()
+        states, first = self._deliveries.states, self._deliveries.first
+        failures = self._publisher.publish(states, first, now)
+        if self._follow_issuers():
+            failures = self._publisher.publish(self._deliveries.states, first, now)
         for ended in self._publisher.take_ended():
             self._tell(ended)
         self._alarms.replace(("publish",), failures)
-        self._first = frozenset()
+        self._deliveries.first = frozenset()
         self._is_behind = bool(failures)
         after = self._admission.snapshot
-        if after is not before:
+        if after.generation != before.generation:
             event = RefreshEvent.of_change(before, after, [source.name for source in news])
             changed = ", ".join(cast("list[str]", event.fields["meshid.parts"]))
             self._telling.say(INFO, "generation %d: new %s", after.generation, changed, meshid=event)
@@ -365,10 +372,15 @@ def _keep_doing(
         del refresher
 
 
-def _stop(readers: Iterable[Reader], inboxes: Iterable[SimpleQueue[None]], telling: Telling) -> None:
+def _stop(
+    readers: Iterable[Reader],
+    issuers: Iterable[Reader],
+    inboxes: Iterable[SimpleQueue[None]],
+    telling: Telling,
+) -> None:
     for inbox in inboxes:
         inbox.put(None)
-    for reader in readers:
+    for reader in (*readers, *issuers):
         reader.close()
     telling.close()
 

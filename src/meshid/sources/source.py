@@ -18,7 +18,9 @@ import attrs
 
 from meshid.names.spiffe_id import TrustDomain
 from meshid.policy import Policy
+from meshid.support.quoting import quote_all
 from meshid.support.types import check_type
+from meshid.tokens.key_set import KeySet
 from meshid.trust.bundles import TrustBundle
 from meshid.trust.credentials import X509Svid
 from meshid.trust.revocations import Revocations
@@ -55,18 +57,20 @@ class State:
         bundles: Trust bundles, at most one for each trust domain.
         revocations: What is revoked.
         policy: Who may reach what; None if this source has none.
+        keys: The keys of issuers of tokens, at most one set for each.
         warnings: Texts about what works now and needs attention; each is an alarm.
         faults: What is missing here because it could not be read; each is an alarm.
 
     Raises:
         TypeError: If one of them has another type: it would hold up what the other sources deliver.
-        ValueError: If two bundles are of the same trust domain.
+        ValueError: If two bundles are of the same trust domain, or two key sets of the same issuer.
     """
 
     credentials: X509Svid | None = None
     bundles: tuple[TrustBundle, ...] = ()
     revocations: Revocations = attrs.field(factory=Revocations)
     policy: Policy | None = None
+    keys: tuple[KeySet, ...] = ()
     warnings: tuple[str, ...] = ()
     faults: tuple[Fault, ...] = ()
 
@@ -76,7 +80,8 @@ class State:
         if self.policy is not None:
             check_type(type(self.policy), Policy, "policy", "a Policy or None")
         check_type(type(self.revocations), Revocations, "revocations", "a Revocations")
-        for name, kind in {"bundles": TrustBundle, "warnings": str, "faults": Fault}.items():
+        kinds = {"bundles": TrustBundle, "keys": KeySet, "warnings": str, "faults": Fault}
+        for name, kind in kinds.items():
             values = getattr(self, name)
             check_type(type(values), tuple, name, f"a tuple of {kind.__name__}")
             for each in values:
@@ -84,6 +89,10 @@ class State:
         domains = [bundle.trust_domain for bundle in self.bundles]
         if len(set(domains)) != len(domains):
             msg = f"two bundles are of the same trust domain: {', '.join(sorted(map(str, domains)))}"
+            raise ValueError(msg)
+        issuers = [keys.issuer for keys in self.keys]
+        if len(set(issuers)) != len(issuers):
+            msg = f"two key sets are of the same issuer: {quote_all(sorted(issuers))}"
             raise ValueError(msg)
 
 

@@ -7,7 +7,7 @@ entries and their size, and each handshake by the number of authorities that loo
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 from cryptography import x509
@@ -60,7 +60,7 @@ def sort_authorities(
             skipped.append(Problem(where, str(error)))
         else:
             usable[authority] = None
-    return tuple(usable), _first(skipped)
+    return tuple(usable), first_of(skipped)
 
 
 def _read_authority(der: bytes, profile: Profile, rehearsal: Rehearsal) -> x509.Certificate:
@@ -93,6 +93,7 @@ def _count(authority: x509.Certificate, namesakes: Counter[tuple[bytes, bytes | 
     namesakes[look] += weight
 
 
-def _first(skipped: list[Problem]) -> tuple[Problem, ...]:
+def first_of(skipped: Sequence[Problem]) -> tuple[Problem, ...]:
+    """Return the first findings, and how many more there are."""
     more = len(skipped) - MAX_SKIPPED
     return tuple(skipped) if more <= 0 else (*skipped[:MAX_SKIPPED], Problem("", f"{more} more entries"))

@@ -24,36 +24,38 @@ from meshid.certificates.reading import to_der
 from meshid.errors import InvalidBundle, Problem
 from meshid.names.spiffe_id import TrustDomain
 from meshid.support.quoting import quote
+from meshid.support.strict_json import parse_json
 from meshid.support.types import check_type
-from meshid.trust.authorities import MAX_ENTRIES, sort_authorities
+from meshid.trust.authorities import MAX_ENTRIES, first_of, sort_authorities
+from meshid.trust.token_key import TokenKey, read_svid_keys
 
 MAX_BUNDLE_BYTES = 4 * 1024 * 1024
 """A bundle holds a handful of authorities of about 1 kB; this leaves room for hundreds of large ones."""
 
-MAX_JSON_VALUES = 100_000
-"""Commas and opening brackets in a JSON text: Python takes up to 250 bytes for what follows one."""
-
 _Entry = TypeVar("_Entry")
 
 _X509_USE = "x509-svid"
-_OTHER_USES = frozenset({"jwt-svid", "wit-svid"})
+_JWT_USE = "jwt-svid"
+_OTHER_USES = frozenset({_JWT_USE, "wit-svid"})
 
 
 @attrs.frozen
 class TrustBundle:
-    """The authorities of one trust domain (SPIFFE Trust Domain and Bundle section 3).
+    """The authorities and keys of one trust domain (SPIFFE Trust Domain and Bundle section 3).
 
     What is in it is trusted: an authority need not be self-signed (X509-SVID section 6.1),
     and an intermediate in it is a trust anchor like a root. Two bundles with the same
-    authorities in any order are equal. An empty bundle is valid and trusts nobody
+    authorities and keys in any order are equal. An empty bundle is valid and trusts nobody
     (SPIFFE Trust Domain and Bundle section 4.1.3).
 
     Attributes:
         trust_domain: The one trust domain that these authorities may speak for.
         authorities: The trust anchors.
         profile: How these authorities write a workload's name into a leaf.
-        skipped: The entries that were ignored, each with its place and the reason; the first 20,
-            and how many more there are.
+        skipped: The entries that were ignored, each with its place and the reason; the first 20 of
+            each use, and how many more there are.
+        jwt_keys: The keys that verify JWT-SVIDs of the trust domain (JWT-SVID section 6); only SPIFFE
+            bundle documents have them.
 
     Raises:
         TypeError: If a part has another type.
@@ -63,12 +65,15 @@ class TrustBundle:
     authorities: tuple[x509.Certificate, ...] = attrs.field(repr=lambda it: f"<{len(it)}>", eq=frozenset)
     profile: Profile = Profile.SPIFFE
     skipped: tuple[Problem, ...] = attrs.field(default=(), eq=False)
+    jwt_keys: tuple[TokenKey, ...] = attrs.field(default=(), eq=frozenset, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
         check_type(type(self.trust_domain), TrustDomain, "trust_domain", "a TrustDomain")
         check_type(type(self.profile), Profile, "profile", "a Profile")
         for each in self.authorities:
             check_type(type(each), x509.Certificate, "each of the authorities", "an x509.Certificate")
+        for key in self.jwt_keys:
+            check_type(type(key), TokenKey, "each of the jwt_keys", "a TokenKey")
 
     @classmethod
     def from_pem(cls, trust_domain: TrustDomain | str, pem: bytes, *, profile: str = "spiffe") -> Self:
@@ -124,9 +129,12 @@ class TrustBundle:
 
         An entry that cannot be used is skipped and the bundle stands: an unknown
         ``kty`` or ``use``, a missing ``x5c``, an authority that can never verify a leaf.
-        Of several ``x5c`` values only the first counts. Entries for JWT-SVIDs and WIT-SVIDs
-        are passed over. If nothing is left, the document withdraws all authorities only if
-        nothing was skipped, since an entry may have been skipped for a typo.
+        Of several ``x5c`` values only the first counts. Entries for WIT-SVIDs are passed over. If
+        no authority is left, the document withdraws all of them only if none was skipped, since one
+        may have been skipped for a typo.
+
+        Entries for JWT-SVIDs are its `jwt_keys`, which say nothing about the authorities, nor these
+        about them. One that cannot be used is skipped, and so are all that have one ``kid``.
 
         Args:
             trust_domain: The trust domain that the authorities speak for.
@@ -165,15 +173,14 @@ class TrustBundle:
             InvalidSpiffeId: If *trust_domain* is not a trust domain name.
         """
         domain, kind = _owner(trust_domain, profile)
-        entries = [
-            (f"keys[{index}]", key)
-            for index, key in enumerate(_jwks(domain, document))
-            if not _is_for_others(key)
-        ]
+        keys = [(f"keys[{index}]", key) for index, key in enumerate(_jwks(domain, document))]
+        entries = [(where, key) for where, key in keys if _use_of(key) not in _OTHER_USES]
         bundle = cls._of(domain, kind, entries, _jwk_certificate)
         if entries and not bundle.authorities:
             raise _fault(domain, "none of its entries can be used", bundle.skipped)
-        return bundle
+        of_jwts = [(where, key) for where, key in keys if _use_of(key) == _JWT_USE]
+        jwt_keys, skipped = read_svid_keys(of_jwts, _JWT_USE)
+        return attrs.evolve(bundle, jwt_keys=jwt_keys, skipped=(*bundle.skipped, *first_of(skipped)))
 
     @classmethod
     def _of_certificates(
@@ -210,11 +217,11 @@ class TrustBundle:
 
     def to_spiffe_document(self) -> dict[str, object]:
         """Return the bundle as a SPIFFE bundle document (X509-SVID section 6.2), for `json.dumps`."""
-        keys = [
+        x509_keys = [
             {"use": _X509_USE, **public_jwk(authority), "x5c": [base64.b64encode(to_der(authority)).decode()]}
             for authority in self.authorities
         ]
-        return {"keys": keys}
+        return {"keys": [*x509_keys, *(key.to_jwk(_JWT_USE) for key in self.jwt_keys)]}
 
 
 class BundleSet(Mapping[TrustDomain, TrustBundle]):
@@ -331,30 +338,6 @@ def parse_document(domain: TrustDomain, data: bytes) -> object:
         raise _fault(domain, str(error)) from error
 
 
-def parse_json(data: bytes) -> object:
-    """Parse JSON in which no member may occur twice.
-
-    Raises:
-        ValueError: If it is anything else, or if it has more than `MAX_JSON_VALUES`.
-    """
-    if sum(map(data.count, (b",", b"[", b"{"))) > MAX_JSON_VALUES:
-        msg = f"it has more than {MAX_JSON_VALUES} values"
-        raise ValueError(msg)
-    try:
-        return json.loads(data, object_pairs_hook=_no_duplicates)
-    except (ValueError, RecursionError) as error:
-        msg = f"it is not JSON: {quote(str(error))}"
-        raise ValueError(msg) from error
-
-
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        msg = "a member occurs twice"
-        raise ValueError(msg)
-    return members
-
-
 def _jwks(domain: TrustDomain, document: object) -> list[dict[str, Any]]:
     keys = document.get("keys") if isinstance(document, dict) else None
     if not isinstance(keys, list) or not all(isinstance(key, dict) for key in keys):
@@ -363,9 +346,9 @@ def _jwks(domain: TrustDomain, document: object) -> list[dict[str, Any]]:
     return keys
 
 
-def _is_for_others(key: dict[str, Any]) -> bool:
+def _use_of(key: dict[str, Any]) -> str | None:
     use = key.get("use")
-    return isinstance(use, str) and use in _OTHER_USES
+    return use if isinstance(use, str) else None
 
 
 def _jwk_certificate(key: dict[str, Any]) -> bytes:

@@ -118,6 +118,18 @@ class Revocations:
         ]
         return min((date for date in due if date), default=None)
 
+    def check_name(self, spiffe_id: SpiffeId, now: datetime) -> None:
+        """Check that the deny list does not name a workload that no certificate has named.
+
+        Args:
+            spiffe_id: Its name, from a token.
+            now: The instant of the verification.
+
+        Raises:
+            Refused: If an entry in force names it.
+        """
+        self._check_deny(spiffe_id, (), now)
+
     def find_signers(self, bundles: Iterable[TrustBundle]) -> None:
         """Find out which authorities signed which list, so that no handshake waits for it.
 

@@ -99,6 +99,23 @@ class Peer:
         return frozenset({"x509"} if self.token is None else {"x509", "token"})
 
 
+def with_token(peer: Peer, token: TokenEvidence) -> Peer:
+    """Return a *peer* with what a *token* adds; both were verified, and the token is bound to its leaf."""
+    bound = Peer.__new__(Peer)
+    bound.__attrs_init__(
+        spiffe_id=peer.spiffe_id,
+        names=peer.names,
+        chain=peer.chain,
+        not_before=peer.not_before,
+        not_after=peer.not_after,
+        fingerprint=peer.fingerprint,
+        profile=peer.profile,
+        role=peer.role,
+        token=token,
+    )
+    return bound
+
+
 class ChainVerifier:
     """Verifies chains under a set of bundles; remembers no peer.
 

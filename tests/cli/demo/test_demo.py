@@ -14,6 +14,7 @@ import pytest
 from meshid.__main__ import main
 from meshid.admission.admission import Admission
 from meshid.admission.ended import Ended
+from meshid.admission.judgement import Judgement, judge
 from meshid.admission.question import Question
 from meshid.audit.event import AuditEvent
 from meshid.cli.demo.clients import CLOSED, GREETING, Client
@@ -148,13 +149,11 @@ def anybody() -> Peer:
 
 
 def let_everybody_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    judge = Admission._judge  # noqa: SLF001 - what is taken away is inside
+    def admit(*asked: Any) -> Judgement:  # noqa: ANN401 - passed on
+        peer, decision, _ = judge(*asked)
+        return Judgement(peer or anybody(), attrs.evolve(decision, allowed=True))
 
-    def admit(*asked: Any) -> tuple[Peer | None, Decision]:  # noqa: ANN401 - passed on
-        peer, decision = judge(*asked)
-        return peer or anybody(), attrs.evolve(decision, allowed=True)
-
-    monkeypatch.setattr(Admission, "_judge", admit)
+    monkeypatch.setattr("meshid.admission.admission.judge", admit)
 
 
 def pool_the_authorities(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,7 +232,7 @@ def forgive_a_typo(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def tell_the_audit_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("meshid.admission.admission.record", lambda *_: None)
+    monkeypatch.setattr("meshid.admission.recorder.record", lambda *_: None)
 
 
 class TestWithoutAProtection:

@@ -108,7 +108,7 @@ class TestWeb:
 
     @pytest.mark.parametrize("roots", [b"", b"no pem", b"-----BEGIN CERTIFICATE-----"])
     def test_roots_that_are_not_pem_are_refused_at_once(self, roots: bytes) -> None:
-        with pytest.raises(InvalidBundle, match="the roots of a bundle endpoint: "):
+        with pytest.raises(InvalidBundle, match="the roots of a web server: "):
             BundleEndpoint.https_web(PARTNER, URL, roots=roots)
 
 

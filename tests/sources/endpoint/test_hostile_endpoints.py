@@ -21,9 +21,9 @@ from meshid.names.spiffe_id import SpiffeId
 from meshid.reasons import Reason
 from meshid.sources.endpoint import bundle_endpoint as source
 from meshid.sources.endpoint.bundle_endpoint import BundleEndpoint
-from meshid.sources.endpoint.deadlines import Deadline
-from meshid.sources.endpoint.servers import Server, SpiffeServer, WebServer
-from meshid.sources.endpoint.tls_stream import Place, reach
+from meshid.sources.endpoint.servers import Server, SpiffeServer, WebHost
+from meshid.sources.https.deadlines import Deadline
+from meshid.sources.https.tls_stream import Place, reach
 from meshid.testing import CA
 from meshid.tls.connections import MeshSSLObject
 from meshid.trust.bundles import MAX_BUNDLE_BYTES
@@ -126,19 +126,19 @@ BROKEN = {
     "an end that is no end": (cutting(http(BODY, "Connection: close")), "EOF"),
     "204": (
         responding(http(b"", status="204 No Content")),
-        "it answers with status 204; a bundle comes with 200 only",
+        "it answers with status 204; only 200 counts",
     ),
     "404": (
         responding(http(BODY, status="404 Not Found")),
-        "it answers with status 404; a bundle comes with 200 only",
+        "it answers with status 404; only 200 counts",
     ),
     "500": (
         responding(http(BODY, status="500 Oops")),
-        "it answers with status 500; a bundle comes with 200 only",
+        "it answers with status 500; only 200 counts",
     ),
     "304": (
         responding(http(b"", status="304 Not Modified")),
-        "it answers with status 304; a bundle comes with 200 only",
+        "it answers with status 304; only 200 counts",
     ),
 }
 
@@ -318,7 +318,7 @@ def shaken_hands(server: ssl.SSLContext, client: ssl.SSLContext, swap: tuple[byt
     return cast("MeshSSLObject", both.client)
 
 
-@pytest.mark.parametrize("server", [SpiffeServer(SpiffeId.parse(NAME), PARTNER.bundle()), WebServer(None)])
+@pytest.mark.parametrize("server", [SpiffeServer(SpiffeId.parse(NAME), PARTNER.bundle()), WebHost(None)])
 def test_tls_is_not_old_and_not_negotiated_twice(server: Server) -> None:
     context = server.context()
     assert context.minimum_version is ssl.TLSVersion.TLSv1_2

@@ -8,13 +8,13 @@ from typing import Self
 from meshid.errors import InvalidBundle, InvalidInput, SourceUnavailable
 from meshid.names.spiffe_id import SpiffeId, TrustDomain
 from meshid.sources.endpoint.bundle_document import DEFAULT_HINT, BundleDocument
-from meshid.sources.endpoint.deadlines import Deadline, Stopped
-from meshid.sources.endpoint.http_get import NoResponse, ask
-from meshid.sources.endpoint.servers import Server, SpiffeServer, WebServer
-from meshid.sources.endpoint.urls import EndpointUrl
+from meshid.sources.endpoint.servers import Server, SpiffeServer, WebHost
+from meshid.sources.https.deadlines import Deadline, EndableReads, Stopped
+from meshid.sources.https.http_get import NoResponse, ask
+from meshid.sources.https.urls import HttpsUrl
 from meshid.sources.source import State
 from meshid.support.quoting import quote
-from meshid.trust.bundles import TrustBundle
+from meshid.trust.bundles import MAX_BUNDLE_BYTES, TrustBundle
 
 READ_SECONDS = 15.0
 """For one read as a whole: the name look-up, each redirect, the last byte."""
@@ -54,12 +54,11 @@ class BundleEndpoint:
 
     def __init__(self, trust_domain: TrustDomain | str, url: str, *, server: Server) -> None:
         self._trust_domain = TrustDomain.parse(str(trust_domain))
-        self._url = EndpointUrl.parse(url)
+        self._url = _url(url)
         self._server = server
         self._last: BundleDocument | None = None
         self._pause = DEFAULT_HINT
-        self._deadline: Deadline | None = None
-        self._closed = False
+        self._reads = EndableReads()
         self.name = f"bundle endpoint of {self._trust_domain} {quote(url)}"
 
     @classmethod
@@ -79,7 +78,7 @@ class BundleEndpoint:
             InvalidBundle: If *roots* are not PEM certificates.
             InvalidSpiffeId: If *trust_domain* is not a trust domain name.
         """
-        return cls(trust_domain, url, server=WebServer(roots))
+        return cls(trust_domain, url, server=WebHost(roots))
 
     @classmethod
     def https_spiffe(
@@ -134,16 +133,10 @@ class BundleEndpoint:
 
     def close(self) -> None:
         """End a read that waits, and refuse any further one; from any thread."""
-        self._closed = True
-        if (deadline := self._deadline) is not None:
-            deadline.stop()
+        self._reads.close()
 
     def _fetch(self) -> bytes:
-        with Deadline(READ_SECONDS) as deadline:
-            self._deadline = deadline
-            # After `_deadline` is set: `close` sets `_closed` first and looks at `_deadline` then.
-            if self._closed:
-                deadline.stop()
+        with self._reads.within(READ_SECONDS) as deadline:
             try:
                 return self._ask(deadline)
             except Stopped as error:
@@ -154,7 +147,7 @@ class BundleEndpoint:
         url, way = self._url, ""
         for _ in range(1 + MAX_REDIRECTS):
             try:
-                answer = ask(url, self._server, deadline)
+                answer = ask(url, self._server, deadline, limit=MAX_BUNDLE_BYTES)
                 if answer.location is None:
                     return answer.body
                 url = url.joined(answer.location)
@@ -164,3 +157,11 @@ class BundleEndpoint:
             way = f", redirected to {quote(url.text)}"
         msg = f"{self.name}{way}: there are more than {MAX_REDIRECTS} redirects"
         raise SourceUnavailable(msg)
+
+
+def _url(text: str) -> HttpsUrl:
+    try:
+        return HttpsUrl.parse(text)
+    except InvalidInput as error:
+        msg = f"bundle endpoint {error}"
+        raise InvalidInput(msg) from error

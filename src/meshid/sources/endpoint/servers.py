@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable, Sequence
-from typing import Protocol, Self, TypeVar
+from typing import Protocol, Self
 
 import attrs
 from typing_extensions import override
@@ -13,73 +13,24 @@ from meshid.admission.admission import Admission
 from meshid.admission.open_connections import Connection
 from meshid.admission.question import Question
 from meshid.admission.settled import Settled
-from meshid.certificates.pem import pem_blocks
-from meshid.certificates.reading import certificate_from_pem_block, to_der
 from meshid.errors import InvalidBundle, PeerRejected
 from meshid.names.spiffe_id import SpiffeId
+from meshid.sources.https.http_get import RightServer
+from meshid.sources.https.web_server import WebServer
 from meshid.tls.generation import Generation, Judge
 from meshid.tls.tls_settings import TlsSettings
 from meshid.trust.bundles import BundleSet, TrustBundle
 
-_Context = TypeVar("_Context", bound=ssl.SSLContext)
 
-
-class Server(Protocol):
-    """The right server."""
-
-    def context(self) -> ssl.SSLContext:
-        """Return a context whose handshake succeeds with the right server only.
-
-        Raises:
-            InvalidBundle: If the bundle to verify it with is out of date.
-        """
+class Server(RightServer, Protocol):
+    """The right server, which may be another one once it has been asked."""
 
     def after(self, bundle: TrustBundle) -> Server:
         """Return the right server for the next connection, now that *bundle* was fetched."""
 
 
-def _hardened(context: _Context) -> _Context:
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    # The server that was verified stays at the other end.
-    context.options |= ssl.OP_NO_RENEGOTIATION
-    return context
-
-
-def _anchors(pem: bytes) -> bytes:
-    try:
-        ders = [to_der(certificate_from_pem_block(block)) for _, block in pem_blocks(pem)]
-    except ValueError as error:
-        msg = f"the roots of a bundle endpoint: {error}"
-        raise InvalidBundle(msg) from error
-    if not ders:
-        msg = "the roots of a bundle endpoint: there is no PEM certificate in them"
-        raise InvalidBundle(msg)
-    return b"".join(ders)
-
-
-@attrs.frozen
-class WebServer:
-    """The host of the URL, with a web certificate (section 5.2.1, ``https_web``).
-
-    Attributes:
-        roots: The authorities, given as PEM and kept as DER; those of the system if None.
-
-    Raises:
-        InvalidBundle: If *roots* are not PEM certificates.
-    """
-
-    roots: bytes | None = attrs.field(repr=False, converter=attrs.converters.optional(_anchors))
-
-    def context(self) -> ssl.SSLContext:
-        """Return a context that checks the host's name (RFC 9525)."""
-        # Not `create_default_context`: what it demands of an authority depends on the Python version.
-        context = _hardened(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
-        if self.roots is None:
-            context.load_default_certs()
-        else:
-            context.load_verify_locations(cadata=self.roots)
-        context.hostname_checks_common_name = False
-        return context
+class WebHost(WebServer):
+    """The host of the URL, with a web certificate (section 5.2.1, ``https_web``)."""
 
     def after(self, _: TrustBundle) -> Self:
         """Return itself: the bundle has nothing to do with web certificates."""

@@ -15,7 +15,8 @@ from meshid.sources.files.polled import PolledFiles
 from meshid.sources.source import Fault, State
 from meshid.support.documents import is_json
 from meshid.support.quoting import quote
-from meshid.trust.bundles import MAX_BUNDLE_BYTES, TrustBundle, parse_json
+from meshid.support.strict_json import parse_json
+from meshid.trust.bundles import MAX_BUNDLE_BYTES, TrustBundle
 
 MAX_BUNDLES = 1000
 """In one bundle map."""

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from meshid.sources.endpoint.deadlines import Deadline, Stopped
+from meshid.sources.https.deadlines import Deadline, Stopped
 from tests.helpers.endpoints import SHORT, bounded
 from tests.helpers.tls_peers import TIMEOUT
 

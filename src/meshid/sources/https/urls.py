@@ -1,4 +1,4 @@
-"""The URL of a bundle endpoint (SPIFFE Federation sections 5.2.1.1 and 5.2.2.1)."""
+"""The URL of what is fetched: of a bundle (SPIFFE Federation sections 5.2.1.1 and 5.2.2.1), or of keys."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _HOST = re.compile(r"(?=.{1,253}\Z)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*", re.AS
 
 
 @attrs.frozen
-class EndpointUrl:
-    """Where a bundle is served.
+class HttpsUrl:
+    """Where something is served.
 
     Attributes:
         text: The URL as it was written.
@@ -48,7 +48,7 @@ class EndpointUrl:
             host = _host(parts)
             port = HTTPS_PORT if parts.port is None else parts.port
         except ValueError as error:
-            msg = f"bundle endpoint {quote(text)}: {error}; write https://host[:port]/path"
+            msg = f"{quote(text)}: {error}; write https://host[:port]/path"
             raise InvalidInput(msg) from error
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         return cls(text, host, port, target)
@@ -65,6 +65,11 @@ class EndpointUrl:
             msg = f"{quote(location)} is not a URL"
             raise InvalidInput(msg) from error
         return self.parse(text)
+
+    @property
+    def origin(self) -> tuple[str, int]:
+        """Who serves it: the host and the port (RFC 6454 section 4; the scheme is always the same)."""
+        return self.host, self.port
 
     @property
     def authority(self) -> str:

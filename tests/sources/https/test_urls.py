@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from meshid.errors import InvalidInput
 from meshid.sources.endpoint.bundle_endpoint import BundleEndpoint
-from meshid.sources.endpoint.urls import EndpointUrl
+from meshid.sources.https.urls import HttpsUrl
 from tests.helpers.endpoints import PARTNER, URL
 
 
@@ -61,14 +61,14 @@ class TestUrls:
         ],
     )
     def test_it_is_split_into_its_parts(self, text: str, url: tuple[str, int, str, str]) -> None:
-        parsed = EndpointUrl.parse(text)
+        parsed = HttpsUrl.parse(text)
         assert (parsed.host, parsed.port, parsed.target, parsed.authority) == url
 
     @given(st.text() | st.text().map("https://{}".format) | st.text().map("https://a:{}".format), st.text())
     def test_any_text_is_a_url_or_one_error(self, text: str, location: str) -> None:
         for base in (text, URL):
             try:
-                url = EndpointUrl.parse(base).joined(location)
+                url = HttpsUrl.parse(base).joined(location)
             except InvalidInput:
                 continue
             assert re.fullmatch(r"https://[!-~]+", url.text, re.IGNORECASE)

@@ -23,7 +23,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from typing_extensions import Buffer, override
 
-from meshid.sources.endpoint.deadlines import Deadline
+from meshid.sources.https.deadlines import Deadline
 
 _R = TypeVar("_R")
 Place: TypeAlias = tuple[int, int, int, str, tuple[Any, ...]]

@@ -13,8 +13,9 @@ import selectors
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from typing import Self, TypeVar
 
 _R = TypeVar("_R")
@@ -82,6 +83,34 @@ class Deadline:
         with ended:
             self.wait(ended, selectors.EVENT_READ)
         return done.result()
+
+
+class EndableReads:
+    """The reads of a source, one after the other; another thread can end them for good."""
+
+    def __init__(self) -> None:
+        self._deadline: Deadline | None = None
+        self._closed = False
+
+    @contextmanager
+    def within(self, seconds: float) -> Iterator[Deadline]:
+        """Give a read that much time; the deadline is that of the block.
+
+        Args:
+            seconds: How long.
+        """
+        with Deadline(seconds) as deadline:
+            self._deadline = deadline
+            # After `_deadline` is set: `close` sets `_closed` first and looks at `_deadline` then.
+            if self._closed:
+                deadline.stop()
+            yield deadline
+
+    def close(self) -> None:
+        """End a read that waits, and any further one; from any thread."""
+        self._closed = True
+        if (deadline := self._deadline) is not None:
+            deadline.stop()
 
 
 def _run(work: Callable[[], _R], done: Future[_R], worker_end: socket.socket) -> None:

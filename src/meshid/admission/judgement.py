@@ -1,0 +1,152 @@
+"""The decision about one peer, under one snapshot; it records nothing.
+
+A token adds to a chain that was verified, and never stands in for one: the chain is verified first, each
+time. What refuses the token refuses the peer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, TypeAlias
+
+import attrs
+
+from meshid.admission.expected import expected
+from meshid.admission.question import Question
+from meshid.admission.snapshot import Snapshot
+from meshid.decisions import Call, Decision
+from meshid.errors import InvalidRequest, PeerRejected, Refused
+from meshid.policy.evidence import TokenEvidence
+from meshid.policy.requests import REQUEST_FOLLOWS, Request, RequestLike, without_query
+from meshid.reasons import Reason
+from meshid.support.quoting import quote
+from meshid.tokens.bearer_token import BearerToken
+from meshid.tokens.keys_in_force import KeysWanted
+from meshid.verification.verifier import Peer, with_token
+
+Shown: TypeAlias = BearerToken | TokenEvidence | None
+"""What was shown beside a chain: a token; or what was kept of one, which is looked at again."""
+
+
+class Judgement(NamedTuple):
+    """An answer.
+
+    Attributes:
+        peer: The peer, bound if a token counts; None if its chain is refused.
+        decision: The decision.
+        wants_keys_of: The name of the issuer whose keys would be needed, if that is why.
+    """
+
+    peer: Peer | None
+    decision: Decision
+    wants_keys_of: str | None = None
+
+
+_BOUND = Decision(allowed=True, reason=Reason.ALLOWED)
+"""Of a token that was bound: nobody sees it, for it decides nothing about what the peer may reach."""
+
+
+def judge(  # noqa: PLR0913, PLR0917  # all there is to a decision
+    call: Call, chain: Sequence[bytes], shown: Shown, question: Question, snapshot: Snapshot, now: float
+) -> Judgement:
+    """Decide whether a peer may be there.
+
+    Args:
+        call: Who asks: the grace of a leaf is only for connections that are open.
+        chain: DER certificates, leaf first.
+        shown: What was shown beside it.
+        question: What is asked.
+        snapshot: What it is decided under.
+        now: The POSIX time in seconds.
+    """
+    verifier = snapshot.verifier if call is Call.ADMIT else snapshot.open_verifier
+    try:
+        peer = verifier.verify(chain, role=question.role, now=now)
+    except PeerRejected as rejection:
+        return Judgement(None, _about(rejection.decision, question, snapshot))
+    if question.expect is not None:
+        return Judgement(peer, expected(peer, question.expect, snapshot))
+    if shown is not None or snapshot.requires_tokens:
+        try:
+            peer = _proven(peer, shown, question, snapshot, now)
+        except Refused as refusal:
+            return _refused(peer, refusal, question, snapshot)
+    if snapshot.policy is None:
+        decision = Decision(allowed=False, reason=Reason.NO_POLICY, name=str(peer.spiffe_id))
+        return Judgement(peer, _about(decision, question, snapshot))
+    return Judgement(peer, snapshot.policy.decide(peer, question.required_target, question.request))
+
+
+def judge_token(
+    peer: Peer, token: BearerToken, question: Question | None, snapshot: Snapshot, now: float
+) -> Judgement:
+    """Decide whether a token counts for a peer.
+
+    Args:
+        peer: The peer, as it was admitted.
+        token: The token.
+        question: What will be asked about the peer, for the record.
+        snapshot: What it is decided under.
+        now: The POSIX time in seconds.
+
+    Returns:
+        The peer as it was given, if the token is not of a configured issuer.
+    """
+    try:
+        current = snapshot.open_verifier.verify(peer.chain, role=peer.role, now=now)
+    except PeerRejected as rejection:
+        return Judgement(None, _about(rejection.decision, question, snapshot))
+    try:
+        return Judgement(_bound(current, token, snapshot, now) or peer, _BOUND)
+    except Refused as refusal:
+        return _refused(current, refusal, question, snapshot)
+
+
+def _proven(peer: Peer, shown: Shown, question: Question, snapshot: Snapshot, now: float) -> Peer:
+    """Return a peer with what was shown, and check that it is all that is required."""
+    if isinstance(shown, BearerToken):
+        return _bound(peer, shown, snapshot, now) or peer
+    if shown is not None:
+        snapshot.bound_peers.check_current(shown, snapshot.revocations, now)
+        return with_token(peer, shown)
+    if question.request is None or question.request is REQUEST_FOLLOWS:
+        return peer
+    raise Refused(Reason.NO_TOKEN, "")
+
+
+def _bound(peer: Peer, token: BearerToken, snapshot: Snapshot, now: float) -> Peer | None:
+    """Return a peer with what a token adds; None if the token is left to the application."""
+    try:
+        bound = snapshot.bound_peers.bind(peer, token, snapshot, now)
+    except Refused:
+        raise
+    # What failed knows the token, and its text may have a part of it.
+    except Exception as error:  # noqa: BLE001
+        raise Refused(Reason.INTERNAL_ERROR, f"{type(error).__name__}, while a token was judged") from None
+    if bound is None and snapshot.requires_tokens:
+        raise Refused(Reason.TOKEN_ISSUER_UNKNOWN, "tokens of other issuers are refused here, too")
+    return bound
+
+
+def _refused(peer: Peer, refusal: Refused, question: Question | None, snapshot: Snapshot) -> Judgement:
+    decision = _about(refusal.decision(str(peer.spiffe_id)), question, snapshot)
+    if question is not None:
+        decision = attrs.evolve(decision, request=_text_of(question.request))
+    return Judgement(peer, decision, refusal.issuer if isinstance(refusal, KeysWanted) else None)
+
+
+def _about(decision: Decision, question: Question | None, snapshot: Snapshot) -> Decision:
+    """Return a decision that no policy made, with the target and the policy in force."""
+    target = None if question is None else question.target
+    return attrs.evolve(
+        decision, target=target, policy_hash=snapshot.policy.hash if snapshot.policy else None
+    )
+
+
+def _text_of(request: RequestLike) -> str | None:
+    if not isinstance(request, (Request, str)):
+        return None
+    try:
+        return str(request if isinstance(request, Request) else Request.parse(request))
+    except InvalidRequest:
+        return quote(without_query(str(request)))

@@ -1,0 +1,1 @@
+"""One GET request over TLS to a known server, within a deadline."""
