@@ -15,13 +15,10 @@ def about_names(rules: RuleSet) -> Iterator[Finding]:
     named = {peer.name for rule in rules.rules for peer in rule.peers}
     needs_token = any(rule.needs_token for rule in rules.rules)
     for peer in rules.peers:
-        if not (peer.spiffe or peer.tokens):
-            words = (
-                "counts for nothing here: this environment has no issuer and no trust domain of its aliases"
-            )
-            yield Finding(FindingKind.NOT_HERE, peer.place, None, f"peer {_at(peer)} {words}")
+        for place, why in peer.idle:
+            yield Finding(FindingKind.NOT_HERE, place, None, f"it counts for nothing here: {why}")
         # Where a rule needs a token, a name counts without being in any rule: both must agree on it.
-        elif peer.name not in named and not needs_token:
+        if peer.name not in named and not needs_token:
             words = "is in no rule: it reaches nothing by this name; remove it, or add a rule"
             yield Finding(FindingKind.UNUSED_PEER, peer.place, None, f"peer {_at(peer)} {words}")
     for issuer in rules.issuers:
