@@ -112,6 +112,7 @@ TARGETS: dict[str, tuple[Callable[[bytes], object], tuple[type[Exception], ...]]
     "chain": (lambda data: VERIFIER.verify(chain_of(data)), (PeerRejected,)),
     "bundle_pem": (lambda data: TrustBundle.from_pem(DOMAIN, data), (MeshidError,)),
     "bundle_json": (lambda data: TrustBundle.from_spiffe_json(DOMAIN, data), (MeshidError,)),
+    "key_set": (lambda data: KeySet.from_json("fuzz", data), (MeshidError,)),
     "credentials": (X509Svid.from_pem, (MeshidError,)),
     "revocation_list": (lambda data: read_list_file("fuzz", data), ()),
     "deny_list": (read_deny_list, (MeshidError,)),
@@ -127,7 +128,6 @@ TARGETS: dict[str, tuple[Callable[[bytes], object], tuple[type[Exception], ...]]
     "request": (lambda data: Request.parse(text(data)), (MeshidError,)),
     "forwarded": (lambda data: forwarded_chain(data or b"\0"), (MeshidError,)),
     "xfcc": (read_xfcc, (ValueError,)),
-    "key_set": (lambda data: KeySet.from_json("acme", data), (MeshidError,)),
     "token": (lambda data: bound_token(text(data)), (Refused,)),
     # These two are signed, so that what comes after the signature is reached.
     "token_header": (lambda data: bound_token(TOKEN_ISSUER.mint(TOKEN_CLAIMS, raw_header=data)), (Refused,)),
