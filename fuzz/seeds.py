@@ -77,6 +77,13 @@ file = "ca.pem"
 profile = "spiffe"
 """
 
+TOKEN_ISSUER = TokenIssuer("https://issuer.example")
+
+TOKEN_CLAIMS = b"""{"iss": "https://issuer.example", "sub": "api", "aud": ["payments"], "iat": 1800000000,
+"exp": 1800000300, "tenant": "t-1", "jti": "a", "cnf": {"x5t#S256": "%s"}}""" % (
+    base64.urlsafe_b64encode(hashlib.sha256(b"leaf").digest())[:43]
+)
+
 PROXIES = ("nginx", "haproxy", "envoy", "caddy", "traefik", "aws-alb", "rfc9440")
 
 
@@ -104,6 +111,9 @@ def seeds() -> Mapping[str, Sequence[bytes]]:
         "request": [b"GET /a/b%20c?d=e", b"POST /"],
         "forwarded": _forwarded(leaf),
         "xfcc": [_xfcc(leaf).encode()],
+        "token": [TOKEN_ISSUER.mint(TOKEN_CLAIMS).encode()],
+        "token_header": [b'{"alg":"ES256","kid":"key-1","typ":"at+jwt"}'],
+        "token_claims": [TOKEN_CLAIMS],
         "distinguished_name": [b"CN=root,O=a\\,b+OU=c", b"/C=US/O=x/CN=y"],
     }
 

@@ -31,10 +31,10 @@ class ServeUntil:
 
         That is `max_stale` from now, or up to a tenth less.
         """
-        left = self._until - self._clock()
+        now = self._clock()
         # More is left if the clock was set back.
-        if not (1 - _SHARE) * self._max_stale < left <= self._max_stale:
-            self._until += self._max_stale - left
+        if not (1 - _SHARE) * self._max_stale < self._until - now <= self._max_stale:
+            self._until = now + self._max_stale
         return attrs.evolve(keys, serve_until=self._until)
 
 
