@@ -199,6 +199,7 @@ class Mesh(Deciding):
             timeout=settings.start_timeout,
             state_file=settings.state_file,
             leaf_grace=settings.leaf_grace,
+            tokens=settings.tokens,
         )
 
     @classmethod

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from meshid import Mesh, PeerRejected, Reason
 from meshid.certificates.reading import to_pem
 from meshid.grpc import PeerInterceptor
-from meshid.grpc.call_judge import LONGEST_METHOD, LONGEST_PEM, CallJudge, address_in
+from meshid.grpc.call_judge import LONGEST_METHOD, LONGEST_PEM, CallJudge, _authorization_in, address_in
 from tests.helpers.grpc_servers import GET, Scene
 
 
@@ -73,7 +73,7 @@ def test_a_text_that_is_no_pem_is_refused(scene: Scene) -> None:
         (to_pem(scene.checkout.chain[:1]), b"-----END "),
     ):
         with pytest.raises(PeerRejected) as rejected:
-            judge.watch(GET, Told(leaf, others), no_op)
+            judge.watch(GET, None, Told(leaf, others), no_op)
         assert rejected.value.reason in {Reason.MALFORMED, Reason.NO_CERTIFICATE}
 
 
@@ -85,13 +85,13 @@ def test_only_what_was_admitted_is_remembered_and_not_what_is_long(scene: Scene)
         return len(judge._chains), len(judge._requests)  # noqa: SLF001 - what it takes to remember is the claim
 
     with pytest.raises(PeerRejected):
-        judge.watch(GET, told(scene.nobody.chain), no_op)
+        judge.watch(GET, None, told(scene.nobody.chain), no_op)
     assert remembers() == (0, 0)
     for _ in range(2):
-        judge.watch(GET, Told(leaf, others), no_op).done()
+        judge.watch(GET, None, Told(leaf, others), no_op).done()
         assert remembers() == (1, 1)
-    judge.watch(GET + LONGEST_METHOD * "x", Told(leaf, others), no_op).done()
-    judge.watch(GET, Told(leaf, LONGEST_PEM * b" " + others), no_op).done()
+    judge.watch(GET + LONGEST_METHOD * "x", None, Told(leaf, others), no_op).done()
+    judge.watch(GET, None, Told(leaf, LONGEST_PEM * b" " + others), no_op).done()
     assert remembers() == (1, 1)
 
 
@@ -102,3 +102,18 @@ def test_a_mistake_of_the_calling_code_is_told_when_the_interceptor_is_made(scen
         PeerInterceptor(Mesh())
     with pytest.raises(TypeError, match="mesh must be a Mesh, not Policy"):
         PeerInterceptor(scene.mesh.snapshot.policy)  # type: ignore[arg-type]
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["authorization", "x-authorization", "authorization-bin"]),
+            st.text(max_size=9) | st.binary(max_size=9),
+        ),
+        max_size=3,
+    )
+)
+def test_whatever_is_in_the_metadata_it_is_a_text_or_nothing(metadata: list[tuple[str, str | bytes]]) -> None:
+    found = _authorization_in(metadata)
+    assert (found is None) is ("authorization" not in dict(metadata))
+    assert _authorization_in(None) is None

@@ -10,7 +10,7 @@ import ssl
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Protocol, Unpack
+from typing import Literal, Protocol, Unpack
 
 import attrs
 
@@ -101,6 +101,7 @@ class Parts(Changes, total=False):
     on_revoked: OnRevoked | None
     clock: Callable[[], float]
     leaf_grace: float
+    tokens: Literal["optional", "required"]
 
 
 def admission_of(mesh: Mesh) -> Admission:

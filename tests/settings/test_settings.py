@@ -71,6 +71,7 @@ class TestValues:
             MESHID_CRL_GRACE="1.5",
             MESHID_START_TIMEOUT="30",
             MESHID_LEAF_GRACE="60",
+            MESHID_TOKENS="required",
         )
         assert settings == Settings(
             environment="prod",
@@ -88,6 +89,7 @@ class TestValues:
             crl_grace=1.5,
             start_timeout=30.0,
             leaf_grace=60,
+            tokens="required",
         )
         kinds = [CredentialFiles, TrustFile, BundleMapFile, PolicyFile, DenyListFile, RevocationListFiles]
         assert [type(source) for source in settings.sources()] == kinds
@@ -117,6 +119,13 @@ class TestValues:
         (problem,) = problems({"MESHID_TRUST": TRUST, "MESHID_LEAF_GRACE": text})
         assert problem.startswith("leaf_grace, from variable MESHID_LEAF_GRACE: the grace of a leaf is ")
         assert problem.endswith(": write a number of seconds from 0 to 3600")
+
+    @pytest.mark.parametrize("text", ["true", "Required", "required,", "none"])
+    def test_tokens_are_optional_or_required(self, text: str) -> None:
+        assert (read().tokens, read(MESHID_TOKENS="optional").tokens) == ("optional", "optional")
+        (problem,) = problems({"MESHID_TRUST": TRUST, "MESHID_TOKENS": text})
+        said = f"{text!r} is neither: write optional or required"
+        assert problem == f"tokens, from variable MESHID_TOKENS: {said}"
 
     @pytest.mark.parametrize("text", ["0", "80", "65535"])
     def test_ports(self, text: str) -> None:

@@ -41,8 +41,7 @@ class AioCall(JudgedCall):
         details: grpc.HandlerCallDetails,
         find: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
     ) -> None:
-        super().__init__(judge, details.method)
-        self._details = details
+        super().__init__(judge, details)
         self._find = find
         self._abort: asyncio.Task[None] | None = None
 

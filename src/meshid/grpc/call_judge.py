@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol, TypeAlias
 from urllib.parse import quote, unquote
 
 from meshid.admission.question import Question
@@ -14,6 +14,7 @@ from meshid.mesh import Mesh
 from meshid.policy.requests import Request
 from meshid.support.sieve import Sieve
 from meshid.support.types import check_type
+from meshid.tokens.authorization import token_in
 
 MOST_REMEMBERED = 1024
 """Methods that were called, and chains that were admitted, each."""
@@ -23,6 +24,11 @@ LONGEST_METHOD = 512
 
 LONGEST_PEM = 16 * 1024
 """The most bytes of the PEM text of a chain that is remembered: 32 MB in all, with the chains."""
+
+Metadata: TypeAlias = Iterable[tuple[str, str | bytes]] | None
+"""What a client has sent with a call; None for nothing."""
+
+_AUTHORIZATION = "authorization"
 
 _LEAF, _OTHERS = "x509_pem_cert", "x509_pem_cert_chain"
 """Keys of gRPC's authentication context; a resumed session has both, too."""
@@ -58,11 +64,12 @@ class CallJudge:
         self._requests: Sieve[str, Request] = Sieve(MOST_REMEMBERED)
         self._chains: Sieve[tuple[bytes, bytes], tuple[bytes, ...]] = Sieve(MOST_REMEMBERED)
 
-    def watch(self, method: str, context: CallContext, end: End) -> WatchedConnection:
+    def watch(self, method: str, metadata: Metadata, context: CallContext, end: End) -> WatchedConnection:
         """Admit the peer that makes a call, and watch the call.
 
         Args:
             method: The full name of the method, as gRPC looks up its handler (``/package.Service/Method``).
+            metadata: What the client has sent with the call, its token among it.
             context: The call.
             end: Ends the call; as for `Mesh.watch`.
 
@@ -73,7 +80,8 @@ class CallJudge:
         known_chain, known_request = self._chains.get(presented), self._requests.get(method)
         chain = known_chain or _chain_of(presented)
         request = known_request or _request_for(method)
-        peer = self._mesh.admit(chain, target=self._target, request=request)
+        token = token_in(_authorization_in(metadata))
+        peer = self._mesh.admit(chain, target=self._target, request=request, token=token)
         # Only after a yes: whoever is refused chooses what is asked, and would push out what is asked again.
         if known_chain is None and sum(map(len, presented)) <= LONGEST_PEM:
             self._chains.put(presented, chain)
@@ -93,6 +101,12 @@ def address_in(uri: str) -> tuple[str, int] | None:
     if scheme not in {"ipv4", "ipv6"} or not (port.isascii() and port.isdigit()):
         return None
     return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def _authorization_in(metadata: Metadata) -> str | None:
+    found = [value for key, value in metadata or () if key == _AUTHORIZATION]
+    # gRPC has keys in lower case, and a value in bytes only where the key ends in "-bin".
+    return ", ".join(map(str, found)) if found else None
 
 
 def _presented(context: CallContext) -> tuple[bytes, bytes]:

@@ -20,6 +20,7 @@ from meshid.errors import ConnectionEnded, NoPeer, PeerRejected
 from meshid.grpc.call_judge import CallJudge
 from meshid.reasons import Reason
 from meshid.tls.connection_of import find_in
+from meshid.tokens.authorization import challenge_for
 from meshid.verification.verifier import Peer
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
@@ -45,7 +46,7 @@ class JudgedCall:
 
     Args:
         judge: Decides about it.
-        method: The full name of its method.
+        details: What gRPC knows of it.
 
     Attributes:
         context: What its handler has of it, as soon as the peer was admitted.
@@ -54,9 +55,10 @@ class JudgedCall:
     context: object
     _watched: WatchedConnection
 
-    def __init__(self, judge: CallJudge, method: str) -> None:
+    def __init__(self, judge: CallJudge, details: grpc.HandlerCallDetails) -> None:
         self._judge = judge
-        self._method = method
+        self._details = details
+        self._method = details.method
         self._read: Callable[[bytes], object] | None = None
         self._write: Callable[[Any], bytes] | None = None
 
@@ -70,7 +72,8 @@ class JudgedCall:
         Raises:
             PeerRejected: If the peer may not make this call.
         """
-        self._watched = self._judge.watch(self._method, context, lambda _: end())
+        metadata = self._details.invocation_metadata
+        self._watched = self._judge.watch(self._method, metadata, context, lambda _: end())
         self.context = context
         _THIS_CALL.set(self)
         return self._watched
@@ -130,7 +133,7 @@ class JudgedCall:
 
 def status_of(rejection: PeerRejected) -> grpc.StatusCode:
     """Return the status of a refusal."""
-    if rejection.reason is Reason.NO_CERTIFICATE:
+    if rejection.reason is Reason.NO_CERTIFICATE or challenge_for(rejection.reason) is not None:
         return grpc.StatusCode.UNAUTHENTICATED
     return grpc.StatusCode.PERMISSION_DENIED
 

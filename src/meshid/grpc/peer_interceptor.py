@@ -21,11 +21,12 @@ from meshid.mesh import Mesh
 class PeerInterceptor(grpc.ServerInterceptor, aio.ServerInterceptor):
     """Judges each call of a server, `grpc.server` or `grpc.aio.server`; put it first among interceptors.
 
-    To the policy, a call is the request ``POST /package.Service/Method``. A peer without a certificate gets
-    ``UNAUTHENTICATED``, and one that may not make the call ``PERMISSION_DENIED``, whether there is such a
-    method or not; the reason is in the audit event alone. Nothing of a refused call is read, and neither a
-    handler nor another interceptor is asked about it. A call that runs is cancelled when its peer may no
-    longer make it.
+    To the policy, a call is the request ``POST /package.Service/Method``. A bearer token of an issuer of the
+    policy, in the metadata ``authorization``, is judged with it. A peer without a certificate, or whose token
+    is refused, gets ``UNAUTHENTICATED``, and one that may not make the call ``PERMISSION_DENIED``, whether
+    there is such a method or not; the reason is in the audit event alone. Nothing of a refused call is
+    read, and neither a handler nor another interceptor is asked about it. A call that runs is cancelled when
+    its peer may no longer make it.
 
     In a handler, `peer_of` with its context returns the peer.
 

@@ -33,8 +33,7 @@ class ThreadCall(JudgedCall):
         details: grpc.HandlerCallDetails,
         find: Callable[[grpc.HandlerCallDetails], Handler | None],
     ) -> None:
-        super().__init__(judge, details.method)
-        self._details = details
+        super().__init__(judge, details)
         self._find = find
 
     def respond(self, requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[object]:

@@ -98,7 +98,7 @@ def changes_between(before: Snapshot, now: Snapshot) -> dict[str, object]:
     """Return what differs between two snapshots, as flat fields; a part that is equal has none.
 
     Authorities and our own certificate are named by fingerprint (SHA-256, in hex) and end, lists too,
-    with their issuer; rules by their ids, the policy by its hash; keys of issuers by thumbprint and key id.
+    with their issuer; rules by their ids, the policy by its hash; keys for tokens by thumbprint and key id.
 
     Args:
         before: What was in force.
@@ -115,6 +115,7 @@ def changes_between(before: Snapshot, now: Snapshot) -> dict[str, object]:
     if "bundles" in parts:
         fields |= _difference("bundles", before.bundles, now.bundles, str)
         fields |= _difference("authorities", _authorities(before), _authorities(now), _authority)
+        fields |= _difference("jwt_keys", _jwt_keys(before), _jwt_keys(now), _key)
     if "revocations" in parts:
         old, new = before.revocations, now.revocations
         fields |= _difference("lists", old.crls, new.crls, _list)
@@ -151,6 +152,10 @@ def _own(snapshot: Snapshot) -> tuple[x509.Certificate, ...]:
 
 def _authorities(snapshot: Snapshot) -> set[tuple[TrustDomain, x509.Certificate]]:
     return {(domain, each) for domain, bundle in snapshot.bundles.items() for each in bundle.authorities}
+
+
+def _jwt_keys(snapshot: Snapshot) -> set[tuple[str, TokenKey]]:
+    return {(str(domain), key) for domain, bundle in snapshot.bundles.items() for key in bundle.jwt_keys}
 
 
 def _authority(each: tuple[TrustDomain, x509.Certificate]) -> str:

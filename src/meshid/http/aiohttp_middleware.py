@@ -16,6 +16,7 @@ from meshid.http.judging import RequestJudge
 from meshid.mesh import Mesh
 from meshid.tls.connection_of import JUDGED_PEER, connection_of
 from meshid.tls.peer_of import peer_of
+from meshid.tokens.authorization import challenge_for
 from meshid.verification.verifier import Peer
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def aiohttp_middleware(mesh: Mesh, *, target: str | None = None, public: Iterabl
 
     A handler finds the `Peer` at ``request["meshid.peer"]``. A WebSocket is judged before it is accepted. A
     request that came over no connection of ours is refused. The refused peer learns no reason; the audit
-    event has it.
+    event has it. Bearer tokens are judged as by `ASGIMiddleware`.
 
     It is the first one of the application's middlewares, as one before it could change the path; an
     ``expect_handler`` of a route runs before all of them.
@@ -54,12 +55,17 @@ def aiohttp_middleware(mesh: Mesh, *, target: str | None = None, public: Iterabl
         peer = _peer(request)
         # Of an absolute URL, aiohttp routes the path alone. It decodes a little less than others do.
         path = request.rel_url.raw_path
-        decision = judge.judge(peer, request.method, path, routed=request.rel_url.path)
+        decision, peer = judge.judge(
+            peer, request.method, path, routed=request.rel_url.path, authorization=_authorization(request)
+        )
         if not decision:
             if connection_of(request) is None:
                 judge.warn(decision.reason, _NOT_OURS)
             # A cache in between would give the refusal of one peer to another.
-            return web.Response(status=403, text="forbidden\n", headers={"Cache-Control": "no-store"})
+            headers, status = {"Cache-Control": "no-store"}, 403
+            if (challenge := challenge_for(decision.reason)) is not None:
+                headers["WWW-Authenticate"], status = challenge, 401
+            return web.Response(status=status, text="forbidden\n", headers=headers)
         if peer is not None:
             # Not as an item: aiohttp 3.14 warns of keys that are strings.
             request._state[JUDGED_PEER] = peer  # noqa: SLF001 - the same in all versions of aiohttp 3
@@ -72,6 +78,10 @@ _NOT_OURS = (
     "the request came over no connection of ours; if peers are refused like this, the server was not given"
     " ssl_context=mesh.server_context(http=True), or ignores it, as gunicorn's worker of aiohttp does"
 )
+
+
+def _authorization(request: web.Request) -> str | None:
+    return ", ".join(request.headers.getall("Authorization", ())) or None
 
 
 def _peer(request: web.Request) -> Peer | None:

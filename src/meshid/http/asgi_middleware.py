@@ -17,10 +17,9 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote as percent_encoded
 
-from meshid.decisions import Decision
 from meshid.errors import NoPeer, PeerRejected
 from meshid.http.asgi import AnyApp, Message, Receive, Scope, Send
-from meshid.http.judging import RequestJudge
+from meshid.http.judging import Judged, RequestJudge
 from meshid.http.routing_habits import RoutingHabits
 from meshid.http.tls_extension import TlsExtension, tls_extension
 from meshid.mesh import Mesh
@@ -29,6 +28,7 @@ from meshid.support.quoting import quote
 from meshid.tls.connection_of import JUDGE, JUDGED_CONNECTION, JUDGED_PEER
 from meshid.tls.connection_of_call import Call, ServersEnd, connection_of_call, is_about
 from meshid.tls.peer_of import peer_of
+from meshid.tokens.authorization import authorization_in, challenge_for
 from meshid.verification.verifier import Peer
 
 _POLICY_VIOLATION = 1008
@@ -49,6 +49,10 @@ class ASGIMiddleware:
     The application finds the `Peer` at ``scope["meshid.peer"]``, and what the ASGI TLS extension says of the
     connection at ``scope["extensions"]["tls"]``. A WebSocket that is refused is closed with code 1008 before
     it is accepted, which servers answer with 403. The refused peer learns no reason; the audit event has it.
+
+    A bearer token of an issuer of the policy is judged with each request that has one, and then is in
+    ``Peer.token``. One that is refused is answered with 401 (RFC 6750 section 3), and so is its lack if the
+    mesh requires tokens.
 
     The path is judged as the server tells it, with ``root_path`` in front, and must be what the application
     routes. So this is the outermost middleware, and nothing outside of it rewrites paths.
@@ -101,11 +105,11 @@ class ASGIMiddleware:
         # The handshake of a WebSocket is a GET (RFC 6455 section 4.1), also where HTTP/2 has none (RFC 8441).
         method: str = scope["method"] if kind == "http" else "GET"
         target = _target(scope)
-        decision = self._decide(peer, method, target, scope)
+        decision, peer = self._decide(peer, method, target, scope)
         if not decision:
             if connection is None:
                 self._judge.warn(decision.reason, _NOT_OURS)
-            return await _refuse(kind, send)
+            return await _refuse(kind, send, challenge_for(decision.reason))
         about = None if connection is None else weakref.ref(connection)
 
         async def send_on(message: Message) -> None:
@@ -127,16 +131,16 @@ class ASGIMiddleware:
         finally:
             is_about(about)
 
-    def _decide(self, peer: Peer | None, method: str, target: str, scope: Scope) -> Decision:
+    def _decide(self, peer: Peer | None, method: str, target: str, scope: Scope) -> Judged:
         path: str = scope["path"]
         root = (scope.get("root_path") or "").rstrip("/")
         # Frameworks cut it off, one of them wherever it is; and where it is not, they route the whole path.
         if root and path != root and not path.startswith(f"{root}/"):
-            return self._judge.refuse(
-                f"the path {quote(path)} is not below the server's root_path {quote(root)}"
-            )
+            why = f"the path {quote(path)} is not below the server's root_path {quote(root)}"
+            return self._judge.refuse(why), peer
         routed = path.rstrip("/") if self._habits.drops_last_slash(path) else path
-        return self._judge.judge(peer, method, target, routed=routed)
+        authorization = authorization_in(scope["headers"])
+        return self._judge.judge(peer, method, target, routed=routed, authorization=authorization)
 
     def _told(self, scope: Scope, connection: ServersEnd | None, peer: Peer | None) -> dict[str, Any]:
         told = dict(scope)
@@ -184,10 +188,13 @@ def _peer(connection: ServersEnd) -> Peer | None:
         return None
 
 
-async def _refuse(kind: str, send: Send) -> None:
+async def _refuse(kind: str, send: Send, challenge: str | None) -> None:
     if kind == "websocket":
         await send({"type": "websocket.close", "code": _POLICY_VIOLATION, "reason": ""})
         return
-    status = HTTPStatus.FORBIDDEN.value
-    await send({"type": "http.response.start", "status": status, "headers": list(_HEADERS)})
+    status, headers = HTTPStatus.FORBIDDEN.value, list(_HEADERS)
+    if challenge is not None:
+        status = HTTPStatus.UNAUTHORIZED.value
+        headers.append((b"www-authenticate", challenge.encode()))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": _BODY})

@@ -20,6 +20,7 @@ from meshid.reasons import Reason
 from meshid.support.logs import ERROR, WARNING, log
 from meshid.support.quoting import described
 from meshid.support.sieve import Sieve
+from meshid.tokens.authorization import authorization_in, challenge_for, token_in
 
 LOGGER = logging.getLogger("meshid.http")
 """Gets a line, at a limited rate, for each question that cannot be read, and so is no decision on a peer."""
@@ -81,10 +82,13 @@ class AuthorizerApp:
             return HTTPStatus.NOT_FOUND, ()
         if decision.allowed:
             return HTTPStatus.OK, _about(decision)
+        headers = [(b"x-meshid-reason", decision.reason.encode())]
+        if (challenge := challenge_for(decision.reason)) is not None:
+            headers.append((b"www-authenticate", challenge.encode()))
+            return HTTPStatus.UNAUTHORIZED, headers
         # Never 400: nginx makes it a 500, and strangers must not be able to set off an alarm.
         is_unknown = decision.reason is Reason.NO_CERTIFICATE
-        status = HTTPStatus.UNAUTHORIZED if is_unknown else HTTPStatus.FORBIDDEN
-        return status, ((b"x-meshid-reason", decision.reason.encode()),)
+        return HTTPStatus.UNAUTHORIZED if is_unknown else HTTPStatus.FORBIDDEN, headers
 
     def _decision(self, scope: Scope) -> Decision | None:
         try:
@@ -126,7 +130,8 @@ class _ForwardedJudge:
         values = self._forwarded.values(headers)
         known = self._chains.get(values)
         chain = known or self._forwarded.chain_of(values)
-        decision = self._mesh.decide(chain, target=self._target, request=request)
+        token = token_in(authorization_in(headers))
+        decision = self._mesh.decide(chain, target=self._target, request=request, token=token)
         if decision.allowed and known is None and sum(map(len, values)) <= LONGEST_HEADERS:
             self._chains.put(values, chain)
         return decision
@@ -143,8 +148,12 @@ def authorizer(
     """Return an ASGI application that a proxy asks about each request, at ``/authorize``.
 
     It answers 200 for a request that may be passed on, with ``x-meshid-peer`` (the peer's SPIFFE ID),
-    ``x-meshid-rule`` and ``x-meshid-policy`` (the policy's hash); 401 if the peer has presented no
-    certificate; and else 403; the last two with ``x-meshid-reason``. No answer may be kept.
+    ``x-meshid-peer-name`` (its name, if the policy gives it one), ``x-meshid-rule`` and ``x-meshid-policy``
+    (the policy's hash); 401 if the peer has presented no certificate, or with ``www-authenticate`` if its
+    bearer token is refused (RFC 6750 section 3); and else 403; the last two with ``x-meshid-reason``. No
+    answer may be kept.
+
+    The token is that of the client, in ``Authorization``, if the proxy passes it on to the authorizer.
 
     Believe nobody but the proxy: serve it on a Unix socket in a directory that others cannot enter.
 
@@ -171,6 +180,7 @@ def authorizer(
 def _about(decision: Decision) -> Pairs:
     facts = (
         (b"x-meshid-peer", decision.name),
+        (b"x-meshid-peer-name", decision.peer_name),
         (b"x-meshid-rule", decision.rule),
         (b"x-meshid-policy", decision.policy_hash),
     )

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from typing import TypeAlias
 
+from meshid.admission.admission import Admission
 from meshid.admission.question import Question
 from meshid.audit.rate_limit import RateLimit, left_out
 from meshid.decisions import Decision
-from meshid.errors import InvalidPattern, InvalidRequest
+from meshid.errors import InvalidPattern, InvalidRequest, PeerRejected
 from meshid.mesh import Mesh
 from meshid.names.pattern import Pattern
 from meshid.policy.file.strings import condition
@@ -24,6 +26,8 @@ from meshid.support.logs import INFO, WARNING, log
 from meshid.support.quoting import quote
 from meshid.support.sieve import Sieve
 from meshid.support.types import check_type
+from meshid.tokens.authorization import token_in
+from meshid.tokens.bearer_token import BearerToken
 from meshid.verification.verifier import Peer
 
 LOGGER = logging.getLogger("meshid.http")
@@ -37,6 +41,32 @@ LONGEST_REMEMBERED = 512
 """The most characters of the method and the target of one: 2 MB in all."""
 
 _EVERY_PATH = Pattern.parse("/*/**")
+
+
+Judged: TypeAlias = tuple[Decision, Peer | None]
+"""The decision about a request; and who asks, with the token of the request if that was judged."""
+
+
+def judged(admission: Admission, peer: Peer | None, question: Question, authorization: str | None) -> Judged:
+    """Decide about a request of a connection, on record: about its token first, if it has one.
+
+    Args:
+        admission: Decides.
+        peer: The peer of the connection; None if there is none.
+        question: What is asked about the peer.
+        authorization: The value of ``Authorization``, several as one; None if there is none.
+
+    Raises:
+        TypeError, ValueError: If the question does not fit the peer.
+    """
+    if peer is None:
+        return admission.decide((), question), None
+    if authorization is not None and (token := token_in(authorization)) is not None:
+        try:
+            peer = admission.bind(peer, BearerToken(token), question)
+        except PeerRejected as rejection:
+            return rejection.decision, peer
+    return admission.check(peer, question), peer
 
 
 class RequestJudge:
@@ -64,10 +94,19 @@ class RequestJudge:
         if self._public:
             log(LOGGER, INFO, "requests that need no peer: %s", ", ".join(map(str, self._public)))
 
-    def judge(self, peer: Peer | None, method: str, target: str, *, routed: str | None = None) -> Decision:
+    def judge(
+        self,
+        peer: Peer | None,
+        method: str,
+        target: str,
+        *,
+        routed: str | None = None,
+        authorization: str | None = None,
+    ) -> Judged:
         """Decide about a request, on record.
 
-        A public request needs no peer; one that is there must still be allowed to be there.
+        A public request needs no peer; one that is there must still be allowed to be there, and no token
+        of its is judged.
 
         Args:
             peer: The peer of the connection; None if there is no connection of ours, or if it was ended.
@@ -75,6 +114,7 @@ class RequestJudge:
             target: The path as it was sent, percent-encoded; a query is cut off.
             routed: The path that the application routes, if something else than we decodes it: it must be
                 what *target* decodes to.
+            authorization: The value of ``Authorization``, several as one; None if there is none.
 
         Returns:
             The decision; `Reason.NO_CERTIFICATE` without a peer, where one is needed.
@@ -85,27 +125,27 @@ class RequestJudge:
         asked = (method, target, routed)
         known = self._questions.get(asked)
         if known is not None:
-            return self._ask(peer, known)
+            return self._ask(peer, known, authorization)
         try:
             request = Request(method, target)
         except InvalidRequest:
             # It is refused where it is decided, and so on record.
-            return self._decide(peer, self._target, f"{method} {target}")
+            return self._decide(peer, self._target, f"{method} {target}"), peer
         if routed is not None and routed != request.path:
-            return self.refuse(f"{request} is not the path {quote(routed)}, which the application routes")
+            why = f"{request} is not the path {quote(routed)}, which the application routes"
+            return self.refuse(why), peer
         if self._public and self._is_public(request):
-            return self._decide_public(peer, request)
+            return self._decide_public(peer, request), peer
         question = Question(target=self._target, request=request)
-        decision = self._ask(peer, question)
+        decision, bound = self._ask(peer, question, authorization)
         # Only after a yes: whoever is refused chooses what is asked, and would push out what is asked again.
         if decision.allowed and len(method) + len(target) <= LONGEST_REMEMBERED:
             self._questions.put(asked, question)
-        return decision
+        return decision, bound
 
-    def _ask(self, peer: Peer | None, question: Question) -> Decision:
+    def _ask(self, peer: Peer | None, question: Question, authorization: str | None) -> Judged:
         # Not by the mesh, which would make the question anew for each request.
-        admission = self._mesh._admission  # noqa: SLF001
-        return admission.decide((), question) if peer is None else admission.check(peer, question)
+        return judged(self._mesh._admission, peer, question, authorization)  # noqa: SLF001
 
     def _decide(self, peer: Peer | None, target: str, asked: Request | str) -> Decision:
         if peer is None:

@@ -25,6 +25,7 @@ from meshid.reasons import Reason
 from meshid.support.callables import takes
 from meshid.support.quoting import quote
 from meshid.tls.connection_of import JUDGE, JUDGED_CONNECTION, JUDGED_PEER, connection_of
+from meshid.tokens.authorization import challenge_for
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -48,7 +49,7 @@ class WSGIMiddleware:
 
     The peer is in ``environ["meshid.peer"]``. Any other request gets 403, and its audit event the reason:
     there is no connection of a `MeshContext`, its peer may no longer be there, the policy does not allow
-    the request, or servers read it differently.
+    the request, or servers read it differently. Bearer tokens are judged as by `ASGIMiddleware`.
 
     It must be the outermost application: what changes the method or the path between it and the
     application (a method override, say) changes what was judged.
@@ -91,13 +92,15 @@ class WSGIMiddleware:
             path = path_of(environ)
         except InvalidRequest as error:
             self._judge.refuse(str(error))
-            return _forbidden(method, start_response)
+            return _refused(method, start_response, None)
         # What SCRIPT_NAME leaves is routed, and a slash alone is nothing that could be dropped.
         routed = path.rstrip("/") if self._habits.drops_last_slash(environ["PATH_INFO"]) else None
-        if not self._judge.judge(peer, method, path, routed=routed):
+        authorization = environ.get("HTTP_AUTHORIZATION")
+        decision, peer = self._judge.judge(peer, method, path, routed=routed, authorization=authorization)
+        if not decision:
             if connection is None:
                 self._judge.warn(Reason.NO_CERTIFICATE, _why_not_found(environ))
-            return _forbidden(method, start_response)
+            return _refused(method, start_response, challenge_for(decision.reason))
         # A middleware around this one may have written its own.
         environ.pop(JUDGED_PEER, None)
         if peer is not None:
@@ -144,6 +147,9 @@ def _why_not_found(environ: WSGIEnvironment) -> str:
     )
 
 
-def _forbidden(method: str, start_response: StartResponse) -> list[bytes]:
-    start_response("403 Forbidden", list(_HEADERS))
+def _refused(method: str, start_response: StartResponse, challenge: str | None) -> list[bytes]:
+    if challenge is None:
+        start_response("403 Forbidden", list(_HEADERS))
+    else:
+        start_response("401 Unauthorized", [*_HEADERS, ("WWW-Authenticate", challenge)])
     return [] if method == "HEAD" else [_BODY]

@@ -6,14 +6,17 @@ connection itself, with the peer that was admitted when it was made, by its whol
 
 from __future__ import annotations
 
+from meshid.admission.question import Question
 from meshid.decisions import Decision
 from meshid.errors import InvalidForwarded
 from meshid.http.asgi import Pairs
+from meshid.http.judging import judged
 from meshid.http.requested import header_once
 from meshid.mesh import Mesh
 from meshid.policy.requests import Request
 from meshid.port.handles import HANDLE, Handles
 from meshid.support.quoting import quote
+from meshid.tokens.authorization import authorization_in
 
 HEADER = "X-Meshid-Connection"
 """The header in which the service hands over the handle that it has got in the PROXY header."""
@@ -33,7 +36,7 @@ class HandleJudge:
     def __init__(self, mesh: Mesh, handles: Handles, target: str | None) -> None:
         self._mesh = mesh
         self._handles = handles
-        self._target = target
+        self._target = mesh.service if target is None else target
 
     def __call__(self, headers: Pairs, request: Request | str) -> Decision:
         """Decide about one request.
@@ -49,7 +52,7 @@ class HandleJudge:
                 msg = f"header {HEADER} has {quote(handle)}, which is no connection's handle"
                 raise InvalidForwarded(msg)
             peer = self._handles.peer(handle)
-        if peer is None:
-            # Nobody is there who has shown a certificate, and that goes on record like anybody's refusal.
-            return self._mesh.decide((), target=self._target, request=request)
-        return self._mesh.check(peer, target=self._target, request=request)
+        # Without a peer, nobody is there who has shown a certificate: on record, like anybody's refusal.
+        question = Question(target=self._target, request=request)
+        admission = self._mesh._admission  # noqa: SLF001 - it takes the question with the token
+        return judged(admission, peer, question, authorization_in(headers))[0]

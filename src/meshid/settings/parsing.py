@@ -313,6 +313,19 @@ def leaf_grace(found: Found) -> float:
     return checked_leaf_grace(seconds(found))
 
 
+def tokens(found: Found) -> str:
+    """Return whether tokens are required.
+
+    Raises:
+        InvalidInput: If it is neither ``optional`` nor ``required``.
+    """
+    name = text(found)
+    if name not in {"optional", "required"}:
+        msg = f"{quote(name)} is neither: write optional or required"
+        raise InvalidInput(msg)
+    return name
+
+
 def _number(value: object) -> float:
     if not isinstance(value, (str, int, float)) or isinstance(value, bool):
         return math.nan

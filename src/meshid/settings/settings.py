@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeAlias, TypeVar
 
 import attrs
 
@@ -24,6 +24,8 @@ from meshid.sources.source import Source
 from meshid.support.quoting import escaped
 
 _T = TypeVar("_T")
+
+Tokens: TypeAlias = Literal["optional", "required"]
 
 
 def _key(parser: str, default: _T, about: str) -> _T:
@@ -73,6 +75,12 @@ class Settings:
         "leaf_grace",
         0,
         "how many seconds, at most 3600, an open connection may outlive its peer's certificate",
+    )
+    tokens: Tokens = _key(
+        "tokens",
+        "optional",
+        "whether each request of a peer needs a token of an issuer of this environment: `optional` or"
+        " `required`",
     )
     start_timeout: float = _key(
         "seconds",

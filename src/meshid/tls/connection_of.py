@@ -103,6 +103,21 @@ class _JudgedRequest:
         """Do nothing: each request is judged for itself."""
 
 
+@attrs.frozen
+class _RequestWithToken:
+    """A request whose peer has a token: its connection has the same peer without one."""
+
+    _judged: Peer
+    _connection: HasPeer
+
+    @property
+    def peer(self) -> Peer | None:
+        return None if self._connection.peer is None else self._judged
+
+    def raise_if_ended(self) -> None:
+        self._connection.raise_if_ended()
+
+
 Finder: TypeAlias = Callable[[object], HasPeer | None]
 
 _FINDERS: dict[str, Finder] = {}
@@ -162,7 +177,18 @@ def _judged(here: object) -> HasPeer | None:
     if type(peer) is not Peer:
         return None
     connection = dict.get(cast("dict[str, object]", here), JUDGED_CONNECTION)
-    return _JudgedRequest(peer) if connection is None else cast("HasPeer", connection)
+    return _JudgedRequest(peer) if connection is None else _for(peer, cast("HasPeer", connection))
+
+
+def _for(judged: Peer, connection: HasPeer) -> HasPeer:
+    return connection if judged.token is None else _RequestWithToken(judged, connection)
+
+
+def judged_over(connection: HasPeer, request: object) -> HasPeer:
+    """Return the *connection* of a *request*, with the peer that our middleware for aiohttp has judged."""
+    state = _attribute(request, "_state")
+    peer = dict.get(cast("dict[str, object]", state), JUDGED_PEER) if _is(state, dict) else None
+    return _for(peer, connection) if type(peer) is Peer else connection
 
 
 def surroundings_of(request: object) -> list[dict[str, object]]:

@@ -7,7 +7,7 @@ from typing import cast
 
 from meshid.errors import NoPeer
 from meshid.tls.admitted_connection import AdmittedConnection
-from meshid.tls.connection_of import JUDGE, HasPeer, connection_of, packages_of, surroundings_of
+from meshid.tls.connection_of import JUDGE, HasPeer, connection_of, judged_over, packages_of, surroundings_of
 from meshid.verification.verifier import Peer
 
 
@@ -21,7 +21,7 @@ def peer_of(connection: object) -> Peer:
             what a framework or a library has made of it: a transport or stream of asyncio, trio, anyio or
             Tornado, a request, a WebSocket, a handler, an ASGI scope or a WSGI environ, a client's response
             whose body is still to be read. For a request that `meshid.http.ASGIMiddleware` or
-            `meshid.http.WSGIMiddleware` has judged, it is the peer that was judged.
+            `meshid.http.WSGIMiddleware` has judged, it is the peer that was judged, with its token.
 
     Raises:
         NoPeer: If that leads to no connection of a `MeshContext`, or to more than one, or if the handshake
@@ -36,7 +36,9 @@ def peer_of(connection: object) -> Peer:
         # Code of others, of which nothing is known.
         except Exception:  # noqa: BLE001
             admitted = None
-        if not issubclass(type(admitted), AdmittedConnection):
+        if issubclass(type(admitted), AdmittedConnection):
+            admitted = judged_over(cast("HasPeer", admitted), connection)
+        else:
             admitted = connection_of(connection)
     if admitted is None:
         raise NoPeer(_what_is_wrong(connection))

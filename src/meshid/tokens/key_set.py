@@ -37,6 +37,10 @@ class KeySet:
         skipped: The keys that are ignored, and why.
         declared: The issuer that they were read for; they count for no other of that name. None if they count
             for whichever has it.
+
+    Raises:
+        TypeError: If a part has another type.
+        ValueError: If *serve_until* is negative or not a number.
     """
 
     issuer: str
@@ -44,6 +48,21 @@ class KeySet:
     serve_until: float = math.inf
     skipped: tuple[Problem, ...] = attrs.field(default=(), eq=False)
     declared: Issuer | None = attrs.field(default=None, eq=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        check_type(type(self.issuer), str, "issuer", "the name of an issuer in the policy, a str")
+        for each in self.keys:
+            check_type(type(each), TokenKey, "each of the keys", "a TokenKey")
+        until: object = self.serve_until
+        if not isinstance(until, (int, float)) or isinstance(until, bool):
+            msg = f"serve_until must be a POSIX time in seconds, not {type(until).__name__}"
+            raise TypeError(msg)
+        # Written this way so that NaN, which is never over, is rejected.
+        if not until >= 0:
+            msg = f"serve_until must be a POSIX time in seconds, not {until}"
+            raise ValueError(msg)
+        if self.declared is not None:
+            check_type(type(self.declared), Issuer, "declared", "an Issuer or None")
 
     def counts_for(self, issuer: Issuer) -> bool:
         """Return whether its keys are those of an issuer that has its name."""
