@@ -342,6 +342,21 @@ def test_a_forked_child_asks_for_itself() -> None:
     ends_well(FORKING)
 
 
+ENDING = """
+import threading
+from meshid.tokens import FetchedToken, TokenUnavailable
+
+try:
+    FetchedToken(threading.Event().wait, timeout=0.05).get()
+except TokenUnavailable:
+    pass
+"""
+
+
+def test_a_provider_that_hangs_does_not_hold_up_the_end_of_the_process() -> None:
+    ends_well(ENDING)
+
+
 @pytest.mark.parametrize(
     "fetch", [None, "token", len, asyncio.sleep], ids=["None", "str", "len", "coroutine"]
 )

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshid.testing import TokenIssuer
-from meshid.tokens.own_token import MAX_TOKEN_CHARACTERS, OwnToken
+from meshid.tokens.compact_jws import MAX_TOKEN_BYTES
+from meshid.tokens.own_token import OwnToken
 
 ISSUER = TokenIssuer("https://issuer.example", clock=lambda: 1_000_000.0)
 
@@ -67,7 +68,7 @@ NO_JWT, NO_OBJECT, NO_TIME = "it is no signed JWT", "its second part is no JSON 
         pytest.param(with_payload(b'{"exp": 1%s}' % (b"0" * 5000)), NO_OBJECT, id="5000 digits"),
         pytest.param(with_payload(b'{"exp": 0}'), NO_TIME, id="zero"),
         pytest.param(with_payload(b'{"exp": 253402300800}'), NO_TIME, id="the year 10000"),
-        pytest.param(f"e30.{'A' * MAX_TOKEN_CHARACTERS}.c2ln", "it is longer than 16384", id="too long"),
+        pytest.param(f"e30.{'A' * MAX_TOKEN_BYTES}.c2ln", "it is longer than 16384", id="too long"),
     ],
 )
 def test_what_is_no_token_is_said(text: str, why: str) -> None:
@@ -78,7 +79,7 @@ def test_what_is_no_token_is_said(text: str, why: str) -> None:
 
 def test_one_of_the_greatest_length_is_read() -> None:
     token = ISSUER.mint({"exp": 1_000_300})
-    longest = token + "A" * (MAX_TOKEN_CHARACTERS - len(token))
+    longest = token + "A" * (MAX_TOKEN_BYTES - len(token))
     assert isinstance(OwnToken.read(longest), OwnToken)
     assert isinstance(OwnToken.read(longest + "A"), str)
 

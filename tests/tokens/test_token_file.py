@@ -181,7 +181,7 @@ def test_a_file_that_is_written_while_it_is_read_does_not_count_yet(
 
 def test_a_path_that_cannot_be_one_is_said() -> None:
     with pytest.raises(
-        TokenUnavailable, match=r"there is no token in 'a\\x00b': it cannot be read: 'embedded null"
+        TokenUnavailable, match=r"there is no token in 'a\\x00b': it cannot be read: '.*embedded null"
     ):
         TokenFile("a\0b").get()
 

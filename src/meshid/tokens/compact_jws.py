@@ -22,7 +22,7 @@ MAX_TOKEN_BYTES = 16 * 1024
 _BEARER = re.compile(r"[A-Za-z0-9._~+/-]+=*", re.ASCII)
 """What may stand after the word Bearer (RFC 6750 section 2.1)."""
 
-_DOTS = 2
+_PARTS = 3
 _STANDARD = bytes.maketrans(b"-_", b"+/")
 _OTHERS = b"~=."
 _BEFORE_JSON = b"\xef\xbb\xbf\xff\xfe \t\r\n"
@@ -66,8 +66,8 @@ def read_compact(token: str) -> CompactJws:
         Refused: TOKEN_MALFORMED, if it is not three parts of base64url without padding, of which the first
             two are unambiguous JSON objects.
     """
-    if (dots := token.count(".")) != _DOTS:
-        msg = f"it has {dots} dots, not two"
+    if (count := token.count(".") + 1) != _PARTS:
+        msg = f"it has {count} parts with dots between them, not three"
         raise Refused(Reason.TOKEN_MALFORMED, msg)
     header, payload, signature = token.split(".")
     return CompactJws(
@@ -81,13 +81,16 @@ def read_compact(token: str) -> CompactJws:
 def objects_that_may_be_in(token: str) -> list[bytes]:
     """Return what a careless reader could take for JSON objects in a bearer token that is not read here.
 
-    Such a reader passes over padding, more parts, a byte order mark or the zero octets of UTF-16.
+    Such a reader passes over padding, dots, a byte order mark or the zero octets of UTF-16.
     """
-    parts = [_lenient(part).translate(None, b"\0").lstrip(_BEFORE_JSON) for part in token.split(".", _DOTS)]
-    # Without a header, or with nothing after it, nobody takes it for a token.
-    if len(parts) == 1 or not parts[0].startswith(b"{"):
+    parts = token.split(".")
+    if len(parts) == 1:
         return []
-    return [part for part in parts if part.startswith(b"{")]
+    # Where there are more or fewer parts, the payload may have dots in it, or something after it.
+    payload = parts[1] if len(parts) == _PARTS else "".join(parts[1:])
+    found = [_lenient(part).translate(None, b"\0").lstrip(_BEFORE_JSON) for part in (parts[0], payload)]
+    # Without a header nobody takes it for a token.
+    return [part for part in found if part.startswith(b"{")] if found[0].startswith(b"{") else []
 
 
 def _decoded(part: str, text: str) -> bytes:

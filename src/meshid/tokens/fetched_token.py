@@ -8,8 +8,6 @@ The rules of this module:
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import inspect
 import math
 import re
@@ -25,6 +23,7 @@ from meshid.support.callables import takes
 from meshid.support.locks import Order, new_lock
 from meshid.support.quoting import described
 from meshid.support.types import positive_seconds
+from meshid.tokens.binding import certificate_thumbprint
 from meshid.tokens.own_token import OwnToken, moment
 from meshid.trust.credentials import X509Svid
 
@@ -153,8 +152,7 @@ class FetchedToken:
         if isinstance(token, str):
             fetch.fail(token, now)
             return
-        life = token.expires_at - now
-        self._held = _Held(token, now + max(life * _REFRESH_AT, PAUSE_SECONDS))
+        self._held = _Held(token, now + (token.expires_at - now) * _REFRESH_AT)
         fetch.succeed(token)
 
     def _fetched(self) -> OwnToken | str:
@@ -180,7 +178,7 @@ class FetchedToken:
         if self._mesh is None or token.certificate is None:
             return True
         own = self._own()
-        return own is not None and token.certificate == _thumbprint(own.chain[0])
+        return own is not None and token.certificate == certificate_thumbprint(own.chain[0])
 
 
 @attrs.frozen
@@ -240,8 +238,3 @@ def _silent_for(seconds: float) -> str:
 
 def _without_tokens(text: str) -> str:
     return _LIKE_A_TOKEN.sub("...", text)
-
-
-def _thumbprint(der: bytes) -> str:
-    digest = hashlib.sha256(der).digest()
-    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()

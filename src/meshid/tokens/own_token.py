@@ -13,8 +13,7 @@ from typing import Self
 
 import attrs
 
-MAX_TOKEN_CHARACTERS = 16 * 1024
-"""Servers take about as much in all headers of a request together."""
+from meshid.tokens.compact_jws import MAX_TOKEN_BYTES
 
 _PART = "[A-Za-z0-9_-]+"
 _JWT = re.compile(rf"{_PART}\.({_PART})\.{_PART}")
@@ -44,8 +43,8 @@ class OwnToken:
 
         An exception would show the token to whatever reports local variables.
         """
-        if len(text) > MAX_TOKEN_CHARACTERS:
-            return f"it is longer than {MAX_TOKEN_CHARACTERS} characters"
+        if len(text) > MAX_TOKEN_BYTES:
+            return f"it is longer than {MAX_TOKEN_BYTES} characters"
         match = _JWT.fullmatch(text)
         if match is None:
             return "it is no signed JWT, which has three parts in base64url with dots between them"

@@ -11,7 +11,8 @@ from typing import TypeAlias
 
 from meshid.errors import TokenUnavailable
 from meshid.support.quoting import quote
-from meshid.tokens.own_token import MAX_TOKEN_CHARACTERS, OwnToken, moment
+from meshid.tokens.compact_jws import MAX_TOKEN_BYTES
+from meshid.tokens.own_token import OwnToken, moment
 
 _LOOK_SECONDS = 1.0
 
@@ -94,7 +95,7 @@ class TokenFile:
         if not stat.S_ISREG(found[0]):
             return "it is not a regular file"
         with self._path.open("rb") as file:
-            data = file.read(MAX_TOKEN_CHARACTERS + 3)
+            data = file.read(MAX_TOKEN_BYTES + 3)
         return "it is being written" if _identity(self._path) != found else OwnToken.read(_text(data))
 
 

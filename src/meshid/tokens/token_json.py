@@ -16,6 +16,9 @@ from meshid.reasons import Reason
 MAX_CONTAINERS = 256
 """Objects and arrays: real tokens have about a dozen, and each costs a call. It bounds their depth, too."""
 
+MAX_VALUES = 2000
+"""Commas: a token that fills its 12 KiB with the names of groups has about a thousand."""
+
 MAX_DIGITS = 32
 """Of a number: a POSIX time has ten; Python takes time in the square of the digits of an integer."""
 
@@ -47,6 +50,8 @@ def _read(data: bytes) -> tuple[object, str | None]:
     """Return the value, and what is wrong with it."""
     if data.count(b"{") + data.count(b"[") > MAX_CONTAINERS:
         return None, f"has more than {MAX_CONTAINERS} objects and arrays"
+    if data.count(b",") > MAX_VALUES:
+        return None, f"has more than {MAX_VALUES} values"
     try:
         text = data.decode()
         value = _DECODER.decode(text)
