@@ -23,7 +23,7 @@ import atheris
 
 # It tells of each module.
 with redirect_stderr(io.StringIO()), atheris.instrument_imports(include=["meshid"]):
-    from seeds import PROXIES, seeds
+    from seeds import PROXIES, TOKEN_CLAIMS, TOKEN_ISSUER, seeds
 
     from meshid import (
         BundleSet,
@@ -39,13 +39,18 @@ with redirect_stderr(io.StringIO()), atheris.instrument_imports(include=["meshid
     from meshid.certificates.reading import read_certificate
     from meshid.cli.nginx.nginx_configuration import read_configuration
     from meshid.cli.nginx.nginx_traps import traps_in
+    from meshid.errors import Refused
     from meshid.http import Forwarded
     from meshid.http.xfcc import read_xfcc
     from meshid.istio import import_istio
     from meshid.names.peer_pattern import PeerPattern
+    from meshid.policy.issuers import Issuer, IssuerProfile, Pin
     from meshid.policy.requests import Request
     from meshid.testing import CA
     from meshid.tls.peer_chain import read_certificate_message
+    from meshid.tokens.binding import bind
+    from meshid.tokens.key_set import KeySet, KeySets
+    from meshid.tokens.token_verifier import TokenVerifier
     from meshid.trust.crl import read_list_file
     from meshid.trust.deny_list_document import read_deny_list
 
@@ -73,6 +78,29 @@ def forwarded_chain(data: bytes) -> object:
     return FORWARDED[data[0] % len(FORWARDED)].chain([(name, value) for name, _, value in lines])
 
 
+TOKEN_VERIFIER = TokenVerifier(
+    [
+        Issuer(
+            name="acme",
+            profile=IssuerProfile.OIDC,
+            issuer=TOKEN_ISSUER.issuer,
+            audience=("payments",),
+            principal="sub",
+            pins=(Pin("tenant", "t-1"),),
+        )
+    ],
+    KeySets([KeySet.from_json("acme", TOKEN_ISSUER.jwks())]),
+    BundleSet(),
+)
+
+
+def bound_token(token: str) -> None:
+    """Verify a token, and bind it to a certificate."""
+    verified = TOKEN_VERIFIER.verify(token, 1_800_000_000)
+    if verified is not None:
+        bind(verified, b"leaf")
+
+
 def text(data: bytes) -> str:
     """Return any text; its characters are as many as the bytes."""
     return data.decode("utf-8", "surrogateescape")
@@ -84,6 +112,7 @@ TARGETS: dict[str, tuple[Callable[[bytes], object], tuple[type[Exception], ...]]
     "chain": (lambda data: VERIFIER.verify(chain_of(data)), (PeerRejected,)),
     "bundle_pem": (lambda data: TrustBundle.from_pem(DOMAIN, data), (MeshidError,)),
     "bundle_json": (lambda data: TrustBundle.from_spiffe_json(DOMAIN, data), (MeshidError,)),
+    "key_set": (lambda data: KeySet.from_json("fuzz", data), (MeshidError,)),
     "credentials": (X509Svid.from_pem, (MeshidError,)),
     "revocation_list": (lambda data: read_list_file("fuzz", data), ()),
     "deny_list": (read_deny_list, (MeshidError,)),
@@ -99,6 +128,10 @@ TARGETS: dict[str, tuple[Callable[[bytes], object], tuple[type[Exception], ...]]
     "request": (lambda data: Request.parse(text(data)), (MeshidError,)),
     "forwarded": (lambda data: forwarded_chain(data or b"\0"), (MeshidError,)),
     "xfcc": (read_xfcc, (ValueError,)),
+    "token": (lambda data: bound_token(text(data)), (Refused,)),
+    # These two are signed, so that what comes after the signature is reached.
+    "token_header": (lambda data: bound_token(TOKEN_ISSUER.mint(TOKEN_CLAIMS, raw_header=data)), (Refused,)),
+    "token_claims": (lambda data: bound_token(TOKEN_ISSUER.mint(data)), (Refused,)),
     "distinguished_name": (lambda data: read_name(text(data)), (ValueError,)),
 }
 """For each parser how it is called, and what it may raise."""

@@ -10,7 +10,7 @@ from urllib.parse import quote
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from meshid.testing import CA, Issued
+from meshid.testing import CA, Issued, TokenIssuer
 
 POLICY_TOML = b"""
 version = 1
@@ -77,6 +77,13 @@ file = "ca.pem"
 profile = "spiffe"
 """
 
+TOKEN_ISSUER = TokenIssuer("https://issuer.example")
+
+TOKEN_CLAIMS = b"""{"iss": "https://issuer.example", "sub": "api", "aud": ["payments"], "iat": 1800000000,
+"exp": 1800000300, "tenant": "t-1", "jti": "a", "cnf": {"x5t#S256": "%s"}}""" % (
+    base64.urlsafe_b64encode(hashlib.sha256(b"leaf").digest())[:43]
+)
+
 PROXIES = ("nginx", "haproxy", "envoy", "caddy", "traefik", "aws-alb", "rfc9440")
 
 
@@ -90,7 +97,8 @@ def seeds() -> Mapping[str, Sequence[bytes]]:
         "certificate_message": [_message(leaf.chain, extensions=each) for each in (True, False)],
         "chain": [b"".join(len(each).to_bytes(3, "big") + each for each in leaf.chain)],
         "bundle_pem": [root.pem, leaf.chain_pem],
-        "bundle_json": [root.bundle().to_spiffe_json()],
+        "bundle_json": [root.bundle().to_spiffe_json(), _key_set("jwt-svid")],
+        "key_set": [_key_set("sig")],
         "credentials": [leaf.chain_pem + leaf.key_pem],
         "revocation_list": [crl, x509.load_pem_x509_crl(crl).public_bytes(Encoding.DER)],
         "deny_list": [DENY_LIST],
@@ -103,8 +111,19 @@ def seeds() -> Mapping[str, Sequence[bytes]]:
         "request": [b"GET /a/b%20c?d=e", b"POST /"],
         "forwarded": _forwarded(leaf),
         "xfcc": [_xfcc(leaf).encode()],
+        "token": [TOKEN_ISSUER.mint(TOKEN_CLAIMS).encode()],
+        "token_header": [b'{"alg":"ES256","kid":"key-1","typ":"at+jwt"}'],
+        "token_claims": [TOKEN_CLAIMS],
         "distinguished_name": [b"CN=root,O=a\\,b+OU=c", b"/C=US/O=x/CN=y"],
     }
+
+
+def _key_set(use: str) -> bytes:
+    """Return a key of each kind."""
+    issuer = TokenIssuer(use=use)
+    for algorithm in ("ES384", "EdDSA", "RS256"):
+        issuer.new_key(algorithm)
+    return issuer.jwks()
 
 
 def _message(chain: Sequence[bytes], *, extensions: bool) -> bytes:

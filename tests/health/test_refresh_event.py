@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 
+import attrs
 import pytest
 from cryptography import x509
 
@@ -13,7 +14,8 @@ from meshid.admission.snapshot import Snapshot
 from meshid.certificates.reading import fingerprint, to_der
 from meshid.health.alarm import Alarm, AlarmLevel
 from meshid.health.refresh_event import MAX_NAMED, RefreshEvent, changes_between
-from meshid.testing import CA
+from meshid.testing import CA, TokenIssuer
+from meshid.tokens.key_set import KeySet
 from tests.helpers.tls_peers import mesh_of, policy
 from tests.helpers.world import DAY, Clock
 
@@ -73,6 +75,15 @@ def test_an_authority_that_was_removed_is_named_as_exactly_as_one_that_was_added
             ]
         ),
     }
+
+
+def test_a_key_for_jwt_svids_is_named_with_its_trust_domain(mesh: Mesh, prod_ca: CA) -> None:
+    spire = TokenIssuer(None, use="jwt-svid")
+    (key,) = KeySet.from_json("spire", spire.jwks(), use="jwt-svid").keys
+    name = f"'prod.example.org' {key.thumbprint} 'key-1'"
+    with_key = attrs.evolve(prod_ca.bundle(), jwt_keys=(key,))
+    assert change(mesh, bundles=BundleSet([with_key])) == {"meshid.jwt_keys.added": [name]}
+    assert change(mesh, bundles=BundleSet([prod_ca.bundle()])) == {"meshid.jwt_keys.removed": [name]}
 
 
 def test_our_own_certificate(mesh: Mesh, prod_ca: CA) -> None:

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from meshid import BundleSet, Mesh, TrustBundle
 from meshid.__main__ import main
 from meshid.health.state_file import HEARTBEAT_SECONDS, MAX_BYTES, StateFile
-from meshid.testing import CA
+from meshid.testing import CA, TokenIssuer
+from meshid.tokens.key_set import KeySet, KeySets
 from tests.helpers.mounted import OWN, Mounted, alarms, eventually, hurry
 from tests.helpers.processes import UNMEASURED
 from tests.helpers.tls_peers import mesh_of
@@ -392,6 +393,23 @@ class TestStatus:
         assert told == read(file)
         assert main(["status", str(file)]) == 0
         assert "certificate" not in capsys.readouterr().out
+
+    def test_keys_of_issuers(self, file: Path, prod_ca: CA, capsys: pytest.CaptureFixture[str]) -> None:
+        one, two = KeySet.from_json("one", TokenIssuer().jwks()), KeySet(issuer="two", serve_until=0.0)
+        odd = KeySet(issuer="odd", serve_until=-1e300)
+        file.write_text(json.dumps(mesh_of(prod_ca, keys=KeySets([one, two, odd])).status()))
+        main(["status", str(file)])
+        rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  keys ")]
+        assert rows == [
+            "  keys         issuer one: 1 key",
+            "  keys         issuer two: 0 keys, until 1970-01-01T00:00:00+00:00",
+            "  keys         issuer odd: 0 keys",
+        ]
+        # Of a process that was not restarted when meshid was installed anew.
+        status = self.status(prod_ca)
+        del status["keys"]
+        file.write_text(json.dumps(status))
+        assert main(["status", str(file)]) == 0
 
     def test_several_authorities_and_none(self, file: Path, capsys: pytest.CaptureFixture[str]) -> None:
         both = TrustBundle.from_pem(

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import attrs
 import hypercorn.asyncio
 import hypercorn.config
 import pytest
@@ -22,7 +23,8 @@ from meshid.http import bundle_app
 from meshid.http.asgi import App, Message
 from meshid.names.spiffe_id import TrustDomain
 from meshid.sources.endpoint.bundle_endpoint import BundleEndpoint
-from meshid.testing import CA, Issued
+from meshid.testing import CA, Issued, TokenIssuer
+from meshid.tokens.key_set import KeySet
 from meshid.trust.bundles import TrustBundle
 from tests.helpers.tls_peers import HOST, TIMEOUT, mesh_of
 from tests.helpers.world import Clock
@@ -76,6 +78,19 @@ class TestAnswers:
         both = TrustBundle.from_pem(DOMAIN, prod_ca.pem + newer.pem)
         mesh.publish(bundles=BundleSet([both]))
         assert TrustBundle.from_spiffe_json(DOMAIN, got(app)[2]) == both
+
+    def test_the_keys_for_jwt_svids_are_served_with_it(self, mesh: Mesh, prod_ca: CA, clock: Clock) -> None:
+        spire = TokenIssuer(None, use="jwt-svid")
+        app = bundle_app(mesh, clock=clock)
+        for sequence in (0, 1):
+            spire.new_key("ES384")
+            keys = KeySet.from_json("spire", spire.jwks(), use="jwt-svid").keys
+            bundle = attrs.evolve(prod_ca.bundle(), jwt_keys=keys)
+            mesh.publish(bundles=BundleSet([bundle]))
+            body = got(app)[2]
+            assert TrustBundle.from_spiffe_json(DOMAIN, body) == bundle
+            # A key that is new, or is withdrawn, is a change like that of an authority.
+            assert json.loads(body)["spiffe_sequence"] == int(clock()) + sequence
 
     def test_another_trust_domain_can_be_named(self, mesh: Mesh, prod_ca: CA, dev_ca: CA) -> None:
         mesh.publish(bundles=BundleSet([prod_ca.bundle(), dev_ca.bundle()]))

@@ -42,31 +42,31 @@ def test_a_request_of_a_peer_is_checked_on_record(mesh: Mesh, desk: Peer, heard:
         ("get", "/charges/7", Reason.UNSAFE_REQUEST),
         ("GETT", "/charges/7", Reason.UNSAFE_REQUEST),
     ):
-        decision = judge.judge(desk, method, target).decision
+        decision = judge.judge(desk, method, target)[0]
         assert (decision.reason, decision.target) == (reason, "payments")
         assert (event := heard.next()).decision == decision
         assert event.call == "check"
-    assert RequestJudge(mesh, target="other").judge(desk, "GET", "/charges/7").decision.target == "other"
+    assert RequestJudge(mesh, target="other").judge(desk, "GET", "/charges/7")[0].target == "other"
 
 
 def test_without_a_peer_a_request_is_refused_on_record(mesh: Mesh, heard: Heard) -> None:
     for target in ("/charges/7", "/%2561"):
-        decision = RequestJudge(mesh, public=["GET /healthz"]).judge(None, "GET", target).decision
+        decision = RequestJudge(mesh, public=["GET /healthz"]).judge(None, "GET", target)[0]
         assert (decision.allowed, decision.reason) == (False, Reason.NO_CERTIFICATE)
         assert heard.next().decision == decision
 
 
 def test_a_peer_whose_trust_was_taken_away_is_refused_at_its_next_request(mesh: Mesh, desk: Peer) -> None:
     judge = RequestJudge(mesh, public=["GET /healthz"])
-    assert judge.judge(desk, "GET", "/healthz").decision.reason is Reason.PUBLIC
+    assert judge.judge(desk, "GET", "/healthz")[0].reason is Reason.PUBLIC
     mesh.publish(revocations=Revocations(deny=[DESK.join(("spiffe://prod.example.org", ""))]))
     for path in ("/charges/7", "/healthz"):
-        assert judge.judge(desk, "GET", path).decision.reason is Reason.DENY_LISTED
+        assert judge.judge(desk, "GET", path)[0].reason is Reason.DENY_LISTED
 
 
 def test_what_is_routed_is_what_is_judged(mesh: Mesh, desk: Peer, caplog: pytest.LogCaptureFixture) -> None:
     judge = RequestJudge(mesh, public=["GET /open/*"])
-    assert judge.judge(desk, "GET", "/charges/%C3%A9", routed="/charges/é").decision
+    assert judge.judge(desk, "GET", "/charges/%C3%A9", routed="/charges/é")[0]
     for peer, target, routed in (
         (desk, "/charges/7", "/charges/8"),
         (desk, "/charges/%C3%A9", "/charges/Ã©"),
@@ -74,7 +74,7 @@ def test_what_is_routed_is_what_is_judged(mesh: Mesh, desk: Peer, caplog: pytest
         (None, "/open/a", "/charges/7"),
     ):
         caplog.clear()
-        decision = judge.judge(peer, "GET", target, routed=routed).decision
+        decision = judge.judge(peer, "GET", target, routed=routed)[0]
         assert (decision.allowed, decision.reason) == (False, Reason.UNSAFE_REQUEST)
         [record] = caplog.records
         assert (record.name, record.levelno) == ("meshid.http", logging.WARNING)
@@ -95,7 +95,7 @@ class TestPublic:
             "requests that need no peer: GET /healthz, * /open/*"
         ]
         for method, target in (("GET", "/healthz?full"), ("PUT", "/open/%61")):
-            decision = judge.judge(None, method, target).decision
+            decision = judge.judge(None, method, target)[0]
             assert (decision.allowed, decision.reason, decision.name) == (True, Reason.PUBLIC, None)
         assert heard.is_quiet()
         for method, target in (
@@ -105,15 +105,15 @@ class TestPublic:
             ("GET", "/open/%2e%2e/charges"),
             ("OPEN", "/open/a"),
         ):
-            assert judge.judge(None, method, target).decision.reason is Reason.NO_CERTIFICATE
+            assert judge.judge(None, method, target)[0].reason is Reason.NO_CERTIFICATE
 
     def test_a_peer_that_is_there_stays_known(self, mesh: Mesh, desk: Peer) -> None:
-        decision = RequestJudge(mesh, public=["GET /healthz"]).judge(desk, "GET", "/healthz").decision
+        decision = RequestJudge(mesh, public=["GET /healthz"]).judge(desk, "GET", "/healthz")[0]
         assert decision.name == str(desk.spiffe_id)
 
     def test_it_does_not_hold_at_another_target(self, mesh: Mesh, desk: Peer) -> None:
         judge = RequestJudge(mesh, public=["GET /charges/*"])
-        assert judge.judge(None, "GET", "/charges/7").decision.reason is Reason.PUBLIC
+        assert judge.judge(None, "GET", "/charges/7")[0].reason is Reason.PUBLIC
         decision = judge.judge_at(None, "GET", "/charges/7", "other")
         assert (decision.reason, decision.target) == (Reason.NO_CERTIFICATE, "other")
         assert judge.judge_at(desk, "GET", "/charges/7", "payments").reason is Reason.ALLOWED
@@ -142,14 +142,14 @@ def test_it_must_be_given_a_mesh_and_a_target(prod_ca: CA) -> None:
 def test_what_is_remembered_of_a_request_is_never_the_answer(mesh: Mesh, desk: Peer, heard: Heard) -> None:
     judge, path = RequestJudge(mesh, public=["GET /healthz"]), "/charges/7"
     for _ in range(3):
-        decision = judge.judge(desk, "GET", path, routed=path).decision
+        decision = judge.judge(desk, "GET", path, routed=path)[0]
         assert decision.allowed
         assert heard.next().decision == decision
     kind = DecisionKind(Call.CHECK, Role.CLIENT, allowed=True, reason=Reason.ALLOWED)
     assert mesh.counts()[kind] == 3
-    assert judge.judge(desk, "POST", path, routed=path).decision.reason is Reason.NO_RULE
-    assert judge.judge(desk, "GET", path, routed="/charges/8").decision.reason is Reason.UNSAFE_REQUEST
-    assert judge.judge(None, "GET", path, routed=path).decision.reason is Reason.NO_CERTIFICATE
+    assert judge.judge(desk, "POST", path, routed=path)[0].reason is Reason.NO_RULE
+    assert judge.judge(desk, "GET", path, routed="/charges/8")[0].reason is Reason.UNSAFE_REQUEST
+    assert judge.judge(None, "GET", path, routed=path)[0].reason is Reason.NO_CERTIFICATE
     server = mesh.admit(desk.chain, expect=DESK)
     with pytest.raises(ValueError, match="pass expect="):
         judge.judge(server, "GET", path, routed=path)
@@ -161,21 +161,21 @@ def test_a_remembered_request_is_decided_under_what_is_in_force(
     mesh: Mesh, desk: Peer, prod_ca: CA, clock: Clock
 ) -> None:
     judge, asked = RequestJudge(mesh), (desk, "GET", "/charges/7")
-    assert judge.judge(*asked).decision
+    assert judge.judge(*asked)[0]
     mesh.publish(policy=Policy.from_toml(POLICY.replace("/charges/*", "/refunds/*"), "prod"))
-    assert judge.judge(*asked).decision.reason is Reason.NO_RULE
+    assert judge.judge(*asked)[0].reason is Reason.NO_RULE
     mesh.publish(policy=Policy.from_toml(POLICY, "prod"))
-    assert judge.judge(*asked).decision
+    assert judge.judge(*asked)[0]
     mesh.publish(revocations=Revocations(deny=[str(desk.spiffe_id)]))
-    assert judge.judge(*asked).decision.reason is Reason.DENY_LISTED
+    assert judge.judge(*asked)[0].reason is Reason.DENY_LISTED
     mesh.publish(revocations=Revocations())
-    assert judge.judge(*asked).decision
+    assert judge.judge(*asked)[0]
     mesh.publish(bundles=BundleSet([CA("prod.example.org").bundle()]))
-    assert judge.judge(*asked).decision.reason is Reason.UNKNOWN_AUTHORITY
+    assert judge.judge(*asked)[0].reason is Reason.UNKNOWN_AUTHORITY
     mesh.publish(bundles=BundleSet([prod_ca.bundle()]))
-    assert judge.judge(*asked).decision
+    assert judge.judge(*asked)[0]
     clock.now = desk.not_after + timedelta(hours=1)
-    assert judge.judge(*asked).decision.reason is Reason.EXPIRED
+    assert judge.judge(*asked)[0].reason is Reason.EXPIRED
 
 
 def test_only_what_was_allowed_and_is_short_is_remembered(

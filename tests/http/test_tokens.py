@@ -441,22 +441,26 @@ class TestJudging:
         heard.next()
         judge = RequestJudge(mesh)
         for _ in range(2):
-            judged = judge.judge(peer, "GET", "/charges/1", authorization="Bearer a b")
-            assert (judged.decision.allowed, judged.peer) == (False, peer)
+            decision, bound = judge.judge(peer, "GET", "/charges/1", authorization="Bearer a b")
+            assert (decision.allowed, bound) == (False, peer)
             event = heard.next()
-            assert (event.call, event.decision) == (Call.BIND, judged.decision)
+            assert (event.call, event.decision) == (Call.BIND, decision)
             assert (event.decision.target, event.decision.request) == ("payments", "GET /charges/1")
 
     def test_nobody_has_a_token(self, scene: BearerScene) -> None:
-        judged = RequestJudge(scene.mesh()).judge(None, "GET", "/charges/1", authorization="Bearer a b")
-        assert (judged.decision.reason, judged.peer) == (Reason.NO_CERTIFICATE, None)
+        decision, bound = RequestJudge(scene.mesh()).judge(
+            None, "GET", "/charges/1", authorization="Bearer a b"
+        )
+        assert (decision.reason, bound) == (Reason.NO_CERTIFICATE, None)
 
     def test_what_cannot_be_judged_is_refused_without_a_look_at_the_token(self, scene: BearerScene) -> None:
         mesh = scene.mesh()
         peer = mesh.admit(scene.web.chain, request="GET /charges/1")
         for target, routed in (("/charges/%2561", None), ("/charges/1", "/charges/2")):
-            judged = RequestJudge(mesh).judge(peer, "GET", target, routed=routed, authorization="Bearer a b")
-            assert judged.decision.reason is Reason.UNSAFE_REQUEST
+            decision, _ = RequestJudge(mesh).judge(
+                peer, "GET", target, routed=routed, authorization="Bearer a b"
+            )
+            assert decision.reason is Reason.UNSAFE_REQUEST
 
     def test_without_issuers_every_token_is_for_the_application(self, scene: BearerScene) -> None:
         """As it was before a policy could name any."""
@@ -473,17 +477,17 @@ class TestJudging:
         peer = mesh.admit(scene.web.chain)
         for name, sent in SENT.items():
             authorization = ", ".join(sent.values(scene))
-            judged = RequestJudge(mesh).judge(peer, "GET", "/charges/1", authorization=authorization)
-            assert judged.decision.allowed, name
-            assert judged.peer is peer, name
+            decision, bound = RequestJudge(mesh).judge(peer, "GET", "/charges/1", authorization=authorization)
+            assert decision.allowed, name
+            assert bound is peer, name
 
     def test_no_traceback_shows_the_token(self, scene: BearerScene) -> None:
         mesh = scene.mesh()
         peer = mesh.admit(scene.web.chain, request="GET /charges/1")
         token = scene.token("desk", cnf=bound_to(scene.web))
-        judged = RequestJudge(mesh).judge(peer, "GET", "/charges/1", authorization=f"Bearer {token}")
-        assert not judged.decision.allowed
-        assert token not in repr(judged)
+        decision, bound = RequestJudge(mesh).judge(peer, "GET", "/charges/1", authorization=f"Bearer {token}")
+        assert not decision.allowed
+        assert token not in repr((decision, bound))
 
     def test_a_peer_with_a_token_is_gone_with_its_connection(self, scene: BearerScene) -> None:
         mesh = scene.mesh()

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 
+import attrs
 import pytest
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
@@ -13,9 +14,12 @@ from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
 
 from meshid import BundleSet, Mesh, PeerRejected, Revocations, TrustBundle
 from meshid.metrics import to_opentelemetry, to_prometheus
+from meshid.policy.issuers import Issuer, IssuerProfile
 from meshid.sources import SourceUnavailable, State
 from meshid.testing import CA
+from meshid.tokens.key_set import KeySet, KeySets
 from tests.helpers.forged import edited_list
+from tests.helpers.issuers import policy_with
 from tests.helpers.mounted import eventually
 from tests.helpers.tls_peers import PATH, mesh_of, policy
 from tests.helpers.world import HOUR, Clock
@@ -111,6 +115,21 @@ def test_a_mesh_with_nothing_has_few_figures() -> None:
         "meshid_connections",
         "meshid_generation",
     }
+
+
+def test_until_when_the_keys_of_each_issuer_count(prod_ca: CA) -> None:
+    one = Issuer(
+        name="one", profile=IssuerProfile.OIDC, issuer="https://a.example", audience=("x",), principal="sub"
+    )
+    two, endless = (
+        attrs.evolve(one, name=name, issuer=f"https://{name}.example") for name in ("two", "endless")
+    )
+    spire = attrs.evolve(one, name="spire", profile=IssuerProfile.JWT_SVID, issuer=None)
+    keys = KeySets([KeySet(issuer="one", serve_until=1.8e9), KeySet(issuer="endless"), KeySet(issuer="gone")])
+    figures = in_prometheus(mesh_of(prod_ca, policy=policy_with(one, two, endless, spire), keys=keys))
+    found = {name: value for name, value in figures.items() if "keys" in name}
+    begin = "meshid_token_keys_serve_until_timestamp_seconds"
+    assert found == {f'{begin}{{issuer="one"}}': 1.8e9, f'{begin}{{issuer="two"}}': 0.0}
 
 
 def test_a_list_without_an_end_has_no_figure(prod_ca: CA) -> None:

@@ -14,18 +14,19 @@ from typing import Any
 import attrs
 import pytest
 
+from meshid import REQUEST_FOLLOWS, Mesh, PeerRejected
 from meshid.errors import Refused
 from meshid.policy import Policy
 from meshid.reasons import Reason
-from meshid.testing import CA, TokenIssuer
+from meshid.testing import TokenIssuer
 from meshid.tokens.key_set import KeySets
 from meshid.tokens.token_verifier import TokenVerifier
 from meshid.trust.bundles import BundleSet, TrustBundle
+from tests.helpers.provider_tokens import NOW, PROD, authority, leaf_of
 
-PROD, PARTNER = "prod.example.org", "partner.example"
-NAME = f"spiffe://{PROD}/ns/pay/sa/api"
-NOW = 1_800_000_000
-AUTHORITIES = {domain: json.loads(CA(domain).bundle().to_spiffe_json())["keys"] for domain in (PROD, PARTNER)}
+PARTNER = "partner.example"
+PATH = "/ns/pay/sa/api"
+NAME = f"spiffe://{PROD}{PATH}"
 
 POLICY = Policy.from_toml(
     f"""
@@ -38,6 +39,13 @@ POLICY = Policy.from_toml(
     [environments.prod.issuers.spire]
     profile = "jwt-svid"
     audience = ["payments"]
+
+    [[allow]]
+    id = "all"
+    why = "Each workload of ours, with its token"
+    from = ["/**"]
+    to = ["payments"]
+    evidence = ["x509", "token"]
     """,
     "prod",
 )
@@ -256,14 +264,12 @@ ROWS = {
 }
 
 
-def bundle_of(domain: str, jwt_keys: list[dict[str, Any]]) -> TrustBundle:
-    document = json.dumps({"keys": [*AUTHORITIES[domain], *jwt_keys]})
-    return TrustBundle.from_spiffe_json(domain, document.encode())
-
-
 def bundles_of(row: Row) -> BundleSet:
-    own = [] if row.own is None else [bundle_of(PROD, row.own)]
-    return BundleSet([*own, bundle_of(PARTNER, row.partner)])
+    partner = TrustBundle.from_spiffe_document(PARTNER, {"keys": row.partner})
+    if row.own is None:
+        return BundleSet([partner])
+    (x509,) = json.loads(authority().bundle().to_spiffe_json())["keys"]
+    return BundleSet([partner, TrustBundle.from_spiffe_document(PROD, {"keys": [x509, *row.own]})])
 
 
 def verifier_of(row: Row) -> TokenVerifier:
@@ -282,6 +288,49 @@ def test_the_clause(row: Row) -> None:
     with pytest.raises(Refused) as caught:
         verifier.verify(row.token(), NOW)
     assert caught.value.reason is row.expected, caught.value.detail
+
+
+def mesh_of(row: Row) -> Mesh:
+    return Mesh(
+        credentials=leaf_of("/ns/pay/sa/payments").svid,
+        bundles=bundles_of(row),
+        policy=POLICY,
+        service="payments",
+        clock=lambda: NOW,
+    )
+
+
+# Without a bundle of ours, nobody connects.
+@pytest.mark.parametrize(
+    "row", [pytest.param(row, id=name) for name, row in ROWS.items() if row.own is not None]
+)
+def test_the_clause_for_a_peer_that_has_connected(row: Row) -> None:
+    mesh = mesh_of(row)
+    peer = mesh.admit(leaf_of(PATH).chain, request=REQUEST_FOLLOWS)
+    if row.expected is None:
+        bound = mesh.bind(peer, row.token())
+        assert bound.token is not None
+        assert bound.token.principal == NAME
+        assert mesh.check(bound, request="GET /").allowed
+        return
+    with pytest.raises(PeerRejected) as caught:
+        mesh.bind(peer, row.token())
+    assert caught.value.reason is row.expected, caught.value.detail
+
+
+def test_a_jwt_svid_of_another_workload_is_not_the_peers() -> None:
+    mesh = mesh_of(Row("", good, None))
+    peer = mesh.admit(leaf_of(PATH).chain, request=REQUEST_FOLLOWS)
+    with pytest.raises(PeerRejected) as caught:
+        mesh.bind(peer, good(sub=f"spiffe://{PROD}/ns/dev/sa/api"))
+    assert caught.value.reason is Reason.TOKEN_DISAGREES
+
+
+def test_a_key_that_leaves_the_bundle_takes_its_tokens_along() -> None:
+    mesh = mesh_of(Row("", good, None))
+    bound = mesh.bind(mesh.admit(leaf_of(PATH).chain, request=REQUEST_FOLLOWS), good())
+    mesh.publish(bundles=bundles_of(Row("", good, None, own=keys(ROTATED))))
+    assert mesh.check(bound, request="GET /").reason is Reason.TOKEN_KEY_UNKNOWN
 
 
 @pytest.mark.parametrize(

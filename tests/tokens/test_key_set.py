@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import sys
 from typing import Any
 
 import pytest
@@ -237,6 +239,33 @@ def test_any_bytes_are_a_key_set_or_invalid(data: bytes) -> None:
     assert len(names) == len(set(names))
     assert all(str(each).isascii() and len(each.what) < 1000 for each in key_set.skipped)
     hash(KeySets([key_set]))
+
+
+@pytest.mark.parametrize(
+    ("parts", "problem"),
+    [
+        pytest.param({"issuer": 1}, "issuer must be the name", id="issuer"),
+        pytest.param({"keys": (EC,)}, "each of the keys must be a TokenKey, not dict", id="keys"),
+        pytest.param(
+            {"serve_until": "1"}, "serve_until must be a POSIX time in seconds, not str", id="a text"
+        ),
+        pytest.param({"serve_until": True}, "serve_until must be .* not bool", id="true"),
+    ],
+)
+def test_a_part_of_another_type_is_a_mistake(parts: dict[str, Any], problem: str) -> None:
+    with pytest.raises(TypeError, match=problem):
+        KeySet(**{"issuer": "okta", **parts})
+
+
+@pytest.mark.parametrize("instant", [math.nan, -1, -math.inf], ids=ascii)
+def test_keys_that_would_count_for_ever_or_never_did_are_a_mistake(instant: float) -> None:
+    with pytest.raises(ValueError, match="serve_until must be a POSIX time in seconds, not"):
+        KeySet(issuer="okta", serve_until=instant)
+
+
+def test_keys_are_read_without_the_library_that_verifies(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "jwt", None)
+    assert len(read(EC, OKP, {**RSA, "kid": "rsa"}).keys) == 3
 
 
 # -- The key sets of all issuers ----------------------------------------------

@@ -1,16 +1,21 @@
 from __future__ import annotations
 
+import json
+
 import attrs
 import pytest
 
 from meshid.errors import Refused
+from meshid.names.spiffe_id import TrustDomain
 from meshid.policy.evidence import Binding
+from meshid.policy.issuers import Issuer, IssuerProfile
 from meshid.reasons import Reason
+from meshid.testing import CA, TokenIssuer
 from meshid.tokens.binding import bind
 from meshid.tokens.key_set import KeySet, KeySets
 from meshid.tokens.keys_in_force import KeysWanted
 from meshid.tokens.token_verifier import TokenVerifier
-from meshid.trust.bundles import BundleSet
+from meshid.trust.bundles import BundleSet, TrustBundle
 from tests.helpers.token_scene import DECLARED, ISS, NOW, OWN, TokenScene, token_scene
 
 
@@ -120,3 +125,48 @@ def test_a_token_is_a_text(scene: TokenScene) -> None:
 def test_the_issuer_is_compared_octet_by_octet(scene: TokenScene) -> None:
     for other in (ISS + "/", ISS.upper(), ISS.replace("https", "http"), "https://else.example"):
         assert scene.verifier.verify(scene.token(iss=other), NOW) is None
+
+
+def _bundle(domain: TrustDomain, issuer: TokenIssuer) -> TrustBundle:
+    document = json.loads(CA(domain).bundle().to_spiffe_json())
+    document["keys"] += [issuer.keys[-1].jwk()]
+    return TrustBundle.from_spiffe_json(domain, json.dumps(document).encode())
+
+
+def test_a_jwt_svid_counts_while_its_trust_domain_is_ours_and_has_its_key() -> None:
+    spire = Issuer(
+        name="spire", profile=IssuerProfile.JWT_SVID, issuer=None, audience=("payments",), principal="sub"
+    )
+    signer, successor = (TokenIssuer(None, use="jwt-svid", clock=lambda: NOW) for _ in range(2))
+    bundles = BundleSet([_bundle(OWN, signer)])
+
+    def verifier(bundles: BundleSet, *domains: TrustDomain) -> TokenVerifier:
+        return TokenVerifier([DECLARED, spire], KeySets(), bundles, trust_domains=domains)
+
+    verified = verifier(bundles, OWN).verify(
+        signer.mint({"sub": f"spiffe://{OWN}/api", "aud": "payments"}), NOW
+    )
+    assert verified is not None
+    evidence = bind(verified, b"any leaf")
+    verifier(bundles, TrustDomain("new.example"), OWN).check_current(evidence, NOW)
+    for other, reason in (
+        (verifier(bundles, TrustDomain("new.example")), Reason.TOKEN_ISSUER_UNKNOWN),
+        (verifier(BundleSet(), OWN), Reason.TOKEN_KEYS_UNAVAILABLE),
+        (verifier(BundleSet([_bundle(OWN, successor)]), OWN), Reason.TOKEN_KEY_UNKNOWN),
+    ):
+        with pytest.raises(Refused) as caught:
+            other.check_current(evidence, NOW)
+        assert caught.value.reason is reason
+
+
+def test_the_name_of_a_claimed_issuer_decides_before_a_spiffe_id_does(scene: TokenScene) -> None:
+    spire = Issuer(
+        name="spire", profile=IssuerProfile.JWT_SVID, issuer=None, audience=("payments",), principal="sub"
+    )
+    key_set = KeySet.from_json("acme", scene.issuer.jwks())
+    verifier = TokenVerifier([spire, DECLARED], KeySets([key_set]), BundleSet(), trust_domains=[OWN])
+    verified = verifier.verify(scene.token(sub=f"spiffe://{OWN}/api"), NOW)
+    assert verified is not None
+    assert verified.issuer == DECLARED
+    assert _refusal(verifier, scene.token(iss="else", sub=f"spiffe://{OWN}/api")).reason is not None
+    assert verifier.verify(scene.token(iss="else", sub="spiffe://else.example/api"), NOW) is None

@@ -137,6 +137,10 @@ def _rows(status: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "trust", f"{domain}: {count} {noun}{until}"
     if policy:
         yield "policy", f"environment {policy['environment']}, {policy['hash']}"
+    # A process that has not been restarted since it was installed anew writes none.
+    for issuer, keys in status.get("keys", {}).items():
+        until = f", until {keys['serve_until']}" if keys["serve_until"] else ""
+        yield "keys", f"issuer {issuer}: {plural(keys['keys'], 'key')}{until}"
     revoked = status["revocations"]
     yield "revocations", f"{plural(revoked['lists'], 'list')}, {plural(revoked['denials'], 'denial')}"
     yield "connections", f"{status['open_connections']} open"

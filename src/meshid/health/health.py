@@ -23,6 +23,7 @@ from meshid.admission.question import Question
 from meshid.admission.snapshot import Snapshot
 from meshid.certificates.leaf import Role
 from meshid.decisions import Call
+from meshid.health.about_keys import about_keys
 from meshid.health.about_revocations import about_revocations
 from meshid.health.alarm import Alarm, AlarmLevel, outage
 from meshid.health.entrance import why_closed, why_nobody
@@ -110,6 +111,7 @@ def _alarms(admission: Admission, snapshot: Snapshot, now: datetime) -> Iterator
         yield from _about_policy(admission, snapshot, frozenset(snapshot.bundles) - closed.keys())
         yield from _about_promise(admission)
     yield from about_revocations(snapshot.revocations, snapshot.bundles, now)
+    yield from about_keys(snapshot, now)
 
 
 def _peers(admission: Admission) -> frozenset[Role]:

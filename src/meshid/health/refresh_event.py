@@ -26,6 +26,7 @@ from meshid.policy import Policy
 from meshid.policy.rules import Rule
 from meshid.support.quoting import quote
 from meshid.trust.crl import RevocationList
+from meshid.trust.token_key import TokenKey
 
 _T = TypeVar("_T")
 
@@ -97,13 +98,16 @@ def changes_between(before: Snapshot, now: Snapshot) -> dict[str, object]:
     """Return what differs between two snapshots, as flat fields; a part that is equal has none.
 
     Authorities and our own certificate are named by fingerprint (SHA-256, in hex) and end, lists too,
-    with their issuer; rules by their ids, the policy by its hash.
+    with their issuer; rules by their ids, the policy by its hash; keys for tokens by thumbprint and key id.
 
     Args:
         before: What was in force.
         now: What is in force.
     """
     parts = [part for part in PARTS if getattr(before, part) != getattr(now, part)]
+    # That the same keys count for longer is no news.
+    if "keys" in parts and now.keys.has_keys_of(before.keys):
+        parts.remove("keys")
     fields: dict[str, object] = {"meshid.generation": now.generation, "meshid.parts": parts}
     if "credentials" in parts:
         fields[LOCAL_NAME] = now.name and str(now.name)
@@ -111,6 +115,7 @@ def changes_between(before: Snapshot, now: Snapshot) -> dict[str, object]:
     if "bundles" in parts:
         fields |= _difference("bundles", before.bundles, now.bundles, str)
         fields |= _difference("authorities", _authorities(before), _authorities(now), _authority)
+        fields |= _difference("jwt_keys", _jwt_keys(before), _jwt_keys(now), _key)
     if "revocations" in parts:
         old, new = before.revocations, now.revocations
         fields |= _difference("lists", old.crls, new.crls, _list)
@@ -118,6 +123,8 @@ def changes_between(before: Snapshot, now: Snapshot) -> dict[str, object]:
         fields |= _difference("denials", old.deny, new.deny, str)
     if "policy" in parts:
         fields |= _policy(before.policy, now.policy)
+    if "keys" in parts:
+        fields |= _difference("keys", _keys(before), _keys(now), _key)
     return fields
 
 
@@ -147,6 +154,10 @@ def _authorities(snapshot: Snapshot) -> set[tuple[TrustDomain, x509.Certificate]
     return {(domain, each) for domain, bundle in snapshot.bundles.items() for each in bundle.authorities}
 
 
+def _jwt_keys(snapshot: Snapshot) -> set[tuple[str, TokenKey]]:
+    return {(str(domain), key) for domain, bundle in snapshot.bundles.items() for key in bundle.jwt_keys}
+
+
 def _authority(each: tuple[TrustDomain, x509.Certificate]) -> str:
     domain, certificate = each
     return f"{domain} {_certificate(certificate)}"
@@ -160,6 +171,15 @@ def _list(each: RevocationList) -> str:
     due = each.crl.next_update_utc
     issuer = quote(each.crl.issuer.rfc4514_string())
     return f"{each.fingerprint.hex()} until {due and due.isoformat()} of {issuer}"
+
+
+def _keys(snapshot: Snapshot) -> set[tuple[str, TokenKey]]:
+    return {(name, key) for name, keys in snapshot.keys.items() for key in keys.keys}
+
+
+def _key(each: tuple[str, TokenKey]) -> str:
+    issuer, key = each
+    return f"{quote(issuer)} {key.thumbprint} {'' if key.key_id is None else quote(key.key_id)}".rstrip()
 
 
 def _difference(

@@ -12,6 +12,8 @@ from meshid.admission.admission import Admission
 from meshid.admission.snapshot import Snapshot
 from meshid.health.health import Health
 
+_YEAR_10000 = 253_402_300_800
+
 
 @attrs.frozen(kw_only=True)
 class SourceStatus:
@@ -50,7 +52,7 @@ def status_of(
 
     Its members: ``version`` of this form (1), ``time``, ``pid``, ``service``, ``spiffe_id``; ``ready``,
     ``generation`` and ``alarms`` as in `Health`; ``certificate``, ``bundles`` by trust domain, ``policy``
-    and ``revocations``; ``open_connections``; and ``sources``. Times are ISO 8601, in UTC.
+    and ``revocations``; ``keys`` by issuer; ``open_connections``; ``sources``. Times are ISO 8601, in UTC.
 
     Args:
         admission: The admission of the mesh.
@@ -92,6 +94,13 @@ def _parts(snapshot: Snapshot) -> dict[str, object]:
         },
         "policy": policy and {"environment": policy.environment.name, "hash": policy.hash},
         "revocations": {"lists": len(revocations.crls), "denials": len(revocations.deny)},
+        "keys": {
+            issuer: {
+                "keys": len(keys.keys),
+                "serve_until": _text(keys.serve_until) if 0 <= keys.serve_until < _YEAR_10000 else None,
+            }
+            for issuer, keys in snapshot.keys.items()
+        },
     }
 
 

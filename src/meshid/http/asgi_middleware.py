@@ -137,7 +137,7 @@ class ASGIMiddleware:
         # Frameworks cut it off, one of them wherever it is; and where it is not, they route the whole path.
         if root and path != root and not path.startswith(f"{root}/"):
             why = f"the path {quote(path)} is not below the server's root_path {quote(root)}"
-            return Judged(self._judge.refuse(why), peer)
+            return self._judge.refuse(why), peer
         routed = path.rstrip("/") if self._habits.drops_last_slash(path) else path
         authorization = authorization_in(scope["headers"])
         return self._judge.judge(peer, method, target, routed=routed, authorization=authorization)

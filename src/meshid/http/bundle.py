@@ -34,10 +34,11 @@ def bundle_app(
     """Return an ASGI application that serves a trust bundle as a SPIFFE bundle document.
 
     It answers GET and HEAD, on any path, with the bundle in force at that instant; with status
-    404 while there is none. The document has authorities for X.509-SVIDs only.
+    404 while there is none. The document has the authorities for X.509-SVIDs and the keys for JWT-SVIDs,
+    as far as they came with the bundle.
 
     Its ``spiffe_sequence`` is the POSIX time in seconds at which this process first served
-    these authorities, and at least one more than the sequence before them; so it grows with each
+    these authorities and keys, and at least one more than the sequence before them; so it grows with each
     change, and across restarts as long as the clock does. Processes that serve the same bundle
     may give it different sequences.
 

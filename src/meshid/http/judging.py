@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import TypeAlias
 
 from meshid.admission.admission import Admission
 from meshid.admission.question import Question
@@ -43,16 +43,8 @@ LONGEST_REMEMBERED = 512
 _EVERY_PATH = Pattern.parse("/*/**")
 
 
-class Judged(NamedTuple):
-    """A request that was decided about.
-
-    Attributes:
-        decision: The decision.
-        peer: Who asks, with the token of the request, if that was judged; None if nobody is known.
-    """
-
-    decision: Decision
-    peer: Peer | None
+Judged: TypeAlias = tuple[Decision, Peer | None]
+"""The decision about a request; and who asks, with the token of the request if that was judged."""
 
 
 def judged(admission: Admission, peer: Peer | None, question: Question, authorization: str | None) -> Judged:
@@ -68,13 +60,13 @@ def judged(admission: Admission, peer: Peer | None, question: Question, authoriz
         TypeError, ValueError: If the question does not fit the peer.
     """
     if peer is None:
-        return Judged(admission.decide((), question), None)
+        return admission.decide((), question), None
     if authorization is not None and (token := token_in(authorization)) is not None:
         try:
             peer = admission.bind(peer, BearerToken(token), question)
         except PeerRejected as rejection:
-            return Judged(rejection.decision, peer)
-    return Judged(admission.check(peer, question), peer)
+            return rejection.decision, peer
+    return admission.check(peer, question), peer
 
 
 class RequestJudge:
@@ -138,18 +130,18 @@ class RequestJudge:
             request = Request(method, target)
         except InvalidRequest:
             # It is refused where it is decided, and so on record.
-            return Judged(self._decide(peer, self._target, f"{method} {target}"), peer)
+            return self._decide(peer, self._target, f"{method} {target}"), peer
         if routed is not None and routed != request.path:
             why = f"{request} is not the path {quote(routed)}, which the application routes"
-            return Judged(self.refuse(why), peer)
+            return self.refuse(why), peer
         if self._public and self._is_public(request):
-            return Judged(self._decide_public(peer, request), peer)
+            return self._decide_public(peer, request), peer
         question = Question(target=self._target, request=request)
-        judged = self._ask(peer, question, authorization)
+        decision, bound = self._ask(peer, question, authorization)
         # Only after a yes: whoever is refused chooses what is asked, and would push out what is asked again.
-        if judged.decision.allowed and len(method) + len(target) <= LONGEST_REMEMBERED:
+        if decision.allowed and len(method) + len(target) <= LONGEST_REMEMBERED:
             self._questions.put(asked, question)
-        return judged
+        return decision, bound
 
     def _ask(self, peer: Peer | None, question: Question, authorization: str | None) -> Judged:
         # Not by the mesh, which would make the question anew for each request.

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
+from math import isfinite
 
 import attrs
 
@@ -13,6 +14,7 @@ from meshid.certificates.leaf import Role
 from meshid.health.alarm import AlarmLevel
 from meshid.health.status import SourceStatus
 from meshid.mesh import Mesh
+from meshid.policy.issuers import IssuerProfile
 
 _DIRECTIONS = {Role.CLIENT: "inbound", Role.SERVER: "outbound"}
 
@@ -86,6 +88,16 @@ def _list_ends(mesh: Mesh) -> Iterator[Sample]:
         yield {"issuer": issuer}, end.timestamp()
 
 
+def _key_ends(mesh: Mesh) -> Iterator[Sample]:
+    policy, keys = mesh.snapshot.policy, mesh.snapshot.keys
+    for issuer in () if policy is None else policy.issuers:
+        # Those of JWT-SVIDs are in the bundles, and count as long as these do.
+        if issuer.profile is not IssuerProfile.JWT_SVID:
+            end = keys[issuer.name].serve_until if issuer.name in keys else 0.0
+            if isfinite(end):
+                yield {"issuer": issuer.name}, end
+
+
 def _policy(mesh: Mesh) -> Iterator[Sample]:
     if (policy := mesh.snapshot.policy) is not None:
         yield {"hash": policy.hash, "environment": policy.environment.name}, 1
@@ -144,6 +156,12 @@ FIGURES = (
         "meshid.crl.next_update",
         "When the next update of a revocation list is due.",
         _list_ends,
+        is_time=True,
+    ),
+    Figure(
+        "meshid.token_keys.serve_until",
+        "Until when the keys of an issuer of tokens count, if they cannot be read again; 0 without any.",
+        _key_ends,
         is_time=True,
     ),
     Figure("meshid.policy.info", "The policy in force.", _policy),

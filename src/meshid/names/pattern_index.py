@@ -8,13 +8,19 @@ segment after the other: there is no backtracking.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Generic, TypeVar
 
 from meshid.names.pattern import Glob, Pattern, glob_matches, glob_of, globs_intersect
 
 _V = TypeVar("_V")
 _DEEP = "**"
+
+
+def _for_free(_: int) -> None:
+    pass
 
 
 class _Node(Generic[_V]):
@@ -52,7 +58,7 @@ class _Node(Generic[_V]):
             for node in self.globs.matching(segment):
                 _reach(node, reached)
 
-    def intersecting(self, segment: str) -> Iterator[_Node[_V]]:
+    def intersecting(self, segment: str, spend: Callable[[int], None]) -> Iterator[_Node[_V]]:
         """Yield the nodes that a segment of another pattern leads to."""
         if "*" not in segment:
             reached: dict[_Node[_V], None] = {}
@@ -62,9 +68,10 @@ class _Node(Generic[_V]):
         glob = glob_of(segment)
         if self.is_deep:
             yield self
+        spend(len(self.literals))
         yield from (node for text, node in self.literals.items() if glob_matches(glob, text))
         if self.globs is not None:
-            yield from (node for other, node in self.globs if globs_intersect(glob, other))
+            yield from self.globs.intersecting(glob, spend)
 
     def children(self) -> Iterator[_Node[_V]]:
         """Yield the nodes that any segment leads to, without the deep node itself."""
@@ -79,11 +86,12 @@ class _Globs(Generic[_V]):
     A value is looked up once for each pair of lengths of those texts, not once for each segment.
     """
 
-    __slots__ = ("_by_ends", "_lengths")
+    __slots__ = ("_by_ends", "_lengths", "_sorted")
 
     def __init__(self) -> None:
         self._by_ends: dict[tuple[str, str], dict[Glob, _Node[_V]]] = {}
         self._lengths: set[tuple[int, int]] = set()
+        self._sorted: list[tuple[str, str]] = []
 
     def below(self, glob: Glob) -> _Node[_V]:
         self._lengths.add((len(glob[0]), len(glob[-1])))
@@ -94,6 +102,25 @@ class _Globs(Generic[_V]):
             same_ends = self._by_ends.get((text[:begin], text[len(text) - end :]))
             if same_ends is not None and begin + end <= len(text):
                 yield from (node for glob, node in same_ends.items() if glob_matches(glob, text))
+
+    def intersecting(self, glob: Glob, spend: Callable[[int], None]) -> Iterator[_Node[_V]]:
+        """Yield the nodes of the segments that share a text with another one that has a `*`."""
+        for ends in self._beginning_alike(glob[0]):
+            same_ends = self._by_ends[ends]
+            spend(len(same_ends))
+            yield from (node for other, node in same_ends.items() if globs_intersect(glob, other))
+
+    def _beginning_alike(self, begin: str) -> Iterator[tuple[str, str]]:
+        """Yield the ends of which the first begins with *begin*, or the other way round."""
+        if len(self._sorted) != len(self._by_ends):
+            self._sorted = sorted(self._by_ends)
+        shorter = sorted({length for length, _ in self._lengths if length < len(begin)})
+        for wanted in [*(begin[:length] for length in shorter), begin]:
+            at = bisect_left(self._sorted, (wanted, ""))
+            for ends in islice(self._sorted, at, None):
+                if not (ends[0].startswith(begin) if wanted == begin else ends[0] == wanted):
+                    break
+                yield ends
 
     def __iter__(self) -> Iterator[tuple[Glob, _Node[_V]]]:
         for same_ends in self._by_ends.values():
@@ -141,16 +168,22 @@ class PatternIndex(Generic[_V]):
             found += node.values
         return found
 
-    def intersecting(self, pattern: Pattern) -> Iterator[_V]:
-        """Yield the values of the patterns that intersect *pattern*."""
+    def intersecting(self, pattern: Pattern, spend: Callable[[int], None] = _for_free) -> Iterator[_V]:
+        """Yield the values of the patterns that intersect *pattern*.
+
+        Args:
+            pattern: The pattern.
+            spend: Is told of each comparison before it is made, by their number; it may raise.
+        """
         trees = [self._literals_as_tree()] + ([self._tree] if self._tree else [])
         waiting = [(tree, 0) for tree in trees]
         seen = set(waiting)
         while waiting:
+            spend(1)
             node, at = waiting.pop()
             if at == len(pattern.segments):
                 yield from node.values
-            for step in _steps(node, pattern.segments, at):
+            for step in _steps(node, pattern.segments, at, spend):
                 if step not in seen:
                     seen.add(step)
                     waiting.append(step)
@@ -177,13 +210,15 @@ def _reach(node: _Node[_V] | None, reached: dict[_Node[_V], None]) -> None:
         node = node.deep
 
 
-def _steps(node: _Node[_V], segments: tuple[str, ...], at: int) -> Iterator[tuple[_Node[_V], int]]:
+def _steps(
+    node: _Node[_V], segments: tuple[str, ...], at: int, spend: Callable[[int], None]
+) -> Iterator[tuple[_Node[_V], int]]:
     if node.deep is not None:
         yield node.deep, at
     if at == len(segments):
         return
     if segments[at] != _DEEP:
-        yield from ((below, at + 1) for below in node.intersecting(segments[at]))
+        yield from ((below, at + 1) for below in node.intersecting(segments[at], spend))
         return
     yield node, at + 1
     yield from ((below, at) for below in node.children())

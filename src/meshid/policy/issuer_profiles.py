@@ -33,6 +33,7 @@ class ProfileFacts:
         has_issuer: Whether its tokens have an ``iss`` of its own, and its keys a place of their own.
         fixed_issuer: The only ``iss`` that there is; None if each customer has another one.
         jwks: Where the keys are, where that is not the origin of the issuer; None to discover them.
+        keys_at: What follows the ``iss`` in the address of the keys, where it is documented.
         issuer_form: What an ``iss`` looks like; None for any URL.
         issuer_wanted: What an ``iss`` looks like, in words.
         pins: The claims that can be pinned, with the way to each; None for any claim on the top level.
@@ -57,6 +58,7 @@ class ProfileFacts:
     has_issuer: bool = True
     fixed_issuer: str | None = None
     jwks: str | None = None
+    keys_at: str | None = None
     issuer_form: re.Pattern[str] | None = None
     issuer_wanted: str = "an https:// URL"
     pins: Mapping[str, tuple[str, ...]] | None = None
@@ -125,6 +127,7 @@ PROFILES: Mapping[IssuerProfile, ProfileFacts] = MappingProxyType(
         IssuerProfile.OKTA: ProfileFacts(
             source="developer.okta.com/docs/api/openapi/okta-oauth/guides/overview, access token of a custom "
             "authorization server; tokens of the organization's own server are for Okta only",
+            keys_at="/v1/keys",
             principal="cid",
             issuer_form=re.compile("https://[^/]+/oauth2/[A-Za-z0-9_-]+"),
             issuer_wanted="that of a custom authorization server, such as https://acme.okta.com/oauth2/default",
@@ -136,6 +139,7 @@ PROFILES: Mapping[IssuerProfile, ProfileFacts] = MappingProxyType(
         ),
         IssuerProfile.AWS_IAM: ProfileFacts(
             source="docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_providers_outbound_token_claims.html",
+            keys_at="/.well-known/jwks.json",
             principal="sub",
             issuer_form=re.compile(r"https://[0-9a-z-]{8,64}\.tokens\.sts\.global\.api\.aws"),
             issuer_wanted="that of one account, https://....tokens.sts.global.api.aws "
@@ -155,6 +159,7 @@ PROFILES: Mapping[IssuerProfile, ProfileFacts] = MappingProxyType(
         ),
         IssuerProfile.KUBERNETES: ProfileFacts(
             source="kubernetes.io/docs/reference/access-authn-authz/service-accounts-admin, bound tokens",
+            keys_at="/openid/v1/jwks",
             principal="sub",
             subject_form=_SERVICE_ACCOUNT,
             pins=_IN_POD,
@@ -166,6 +171,7 @@ PROFILES: Mapping[IssuerProfile, ProfileFacts] = MappingProxyType(
         ),
         IssuerProfile.EKS: ProfileFacts(
             source="docs.aws.amazon.com/eks/latest/userguide/iam-roles-for-service-accounts.html",
+            keys_at="/keys",
             principal="sub",
             subject_form=_SERVICE_ACCOUNT,
             issuer_form=re.compile(
@@ -179,6 +185,7 @@ PROFILES: Mapping[IssuerProfile, ProfileFacts] = MappingProxyType(
         ),
         IssuerProfile.GITHUB_ACTIONS: ProfileFacts(
             source="docs.github.com/en/actions/reference/security/oidc",
+            keys_at="/.well-known/jwks",
             principal="sub",
             principals=("sub", "repository_id"),
             fixed_issuer="https://token.actions.githubusercontent.com",

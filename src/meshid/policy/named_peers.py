@@ -35,12 +35,15 @@ class NamedPeer:
         name: The name, unique in the policy.
         spiffe: The patterns of the SPIFFE IDs that it may have.
         tokens: The principals that tokens may name it by, for the issuers of this environment.
+        idle: Its aliases that count for nothing in this environment: the place of each in the file, and
+            why; for people, decide nothing.
         place: Where it is in its file; for people, decides nothing.
     """
 
     name: str
     spiffe: tuple[PeerPattern, ...] = ()
     tokens: tuple[TokenAlias, ...] = ()
+    idle: tuple[tuple[str, str], ...] = attrs.field(default=(), eq=False)
     place: str = attrs.field(default="", eq=False)
 
 

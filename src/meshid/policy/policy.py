@@ -34,6 +34,7 @@ from meshid.policy.analysis.finding import Finding, FindingKind
 from meshid.policy.decider import Decider, Prospects
 from meshid.policy.evidence import NamedByToken
 from meshid.policy.explain import Explanation, look_at_all
+from meshid.policy.isolation import Isolation
 from meshid.policy.issuers import Issuer
 from meshid.policy.named_peers import NamedPeer
 from meshid.policy.requests import REQUEST_FOLLOWS, Request, RequestLike
@@ -72,6 +73,8 @@ class Policy:
         observe: Whether the whole policy only observes: it then lets every verified peer in.
         peers: The peers that have names, sorted by name.
         issuers: The issuers of the environment, sorted by name.
+        isolation: What is proven of all environments of its file; None for a file without peers by name
+            and issuers.
         hash: SHA-256, in hex, over the canonical form that `RuleSet.hash` describes.
 
     Args:
@@ -83,6 +86,7 @@ class Policy:
     observe: bool = attrs.field(eq=False)
     peers: tuple[NamedPeer, ...] = attrs.field(eq=False)
     issuers: tuple[Issuer, ...] = attrs.field(eq=False)
+    isolation: Isolation | None = attrs.field(eq=False)
     hash: str
     _decider: Decider = attrs.field(eq=False)
     _prospects: Sieve[tuple[_Who, str], Prospects] = attrs.field(
@@ -100,6 +104,7 @@ class Policy:
             observe=rules.observe,
             peers=rules.peers,
             issuers=rules.issuers,
+            isolation=rules.isolation,
             hash=policy_hash,
             decider=Decider(rules, policy_hash, REMEMBERED),
         )
@@ -290,7 +295,7 @@ class Policy:
 
     @property
     def _rule_set(self) -> RuleSet:
-        return RuleSet(self.environment, self.rules, self.observe, self.peers, self.issuers)
+        return RuleSet(self.environment, self.rules, self.observe, self.peers, self.issuers, self.isolation)
 
     def __repr__(self) -> str:
         return f"<Policy {self.hash[:12]} for {self.environment.name}, {len(self.rules)} rules>"

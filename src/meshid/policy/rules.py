@@ -11,6 +11,7 @@ import attrs
 from meshid.names.pattern import Pattern
 from meshid.names.peer_pattern import PeerPattern
 from meshid.names.spiffe_id import TrustDomain
+from meshid.policy.isolation import Isolation
 from meshid.policy.issuers import Issuer
 from meshid.policy.named_peers import NamedPeer
 from meshid.policy.requests import Request
@@ -125,6 +126,8 @@ class RuleSet:
         observe: Whether the whole policy only observes.
         peers: The peers that have names, sorted by name.
         issuers: The issuers of the environment, sorted by name.
+        isolation: What is proven of all environments of the file; None for a file without peers by name
+            and issuers.
     """
 
     environment: Environment
@@ -132,6 +135,7 @@ class RuleSet:
     observe: bool
     peers: tuple[NamedPeer, ...] = ()
     issuers: tuple[Issuer, ...] = ()
+    isolation: Isolation | None = attrs.field(default=None, eq=False)
 
     def hash(self) -> str:
         """Return SHA-256, in hex, over the canonical form.

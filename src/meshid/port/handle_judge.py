@@ -55,4 +55,4 @@ class HandleJudge:
         # Without a peer, nobody is there who has shown a certificate: on record, like anybody's refusal.
         question = Question(target=self._target, request=request)
         admission = self._mesh._admission  # noqa: SLF001 - it takes the question with the token
-        return judged(admission, peer, question, authorization_in(headers)).decision
+        return judged(admission, peer, question, authorization_in(headers))[0]

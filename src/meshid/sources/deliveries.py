@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping
+from typing import TypeVar
 
 import attrs
 
@@ -13,6 +14,8 @@ from meshid.sources.merging import Origin
 from meshid.sources.reader import Reader
 from meshid.sources.source import State
 from meshid.trust.bundles import BundleSet
+
+_R = TypeVar("_R", bound=Reader)
 
 
 class Deliveries:
@@ -54,6 +57,10 @@ class Deliveries:
             self.first -= {each}
             for kind in ("read", "fault"):
                 self._alarms.forget((kind, each))
+
+    def unread(self, readers: Iterable[_R]) -> list[_R]:
+        """Return those of the *readers* of which no read has ended yet."""
+        return [each for each in readers if each in self.statuses and not self.statuses[each].reads]
 
     def warnings(self) -> list[Alarm]:
         """Return what the sources warn of."""

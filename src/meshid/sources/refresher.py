@@ -30,6 +30,7 @@ from typing import TypeAlias, cast
 from meshid.admission.admission import Admission
 from meshid.admission.ended import Ended
 from meshid.errors import SourceUnavailable
+from meshid.health.about_keys import keys_of
 from meshid.health.alarm import Alarm, AlarmLevel
 from meshid.health.health import alarms_about, health_of
 from meshid.health.refresh_event import RefreshEvent
@@ -202,6 +203,9 @@ class Refresher:
         """Log what has lasted, and what is wrong with the snapshot in force."""
         if self._is_started:
             found = list(alarms_about(self._admission, datetime.fromtimestamp(self._now(), UTC)))
+            # Nobody waits for them, and they are not there in an instant.
+            unread = {keys_of(each.issuer.name) for each in self._deliveries.unread(self._issuers)}
+            found = [alarm for alarm in found if alarm.about not in unread]
             with self._lock:
                 self._alarms.log_lasting()
                 self._alarms.log_changes(found)
@@ -274,8 +278,7 @@ class Refresher:
         return True
 
     def _unheard(self) -> list[Reader]:
-        statuses = self._deliveries.statuses
-        return [reader for reader in self._readers if not statuses[reader].reads]
+        return self._deliveries.unread(self._readers)
 
     def _is_first_read(self, waited: float) -> bool:
         return bool(self._unheard()) and waited < TICK_SECONDS

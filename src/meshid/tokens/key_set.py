@@ -34,12 +34,29 @@ class KeySet:
         keys: Its keys.
         serve_until: Until when they count, in POSIX seconds, if they cannot be read again.
         skipped: The keys that are ignored, and why.
+
+    Raises:
+        TypeError: If a part has another type.
+        ValueError: If *serve_until* is negative or not a number.
     """
 
     issuer: str
     keys: tuple[TokenKey, ...] = ()
     serve_until: float = math.inf
     skipped: tuple[Problem, ...] = attrs.field(default=(), eq=False)
+
+    def __attrs_post_init__(self) -> None:
+        check_type(type(self.issuer), str, "issuer", "the name of an issuer in the policy, a str")
+        for each in self.keys:
+            check_type(type(each), TokenKey, "each of the keys", "a TokenKey")
+        until: object = self.serve_until
+        if not isinstance(until, (int, float)) or isinstance(until, bool):
+            msg = f"serve_until must be a POSIX time in seconds, not {type(until).__name__}"
+            raise TypeError(msg)
+        # Written this way so that NaN, which is never over, is rejected.
+        if not until >= 0:
+            msg = f"serve_until must be a POSIX time in seconds, not {until}"
+            raise ValueError(msg)
 
     @classmethod
     def from_json(

@@ -18,7 +18,7 @@ from meshid.sources.files.policy_file import PolicyFile
 from meshid.sources.files.revocation_list_files import RevocationListFiles
 from meshid.sources.files.trust_file import BundleMapFile, TrustFile
 from meshid.sources.source import Fault, State
-from meshid.testing import CA
+from meshid.testing import CA, TokenIssuer
 from meshid.trust.bundles import TrustBundle
 from meshid.trust.deny_list import Denial
 from meshid.trust.revocations import Revocations
@@ -92,6 +92,19 @@ class TestTrust:
         assert state.bundles == (PROD.bundle(),)
         (warning,) = state.warnings
         assert warning.startswith("bundle of prod.example.org: skipped keys[1]")
+
+    def test_keys_for_jwt_svids_come_and_go_with_the_file(self, tmp_path: Path) -> None:
+        spire = TokenIssuer(None, use="jwt-svid")
+        document = json.loads(PROD.bundle().to_spiffe_json())
+        path = tmp_path / "bundle.json"
+        source = TrustFile("prod.example.org", path)
+        for algorithm in ("ES256", "ES384"):
+            spire.withdraw(spire.keys[0])
+            spire.new_key(algorithm)
+            path.write_text(json.dumps({"keys": [*document["keys"], *json.loads(spire.jwks())["keys"]]}))
+            (bundle,) = source.read().bundles
+            assert bundle.authorities == PROD.bundle().authorities
+            assert [key.algorithm for key in bundle.jwt_keys] == [algorithm]
 
     def test_an_empty_bundle_removes_all_trust_and_says_so(self, tmp_path: Path) -> None:
         path = tmp_path / "bundle.json"

@@ -18,13 +18,18 @@ _DOT_SEGMENT = re.compile(r"/(?:\.|%2[eE]){1,2}(?:/|$)")
 
 def read_issuers(
     reader: TableReader, table: Fields, where: str, key: TableKey[NamedTables]
-) -> tuple[Issuer, ...]:
-    """Read the issuers of one environment: those that are right, sorted by name."""
-    read = [
-        _IssuerReader(reader, place, name).read(value)
+) -> dict[str, Issuer | None]:
+    """Read the issuers of one environment, by name; None for one that is wrong."""
+    read = {
+        name: _IssuerReader(reader, place, name).read(value)
         for place, name, value in reader.named_tables(table, where, key)
-    ]
-    return tuple(sorted((each for each in read if each is not None), key=lambda issuer: issuer.name))
+    }
+    seen: dict[str | None, Issuer] = {}
+    for each in filter(None, read.values()):
+        if (first := seen.setdefault(each.issuer, each)) is not each:
+            what = "a token is told by its `iss`" if each.issuer else "there is one for JWT-SVIDs"
+            reader.fail(each.place, f"is the same issuer as {first.place}: {what}; put both into one table")
+    return read
 
 
 class _IssuerReader:
@@ -89,12 +94,12 @@ class _IssuerReader:
 
     def _profile(self, table: Fields) -> IssuerProfile | None:
         value = table.get(issuer_form.PROFILE.name)
-        near = self._reader.suggestions.to(value, IssuerProfile) if isinstance(value, str) else None
-        if near is not None and near != value:
-            self._fail(
-                issuer_form.PROFILE, f"there is no profile {quote(str(value))}; did you mean {near!r}?"
-            )
-            return None
+        if isinstance(value, str) and value not in set(IssuerProfile):
+            near = self._reader.suggestions.to(value, IssuerProfile)
+            if near is not None:
+                what = f"there is no profile {quote(value)}; did you mean {quote(near)}?"
+                self._fail(issuer_form.PROFILE, what)
+                return None
         text = self._reader.text(table, self._where, issuer_form.PROFILE)
         return IssuerProfile(text) if text else None
 
@@ -174,7 +179,7 @@ class _IssuerReader:
     def _known(self, facts: ProfileFacts, claim: str) -> str:
         known = [*(facts.pins or ()), *(f"{family}/KEY" for family in facts.pin_families)]
         if near := self._reader.suggestions.to(claim, known):
-            return f"did you mean {near!r}?"
+            return f"did you mean {quote(near)}?"
         return f"known: {quote_all(known, limit=20)}" if known else "it has none"
 
 

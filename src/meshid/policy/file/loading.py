@@ -16,16 +16,22 @@ from meshid.errors import InvalidPattern, InvalidPolicy, InvalidSpiffeId
 from meshid.names.peer_pattern import PeerPattern
 from meshid.names.spiffe_id import TrustDomain
 from meshid.policy.file import form
+from meshid.policy.file.ambiguity import find_ambiguous
+from meshid.policy.file.isolating import isolate_issuers, isolate_trust_domains
 from meshid.policy.file.issuers_section import read_issuers
-from meshid.policy.file.peers_section import PeersSection, WrittenPeer
+from meshid.policy.file.peers_section import PeersSection, WrittenPeer, by_kind, check_aliases
 from meshid.policy.file.shapes import ListedTables, TableKey
 from meshid.policy.file.strings import Known, condition, source, target, trust_domain
 from meshid.policy.file.table_reader import ABSENT, Fields, TableReader, TooManyProblemsError, below, kind
+from meshid.policy.isolation import Isolation
 from meshid.policy.issuers import Issuer
 from meshid.policy.named_peers import NamedPeer
 from meshid.policy.rules import Effect, Environment, Rule, RuleSet
 from meshid.support.documents import file_document, json_document, toml_document
 from meshid.support.quoting import quote, quote_all
+
+MAX_ALIASES = 500_000
+"""Patterns of principals, each counted for each issuer that it is about: some 100 MB."""
 
 _SHOWN_ENVIRONMENTS = 50
 
@@ -65,7 +71,8 @@ class _Reader(TableReader):
         self.chosen = environment
         self.places: dict[str, str] = {}
         self.owners: dict[TrustDomain, str] = {}
-        self.issuers: dict[str, tuple[Issuer, ...]] = {}
+        self.federated: dict[TrustDomain, str] = {}
+        self.issuers: dict[str, dict[str, Issuer | None]] = {}
         self.section = PeersSection(self)
         self.named: dict[str, NamedPeer] = {}
         # Many rules repeat the same strings; they share the parsed values.
@@ -89,9 +96,10 @@ class _Reader(TableReader):
         self._version(top)
         environment = self._environments(top)
         peers = self.section.read(top, form.PEERS)
+        issuers = self._isolated(peers)
         if environment:
             self.source = cache(Known(environment, self.owners, self.suggestions).source)
-            self.named = self._resolved(peers, environment)
+            self.named = self._resolved(peers, environment, by_kind(issuers[environment.name]))
         rules = [rule for effect, key in form.RULES.items() for rule in self._rules(top, key, effect)]
         observe = self.flag(top, "", form.OBSERVE_ALL)
         if environment is None:
@@ -101,7 +109,8 @@ class _Reader(TableReader):
             tuple(sorted(rules, key=lambda rule: rule.id)),
             observe,
             peers=tuple(self.named[name] for name in sorted(self.named)),
-            issuers=self.issuers.get(environment.name, ()),
+            issuers=issuers[environment.name],
+            isolation=self._isolation(),
         )
 
     def _version(self, top: Fields) -> None:
@@ -134,6 +143,7 @@ class _Reader(TableReader):
         )
         others = self.texts(table, where, form.FEDERATES_WITH, lambda text: _other_domain(text, own))
         is_right = len(self.problems) == before
+        self.federated |= dict.fromkeys(others, name)
         self.issuers[name] = read_issuers(self, table, where, form.ISSUERS)
         return Environment(name, tuple(own), tuple(dict.fromkeys(others))) if is_right else None
 
@@ -146,9 +156,32 @@ class _Reader(TableReader):
 
     # -- Peers ----------------------------------------------------------------
 
-    def _resolved(self, peers: list[WrittenPeer], environment: Environment) -> dict[str, NamedPeer]:
-        issuers = self.issuers[environment.name]
+    def _resolved(
+        self, peers: list[WrittenPeer], environment: Environment, issuers: Mapping[str, list[Issuer]]
+    ) -> dict[str, NamedPeer]:
+        if sum(len(issuers.get(alias.issuers, ())) for peer in peers for alias in peer.aliases) > MAX_ALIASES:
+            what = f"their aliases mean more than {MAX_ALIASES} pairs of an issuer and a pattern; write fewer"
+            self.fail(form.PEERS.name, what)
+            return {}
         return {peer.name: peer.resolved(environment, issuers) for peer in peers}
+
+    def _isolated(self, peers: list[WrittenPeer]) -> dict[str, tuple[Issuer, ...]]:
+        """Check all environments against each other; return the issuers of each that are right, by name."""
+        check_aliases(self, peers, self.issuers)
+        issuers = {
+            name: tuple(sorted(filter(None, theirs.values()), key=lambda issuer: issuer.name))
+            for name, theirs in self.issuers.items()
+        }
+        isolate_issuers(self, issuers, peers)
+        isolate_trust_domains(self, self.owners, self.federated, len(self.issuers), peers)
+        find_ambiguous(self, peers, issuers, self.owners)
+        return issuers
+
+    def _isolation(self) -> Isolation | None:
+        issuers = sum(map(len, self.issuers.values()))
+        if not issuers and not self.named:
+            return None
+        return Isolation(tuple(self.issuers), issuers, len(self.named))
 
     def _source(self, text: str) -> PeerPattern | str:
         """Read one entry of ``from``: a pattern, or the name of a peer."""

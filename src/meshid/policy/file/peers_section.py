@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import TypeVar
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 
 import attrs
 
@@ -14,12 +14,12 @@ from meshid.policy.file import peer_form
 from meshid.policy.file.shapes import ListedTables, TableKey, Texts
 from meshid.policy.file.strings import source
 from meshid.policy.file.table_reader import Fields, TableReader, below, kind
+from meshid.policy.issuer_profiles import PROFILES
 from meshid.policy.issuers import Issuer, IssuerProfile
 from meshid.policy.named_peers import NamedPeer, TokenAlias
 from meshid.policy.rules import Environment
 from meshid.support.quoting import quote
 
-_P = TypeVar("_P")
 _MAX_HINTED = 512
 
 SHORTHANDS = {
@@ -30,6 +30,24 @@ SHORTHANDS = {
 """The keys for principals of whichever issuer has one of these profiles."""
 
 
+ONE = "the issuer "
+"""Before the name of an issuer; no key begins like this."""
+
+
+def kinds_of(issuer: Issuer) -> list[str]:
+    """Return what aliases say that are about the principals of *issuer*."""
+    return [ONE + issuer.name, *(key for key, profiles in SHORTHANDS.items() if issuer.profile in profiles)]
+
+
+def by_kind(issuers: Iterable[Issuer]) -> dict[str, list[Issuer]]:
+    """Return the issuers by what aliases say that are about them."""
+    found: dict[str, list[Issuer]] = defaultdict(list)
+    for issuer in issuers:
+        for each in kinds_of(issuer):
+            found[each].append(issuer)
+    return dict(found)
+
+
 @attrs.frozen
 class Alias:
     """One alias as it is written: for whatever issuers an environment has.
@@ -37,22 +55,22 @@ class Alias:
     Attributes:
         peer: The name of the peer.
         place: Where it is in the file.
-        key: The key that it stands under.
-        issuer: The name of the issuer, under ``tokens``; empty under other keys.
+        issuers: The issuers that it is about: the key that it stands under, if that is for all with some
+            profiles; or else the name of one, with `ONE` before it.
         pattern: The pattern of the principals.
     """
 
     peer: str
     place: str
-    key: str
-    issuer: str
+    issuers: str
     pattern: Pattern
 
-    def is_of(self, issuer: Issuer) -> bool:
-        """Tell whether it is about the principals of an issuer."""
-        if self.key in SHORTHANDS:
-            return issuer.profile in SHORTHANDS[self.key]
-        return issuer.name == self.issuer
+    @property
+    def of_whom(self) -> str:
+        """Whose principals it is about, in words."""
+        if self.issuers in SHORTHANDS:
+            return f"with profile {' or '.join(SHORTHANDS[self.issuers])}"
+        return quote(self.issuers.removeprefix(ONE))
 
 
 @attrs.frozen
@@ -71,19 +89,31 @@ class WrittenPeer:
     spiffe: tuple[tuple[str, PeerPattern], ...]
     aliases: tuple[Alias, ...]
 
-    def resolved(self, environment: Environment, issuers: Iterable[Issuer]) -> NamedPeer:
-        """Return the peer of one environment: without what counts for nothing there."""
+    def resolved(self, environment: Environment, issuers: Mapping[str, Sequence[Issuer]]) -> NamedPeer:
+        """Return the peer of one environment: without what counts for nothing there.
+
+        Args:
+            environment: The environment.
+            issuers: Its issuers, as `by_kind` has them.
+        """
         domains = {None, *environment.trust_domains, *environment.federates_with}
-        tokens = [
-            TokenAlias(issuer.name, alias.pattern)
-            for issuer in issuers
-            for alias in self.aliases
-            if alias.is_of(issuer)
+        spiffe = [each for _, each in self.spiffe if each.trust_domain in domains]
+        tokens: list[TokenAlias] = []
+        idle = [
+            (place, f"{quote(environment.name)} does not federate with {each.trust_domain}")
+            for place, each in self.spiffe
+            if each.trust_domain not in domains
         ]
+        for alias in self.aliases:
+            theirs = issuers.get(alias.issuers, ())
+            tokens += [TokenAlias(issuer.name, alias.pattern) for issuer in theirs]
+            if not theirs:
+                idle.append((alias.place, f"{quote(environment.name)} has no issuer {alias.of_whom}"))
         return NamedPeer(
             name=self.name,
-            spiffe=tuple(dict.fromkeys(each for _, each in self.spiffe if each.trust_domain in domains)),
-            tokens=tuple(dict.fromkeys(tokens)),
+            spiffe=tuple(dict.fromkeys(spiffe)),
+            tokens=tuple(sorted(set(tokens), key=lambda each: (each.issuer, each.principal.text))),
+            idle=tuple(idle),
             place=self.place,
         )
 
@@ -102,28 +132,27 @@ class PeersSection:
         self.has_unnamed = False
 
     def read(self, top: Fields, key: TableKey[ListedTables]) -> list[WrittenPeer]:
-        """Read the peers: those that are right, in the order of the file."""
+        """Read the peers that have a name, in the order of the file, with their aliases that are right."""
         read = [self._peer(value, where) for where, value in self._reader.listed_tables(top, "", key)]
         self.has_unnamed = self.has_unnamed or not isinstance(top.get(key.name, []), list)
         return [peer for peer in read if peer is not None]
 
     def _peer(self, value: object, where: str) -> WrittenPeer | None:
         reader = self._reader
-        before = len(reader.problems)
         table = reader.table(value, where, peer_form.NAMED_PEER)
         if table is None:
             self.has_unnamed = True
             return None
         name = self._name(table, where)
-        spiffe = self._placed(table, where, peer_form.SPIFFE, source)
+        spiffe = tuple(reader.placed_texts(table, where, peer_form.SPIFFE, source))
         aliases = [
-            Alias(name, place, key.name, "", pattern)
+            Alias(name, place, key.name, pattern)
             for key, parse in (
                 (peer_form.KUBERNETES, _kubernetes),
                 (peer_form.AWS, _aws),
                 (peer_form.OKTA, _okta),
             )
-            for place, pattern in self._placed(table, where, key, parse)
+            for place, pattern in reader.placed_texts(table, where, key, parse)
         ]
         aliases += [
             alias
@@ -133,9 +162,7 @@ class PeersSection:
         if not any(key.name in table for key in peer_form.ALIAS_KEYS):
             known = ", ".join(key.name for key in peer_form.ALIAS_KEYS)
             reader.fail(where, f"has nothing to prove itself by; give it one of {known}")
-        if len(reader.problems) > before:
-            return None
-        return WrittenPeer(name, where, tuple(spiffe), tuple(aliases))
+        return WrittenPeer(name, where, spiffe, tuple(aliases)) if name else None
 
     def _name(self, table: Fields, where: str) -> str:
         name = self._reader.text(table, where, peer_form.PEER_NAME)
@@ -144,12 +171,6 @@ class PeersSection:
             what = f"{quote(name)} is already the name of {first}; put all aliases of one peer into one table"
             self._reader.fail(below(where, peer_form.PEER_NAME.name), what)
         return name
-
-    def _placed(
-        self, table: Fields, where: str, key: TableKey[Texts], parse: Callable[[str], _P]
-    ) -> list[tuple[str, _P]]:
-        read = self._reader.texts(table, where, key, parse)
-        return [(f"{below(where, key.name)}[{number}]", each) for number, each in enumerate(read)]
 
     def _alias(self, value: object, where: str, name: str) -> Alias | None:
         table = self._reader.table(value, where, peer_form.ALIAS)
@@ -160,10 +181,46 @@ class PeersSection:
         if not issuer or not text:
             return None
         try:
-            return Alias(name, where, peer_form.TOKENS.name, issuer, Pattern.parse(text))
+            return Alias(name, where, ONE + issuer, Pattern.parse(text))
         except InvalidPattern as error:
             self._reader.fail(below(where, peer_form.ALIAS_PRINCIPAL.name), str(error))
             return None
+
+
+def check_aliases(
+    reader: TableReader, peers: Iterable[WrittenPeer], issuers: Mapping[str, Mapping[str, Issuer | None]]
+) -> None:
+    """Note each alias that no environment has an issuer for, or whose issuer wants another one."""
+    named: dict[str, list[Issuer | None]] = defaultdict(list)
+    for theirs in issuers.values():
+        for name, issuer in theirs.items():
+            named[name].append(issuer)
+    everyone = [each for those in named.values() for each in those]
+    profiles, is_unclear = {each.profile for each in everyone if each is not None}, None in everyone
+    for alias in (alias for peer in peers for alias in peer.aliases):
+        name = alias.issuers.removeprefix(ONE)
+        if alias.issuers in SHORTHANDS:
+            # One mistake is one error: an issuer that is wrong may have been the one that is meant.
+            if not is_unclear and profiles.isdisjoint(SHORTHANDS[alias.issuers]):
+                reader.fail(alias.place, f"no environment has an issuer {alias.of_whom}")
+        elif name not in named:
+            near = reader.suggestions.to(name, named)
+            hint = f"; did you mean {quote(near)}?" if near else ""
+            what = f"no environment has an issuer {quote(name)}{hint}"
+            reader.fail(below(alias.place, peer_form.ALIAS_ISSUER.name), what)
+        else:
+            _check_issuers_of(reader, alias, filter(None, named[name]))
+
+
+def _check_issuers_of(reader: TableReader, alias: Alias, issuers: Iterable[Issuer]) -> None:
+    for issuer in issuers:
+        facts = PROFILES[issuer.profile]
+        if not facts.has_issuer:
+            what = f"{issuer.place} issues JWT-SVIDs, which name a SPIFFE ID; write it under `spiffe`"
+            reader.fail(below(alias.place, peer_form.ALIAS_ISSUER.name), what)
+        elif facts.needs_exact and not alias.pattern.is_literal:
+            what = f"strangers have the same issuer ({issuer.place}), and a wildcard could mean one of them"
+            reader.fail(below(alias.place, peer_form.ALIAS_PRINCIPAL.name), f"{what}; write each principal")
 
 
 def _formal(text: str, key: TableKey[Texts], hint: str) -> Pattern:

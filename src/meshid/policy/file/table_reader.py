@@ -120,19 +120,25 @@ class TableReader:
         self, table: Fields, where: str, key: TableKey[Texts], parse: Callable[[str], _T]
     ) -> tuple[_T, ...]:
         """Read a list of strings, each with *parse*; none without it."""
-        items = self.value(table, where, key)
+        return tuple(value for _, value in self.placed_texts(table, where, key, parse))
+
+    def placed_texts(
+        self, table: Fields, where: str, key: TableKey[Texts], parse: Callable[[str], _T]
+    ) -> Iterator[tuple[str, _T]]:
+        """Read a list of strings, each with *parse*: the place and the value of each that is right."""
+        items, where = self.value(table, where, key), below(where, key.name)
         if items is ABSENT:
-            return ()
+            return
         if not isinstance(items, list) or not items:
-            self.fail(below(where, key.name), _no_list(items, key))
-            return ()
-        read: list[_T] = []
+            self.fail(where, _no_list(items, key))
+            return
         for number, item in enumerate(items):
             try:
-                read.append(parse(_string(item)))
+                value = parse(_string(item))
             except (InvalidPattern, InvalidSpiffeId) as error:
-                self.fail(f"{below(where, key.name)}[{number}]", str(error))
-        return tuple(read)
+                self.fail(f"{where}[{number}]", str(error))
+            else:
+                yield f"{where}[{number}]", value
 
     def formal_texts(self, table: Fields, where: str, key: TableKey[Texts]) -> tuple[str, ...]:
         """Read a list of strings whose form is all that there is to them."""

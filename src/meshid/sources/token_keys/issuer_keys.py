@@ -25,7 +25,7 @@ from meshid.sources.https.http_get import Answer, NoResponse, ask
 from meshid.sources.https.urls import HttpsUrl
 from meshid.sources.https.web_server import WebServer
 from meshid.sources.source import State
-from meshid.sources.token_keys.serve_until import ServeUntil
+from meshid.sources.token_keys.serve_until import ServeUntil, state_of
 from meshid.support.quoting import quote
 from meshid.support.strict_json import parse_json
 from meshid.tokens.key_set import KeySet
@@ -101,8 +101,7 @@ class IssuerKeys:
             msg = f"{self.name}: {error}"
             raise SourceUnavailable(msg) from error
         self._pause = max(MIN_AGE, min(DEFAULT_AGE if answer.max_age is None else answer.max_age, MAX_AGE))
-        warnings = tuple(f"skipped {problem}" for problem in keys.skipped)
-        return State(keys=(self._serve_until.prolonged(keys),), warnings=warnings)
+        return state_of(self._serve_until.prolonged(keys))
 
     def pause(self) -> float:
         """Return the seconds until the next read: what the provider says (RFC 9111), within limits."""

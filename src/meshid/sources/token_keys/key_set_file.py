@@ -11,7 +11,7 @@ from typing_extensions import override
 from meshid.policy.issuers import Issuer
 from meshid.sources.files.polled import PolledFiles
 from meshid.sources.source import State
-from meshid.sources.token_keys.serve_until import ServeUntil
+from meshid.sources.token_keys.serve_until import ServeUntil, state_of
 from meshid.support.quoting import quote
 from meshid.tokens.key_set import KeySet
 
@@ -49,5 +49,4 @@ class KeySetFile(PolledFiles):
 
     @override
     def _state(self, paths: Sequence[Path], contents: Sequence[bytes]) -> State:
-        keys = KeySet.from_json(self._issuer.name, *contents, pinned=self._issuer.pinned_keys)
-        return State(keys=(keys,), warnings=tuple(f"skipped {problem}" for problem in keys.skipped))
+        return state_of(KeySet.from_json(self._issuer.name, *contents, pinned=self._issuer.pinned_keys))

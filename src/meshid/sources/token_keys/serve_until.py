@@ -1,4 +1,4 @@
-"""For how long keys count: until `Issuer.max_stale` after they were read last."""
+"""Keys that were read: for how long they count, and what was wrong with some of them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import attrs
 
+from meshid.sources.source import State
 from meshid.tokens.key_set import KeySet
 
 _SHARE = 0.1
@@ -30,8 +31,14 @@ class ServeUntil:
 
         That is `max_stale` from now, or up to a tenth less.
         """
-        left = self._until - self._clock()
+        now = self._clock()
         # More is left if the clock was set back.
-        if not (1 - _SHARE) * self._max_stale < left <= self._max_stale:
-            self._until += self._max_stale - left
+        if not (1 - _SHARE) * self._max_stale < self._until - now <= self._max_stale:
+            self._until = now + self._max_stale
         return attrs.evolve(keys, serve_until=self._until)
+
+
+def state_of(keys: KeySet) -> State:
+    """Return the state of a source that has read these *keys*; those that are ignored are warnings."""
+    warnings = (f"skipped {problem}" if problem.where else str(problem) for problem in keys.skipped)
+    return State(keys=(keys,), warnings=tuple(warnings))
