@@ -242,7 +242,8 @@ class Admission:
             PeerRejected: If the peer may not be there, or if meshid fails.
             ValueError: If there is a token, and the peer is a server.
         """
-        check_takes_token(token, question)
+        if token is not None:
+            check_takes_token(question)
         judging = partial(judge, Call.ADMIT, chain, token, question)
         peer, decision = self._decide(Call.ADMIT, chain, question, judging, connection, settled)
         if peer is None or not decision.allowed:
@@ -253,7 +254,8 @@ class Admission:
         self, chain: Sequence[bytes], question: Question, token: BearerToken | None = None
     ) -> Decision:
         """Decide about a chain as `admit` does, and return the decision, as `Mesh.decide` does."""
-        check_takes_token(token, question)
+        if token is not None:
+            check_takes_token(question)
         judging = partial(judge, Call.ADMIT, chain, token, question)
         return self._decide(Call.ADMIT, chain, question, judging)[1]
 
@@ -269,7 +271,7 @@ class Admission:
             PeerRejected: As for `Mesh.bind`.
             TypeError, ValueError: The same.
         """
-        check_takes_token(token, peer)
+        check_takes_token(peer)
         snapshot = self._snapshot
         if not snapshot.takes_tokens:
             return peer
@@ -354,15 +356,15 @@ class Admission:
             snapshot, at = self._snapshot, now
             try:
                 at = self.clock() if at is None else at
-                peer, decision, wants_keys_of, refused = judging(snapshot, at)
-                if wants_keys_of is not None:
-                    self.wants_keys(wants_keys_of)
+                peer, decision, aside = judging(snapshot, at)
+                if aside is not None and aside.wants_keys_of is not None:
+                    self.wants_keys(aside.wants_keys_of)
             # The only catch-all: whatever fails in here is a refusal, with its own reason.
             except Exception as error:  # noqa: BLE001
-                peer, decision, refused = None, internal_error(error), None
+                peer, decision, aside = None, internal_error(error), None
             if snapshot is self._snapshot:
                 # The record of a clock that fails has the system's time.
-                return Settled(time.time() if at is None else at, snapshot, peer, decision, refused)
+                return Settled(time.time() if at is None else at, snapshot, peer, decision, aside)
 
 
 _NO_INFO = ConnectionInfo()

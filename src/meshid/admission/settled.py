@@ -13,6 +13,19 @@ from meshid.reasons import Reason
 from meshid.verification.verifier import Peer
 
 
+@attrs.frozen(kw_only=True)
+class Aside:
+    """What is done about a token that is refused, besides refusing it.
+
+    Attributes:
+        wants_keys_of: The name of the issuer whose keys would be needed, if that is why.
+        token: What it says, if it was verified: for the record.
+    """
+
+    wants_keys_of: str | None = None
+    token: TokenEvidence | None = None
+
+
 class Settled(NamedTuple):
     """A decision about a chain.
 
@@ -21,19 +34,21 @@ class Settled(NamedTuple):
         snapshot: What it was made under.
         peer: The peer, bound if a token counts; None if its chain is refused.
         decision: The decision.
-        refused_token: What a token says that was verified and is refused, for the record.
+        aside: What is done about a token that is refused.
     """
 
     time: float
     snapshot: Snapshot
     peer: Peer | None
     decision: Decision
-    refused_token: TokenEvidence | None = None
+    aside: Aside | None = None
 
     @property
     def token(self) -> TokenEvidence | None:
         """What a token says of the peer, whether it counts or not; None without one that was verified."""
-        return self.refused_token or (None if self.peer is None else self.peer.token)
+        if self.aside is not None and self.aside.token is not None:
+            return self.aside.token
+        return None if self.peer is None else self.peer.token
 
     @property
     def admits(self) -> bool:
