@@ -85,10 +85,10 @@ def check_times(issuer: Issuer, claims: dict[str, Any], now: float) -> float:
         if begin is not None and begin > now + LEEWAY:
             msg = f"its {name!r} is {_seconds(begin - now)} from now"
             raise Refused(Reason.TOKEN_NOT_IN_DATE, msg)
-    lifetime = end - (now if start is None else start + PROFILES[issuer.profile].dated_back)
-    if start is not None and lifetime <= 0:
+    if start is not None and end <= start:
         msg = "its 'exp' is not after its 'iat'"
         raise Refused(Reason.TOKEN_NOT_IN_DATE, msg)
+    lifetime = end - (now if start is None else start + PROFILES[issuer.profile].dated_back)
     if lifetime > issuer.max_lifetime:
         msg = f"it is valid for {_seconds(lifetime)}; 'max_lifetime' is {issuer.max_lifetime} s"
         raise Refused(Reason.TOKEN_NOT_IN_DATE, msg)
