@@ -280,7 +280,7 @@ class Admission:
     def check(self, peer: Peer, question: Question) -> Decision:
         """Decide again about a peer with an open connection, as `Mesh.check` does."""
         check_fits(question, peer)
-        judging = partial(judge, Call.CHECK, peer.chain, peer.token, question)
+        judging = partial(judge, Call.CHECK, peer.chain, peer if peer.token else None, question)
         return self._decide(Call.CHECK, peer.chain, question, judging)[1]
 
     def _decide(  # noqa: PLR0913, PLR0917  # what there is to record, and how to find it
@@ -325,7 +325,7 @@ class Admission:
         connection = each.connection()
         if connection is None or (peer := connection.peer) is None:
             return
-        judging = partial(judge, Call.REVIEW, peer.chain, peer.token, each.question)
+        judging = partial(judge, Call.REVIEW, peer.chain, peer if peer.token else None, each.question)
         settled = self._settle(judging, now)
         # Another review may have ended it meanwhile, or be about to: each end is told once.
         if connection.peer is None or each.is_ending:

@@ -7,7 +7,7 @@ time. What refuses the token refuses the peer.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, cast
 
 import attrs
 
@@ -24,8 +24,8 @@ from meshid.tokens.bearer_token import BearerToken
 from meshid.tokens.keys_in_force import KeysWanted
 from meshid.verification.verifier import Peer, with_token
 
-Shown: TypeAlias = BearerToken | TokenEvidence | None
-"""What was shown beside a chain: a token; or what was kept of one, which is looked at again."""
+Shown: TypeAlias = BearerToken | Peer | None
+"""What was shown beside a chain: a token; or a bound peer, whose token is looked at again."""
 
 
 class Judgement(NamedTuple):
@@ -107,8 +107,10 @@ def _proven(peer: Peer, shown: Shown, question: Question, snapshot: Snapshot, no
     if isinstance(shown, BearerToken):
         return _bound(peer, shown, snapshot, now) or peer
     if shown is not None:
-        snapshot.bound_peers.check_current(shown, snapshot.revocations, now)
-        return with_token(peer, shown)
+        evidence = cast("TokenEvidence", shown.token)
+        snapshot.bound_peers.check_current(evidence, snapshot.revocations, now)
+        # The same tuple: it is the same verification that both come from.
+        return shown if shown.chain is peer.chain else with_token(peer, evidence)
     if question.request is None or question.request is REQUEST_FOLLOWS:
         return peer
     raise Refused(Reason.NO_TOKEN, "")
