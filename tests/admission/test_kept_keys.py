@@ -41,7 +41,9 @@ def mesh(prod_ca: CA, keys: KeySets) -> Mesh:
     ids=["audience", "roots", "max_stale"],
 )
 def test_an_issuer_keeps_its_keys(mesh: Mesh, keys: KeySets, changed: Issuer) -> None:
-    assert mesh.publish(policy=policy_with(changed)).keys is keys
+    before = mesh.snapshot.keys
+    assert before == keys
+    assert mesh.publish(policy=policy_with(changed)).keys is before
 
 
 @pytest.mark.parametrize(
@@ -64,6 +66,20 @@ def test_another_one_begins_without(mesh: Mesh, keys: KeySets, changed: Issuer) 
 @pytest.mark.parametrize("after", [None, policy()], ids=["no policy", "no issuers"])
 def test_an_issuer_that_is_gone_has_none(mesh: Mesh, after: None) -> None:
     assert mesh.publish(policy=after).keys == KeySets()
+
+
+def test_what_was_read_under_one_policy_does_not_count_under_the_next(mesh: Mesh, keys: KeySets) -> None:
+    read = KeySets(attrs.evolve(each, declared=OKTA) for each in keys.values())
+    assert mesh.publish(keys=read).keys == read
+    mesh.publish(policy=policy_with(attrs.evolve(OKTA, issuer="https://other.example")))
+    # A reader that has not been closed yet delivers once more.
+    before = mesh.snapshot
+    assert mesh.publish(keys=read) is before
+    assert mesh.publish(policy=policy()).keys == KeySets()
+    assert mesh.publish(keys=read).keys == read
+    assert (
+        mesh.publish(policy=policy_with(attrs.evolve(OKTA, jwks="https://okta.example/k"))).keys == KeySets()
+    )
 
 
 def test_what_is_published_together_counts_together(mesh: Mesh, keys: KeySets) -> None:

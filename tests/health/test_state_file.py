@@ -396,7 +396,7 @@ class TestStatus:
 
     def test_keys_of_issuers(self, file: Path, prod_ca: CA, capsys: pytest.CaptureFixture[str]) -> None:
         one, two = KeySet.from_json("one", TokenIssuer().jwks()), KeySet(issuer="two", serve_until=0.0)
-        odd = KeySet(issuer="odd", serve_until=-1e300)
+        odd = KeySet(issuer="odd", serve_until=1e300)
         file.write_text(json.dumps(mesh_of(prod_ca, keys=KeySets([one, two, odd])).status()))
         main(["status", str(file)])
         rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  keys ")]

@@ -111,7 +111,8 @@ class OidcProvider:
         with self._lock:
             for plain in self._open:
                 with contextlib.suppress(OSError):
-                    plain.shutdown(socket.SHUT_RDWR)
+                    # Below TLS, whose state is another thread's.
+                    socket.socket.shutdown(plain, socket.SHUT_RDWR)
 
     def handle(self, _: Service, plain: socket.socket) -> None:
         """Answer one connection."""
@@ -183,16 +184,19 @@ def dripping(tls: ssl.SSLSocket) -> None:
 
 
 @contextlib.contextmanager
-def oidc_provider(path: str = "", algorithm: str = "ES256") -> Iterator[OidcProvider]:
+def oidc_provider(
+    path: str = "", algorithm: str = "ES256", clock: Callable[[], float] = time.time
+) -> Iterator[OidcProvider]:
     """Run a provider until the end of the block.
 
     Args:
         path: The path of its issuer, such as ``/oauth2/default``.
         algorithm: That of its first key.
+        clock: What its tokens are dated by: returns the POSIX time in seconds.
     """
     provider = OidcProvider(path)
     with threaded_server(provider.handle) as service:
         provider.port = service.port
-        provider.tokens = TokenIssuer(provider.issuer, algorithm)
+        provider.tokens = TokenIssuer(provider.issuer, algorithm, clock=clock)
         yield provider
         provider.hang_up()

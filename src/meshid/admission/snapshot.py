@@ -19,7 +19,7 @@ from meshid.certificates.leaf import Profile, Role
 from meshid.errors import InvalidBundle, InvalidCredentials, InvalidPolicy, PeerRejected, Problem
 from meshid.names.spiffe_id import SpiffeId
 from meshid.policy import Policy
-from meshid.policy.issuers import IssuerProfile
+from meshid.policy.issuers import Issuer, IssuerProfile
 from meshid.reasons import Reason
 from meshid.support.quoting import quote
 from meshid.tokens.key_set import KeySets
@@ -157,7 +157,7 @@ def next_snapshot(current: Snapshot, changes: Changes, now: float) -> Snapshot:
     for name, value in changes.items():
         _check_type(name, value)
     # Equal content is not a change: it keeps the cache warm and the TLS sessions alive.
-    wanted = {"keys": _kept_keys(current, changes), **changes}
+    wanted = {**changes, "keys": _keys_after(current, changes)}
     different = {name: value for name, value in wanted.items() if value != getattr(current, name)}
     news = cast("Changes", different)
     if not news:
@@ -188,24 +188,29 @@ def next_snapshot(current: Snapshot, changes: Changes, now: float) -> Snapshot:
     return draft
 
 
-def _kept_keys(current: Snapshot, changes: Changes) -> KeySets:
-    """Return the keys in force, without those of an issuer that is declared in another way now, or no more.
+def _keys_after(current: Snapshot, changes: Changes) -> KeySets:
+    """Return the keys that are in force with the *changes*: never those of another issuer of the same name.
 
-    Until its own keys are there, an issuer has none: with those of the one that had its name before it, that
-    one could sign for it.
+    Until its own keys are there, an issuer that is declared in another way has none: whoever had its name
+    before could sign for it otherwise.
     """
-    if "policy" not in changes:
-        return current.keys
-    before, after = (
-        {issuer.name: issuer for issuer in policy.issuers} if policy else {}
-        for policy in (current.policy, changes["policy"])
-    )
-    return KeySets(
-        keys
-        for name, keys in current.keys.items()
+    before = _issuers(current.policy)
+    after = _issuers(changes["policy"]) if "policy" in changes else before
+    if "keys" in changes:
+        keys = changes["keys"]
+    else:
         # Keys may be published before the policy that declares their issuer.
-        if name not in before or (name in after and before[name].shares_keys_with(after[name]))
-    )
+        keys = KeySets(
+            each
+            for name, each in current.keys.items()
+            if name not in before or (name in after and before[name].shares_keys_with(after[name]))
+        )
+    # What was read under one policy may arrive under the next.
+    return KeySets(each for name, each in keys.items() if name not in after or each.counts_for(after[name]))
+
+
+def _issuers(policy: Policy | None) -> dict[str, Issuer]:
+    return {} if policy is None else {issuer.name: issuer for issuer in policy.issuers}
 
 
 def _token_parts(snapshot: Snapshot) -> tuple[object, ...]:

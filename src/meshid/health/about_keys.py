@@ -53,6 +53,6 @@ def _why_none(issuer: Issuer, snapshot: Snapshot, now: datetime) -> str | None:
     if not keys.keys:
         return "none of them can be used: look at its key set"
     if keys.serve_until <= now.timestamp():
-        since = datetime.fromtimestamp(max(0.0, keys.serve_until), UTC)
+        since = datetime.fromtimestamp(keys.serve_until, UTC)
         return f"they could not be read again, and count no more since {since}: look at their source"
     return None

@@ -97,7 +97,7 @@ def _parts(snapshot: Snapshot) -> dict[str, object]:
         "keys": {
             issuer: {
                 "keys": len(keys.keys),
-                "serve_until": _text(keys.serve_until) if 0 <= keys.serve_until < _YEAR_10000 else None,
+                "serve_until": _text(keys.serve_until) if keys.serve_until < _YEAR_10000 else None,
             }
             for issuer, keys in snapshot.keys.items()
         },

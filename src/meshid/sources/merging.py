@@ -21,6 +21,7 @@ import attrs
 from meshid.admission.snapshot import Snapshot
 from meshid.names.spiffe_id import TrustDomain
 from meshid.policy import Policy
+from meshid.policy.issuers import Issuer
 from meshid.sources.source import State
 from meshid.support.quoting import quote
 from meshid.tokens.key_set import KeySet
@@ -55,10 +56,10 @@ class KeysOf:
     def __str__(self) -> str:
         return f"keys of issuer {quote(self.issuer)}"
 
-    def is_declared(self, snapshot: Snapshot) -> bool:
-        """Return whether the policy in force declares the issuer."""
-        policy = snapshot.policy
-        return policy is not None and any(each.name == self.issuer for each in policy.issuers)
+    def declaration(self, snapshot: Snapshot) -> Issuer | None:
+        """Return what the policy in force says of the issuer; None if it does not declare it."""
+        issuers = () if snapshot.policy is None else snapshot.policy.issuers
+        return next((each for each in issuers if each.name == self.issuer), None)
 
 
 Part: TypeAlias = str | TrustDomain | KeysOf
@@ -85,14 +86,20 @@ class Offer:
 
     def wanted(self, snapshot: Snapshot) -> Value:
         """Return what ought to be in force, where that is a *snapshot* now."""
-        if not self.values or self.is_undeclared(snapshot):
+        if not self.values:
             return None
         value = None if self.owner is None else self.values[self.owner]
-        return in_force(self.part, snapshot) if value is None else value
+        if value is None:
+            return in_force(self.part, snapshot)
+        # Read for another one that had its name.
+        if isinstance(self.part, KeysOf) and isinstance(value, KeySet):
+            issuer = self.part.declaration(snapshot)
+            return value if issuer is not None and value.counts_for(issuer) else None
+        return value
 
     def is_undeclared(self, snapshot: Snapshot) -> bool:
         """Return whether they are keys of an issuer that the policy in force does not declare."""
-        return isinstance(self.part, KeysOf) and not self.part.is_declared(snapshot)
+        return isinstance(self.part, KeysOf) and self.part.declaration(snapshot) is None
 
     @property
     def about(self) -> str:

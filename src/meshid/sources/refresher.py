@@ -196,19 +196,20 @@ class Refresher:
                 return
             self._start_waiting()
             # Somebody may have published another policy.
-            if self._follow_issuers() or self._is_behind or self._publisher.is_back(now):
+            self._follow_issuers()
+            if self._is_behind or self._publisher.is_back(now):
                 self._publish(now)
 
     def look(self) -> None:
         """Log what has lasted, and what is wrong with the snapshot in force."""
         if self._is_started:
+            # Nobody waits for keys. What has been read, as seen with the lock, is in force.
+            with self._lock:
+                unread = {keys_of(each.issuer.name) for each in self._deliveries.unread(self._issuers)}
             found = list(alarms_about(self._admission, datetime.fromtimestamp(self._now(), UTC)))
-            # Nobody waits for them, and they are not there in an instant.
-            unread = {keys_of(each.issuer.name) for each in self._deliveries.unread(self._issuers)}
-            found = [alarm for alarm in found if alarm.about not in unread]
             with self._lock:
                 self._alarms.log_lasting()
-                self._alarms.log_changes(found)
+                self._alarms.log_changes(alarm for alarm in found if alarm.about not in unread)
 
     def write(self, file: StateFile) -> None:
         """Write the state file."""
@@ -304,8 +305,6 @@ class Refresher:
         before = self._admission.snapshot
         # Until it is known to have gone well: whatever happens, it is tried again.
         self._is_behind = True
-        # Before, too: what a reader delivers must not count for an issuer that somebody has declared anew.
-        self._follow_issuers()
         states, first = self._deliveries.states, self._deliveries.first
         failures = self._publisher.publish(states, first, now)
         if self._follow_issuers():

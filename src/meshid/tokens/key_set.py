@@ -9,6 +9,7 @@ from typing import Any, Self
 import attrs
 
 from meshid.errors import InvalidKeySet, Problem
+from meshid.policy.issuers import Issuer
 from meshid.support.quoting import quote, quote_all
 from meshid.support.strict_json import parse_json
 from meshid.support.types import check_type
@@ -34,6 +35,8 @@ class KeySet:
         keys: Its keys.
         serve_until: Until when they count, in POSIX seconds, if they cannot be read again.
         skipped: The keys that are ignored, and why.
+        declared: The issuer that they were read for; they count for no other of that name. None if they count
+            for whichever has it.
 
     Raises:
         TypeError: If a part has another type.
@@ -44,6 +47,7 @@ class KeySet:
     keys: tuple[TokenKey, ...] = ()
     serve_until: float = math.inf
     skipped: tuple[Problem, ...] = attrs.field(default=(), eq=False)
+    declared: Issuer | None = attrs.field(default=None, eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         check_type(type(self.issuer), str, "issuer", "the name of an issuer in the policy, a str")
@@ -57,6 +61,16 @@ class KeySet:
         if not until >= 0:
             msg = f"serve_until must be a POSIX time in seconds, not {until}"
             raise ValueError(msg)
+        if self.declared is not None:
+            check_type(type(self.declared), Issuer, "declared", "an Issuer or None")
+
+    def counts_for(self, issuer: Issuer) -> bool:
+        """Return whether its keys are those of an issuer that has its name.
+
+        Args:
+            issuer: How the policy declares the issuer.
+        """
+        return self.declared is None or self.declared.shares_keys_with(issuer)
 
     @classmethod
     def from_json(
@@ -148,7 +162,11 @@ class KeySets(Mapping[str, KeySet]):
         return hash(frozenset(self._key_sets.items()))
 
     def has_keys_of(self, other: KeySets) -> bool:
-        """Return whether it has the keys of an *other* one, whatever the times until which they count."""
+        """Return whether it has the same keys, whatever the times until which they count.
+
+        Args:
+            other: The key sets to compare with.
+        """
         mine, theirs = ({name: frozenset(each.keys) for name, each in sets.items()} for sets in (self, other))
         return mine == theirs
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,7 +19,13 @@ from meshid.testing import TokenIssuer
 from meshid.tokens.key_set import KeySet
 from tests.helpers.world import Clock
 
-ISSUER = "https://issuer.example"
+ISSUER = Issuer(
+    name="ci",
+    profile=IssuerProfile.OIDC,
+    issuer="https://issuer.example",
+    audience=("payments",),
+    principal="sub",
+)
 
 
 @pytest.mark.usefixtures("hurried")
@@ -26,20 +33,12 @@ class TestFile:
     @pytest.fixture
     def path(self, tmp_path: Path) -> Path:
         path = tmp_path / "keys.json"
-        path.write_bytes(TokenIssuer(ISSUER).jwks())
+        path.write_bytes(TokenIssuer(ISSUER.issuer).jwks())
         return path
 
     @pytest.fixture
     def source(self, path: Path, clock: Clock) -> Source:
-        issuer = Issuer(
-            name="ci",
-            profile=IssuerProfile.OIDC,
-            issuer=ISSUER,
-            audience=("payments",),
-            principal="sub",
-            jwks=str(path),
-            max_stale=600,
-        )
+        issuer = attrs.evolve(ISSUER, jwks=str(path), max_stale=600)
         return KeySetFile(issuer, clock)
 
     def test_it_has_the_keys_of_its_issuer(self, source: Source, path: Path, clock: Clock) -> None:
@@ -49,7 +48,7 @@ class TestFile:
 
     def test_a_new_file_counts_at_once(self, source: Source, path: Path) -> None:
         (before,) = source.read().keys
-        path.write_bytes(TokenIssuer(ISSUER).jwks())
+        path.write_bytes(TokenIssuer(ISSUER.issuer).jwks())
         (after,) = source.read().keys
         assert set(after.keys).isdisjoint(before.keys)
 
@@ -71,7 +70,7 @@ class TestFile:
             source.read()
 
     def test_a_key_that_is_skipped_is_a_warning(self, source: Source, path: Path) -> None:
-        path.write_bytes(TokenIssuer(ISSUER).jwks({"kty": "oct", "k": "c2VjcmV0", "kid": "shared"}))
+        path.write_bytes(TokenIssuer(ISSUER.issuer).jwks({"kty": "oct", "k": "c2VjcmV0", "kid": "shared"}))
         (warning,) = source.read().warnings
         assert warning.startswith("skipped keys[1]: ")
 
@@ -84,7 +83,7 @@ def test_keys_that_were_read_count_for_no_longer_than_they_may_and_not_much_less
     max_stale: int, steps: list[float]
 ) -> None:
     now = 1.8e9
-    until = ServeUntil(max_stale, lambda: now)
+    until = ServeUntil(attrs.evolve(ISSUER, max_stale=max_stale), lambda: now)
     for step in steps:
         now += step
         left = until.prolonged(KeySet(issuer="ci")).serve_until - now

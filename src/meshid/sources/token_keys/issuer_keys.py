@@ -70,7 +70,7 @@ class IssuerKeys:
 
     def __init__(self, issuer: Issuer, clock: Callable[[], float]) -> None:
         self._issuer = issuer
-        self._serve_until = ServeUntil(issuer.max_stale, clock)
+        self._serve_until = ServeUntil(issuer, clock)
         self._reads = EndableReads()
         self._pause = DEFAULT_AGE
         place = issuer.issuer if issuer.jwks is None else issuer.jwks

@@ -30,7 +30,7 @@ class KeySetFile(PolledFiles):
     def __init__(self, issuer: Issuer, clock: Callable[[], float]) -> None:
         self._issuer = issuer
         self._path = Path(str(issuer.jwks))
-        self._serve_until = ServeUntil(issuer.max_stale, clock)
+        self._serve_until = ServeUntil(issuer, clock)
         super().__init__(f"keys of issuer {quote(issuer.name)} {quote(str(self._path))}")
 
     @override

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import attrs
 
+from meshid.policy.issuers import Issuer
 from meshid.sources.source import State
 from meshid.tokens.key_set import KeySet
 
@@ -17,25 +18,25 @@ class ServeUntil:
     """Until when the keys of one issuer count; each good read moves that.
 
     Args:
-        max_stale: For how many seconds they count after a read.
+        issuer: The issuer.
         clock: Returns the POSIX time in seconds.
     """
 
-    def __init__(self, max_stale: float, clock: Callable[[], float]) -> None:
-        self._max_stale = max_stale
+    def __init__(self, issuer: Issuer, clock: Callable[[], float]) -> None:
+        self._issuer = issuer
         self._clock = clock
         self._until = 0.0
 
     def prolonged(self, keys: KeySet) -> KeySet:
-        """Return keys that were read just now, with the time until which they count.
+        """Return keys that were read just now, for this issuer, with the time until which they count.
 
-        That is `max_stale` from now, or up to a tenth less.
+        That is `Issuer.max_stale` from now, or up to a tenth less.
         """
-        now = self._clock()
+        now, most = self._clock(), self._issuer.max_stale
         # More is left if the clock was set back.
-        if not (1 - _SHARE) * self._max_stale < self._until - now <= self._max_stale:
-            self._until = now + self._max_stale
-        return attrs.evolve(keys, serve_until=self._until)
+        if not (1 - _SHARE) * most < self._until - now <= most:
+            self._until = now + most
+        return attrs.evolve(keys, serve_until=self._until, declared=self._issuer)
 
 
 def state_of(keys: KeySet) -> State:
