@@ -235,3 +235,8 @@ class TestDiff:
     def test_two_environments_have_issuers_of_their_own(self) -> None:
         document = document_of([rule("/a")], [BOTH], ["cluster"])
         assert policy_of(document).diff(policy_of(document, "dev")).names == ()
+
+    def test_a_deny_rule_that_only_a_token_makes_match(self) -> None:
+        (loss,) = world(rule("/z")).diff(world(rule("/z"), rule("@token", effect="deny"))).losses
+        assert loss.within == "deny: r1"
+        assert str(loss.example.token) == "a bound token of 'cluster' that names 'ns/c'"
