@@ -22,7 +22,7 @@ from sphinx.environment import BuildEnvironment
 
 # In the order of previous and next.
 PAGES = {
-    "Use it": ["guide", "tls", "reloading", "kubernetes", "policy", "cli", "testing", "istio"],
+    "Use it": ["guide", "tls", "reloading", "kubernetes", "policy", "tokens", "cli", "testing", "istio"],
     "With your framework": [
         "frameworks",
         "asgi",

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import queue
 import socket
 import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import ClassVar
 
 import attrs
@@ -40,7 +41,10 @@ from meshid import (
 )
 from meshid.certificates.reading import fingerprint
 from meshid.testing import CA, Issued
+from meshid.tokens import KeySets
+from meshid.tokens.token_verifier import TokenVerifier
 from meshid.verification.cache import CachedVerifier
+from tests.helpers.binding_scene import PEERS, WEB, WEB_CLIENT, BindingScene, token_policy
 from tests.helpers.cost import calls_of
 from tests.helpers.mounted import eventually
 from tests.helpers.tls_peers import (
@@ -158,6 +162,27 @@ class TestFailClosed:
         with pytest.raises(TypeError, match="made by verification only"):
             Peer()
         assert type(mesh.admit(prod_ca.issue(PATH).chain)) is Peer
+
+
+class TestFailClosedWithTokens:
+    """Promise 1, for what a peer sends on its connection: a token that cannot be judged is a refusal."""
+
+    def test_an_exception_inside_is_a_refusal(
+        self, prod_ca: CA, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        scene = BindingScene(prod_ca, clock)
+        token = scene.okta_token()
+        with (
+            threaded_server(binding(scene.mesh)) as service,
+            opened(service.port, stranger(prod_ca.issue(WEB))) as line,
+        ):
+            assert tell(line, token) == "allowed, rule refunds"
+            with monkeypatch.context() as patch:
+                patch.setattr(TokenVerifier, "check_current", lambda *_: _fail())
+                assert tell(line, token) == "internal_error, rule None"
+            assert tell(line, token) == "allowed, rule refunds"
+            assert tell(line, "") == "token_malformed, rule None"
+            assert tell(line, "opaque") == "no_rule, rule None"
 
 
 class TestACaSpeaksOnlyForItsOwnTrustDomain:
@@ -286,6 +311,74 @@ class TestTrustThatWasRemovedIsGone:
                 assert knock(service.port, client, session=offered).answer == b""
                 assert heard.reason() is reason
         assert heard.is_quiet()
+
+
+def _withdraw(scene: BindingScene) -> None:
+    scene.okta.new_key()
+    scene.okta.withdraw(scene.okta.keys[0])
+    scene.mesh.publish(keys=scene.keys())
+
+
+def _end(scene: BindingScene) -> None:
+    scene.clock.now += timedelta(seconds=400)
+
+
+TOKEN_REMOVALS: dict[str, tuple[Callable[[BindingScene], object], Reason]] = {
+    "its key": (_withdraw, Reason.TOKEN_KEY_UNKNOWN),
+    "its keys": (lambda scene: scene.mesh.publish(keys=KeySets()), Reason.TOKEN_KEYS_UNAVAILABLE),
+    "its name": (
+        lambda scene: scene.mesh.publish(policy=token_policy(peers=PEERS.replace(WEB_CLIENT, "0oa1x"))),
+        Reason.TOKEN_DISAGREES,
+    ),
+    "its time": (_end, Reason.TOKEN_NOT_IN_DATE),
+}
+
+
+class TestATokenThatWasRemovedIsGone:
+    """Promise 3, for the next call on a connection that is open, and for a stream on it."""
+
+    @pytest.mark.parametrize(("remove", "reason"), TOKEN_REMOVALS.values(), ids=TOKEN_REMOVALS)
+    def test_and_its_connection_stays(
+        self, remove: Callable[[BindingScene], object], reason: Reason, prod_ca: CA, clock: Clock
+    ) -> None:
+        scene = BindingScene(prod_ca, clock)
+        token, ended = scene.okta_token(), queue.SimpleQueue[PeerRejected]()
+        bound = scene.mesh.bind(scene.peer(), token)
+        with (
+            threaded_server(binding(scene.mesh)) as service,
+            opened(service.port, stranger(prod_ca.issue(WEB))) as line,
+            scene.mesh.watch(bound, ended.put, request="GET /stream"),
+        ):
+            assert tell(line, token) == "allowed, rule refunds"
+            remove(scene)
+            admission = admission_of(scene.mesh)
+            admission.tell(admission.sweep(clock()))
+            assert ended.get(timeout=TIMEOUT).reason is reason
+            assert scene.mesh.check(bound).reason is reason
+            assert tell(line, token) == f"{reason}, rule None"
+            assert tell(line, "opaque") == "no_rule, rule None"
+
+
+def binding(mesh: Mesh) -> Handler:
+    """Bind each line, a token, to the peer of the connection, and answer with what it may reach then."""
+    context = mesh.server_context()
+
+    def handle(_: Service, plain: socket.socket) -> None:
+        tls = context.wrap_socket(plain, server_side=True)
+        with tls, tls.makefile("r") as lines:
+            for text in lines:
+                try:
+                    decision = mesh.check(mesh.bind(peer_of(tls), text.rstrip("\n")), target="refunds")
+                except PeerRejected as rejection:
+                    decision = rejection.decision
+                tls.sendall(f"{decision.reason}, rule {decision.rule}\n".encode())
+
+    return handle
+
+
+def tell(line: ssl.SSLSocket, token: str) -> str:
+    line.sendall(f"{token}\n".encode())
+    return line.recv(1024).decode().rstrip("\n")
 
 
 def checking(context: ssl.SSLContext, mesh: Mesh) -> Handler:

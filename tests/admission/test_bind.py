@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
@@ -14,6 +15,7 @@ from meshid import (
     Call,
     DecisionKind,
     Mesh,
+    MissingExtra,
     Peer,
     PeerRejected,
     Reason,
@@ -24,7 +26,9 @@ from meshid.certificates.leaf import Role
 from meshid.policy.evidence import Binding, TokenEvidence
 from meshid.testing import CA, TokenIssuer
 from meshid.tokens.bearer_token import BearerToken
+from meshid.tokens.compact_jws import MAX_TOKEN_BYTES
 from meshid.tokens.key_set import KeySets
+from meshid.tokens.token_signature import require_extra
 from meshid.tokens.token_verifier import TokenVerifier
 from tests.helpers.binding_scene import (
     DESK,
@@ -175,6 +179,9 @@ class TestARefusal:
         assert (decision.name, decision.policy_hash) == (str(peer.spiffe_id), token_policy().hash)
         event = heard.next()
         assert (event.call, event.decision, event.fingerprint) == ("bind", decision, peer.fingerprint)
+        # Whose token it is may be told once its issuer has signed it for us.
+        is_verified = reason in {Reason.TOKEN_DISAGREES, Reason.TOKEN_BOUND_ELSEWHERE}
+        assert (event.token is not None) is is_verified
         assert scene.mesh.counts()[DecisionKind(Call.BIND, Role.CLIENT, False, reason)] == 1
         assert heard.is_quiet()
 
@@ -270,6 +277,13 @@ class TestMistakesOfTheCaller:
         with pytest.raises(TypeError, match="peer must be a Peer"):
             scene.mesh.bind("x", "x")  # type: ignore[arg-type]
 
+    def test_tokens_that_are_required_need_what_verifies_them(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        require_extra.cache_clear()
+        monkeypatch.setitem(sys.modules, "jwt", None)
+        with pytest.raises(MissingExtra, match="the extra 'oidc' of meshid"):
+            Mesh(tokens="required")
+        Mesh(tokens="optional")
+
     def test_tokens_are_optional_or_required(self) -> None:
         with pytest.raises(ValueError, match="tokens must be 'optional' or 'required', not 'always'"):
             Mesh(tokens="always")  # type: ignore[arg-type]
@@ -291,6 +305,29 @@ class TestWhatIsRemembered:
         scene.clock.now -= timedelta(seconds=MAX_AGE + 5)
         scene.mesh.bind(peer, token)
         assert len(verified) == 3, "a clock that steps back is a miss"
+
+    @pytest.mark.parametrize("ends", ["the token", "the keys"])
+    def test_what_it_rests_on_may_end_within_the_minute(
+        self, ends: str, scene: BindingScene, peer: Peer, verified: list[str]
+    ) -> None:
+        now = scene.clock()
+        token = scene.okta_token(exp=int(now) + (5 if ends == "the token" else 300))
+        scene.mesh.publish(keys=scene.keys(serve_until=now + (35 if ends == "the keys" else 300)))
+        scene.mesh.bind(peer, token)
+        scene.clock.now += timedelta(seconds=34)
+        scene.mesh.bind(peer, token)
+        scene.clock.now += timedelta(seconds=1)
+        reason = refusal(lambda: scene.mesh.bind(peer, token)).reason
+        assert reason is (Reason.TOKEN_NOT_IN_DATE if ends == "the token" else Reason.TOKEN_KEYS_UNAVAILABLE)
+        assert len(verified) == 1
+
+    def test_what_is_too_long_is_not_even_hashed(
+        self, scene: BindingScene, peer: Peer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.delattr(BearerToken, "digest")
+        too_long = refusal(lambda: scene.mesh.bind(peer, "a" * (MAX_TOKEN_BYTES + 1)))
+        assert too_long.reason is Reason.TOKEN_MALFORMED
+        assert refusal(lambda: scene.mesh.bind(peer, "a" * MAX_TOKEN_BYTES)).reason is Reason.INTERNAL_ERROR
 
     def test_a_token_is_bound_to_each_peer_anew(
         self, scene: BindingScene, peer: Peer, verified: list[str]
@@ -432,7 +469,10 @@ class TestWhatIsTakenAwayIsGone:
         bound = scene.mesh.bind(peer, token)
         remove(scene)
         decision = scene.mesh.check(bound, request="GET /x")
-        assert (decision.reason, heard.reason()) == (reason, reason)
+        event = heard.next()
+        assert (decision.reason, event.decision) == (reason, decision)
+        is_of_token = reason not in {Reason.DENY_LISTED, Reason.TOKEN_KEYS_UNAVAILABLE}
+        assert event.token == (bound.token if is_of_token else None)
         assert not refusal(lambda: scene.mesh.bind(peer, token)).decision
         assert heard.next().call == "bind"
 
@@ -456,13 +496,11 @@ class TestWhatIsTakenAwayIsGone:
             return verified
 
         monkeypatch.setattr(TokenVerifier, "verify", verify_slowly)
-        try:
-            bound = scene.mesh.bind(peer, token)
-        except PeerRejected as rejection:
-            assert rejection.decision.allowed is False
-        else:
+        if remove is _pass:
             # Time passes after each look at the clock.
-            assert scene.mesh.check(bound).reason is reason
+            assert scene.mesh.check(scene.mesh.bind(peer, token)).reason is reason
+        else:
+            assert refusal(lambda: scene.mesh.bind(peer, token)).reason
         assert next(removals, None) is None
 
     @EACH_REMOVAL
@@ -496,6 +534,20 @@ class TestWhatIsTakenAwayIsGone:
             assert stream.peer == bound
             assert scene.mesh.check(stream.peer, target="refunds")
 
+    def test_a_stream_ends_with_what_its_peer_rests_on_by_now(
+        self, scene: BindingScene, peer: Peer, clock: Clock
+    ) -> None:
+        due = clock.now + timedelta(seconds=100)
+        bound = scene.mesh.bind(peer, scene.okta_token())
+        with scene.mesh.watch(bound, lambda _: None, request="GET /stream") as stream:
+            scene.mesh.publish(revocations=Revocations(crls=[scene.ca.crl(next_update=due)]))
+            assert stream.peer is not None
+            assert (stream.peer.not_after, stream.peer.token) == (due, bound.token)
+            scene.clock.now += timedelta(seconds=101)
+            sweep(scene.mesh)
+            assert stream.rejection is not None
+            assert stream.rejection.reason is Reason.CRL_NOT_IN_DATE
+
 
 class TestRequired:
     """With ``tokens="required"``, a request without evidence by a token is refused."""
@@ -523,6 +575,8 @@ class TestRequired:
     def test_refuses_the_tokens_of_others(self, issuers: str, scene: BindingScene, peer: Peer) -> None:
         scene.mesh.publish(policy=token_policy(issuers=issuers, peers="", rules=""))
         assert refusal(lambda: scene.mesh.bind(peer, "opaque")).reason is Reason.TOKEN_ISSUER_UNKNOWN
+        too_long = refusal(lambda: scene.mesh.bind(peer, "a" * 100_000)).reason
+        assert too_long is (Reason.TOKEN_MALFORMED if issuers else Reason.TOKEN_ISSUER_UNKNOWN)
         decision = scene.mesh.decide(peer.chain, token="opaque")  # noqa: S106 - nobody's
         assert decision.reason is Reason.TOKEN_ISSUER_UNKNOWN
 

@@ -18,6 +18,7 @@ from meshid.audit.event import new_limits, record, wants
 from meshid.audit.rate_limit import BURST, MAX_KINDS, TOTAL_BURST, RateLimit
 from meshid.certificates.chain import MAX_LEAF_BYTES
 from meshid.certificates.reading import to_der
+from meshid.policy.evidence import Binding, TokenEvidence
 from meshid.testing import CA
 from tests.helpers.tls_peers import PATH, Heard, mesh_of
 from tests.helpers.world import padding
@@ -80,6 +81,36 @@ def test_an_event_is_a_line_for_a_person() -> None:
     )
 
 
+TOKEN = TokenEvidence(
+    issuer="okta",
+    principal="0oa1",
+    binding=Binding.CERTIFICATE,
+    key="k" * 43,
+    key_id="key-1",
+    token_id="AT.7",  # noqa: S106 - its jti
+    expires_at=1e9,
+)
+
+
+def test_an_event_says_what_a_token_says() -> None:
+    named = {"name": "spiffe://prod.example.org/x", "peer_name": "web"}
+    told = attrs.evolve(event(**named), token=TOKEN)
+    assert {name: value for name, value in told.as_dict().items() if name not in event().as_dict()} == {
+        "meshid.peer.spiffe_id": "spiffe://prod.example.org/x",
+        "meshid.peer.name": "web",
+        "meshid.token.issuer": "okta",
+        "meshid.token.principal": "0oa1",
+        "meshid.token.key_id": "key-1",
+        "meshid.token.jti": "AT.7",
+        "meshid.token.binding": "x5t#S256",
+    }
+    allowed = attrs.evolve(event(**named, allowed=True, reason=Reason.ALLOWED), token=TOKEN)
+    assert allowed.as_dict()["meshid.evidence"] == "x509, token"
+    assert str(told) == "refused spiffe://prod.example.org/x, with a token of okta '0oa1': no_rule"
+    bare = attrs.evolve(told, token=attrs.evolve(TOKEN, key_id=None, token_id=None))
+    assert told.as_dict().keys() - bare.as_dict().keys() == {"meshid.token.key_id", "meshid.token.jti"}
+
+
 def test_json_is_one_object_a_line() -> None:
     told = json.loads(as_json(event(observed=("allow: a", "no_rule"))))
     assert (told["level"], told["meshid.observed"]) == ("WARNING", "allow: a, no_rule")
@@ -95,12 +126,13 @@ def test_other_records_are_json_as_well() -> None:
     "hostile", ["a\nb", "\x1b[2J", "x" * 10_000, '"}{"', "\u2028\u2029", "\ud800", "\u202e", "\0"]
 )
 def test_what_a_peer_writes_can_neither_forge_a_line_nor_fill_a_disk(hostile: str) -> None:
-    told = event(target=hostile, request=hostile)
+    token = attrs.evolve(TOKEN, principal=hostile, key_id=hostile, token_id=hostile)
+    told = attrs.evolve(event(target=hostile, request=hostile), token=token)
     for line in (as_json(told), str(told)):
         assert len(line.splitlines()) == 1
         assert line.isascii()
         assert line.isprintable()
-        assert len(line) < 2000
+        assert len(line) < 3000
     json.loads(as_json(told))
 
 

@@ -17,13 +17,25 @@ import pytest
 
 from meshid import MissingExtra
 from meshid.__main__ import main
-from meshid.testing import CA
+from meshid.testing import CA, TokenIssuer
 from tests.helpers.forwarding import Pairs, written, xfcc
+from tests.helpers.mounted import eventually
 from tests.helpers.port_process import CHECKOUT, MESHID, POLICY, PortProcess, started
 from tests.helpers.unix_http import UnixConnection
 
 QUESTION = [(b"Host", b"meshid"), (b"X-Original-Method", b"GET"), (b"X-Original-URI", b"/charges")]
 XFCC = b"X-Forwarded-Client-Cert"
+ISSUER = """
+[environments.prod.issuers.idp]
+profile = "oidc"
+issuer = "https://idp.example"
+audience = ["payments"]
+jwks = "{keys}"
+[[peers]]
+name = "checkout"
+spiffe = ["/ns/checkout/sa/api"]
+tokens = [{{ issuer = "idp", principal = "checkout" }}]
+"""
 
 
 @attrs.frozen
@@ -134,6 +146,28 @@ def test_it_prints_and_logs_json_where_asked(files: Files) -> None:
         assert process.stop(signal.SIGINT) == 0
     lines = [json.loads(line) for line in process.log.splitlines()]
     assert [line["level"] for line in lines] == ["WARNING"]
+
+
+def test_it_judges_tokens_with_the_keys_of_a_file_and_can_demand_them(files: Files, tmp_path: Path) -> None:
+    issuer = TokenIssuer("https://idp.example")
+    (tmp_path / "keys.json").write_bytes(issuer.jwks())
+    (tmp_path / "policy.toml").write_text(POLICY + ISSUER.format(keys=tmp_path / "keys.json"))
+    environ = {**files.environ, "MESHID_POLICY": str(tmp_path / "policy.toml"), "MESHID_TOKENS": "required"}
+    token = issuer.mint({"sub": "checkout", "aud": "payments"}).encode()
+    with started([MESHID, "authorizer"], environ, tmp_path / "log") as process:
+        with UnixConnection(files.socket) as connection:
+
+            def ask(*credentials: bytes) -> tuple[int, str | None]:
+                fields = [(b"Authorization", b"Bearer " + each) for each in credentials]
+                got = connection.ask(b"GET", b"/authorize", [*QUESTION, *files.leaf, *fields])
+                return got.status, got.headers.get("x-meshid-reason")
+
+            assert ask() == (401, "no_token")
+            # The keys are read beside, and nobody waits for them.
+            assert eventually(lambda: ask(token) == (200, None))
+            assert ask(token, token) == (401, "token_malformed")
+        assert process.stop() == 0
+    assert token.decode() not in process.log
 
 
 @contextlib.contextmanager

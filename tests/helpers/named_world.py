@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import cache
 from itertools import product
 from typing import Any
 
@@ -122,6 +123,10 @@ def policy_of(document: dict[str, Any]) -> Policy:
     return Policy.from_json(json.dumps(document), "prod")
 
 
+pattern_of = cache(Pattern.parse)
+peers_of = cache(PeerPattern.parse)
+
+
 # -- The second reading ---------------------------------------------------------
 
 
@@ -138,7 +143,7 @@ class Reading:
     def by_certificate(self, spiffe_id: SpiffeId) -> str | None:
         """Return the name of the peer that a certificate names."""
         for peer in self.document.get("peers", []):
-            if any(PeerPattern.parse(each).matches(spiffe_id, OWN) for each in peer.get("spiffe", [])):
+            if any(peers_of(each).matches(spiffe_id, OWN) for each in peer.get("spiffe", [])):
                 return str(peer["name"])
         return None
 
@@ -147,7 +152,7 @@ class Reading:
         if token.issuer == "spire":
             return self.by_certificate(SpiffeId.parse(token.principal))
         for peer in self.document.get("peers", []):
-            if any(Pattern.parse(each).matches(token.principal) for each in peer.get("kubernetes", [])):
+            if any(pattern_of(each).matches(token.principal) for each in peer.get("kubernetes", [])):
                 return str(peer["name"])
         return None
 
@@ -182,11 +187,11 @@ class Reading:
         """Tell whether a rule is about a peer and a target, whatever the request."""
         name = self.name(spiffe_id, token)
         who = any(
-            each == f"@{name}" if each.startswith("@") else PeerPattern.parse(each).matches(spiffe_id, OWN)
+            each == f"@{name}" if each.startswith("@") else peers_of(each).matches(spiffe_id, OWN)
             for each in rule["from"]
         )
         enough = token is not None or "evidence" not in rule
-        return who and enough and any(Pattern.parse(each).matches(target) for each in rule["to"])
+        return who and enough and any(pattern_of(each).matches(target) for each in rule["to"])
 
     def reason(self, spiffe_id: SpiffeId, token: TokenName | None, target: str, request: RequestLike) -> str:
         """Return the reason for what is decided."""
@@ -230,6 +235,6 @@ def _is_for(effect: str, rule: dict[str, Any], request: RequestLike) -> bool:
         return effect == "deny"
     asked = Request.parse(request) if isinstance(request, str) else request
     return any(
-        method in {"*", asked.method} and Pattern.parse(path).matches(asked.path)
+        method in {"*", asked.method} and pattern_of(path).matches(asked.path)
         for method, path in (each.split(" ", 1) for each in conditions)
     )

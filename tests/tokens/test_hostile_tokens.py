@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import sys
 import time
 import traceback
 from collections.abc import Iterator
@@ -13,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshid.errors import Refused
+from meshid.reasons import Reason
 from meshid.tokens.compact_jws import MAX_TOKEN_BYTES
 from tests.helpers.cost import calls_of
 from tests.helpers.hostile_tokens import GOOD, HOSTILE, HostileToken, Make
@@ -119,6 +122,18 @@ def _seconds(token: str) -> float:
         _judged(token)
         best = min(best, time.thread_time() - start)
     return best
+
+
+def test_a_deep_token_under_a_deep_stack_is_refused_at_worst() -> None:
+    """Python may count what its JSON decoder does against the depth of the stack."""
+    token = token_scene().text('{"x":' + "[" * 200 + "]" * 200 + ",$}")
+    depth, limit = len(inspect.stack(0)), sys.getrecursionlimit()
+    sys.setrecursionlimit(depth + 150)
+    try:
+        judged = _judged(token)
+    finally:
+        sys.setrecursionlimit(limit)
+    assert judged == "api" or (isinstance(judged, Refused) and judged.reason is Reason.TOKEN_MALFORMED)
 
 
 @given(st.text())

@@ -23,6 +23,8 @@ def wrong_types(mesh: Mesh, chain: list[bytes], peer: Peer, policy: Policy, pem:
     mesh.admit(chain, expect=[b"/ns/pay/sa/api"])  # type: ignore[list-item] # pyright: ignore[reportArgumentType]
     mesh.admit(chain, request=("GET", "/"))  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
     mesh.check("spiffe://prod.example.org/ns/pay/sa/api")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    mesh.bind(peer, b"token")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    mesh.admit(chain, token=b"token")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
     mesh.watch(peer, policy)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
     mesh.client_context(None)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
     mesh.client_context([1])  # type: ignore[list-item] # pyright: ignore[reportArgumentType]
@@ -33,6 +35,7 @@ def wrong_types(mesh: Mesh, chain: list[bytes], peer: Peer, policy: Policy, pem:
     TrustBundle.from_pem("prod.example.org", pem)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
     X509Svid.from_pem(pem)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
     CredentialFiles(pem, layout=True)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    Mesh(tokens="always")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
     Mesh(policy=pem)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
     Mesh(audit=print, clock=0.0)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
     Mesh.from_sources([HalfASource()])  # type: ignore[list-item] # pyright: ignore[reportArgumentType]
@@ -54,6 +57,7 @@ def frozen_values(peer: Peer, name: SpiffeId) -> None:
     Peer(name)  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
 
 
-def what_may_be_none(mesh: Mesh) -> tuple[str, str]:
+def what_may_be_none(mesh: Mesh, peer: Peer) -> tuple[str, str, str]:
+    issuer = peer.token.issuer  # type: ignore[union-attr] # pyright: ignore[reportOptionalMemberAccess]
     path = mesh.snapshot.name.path  # type: ignore[union-attr] # pyright: ignore[reportOptionalMemberAccess]
-    return mesh.service.upper(), path  # type: ignore[union-attr] # pyright: ignore[reportOptionalMemberAccess]
+    return mesh.service.upper(), path, issuer  # type: ignore[union-attr] # pyright: ignore[reportOptionalMemberAccess]

@@ -82,6 +82,7 @@ from meshid.sources import (
     WorkloadApi,
 )
 from meshid.testing import CA, Issued
+from meshid.tokens import KeySet, KeySets, TokenEvidence
 
 
 def a_mesh_of_its_parts(pem: bytes, crl: bytes, policy: Policy) -> Mesh:
@@ -153,6 +154,18 @@ def every_form_of_expect(mesh: Mesh, chain: Sequence[bytes]) -> None:
     assert_type(mesh.check(peer, expect=(each for each in (pattern, pattern))), Decision)
     for expect in ("/ns/pay/sa/api", name, pattern, ("/ns/pay/sa/api", name, pattern)):
         assert_type(mesh.client_context(expect), MeshContext)
+
+
+def a_token_adds_to_a_certificate(policy: Policy, chain: list[bytes], jwks: bytes, jwt: str) -> Decision:
+    mesh = Mesh(policy=policy, keys=KeySets([KeySet.from_json("okta", jwks)]), tokens="required")
+    mesh.publish(keys=KeySets())
+    bound = mesh.bind(mesh.admit(chain), jwt)
+    assert_type(bound, Peer)
+    assert_type(bound.token, TokenEvidence | None)
+    assert_type(bound.evidence, frozenset[str])
+    assert_type(mesh.admit(chain, request="GET /", token=jwt), Peer)
+    assert_type(mesh.decide(chain, request="GET /", token=None), Decision)
+    return mesh.check(bound, request="GET /")
 
 
 def each_request_is_checked(mesh: Mesh, chain: list[bytes]) -> bool:

@@ -72,6 +72,9 @@ _COMMANDS: dict[str, Command | Group] = {
     "verify": Command(
         "verify a chain under trust bundles, and ask a policy about the peer", "meshid.cli.verify"
     ),
+    "token": Command(
+        "show what a service with a policy would make of a token, and whom it names", "meshid.cli.token"
+    ),
     "check-nginx": Command(
         "show what in a configuration of nginx lets strangers past meshid", "meshid.cli.nginx"
     ),

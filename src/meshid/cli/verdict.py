@@ -15,7 +15,12 @@ from meshid.verification.verifier import Peer
 
 Verdict: TypeAlias = dict[str, str | int | list[str]]
 
-_COLOURS = {"refused": Colour.BAD, "admitted": Colour.GOOD, "verified": Colour.GOOD}
+_COLOURS = {
+    "refused": Colour.BAD,
+    "not judged": Colour.BAD,
+    "admitted": Colour.GOOD,
+    "verified": Colour.GOOD,
+}
 
 
 def refused_chain(decision: Decision) -> Verdict:

@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         *("--bundle", "-b"),
         metavar="TRUST_DOMAIN=FILE",
-        type=_for_trust_domain,
+        type=for_trust_domain,
         action="append",
         required=True,
         help="the authorities of a trust domain, as PEM or SPIFFE JSON; may be repeated",
@@ -124,7 +124,12 @@ def _warn_of_skipped(bundle: TrustBundle, path: str) -> None:
         print(clean(f"meshid: warning: {quote(path)}: skipped {problem}"), file=sys.stderr)
 
 
-def _for_trust_domain(text: str) -> tuple[TrustDomain, str]:
+def for_trust_domain(text: str) -> tuple[TrustDomain, str]:
+    """Read the argument ``TRUST_DOMAIN=...``.
+
+    Raises:
+        argparse.ArgumentTypeError: If it is anything else.
+    """
     name, equals, value = text.partition("=")
     if not equals or not value:
         msg = f"{quote(text)} must be TRUST_DOMAIN=..., such as prod.example.org=roots.pem"
@@ -136,7 +141,7 @@ def _for_trust_domain(text: str) -> tuple[TrustDomain, str]:
 
 
 def _profile(text: str) -> tuple[TrustDomain, str]:
-    trust_domain, profile = _for_trust_domain(text)
+    trust_domain, profile = for_trust_domain(text)
     if profile not in set(Profile):
         msg = f"profile {quote(profile)} is unknown; write one of: {', '.join(Profile)}"
         raise argparse.ArgumentTypeError(msg)

@@ -26,6 +26,7 @@ from meshid.trust.revocations import Revocations
 _REMEMBERED = 8
 """Answers about a policy and a target that are kept: a process has one policy, and a few targets."""
 
+_ANY = Pattern.parse("/**")
 _ANYBODY = "/meshid/asks/whether/anybody/at/all/is/let/in"
 """A name that only a denial of everybody has."""
 
@@ -96,8 +97,8 @@ def _why_no_rule(policy: Policy, question: Question) -> str:
         )
     if not any(_counts(rule, question) for rule in about_it):
         return (
-            "each allow rule about it has http conditions, so no connection is let in: promise to ask about"
-            " each request with server_context(http=True), or add a rule without them"
+            "each allow rule about it has http conditions or needs a token, so no connection is let in:"
+            " promise to ask about each request with server_context(http=True), or add a rule without them"
         )
     return "deny rules match every peer that an allow rule about it matches: narrow them"
 
@@ -117,6 +118,10 @@ def _domains_let_in(policy: Policy, question: Question) -> frozenset[TrustDomain
     ]
     denied = _by_domain((rule for rule in rules if rule.effect is Effect.DENY), own)
     allowed = _by_domain((rule for rule in rules if rule.effect is Effect.ALLOW), own)
+    if question.request is REQUEST_FOLLOWS and policy.issuers and any(rule.peers for rule in rules):
+        # A token that comes with a request may give a name to any certificate.
+        for domain in (*own, *policy.environment.federates_with):
+            allowed.setdefault(domain, []).append(_ANY)
     return frozenset(
         domain
         for domain, patterns in allowed.items()
@@ -128,7 +133,7 @@ def _by_domain(rules: Iterable[Rule], own: tuple[TrustDomain, ...]) -> dict[Trus
     """Return the patterns of paths that rules have for each trust domain."""
     found: dict[TrustDomain, list[Pattern]] = {}
     for rule in rules:
-        for source in rule.sources:
+        for source in rule.known_by:
             for domain in source.domains(own):
                 found.setdefault(domain, []).append(source.path)
     return found
@@ -141,4 +146,6 @@ def _is_about(rule: Rule, target: str) -> bool:
 def _counts(rule: Rule, question: Question) -> bool:
     """Return whether a rule decides at the handshake, where there is no request yet."""
     is_undecided = question.request is REQUEST_FOLLOWS
+    if rule.needs_token and not is_undecided:
+        return False
     return not rule.http or is_undecided is (rule.effect is Effect.ALLOW)

@@ -139,7 +139,7 @@ class ASGIMiddleware:
             why = f"the path {quote(path)} is not below the server's root_path {quote(root)}"
             return self._judge.refuse(why), peer
         routed = path.rstrip("/") if self._habits.drops_last_slash(path) else path
-        authorization = authorization_in(scope["headers"])
+        authorization = authorization_in(scope.get("headers", ()))
         return self._judge.judge(peer, method, target, routed=routed, authorization=authorization)
 
     def _told(self, scope: Scope, connection: ServersEnd | None, peer: Peer | None) -> dict[str, Any]:

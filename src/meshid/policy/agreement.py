@@ -56,7 +56,7 @@ class Agreement:
 
     Attributes:
         provable: The names of the peers that a token can name.
-        has_svids: Whether JWT-SVIDs count.
+        svid_issuers: The names of the issuers of JWT-SVIDs.
     """
 
     def __init__(self, rules: RuleSet) -> None:
@@ -66,13 +66,15 @@ class Agreement:
         self._environment = environment.name
         self._profiles = {each.name: each.profile for each in rules.issuers}
         self._names = PeerNames(rules.peers, environment.trust_domains, rules.issuers)
-        self.has_svids = IssuerProfile.JWT_SVID in self._profiles.values()
+        self.svid_issuers = tuple(
+            name for name, profile in self._profiles.items() if profile is IssuerProfile.JWT_SVID
+        )
         self.provable = frozenset(each.name for each in rules.peers if self._is_provable(each))
 
     def without_token(self, spiffe_id: SpiffeId) -> Standing:
         """Return who a peer is by its certificate alone, and who it may be with a token."""
         peer = self._names.of(spiffe_id)
-        with_svid = self.has_svids and spiffe_id.trust_domain in self._own
+        with_svid = bool(self.svid_issuers) and spiffe_id.trust_domain in self._own
         if peer is not None:
             return Standing(spiffe_id, peer, may_bring_token=with_svid or peer.name in self.provable)
         could_be = self.provable if spiffe_id.trust_domain in self._known else frozenset[str]()
@@ -110,7 +112,7 @@ class Agreement:
         of_tokens = [self._profiles.get(each.issuer) for each in peer.tokens]
         if not {None, IssuerProfile.JWT_SVID}.issuperset(of_tokens):
             return True
-        return self.has_svids and any(
+        return bool(self.svid_issuers) and any(
             not self._own.isdisjoint(each.domains(tuple(self._own))) for each in peer.spiffe
         )
 

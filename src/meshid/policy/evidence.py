@@ -8,6 +8,7 @@ from typing import Protocol
 import attrs
 
 from meshid.policy.issuers import Issuer
+from meshid.support.quoting import quote
 
 
 class Binding(StrEnum):
@@ -50,6 +51,10 @@ class TokenName:
     issuer: str
     principal: str
     is_bound: bool = False
+
+    def __str__(self) -> str:
+        bound = "bound " if self.is_bound else ""
+        return f"a {bound}token of {quote(self.issuer)} that names {quote(self.principal)}"
 
 
 @attrs.frozen(kw_only=True)

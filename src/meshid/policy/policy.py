@@ -289,7 +289,7 @@ class Policy:
         access = find_access(self._rule_set, peers, targets)
         example = None
         if access is not None:
-            decision = self.decide(access.spiffe_id, access.target, access.request)
+            decision = self.decide(access.spiffe_id, access.target, access.request, token=access.token)
             example = Counterexample(access, decision)
         return Proof(peers, targets, self.environment, self.hash, example)
 

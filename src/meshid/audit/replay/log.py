@@ -16,6 +16,9 @@ from meshid.audit.event import (
     ENVIRONMENT,
     EVENT_NAME,
     EVENT_NAMES,
+    JWT_BINDING,
+    JWT_ISSUER,
+    JWT_PRINCIPAL,
     OBSERVED,
     PEER,
     POLICY_HASH,
@@ -32,12 +35,14 @@ from meshid.decisions import Decision
 from meshid.errors import InvalidRequest, InvalidSpiffeId
 from meshid.names.spiffe_id import SpiffeId
 from meshid.policy import REQUEST_FOLLOWS, Request, RequestLike
+from meshid.policy.evidence import Binding, TokenName
 from meshid.policy.requests import as_sent
 from meshid.reasons import Reason
 from meshid.support.quoting import MAX_QUOTED, quote
 
 _EVENTS = frozenset(EVENT_NAMES.values())
 _ALLOWED = {word: allowed for allowed, word in VERDICTS.items()}
+_BINDINGS = {str(each): each for each in Binding}
 _REASONS = {str(reason): reason for reason in Reason}
 _BY_POLICY = frozenset(
     {
@@ -86,6 +91,7 @@ class Recorded:
         target: What it wanted to reach.
         request: What it requested; None if the log does not say whether requests were to follow.
         decision: The decision, as far as it is in the log.
+        token: Whom its token named; None without one.
     """
 
     time: datetime
@@ -93,6 +99,7 @@ class Recorded:
     target: str
     request: RequestLike
     decision: Decision
+    token: TokenName | None = None
 
 
 def recorded(line: bytes, environment: str) -> Recorded:
@@ -103,7 +110,9 @@ def recorded(line: bytes, environment: str) -> Recorded:
     """
     fields = _event(line)
     reason = _one_of(_REASONS, fields, REASON)
-    if reason not in _BY_POLICY:
+    # What a token and a certificate name together is a question to the policy, if the log has both.
+    is_of_names = reason is Reason.TOKEN_DISAGREES and JWT_ISSUER in fields and TARGET in fields
+    if reason not in _BY_POLICY and not is_of_names:
         raise SkipError(_NOT_BY_POLICY.get(reason, Cause.REFUSED_BEFORE), reason)
     if (where := _text(fields, ENVIRONMENT)) != environment:
         raise SkipError(Cause.OTHER_ENVIRONMENT, quote(where))
@@ -117,7 +126,8 @@ def recorded(line: bytes, environment: str) -> Recorded:
         target=target,
         request=_whole(fields, REQUEST) if REQUEST in fields else None,
     )
-    return Recorded(_time(fields), _spiffe_id(name), target, _request(decision, fields), decision)
+    token = _token(fields) if JWT_ISSUER in fields else None
+    return Recorded(_time(fields), _spiffe_id(name), target, _request(decision, fields), decision, token)
 
 
 def lines_of(file: BinaryIO) -> Iterator[bytes]:
@@ -194,6 +204,14 @@ def _spiffe_id(name: str) -> SpiffeId:
         return SpiffeId.parse(name)
     except InvalidSpiffeId as error:
         raise SkipError(Cause.WRONG_EVENT, f"{PEER}: {error}") from error
+
+
+def _token(fields: _Fields) -> TokenName:
+    binding = _one_of(_BINDINGS, fields, JWT_BINDING)
+    principal = _whole(fields, JWT_PRINCIPAL)
+    if "\\" in principal:
+        raise SkipError(Cause.WRONG_EVENT, f"{JWT_PRINCIPAL} has characters that are escaped in the log")
+    return TokenName(_text(fields, JWT_ISSUER), principal, is_bound=binding is not Binding.NONE)
 
 
 def _request(decision: Decision, fields: _Fields) -> RequestLike:

@@ -9,6 +9,7 @@ The rules of this module:
 - The log has everything that was asked, except one thing: at a handshake, and when an open
   connection was reviewed, whether requests were to follow. If the peer was let through to
   await them, they were; otherwise both are tried, and the event counts only if they agree.
+- A token is decided about by whom it named: that it was valid is in the log, and it is not verified again.
 - A line that cannot be replayed is counted, with its cause, and does not end the replay.
   Memory does not grow with the log.
 """
@@ -55,11 +56,11 @@ def replay(lines: Iterable[bytes], policy: Policy) -> Replayed:
 
 
 def _decide(event: Recorded, policy: Policy) -> Decision:
-    peer, target = event.spiffe_id, event.target
+    peer, target, token = event.spiffe_id, event.target, event.token
     if event.request is not None:
-        return policy.decide(peer, target, event.request)
-    alone = policy.decide(peer, target)
-    before_requests = policy.decide(peer, target, REQUEST_FOLLOWS)
+        return policy.decide(peer, target, event.request, token=token)
+    alone = policy.decide(peer, target, token=token)
+    before_requests = policy.decide(peer, target, REQUEST_FOLLOWS, token=token)
     if alone.allowed == before_requests.allowed:
         return alone
     if event.decision.policy_hash == policy.hash:

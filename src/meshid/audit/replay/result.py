@@ -11,8 +11,8 @@ import attrs
 from meshid.decisions import Decision
 from meshid.support.quoting import MAX_QUOTED
 
-MAX_LINE_BYTES = 64 * 1024
-"""An event has at most 16 strings of about 256 characters, each at most 12 bytes in JSON."""
+MAX_LINE_BYTES = 96 * 1024
+"""An event has at most 24 strings of about 256 characters, each at most 12 bytes in JSON."""
 
 MAX_FLIPS = 1000
 """Kinds of flips that are listed; further ones are only counted."""

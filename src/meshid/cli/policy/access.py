@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import attrs
 
@@ -77,6 +77,7 @@ class TargetAccess:
             "where": rule.place,
             "from": list(self._peers(rule)),
             "http": list(map(str, rule.http)),
+            **({"evidence": ["x509", "token"]} if rule.needs_token else {}),
         }
 
     def _rule_lines(self, rule: Rule, paint: Paint) -> Iterator[str]:
@@ -84,6 +85,7 @@ class TargetAccess:
         yield f'  {rule.effect} rule "{rule.id}"{observing}'
         for name, words in (
             ("from", list(self._peers(rule))),
+            ("with", ["a token"] if rule.needs_token else []),
             ("for", list(map(str, rule.http))),
             ("why", [rule.why] if rule.why else []),
         ):
@@ -91,7 +93,14 @@ class TargetAccess:
                 yield f"    {paint(('' if number else name).ljust(4), Colour.QUIET)}  {clean(each)}"
 
     def _peers(self, rule: Rule) -> Iterator[str]:
-        for pattern in rule.sources:
+        yield from self._spiffe_ids(rule.sources)
+        for peer in rule.peers:
+            yield from (f"{each} (@{peer.name})" for each in self._spiffe_ids(peer.spiffe))
+            for alias in peer.tokens:
+                yield f"token of {quote(alias.issuer)} for {quote(str(alias.principal))} (@{peer.name})"
+
+    def _spiffe_ids(self, patterns: Iterable[PeerPattern]) -> Iterator[str]:
+        for pattern in patterns:
             for domain in pattern.domains(self.policy.environment.trust_domains):
                 yield str(PeerPattern(domain, pattern.path))
 

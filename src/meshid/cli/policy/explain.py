@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 
+import attrs
+
 from meshid.cli.inputs import read_policy
+from meshid.cli.no_answer import NoAnswer
 from meshid.cli.policy.access import TargetAccess
 from meshid.cli.policy.options import add_environment, add_file, add_json
 from meshid.cli.policy.output import NO, YES, answer, painted
@@ -12,6 +15,8 @@ from meshid.cli.terminal import Colour, paint_for_stdout
 from meshid.errors import InvalidSpiffeId
 from meshid.names.spiffe_id import SpiffeId
 from meshid.policy import Policy, Request
+from meshid.policy.evidence import TokenName
+from meshid.support.quoting import quote
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -27,6 +32,13 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     add("--target", metavar="NAME", required=True, help="what the peer wants to reach")
     add("--request", metavar="'METHOD /PATH'", help="the request; without it, a handshake")
+    add(
+        "--token",
+        metavar="ISSUER=PRINCIPAL",
+        type=_token,
+        help="a token that the peer shows: an issuer by its name in the policy, and whom it names",
+    )
+    add("--bound", action="store_true", help="the token is bound to the peer's certificate")
     add_json(parser)
 
 
@@ -34,15 +46,22 @@ def run(arguments: Namespace) -> int:
     """Ask the policy, and print its answer.
 
     Raises:
-        NoAnswer: If the policy cannot be loaded.
+        NoAnswer: If the policy cannot be loaded, or there is a token and no peer, or no token to be bound.
         InvalidRequest: If there is a request but no peer, and every policy would refuse it.
     """
+    if arguments.bound and arguments.token is None:
+        msg = "--bound says something of a token; add --token ISSUER=PRINCIPAL"
+        raise NoAnswer(msg)
+    if arguments.token is not None and arguments.peer is None:
+        msg = "a token never stands alone; add --peer SPIFFE_ID, the name in the certificate"
+        raise NoAnswer(msg)
     policy = read_policy(arguments.file, arguments.environment)
     return _access(policy, arguments) if arguments.peer is None else _explanation(policy, arguments)
 
 
 def _explanation(policy: Policy, arguments: Namespace) -> int:
-    explanation = policy.explain(arguments.peer, arguments.target, arguments.request)
+    token = arguments.token and attrs.evolve(arguments.token, is_bound=arguments.bound)
+    explanation = policy.explain(arguments.peer, arguments.target, arguments.request, token=token)
     allowed = explanation.decision.allowed
     colour = Colour.GOOD if allowed else Colour.BAD
     answer(arguments, explanation.as_dict(), painted(str(explanation), colour, paint_for_stdout()))
@@ -54,6 +73,14 @@ def _access(policy: Policy, arguments: Namespace) -> int:
     access = TargetAccess(policy, arguments.target, request)
     answer(arguments, access.as_dict(), access.lines(paint_for_stdout()))
     return YES if access.possible else NO
+
+
+def _token(text: str) -> TokenName:
+    issuer, _, principal = text.partition("=")
+    if not (issuer and principal):
+        msg = f"{quote(text)} is not ISSUER=PRINCIPAL, such as aws=arn:aws:iam::111122223333:role/api"
+        raise ArgumentTypeError(msg)
+    return TokenName(issuer, principal)
 
 
 def _spiffe_id(text: str) -> SpiffeId:

@@ -47,7 +47,13 @@ def _as_dict(policies: list[Policy], found: Mapping[Finding, list[str]]) -> dict
     return {
         "environments": [policy.environment.name for policy in policies],
         "findings": [each.as_dict() | {"environments": environments} for each, environments in found.items()],
+        **({"isolation": proved} if (proved := _proved(policies)) else {}),
     }
+
+
+def _proved(policies: list[Policy]) -> str:
+    """Return what loading the file has proven of its environments; nothing if it names no peers."""
+    return next((str(policy.isolation) for policy in policies if policy.isolation is not None), "")
 
 
 def _lines(policies: list[Policy], found: Mapping[Finding, list[str]], paint: Paint) -> Iterator[str]:
@@ -59,3 +65,5 @@ def _lines(policies: list[Policy], found: Mapping[Finding, list[str]], paint: Pa
     for each, environments in found.items():
         where = f" (in {', '.join(environments)})" if len(environments) < len(policies) else ""
         yield f"  {clean(f'{each}{where}')} {paint(f'[{each.kind}]', Colour.QUIET)}"
+    if proved := _proved(policies):
+        yield clean(proved)

@@ -11,6 +11,7 @@ from meshid.decisions import Decision
 from meshid.names.pattern import Pattern
 from meshid.names.peer_pattern import PeerPattern
 from meshid.names.spiffe_id import SpiffeId
+from meshid.policy.evidence import TokenName
 from meshid.policy.rules import Environment
 
 _FEW = 5
@@ -24,19 +25,27 @@ class Access:
         spiffe_id: The peer.
         target: The target.
         request: The request, as ``"METHOD /path"``; None at a handshake.
+        token: A token that it shows; None without one.
     """
 
     spiffe_id: SpiffeId
     target: str
     request: str | None = None
+    token: TokenName | None = None
 
     def __str__(self) -> str:
-        request = f" with {self.request!r}" if self.request else ""
-        return f"{self.spiffe_id} at {self.target!r}{request}"
+        shown = [repr(self.request)] if self.request else []
+        shown += [str(self.token)] if self.token else []
+        return f"{self.spiffe_id} at {self.target!r}{' with ' * bool(shown)}{' and '.join(shown)}"
 
-    def as_dict(self) -> dict[str, str | None]:
-        """Return it as plain data."""
-        return {"peer": str(self.spiffe_id), "target": self.target, "request": self.request}
+    def as_dict(self) -> dict[str, object]:
+        """Return it as plain data; a token is only in it if there is one."""
+        values: dict[str, object] = {
+            "peer": str(self.spiffe_id),
+            "target": self.target,
+            "request": self.request,
+        }
+        return values if self.token is None else values | {"token": attrs.asdict(self.token)}
 
 
 @attrs.frozen
@@ -91,6 +100,7 @@ class PolicyDiff:
             policy lets every verified peer in, whatever its rules say; the rules are compared.
         environments: The names of their environments.
         hashes: Their hashes.
+        names: What changes in whom tokens name, a sentence each. The gains and losses are about names.
     """
 
     gains: tuple[Change, ...]
@@ -98,11 +108,12 @@ class PolicyDiff:
     observes: tuple[bool, bool]
     environments: tuple[str, str]
     hashes: tuple[str, str]
+    names: tuple[str, ...] = ()
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing changes for any peer."""
-        return not (self.gains or self.losses) and self.observes[0] == self.observes[1]
+        return not (self.gains or self.losses or self.names) and self.observes[0] == self.observes[1]
 
     def __str__(self) -> str:
         before, after = self.environments
@@ -116,6 +127,7 @@ class PolicyDiff:
             lines.append("  the old policy only observed: peers that no rule allows are refused from now on")
         lines += [f"  + may reach:        {change}" for change in self.gains]
         lines += [f"  - no longer reach:  {change}" for change in self.losses]
+        lines += [f"  ~ {each}" for each in self.names]
         lines.append(f"  policy {self.hashes[0]} -> {self.hashes[1]}")
         return "\n".join(lines)
 
@@ -128,6 +140,7 @@ class PolicyDiff:
             "observes": list(self.observes),
             "environments": list(self.environments),
             "policy_hashes": list(self.hashes),
+            **({"names": list(self.names)} if self.names else {}),
         }
 
 

@@ -1,5 +1,7 @@
 """Rules as boxes: a rule with lists of patterns, taken apart into boxes with one pattern of each kind.
 
+A peer by name is a box for each pattern of its SPIFFE IDs, and one for whoever has a token that names it.
+
 A box is the product of a set of peers, a set of targets and a set of requests, as a box in space
 is the product of three intervals; what two rules have in common is then found box by box.
 """
@@ -15,9 +17,8 @@ from meshid.names.pattern import Pattern
 from meshid.names.pattern_index import PatternIndex
 from meshid.names.peer_pattern import PeerPattern
 from meshid.names.spiffe_id import TrustDomain
+from meshid.policy.analysis.token_states import ANYTHING, NO_TOKEN, TokenState
 from meshid.policy.rules import ANY_METHOD, Effect, Rule
-
-ANYTHING = Pattern.parse("/**")
 
 HANDSHAKE = ""
 """In place of a method: a handshake, without a request."""
@@ -35,7 +36,8 @@ class Box:
         peers: The pattern of the peers.
         patterns: The three patterns.
         method: The method of the requests; None if the rule has no conditions.
-        at: The indices of its patterns in the lists ``from``, ``to`` and ``http`` of the rule.
+        at: The indices of its patterns in what the rule has: `Rule.who`, ``to`` and ``http``.
+        by_token: The name that a token must give; None if the certificate is enough.
     """
 
     rule: Rule
@@ -43,14 +45,23 @@ class Box:
     patterns: Patterns
     method: str | None
     at: tuple[int, int, int]
+    by_token: str | None = None
 
-    def is_of(self, domain: TrustDomain, own: tuple[TrustDomain, ...], method: str) -> bool:
-        """Tell whether it holds peers of this trust domain and requests of this method."""
-        return self.is_in(domain, own) and self.is_for(method)
+    def is_of(
+        self, domain: TrustDomain, own: tuple[TrustDomain, ...], method: str, state: TokenState = NO_TOKEN
+    ) -> bool:
+        """Tell whether it holds peers of this trust domain in this state, and requests of this method."""
+        return self.is_in(domain, own) and self.is_for(method) and self.is_with(state)
 
     def is_in(self, domain: TrustDomain, own: tuple[TrustDomain, ...]) -> bool:
-        """Tell whether it holds peers of this trust domain."""
-        return domain in self.peers.domains(own)
+        """Tell whether it holds peers of this trust domain; a token may name peers of any."""
+        return self.by_token is not None or domain in self.peers.domains(own)
+
+    def is_with(self, state: TokenState) -> bool:
+        """Tell whether it holds peers in this state."""
+        if self.by_token is not None:
+            return state.name == self.by_token
+        return state.has_token or not self.rule.needs_token
 
     def is_for(self, method: str) -> bool:
         """Tell whether it holds requests of this method.
@@ -71,17 +82,25 @@ class Box:
     @property
     def key(self) -> tuple[object, ...]:
         """Equal for two boxes of the same effect that hold the same."""
-        return (self.rule.effect, self.peers.trust_domain, self.patterns, self.method)
+        needed = self.by_token if self.by_token is not None else self.rule.needs_token
+        return (self.rule.effect, self.peers.trust_domain, self.patterns, self.method, needed)
 
 
 def boxes_of(rule: Rule) -> Iterator[Box]:
     """Take a rule apart into its boxes."""
     conditions: list[tuple[str | None, Pattern]] = [(each.method, each.path) for each in rule.http]
     conditions = conditions or [(None, ANYTHING)]
-    for i, source in enumerate(rule.sources):
+    for i, source, by_token in _sources_of(rule):
         for j, target in enumerate(rule.targets):
             for k, (method, request) in enumerate(conditions):
-                yield Box(rule, source, (source.path, target, request), method, (i, j, k))
+                yield Box(rule, source, (source.path, target, request), method, (i, j, k), by_token)
+
+
+def _sources_of(rule: Rule) -> Iterator[tuple[int, PeerPattern, str | None]]:
+    yield from ((at, source, None) for at, source in enumerate(rule.sources))
+    for at, peer in enumerate(rule.peers, len(rule.sources)):
+        yield from ((at, source, None) for source in peer.spiffe)
+        yield at, PeerPattern(None, ANYTHING), peer.name
 
 
 class BoxIndex:

@@ -12,9 +12,11 @@ import attrs
 
 from meshid.names.spiffe_id import TrustDomain
 from meshid.policy.analysis.answers import Access, Change, PolicyDiff
-from meshid.policy.analysis.boxes import HANDSHAKE, Box, BoxIndex, boxes_of
-from meshid.policy.analysis.prove import cells
+from meshid.policy.analysis.boxes import HANDSHAKE, Box, BoxIndex, Patterns, boxes_of
+from meshid.policy.analysis.changed_names import changed_names
+from meshid.policy.analysis.prove import Slice, cells_of, methods_told
 from meshid.policy.analysis.regions import Region, shortest_access
+from meshid.policy.analysis.token_states import ANYTHING, NO_TOKEN, Naming, TokenState
 from meshid.policy.methods import judged
 from meshid.policy.rules import Effect, RuleSet
 
@@ -30,6 +32,7 @@ def compare(before: RuleSet, after: RuleSet) -> PolicyDiff:
         gains=tuple(_changes(new, old)),
         losses=tuple(_changes(old, new)),
         observes=(before.observe, after.observe),
+        names=tuple(changed_names(before, after)),
         environments=(before.environment.name, after.environment.name),
         hashes=(before.hash(), after.hash()),
     )
@@ -41,6 +44,7 @@ class _Side:
     def __init__(self, rules: RuleSet) -> None:
         self.environment = rules.environment
         self.own = rules.environment.trust_domains
+        self.naming = Naming(rules)
         self.methods = judged(rules.rules)
         boxes = [box for rule in rules.rules if not rule.observe for box in boxes_of(rule)]
         self.allowing = [box for box in boxes if box.rule.effect is Effect.ALLOW]
@@ -54,7 +58,9 @@ class _Side:
         return method == HANDSHAKE or method in self.methods
 
     def names_as(self, other: _Side) -> bool:
-        """Tell whether each trust domain means the same to the rules of both sides."""
+        """Tell whether each trust domain, and each name, means the same to the rules of both sides."""
+        if not self.naming.is_like(other.naming):
+            return False
         if self.environment.name == other.environment.name:
             return set(self.own) == set(other.own)
         return not (
@@ -99,45 +105,89 @@ class _Comparison:
         involved = [*self.denied, *allowed_there, *([within] if within else [])]
         regions: list[Region] = []
         unless: set[str] = set()
-        domains = self.box.peers.domains(self.side.own)
-        for domain, method in self._cells(involved, domains):
-            there = self.other.as_named_by(self.side, domain)
-            if not self.side.judges(method):
+        domains = self.side.naming.domains(self.box)
+        for cell in self._cells(involved, domains):
+            if not self.side.judges(cell.method):
                 continue
-            if within is not None and not within.is_of(there, self.other.own, method):
-                continue
-            still = [each for each in self.denied if each.is_of(domain, self.side.own, method)]
-            already = [
-                each
-                for each in (allowed_there if self.other.judges(method) else ())
-                if each.is_of(there, self.other.own, method)
-            ]
-            inside = [each.seen_with(method) for each in (self.box, within) if each is not None]
-            outside = [each.seen_with(method) for each in (*still, *already)]
-            region = Region(domain, method, tuple(inside), tuple(outside))
-            if not region.is_plainly_empty:
-                regions.append(region)
-                unless |= {str(each.rule) for each in (*still, *already)}
+            for region, rules in self._regions(cell, within, allowed_there):
+                if not region.is_plainly_empty:
+                    regions.append(region)
+                    unless |= rules
         if (example := shortest_access(regions)) is not None:
             yield self._told(within, tuple(sorted(unless)), example)
 
-    def _cells(
-        self, involved: list[Box], domains: tuple[TrustDomain, ...]
-    ) -> Iterator[tuple[TrustDomain, str]]:
-        """Yield each trust domain and method in which the two sides may differ."""
+    def _regions(
+        self, cell: Slice, within: Box | None, allowed_there: list[Box]
+    ) -> Iterator[tuple[Region, set[str]]]:
+        """Yield what may change of a cell, with the rules by which parts of it do not."""
+        side, other, method = self.side, self.other, cell.method
+        there = other.as_named_by(side, cell.domain)
+        still = [each for each in self.denied if each.is_of(cell.domain, side.own, method, cell.state)]
+        for state, inside_there, outside_there in self._states_there(cell, there):
+            if within is not None and not within.is_of(there, other.own, method, state):
+                continue
+            already = [
+                each
+                for each in (allowed_there if other.judges(method) else ())
+                if each.is_of(there, other.own, method, state)
+            ]
+            inside = [each.seen_with(method) for each in (self.box, within) if each is not None]
+            outside = [each.seen_with(method) for each in (*still, *already)]
+            region = cell.region((*inside, *inside_there), (*outside, *outside_there))
+            yield region, {str(each.rule) for each in (*still, *already)}
+
+    def _states_there(
+        self, cell: Slice, there: TrustDomain
+    ) -> Iterator[tuple[TokenState, list[Patterns], list[Patterns]]]:
+        """Yield what the token of a cell is on the other side: for all of it, or by aliases.
+
+        A token that does not count there changes nothing there: it is as if there were none.
+        """
+        state, naming = cell.state, self.other.naming
+        if not state.has_token or naming.is_like(self.side.naming):
+            yield state, [], []
+            return
+        if not naming.is_possible(there, state):
+            yield NO_TOKEN, [], []
+            return
+        path, _, _ = self.box.patterns
+        elsewhere: list[Patterns] = [
+            (alias, ANYTHING, ANYTHING) for _, alias in naming.elsewhere(there, state, path)
+        ]
+        yield state, [], elsewhere
+        yield from ((NO_TOKEN, [each], []) for each in elsewhere)
+
+    def _cells(self, involved: list[Box], domains: tuple[TrustDomain, ...]) -> Iterator[Slice]:
+        """Yield each trust domain, method and state in which the two sides may differ."""
         side = self.side
-        yield from cells(self.box, involved, domains, side.own, side.methods & self.other.methods)
+        states = list(self._states(involved))
+        told = methods_told(self.box, involved, side.methods & self.other.methods)
+        yield from cells_of(self.box, domains, side.naming, told, states)
         # A method that only this side names is refused as unsafe on the other.
         named = {each.method for each in (self.box, *involved)}
-        for method in sorted(side.methods - self.other.methods - named):
-            yield from ((each, method) for each in domains if self.box.is_of(each, side.own, method))
+        alone = sorted(side.methods - self.other.methods - named)
+        yield from cells_of(self.box, domains, side.naming, alone, states)
+
+    def _states(self, involved: list[Box]) -> Iterator[TokenState]:
+        naming, there = self.side.naming, self.other.naming
+        names = frozenset(each.by_token for each in involved if each.by_token is not None)
+        if self.box.by_token is not None:
+            yield from naming.states(self.box, involved)
+        elif not self.box.rule.needs_token:
+            yield NO_TOKEN
+            # What only a token makes a deny rule match may change by itself.
+            yield from (TokenState(has_token=True, name=name) for name in sorted(names))
+        else:
+            yield from naming.with_token(
+                names if naming.is_like(there) else names | naming.provable | there.provable
+            )
 
     def _told(self, within: Box | None, unless: tuple[str, ...], example: Access) -> Change:
         i, j, k = self.box.at
         rule = self.box.rule
         return Change(
             rule=rule.id,
-            peers=str(rule.sources[i]),
+            peers=rule.who[i],
             targets=str(rule.targets[j]),
             requests=str(rule.http[k]) if rule.http else None,
             within=str(within.rule) if within else None,

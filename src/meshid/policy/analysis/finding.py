@@ -21,15 +21,24 @@ class FindingKind(StrEnum):
     """An allow rule for everybody, for a whole federated trust domain, or to every target."""
     UNUSED_FEDERATION = "unused_federation"
     """No rule names a federated trust domain."""
+    UNUSED_PEER = "unused_peer"
+    """No rule names a peer by name."""
+    UNUSED_ISSUER = "unused_issuer"
+    """The tokens of an issuer name nobody."""
+    AVOIDABLE = "avoidable"
+    """A deny rule for a name that only tokens prove: whoever has it need not send one."""
     LOOKALIKE = "lookalike"
     """A name is one slip away from another; a guess."""
     NO_WHY = "no_why"
     """A rule does not say what it is for; a warning."""
+    NOT_HERE = "not_here"
+    """A rule or a peer by name counts for nothing in this environment, whose issuers and trust domains are
+    others; a warning."""
 
     @property
     def is_warning(self) -> bool:
         """Whether the policy means what it says, and people only miss something."""
-        return self is FindingKind.NO_WHY
+        return self in {FindingKind.NO_WHY, FindingKind.NOT_HERE}
 
 
 @attrs.frozen

@@ -6,17 +6,23 @@ What looks like a typo is a guess, and its message says so.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import chain
 
+import attrs
+
+from meshid.names.peer_pattern import PeerPattern
 from meshid.names.spiffe_id import TrustDomain
-from meshid.policy.analysis.boxes import ANYTHING, Box, BoxIndex, Patterns, boxes_of
+from meshid.policy.analysis.boxes import Box, BoxIndex, Patterns, boxes_of
 from meshid.policy.analysis.finding import Finding, FindingKind
-from meshid.policy.analysis.prove import cells
-from meshid.policy.analysis.regions import Region, shortest_access
+from meshid.policy.analysis.lint_names import about_names
+from meshid.policy.analysis.prove import Slice, cells
+from meshid.policy.analysis.regions import shortest_access
+from meshid.policy.analysis.token_states import ANYTHING, Naming
 from meshid.policy.analysis.typos import lookalikes
 from meshid.policy.methods import judged
 from meshid.policy.rules import Effect, Rule, RuleSet
+from meshid.support.quoting import some_of
 
 _LISTS = ("from", "to", "http")
 _FEW = 3
@@ -30,6 +36,7 @@ def lint(rules: RuleSet, ignore: Collection[FindingKind] = ()) -> list[Finding]:
     """
     found = [
         *_unused_federations(rules),
+        *about_names(rules),
         *_Coverage(rules).findings(),
         *(finding for rule in rules.rules for finding in (*_wide(rule, rules), *_without_why(rule))),
         *lookalikes(rules.rules),
@@ -52,6 +59,7 @@ class _Coverage:
 
     def __init__(self, rules: RuleSet) -> None:
         self._own = rules.environment.trust_domains
+        self._names = Naming(rules)
         self._boxes = {rule.id: list(boxes_of(rule)) for rule in rules.rules if not rule.observe}
         self._rules = [rule for rule in rules.rules if not rule.observe]
         self._methods = judged(rules.rules)
@@ -75,9 +83,7 @@ class _Coverage:
     def _of_rule(self, rule: Rule) -> Iterator[Finding]:
         boxes = self._boxes[rule.id]
         if self._covered_by(boxes, []) is not None:
-            yield self._drop(
-                boxes, FindingKind.NEVER_MATCHES, rule.place, "it can never match: no SPIFFE ID is that long"
-            )
+            yield self._never(rule, boxes, rule.place)
             return
         denied = self._covered_by(boxes, [Effect.DENY]) if rule.effect is Effect.ALLOW else None
         if denied is not None:
@@ -91,15 +97,32 @@ class _Coverage:
             return
         yield from self._of_entries(rule, boxes)
 
+    def _never(self, rule: Rule, boxes: list[Box], where: str) -> Finding:
+        """Say why boxes of a rule match nobody."""
+        if all(box.by_token is not None for box in boxes):
+            words = f"it matches nobody here: {_listed(rule.who)} counts for nothing in this environment"
+            return self._drop(boxes, FindingKind.NOT_HERE, where, words)
+        without = attrs.evolve(rule, needs_token=False)
+        if self._covered_by([attrs.evolve(box, rule=without) for box in boxes], []) is None:
+            words = "it matches nobody here: it needs a token, and no issuer here gives one to such peers"
+            return self._drop(boxes, FindingKind.NOT_HERE, where, words)
+        words = "it can never match: no SPIFFE ID is that long"
+        return self._drop(boxes, FindingKind.NEVER_MATCHES, where, words)
+
     def _of_entries(self, rule: Rule, boxes: list[Box]) -> Iterator[Finding]:
-        for kind, entries in enumerate((rule.sources, rule.targets, rule.http)):
+        for kind, entries in enumerate((rule.who, rule.targets, rule.http)):
             for number in reversed(range(len(entries)) if len(entries) > 1 else ()):
                 of_entry = [box for box in boxes if box.at[kind] == number and not self._is_gone(box)]
                 others = self._covered_by(of_entry, _same_or_deny(rule))
-                if of_entry and others is not None and not self._name_alone(of_entry):
-                    where = f"{rule.place}.{_LISTS[kind]}[{number}]"
+                # Names and patterns stand in one list, and only patterns are in its order.
+                at = "" if kind == 0 and rule.peers else f"[{number}]"
+                where = f"{rule.place}.{_LISTS[kind]}{at}"
+                if others and not self._name_alone(of_entry):
                     words = f"{str(entries[number])!r} is pointless, and can go: {_by(others, 'cover')} it"
                     yield self._drop(of_entry, FindingKind.POINTLESS, where, words)
+                # Of a name that counts for nothing here, the finding about the peer says so.
+                elif of_entry and others == [] and not all(box.by_token is not None for box in of_entry):
+                    yield self._never(rule, of_entry, where)
 
     def _name_alone(self, boxes: list[Box]) -> bool:
         """Tell whether, without these, a method would be one that is neither registered nor named."""
@@ -107,8 +130,8 @@ class _Coverage:
         naming = [self._naming[method] for method in {box.method for box in boxes} if method in self._naming]
         return any(all((box.rule.id, box.at) in mine for box in each) for each in naming)
 
-    def _cells(self, box: Box, others: list[Box]) -> Iterator[tuple[TrustDomain, str]]:
-        return cells(box, others, box.peers.domains(self._own), self._own, self._methods)
+    def _cells(self, box: Box, others: list[Box]) -> Iterator[Slice]:
+        return cells(box, others, self._names.domains(box), self._names, self._methods)
 
     def _drop(self, boxes: list[Box], kind: FindingKind, where: str, words: str) -> Finding:
         self._gone |= {(box.rule.id, box.at) for box in boxes}
@@ -130,10 +153,11 @@ class _Coverage:
                 for each in self._index[effect].intersecting(path, target)
                 if not self._is_gone(each) and not (each.rule is box.rule and each.at in mine)
             ]
-            for domain, method in self._cells(box, others):
-                outside = [each for each in others if each.is_of(domain, self._own, method)]
+            for cell in self._cells(box, others):
+                method = cell.method
+                outside = [each for each in others if each.is_of(cell.domain, self._own, method, cell.state)]
                 inside = box.seen_with(method)
-                region = Region(domain, method, (inside,), tuple(each.seen_with(method) for each in outside))
+                region = cell.region((inside,), tuple(each.seen_with(method) for each in outside))
                 if shortest_access([region]) is not None:
                     return None
                 whole = [each for each in outside if _holds(each, inside, method)]
@@ -147,6 +171,10 @@ def _holds(box: Box, inside: Patterns, method: str) -> bool:
 
 def _same_or_deny(rule: Rule) -> tuple[Effect, ...]:
     return (Effect.DENY,) if rule.effect is Effect.DENY else (Effect.ALLOW, Effect.DENY)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return some_of(names, _FEW, repr)
 
 
 def _by(rules: list[Rule], verb: str) -> str:
@@ -165,24 +193,32 @@ def _wide(rule: Rule, rules: RuleSet) -> Iterator[Finding]:
         return
     for number, source in enumerate(rule.sources):
         if source.path.contains(ANYTHING):
-            where = f"{rule.place}.from[{number}]"
-            yield Finding(
-                FindingKind.WIDE, where, rule.id, f"it allows {_everybody(source.trust_domain, rules)}"
-            )
+            where = f"{rule.place}.from" + ("" if rule.peers else f"[{number}]")
+            yield _wide_source(rule, where, source, rules)
+    for peer in rule.peers:
+        for number, source in enumerate(peer.spiffe):
+            if source.path.contains(ANYTHING):
+                yield _wide_source(rule, f"{peer.place}.spiffe[{number}]", source, rules)
     for number, target in enumerate(rule.targets):
         if target.contains(ANYTHING):
             words = "it allows every target; name the ones you mean"
             yield Finding(FindingKind.WIDE, f"{rule.place}.to[{number}]", rule.id, words)
 
 
-def _everybody(domain: TrustDomain | None, rules: RuleSet) -> str:
+def _wide_source(rule: Rule, where: str, source: PeerPattern, rules: RuleSet) -> Finding:
+    token = " that has a token" if rule.needs_token else ""
+    words = f"it allows {_everybody(source.trust_domain, rules, token)}"
+    return Finding(FindingKind.WIDE, where, rule.id, words)
+
+
+def _everybody(domain: TrustDomain | None, rules: RuleSet, token: str) -> str:
     if domain in rules.environment.federates_with:
-        return f"every workload of {domain}, whatever its name; name the ones you mean"
-    return "every workload of this environment; name the ones you mean"
+        return f"every workload of {domain}{token}, whatever its name; name the ones you mean"
+    return f"every workload of this environment{token}; name the ones you mean"
 
 
 def _unused_federations(rules: RuleSet) -> Iterator[Finding]:
-    named = {source.trust_domain for rule in rules.rules for source in rule.sources}
+    named = {source.trust_domain for rule in rules.rules for source in rule.known_by}
     for number, domain in enumerate(rules.environment.federates_with):
         if domain not in named:
             where = f"environments.{rules.environment.name}.federates_with[{number}]"

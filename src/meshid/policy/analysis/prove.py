@@ -6,14 +6,17 @@ let through to await its requests reaches nothing by itself.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
+
+import attrs
 
 from meshid.names.pattern import Pattern
 from meshid.names.peer_pattern import PeerPattern
 from meshid.names.spiffe_id import TrustDomain
 from meshid.policy.analysis.answers import Access
-from meshid.policy.analysis.boxes import ANYTHING, HANDSHAKE, Box, BoxIndex, boxes_of
+from meshid.policy.analysis.boxes import HANDSHAKE, Box, BoxIndex, Patterns, boxes_of
 from meshid.policy.analysis.regions import Region, shortest_access
+from meshid.policy.analysis.token_states import ANYTHING, Naming, TokenState
 from meshid.policy.methods import judged
 from meshid.policy.rules import ANY_METHOD, Effect, RuleSet
 
@@ -28,6 +31,7 @@ def find_access(rules: RuleSet, peers: PeerPattern, targets: Pattern) -> Access 
     """
     asked = (peers.path, targets, ANYTHING)
     own = rules.environment.trust_domains
+    naming = Naming(rules)
     if rules.observe:
         return shortest_access(Region(domain, HANDSHAKE, (asked,), ()) for domain in peers.domains(own))
     enforced = [rule for rule in rules.rules if not rule.observe]
@@ -39,28 +43,67 @@ def find_access(rules: RuleSet, peers: PeerPattern, targets: Pattern) -> Access 
         for box in allows.intersecting(peers.path, targets):
             path, target, _ = box.patterns
             against = list(denies.intersecting(path, target))
-            for domain, method in cells(box, against, peers.domains(own), own, methods):
-                outside = tuple(deny.seen_with(method) for deny in against if deny.is_of(domain, own, method))
-                yield Region(domain, method, (asked, box.seen_with(method)), outside)
+            for cell in cells(box, against, peers.domains(own), naming, methods):
+                outside = tuple(
+                    deny.seen_with(cell.method)
+                    for deny in against
+                    if deny.is_of(cell.domain, own, cell.method, cell.state)
+                )
+                yield cell.region((asked, box.seen_with(cell.method)), outside)
 
     return shortest_access(regions())
 
 
-def cells(
-    box: Box,
-    others: list[Box],
-    domains: tuple[TrustDomain, ...],
-    own: tuple[TrustDomain, ...],
-    methods: Collection[str],
-) -> Iterator[tuple[TrustDomain, str]]:
-    """Yield each trust domain and method of a box in which the others may differ.
+@attrs.frozen
+class Slice:
+    """A slice of a box: peers of one trust domain, in one state, with requests of one method.
 
-    One method stands for all of *methods* that no box names.
+    Attributes:
+        domain: The trust domain.
+        method: The method; `HANDSHAKE` for none.
+        state: What the peers show beside their certificates.
+        naming: Which peers can be in that state.
     """
+
+    domain: TrustDomain
+    method: str
+    state: TokenState
+    naming: Naming
+
+    def region(self, inside: tuple[Patterns, ...], outside: tuple[Patterns, ...]) -> Region:
+        """Return what is in all of *inside*, in none of *outside*, and in the state."""
+        path = inside[0][0]
+        elsewhere = [alias for _, alias in self.naming.elsewhere(self.domain, self.state, path)]
+        out = (*outside, *((alias, ANYTHING, ANYTHING) for alias in elsewhere))
+        return Region(self.domain, self.method, inside, out, self.state, self.naming)
+
+
+def cells(
+    box: Box, others: list[Box], domains: Iterable[TrustDomain], naming: Naming, methods: Collection[str]
+) -> Iterator[Slice]:
+    """Yield each trust domain, method and state of a box in which it may hold more than the others."""
+    return cells_of(box, domains, naming, methods_told(box, others, methods), naming.states(box, others))
+
+
+def methods_told(box: Box, others: list[Box], methods: Collection[str]) -> list[str]:
+    """Return the methods in which boxes may differ: one stands for all of *methods* that none names."""
     named = {each.method for each in (box, *others)} - {None, ANY_METHOD}
     other = next((each for each in (*_COMMON, *sorted(methods)) if each not in named), None)
-    told = [*sorted(named, key=str), other]
+    return [HANDSHAKE, *(str(each) for each in (*sorted(named, key=str), other) if each is not None)]
+
+
+def cells_of(
+    box: Box,
+    domains: Iterable[TrustDomain],
+    naming: Naming,
+    methods: Collection[str],
+    states: Iterable[TokenState],
+) -> Iterator[Slice]:
+    """Yield each trust domain, method and state of those given that a box holds peers of."""
+    states = tuple(states)
     for domain in domains:
-        for method in (HANDSHAKE, *(str(each) for each in told if each is not None)):
-            if box.is_of(domain, own, method):
-                yield domain, method
+        for state in states:
+            if naming.is_possible(domain, state):
+                for method in methods:
+                    if box.is_of(domain, naming.own, method, state):
+                        yield Slice(domain, method, state, naming)

@@ -22,6 +22,7 @@ from meshid.names.spiffe_id import MAX_ID_BYTES, SpiffeId, TrustDomain
 from meshid.policy.analysis.answers import Access
 from meshid.policy.analysis.automata import Words, shortest
 from meshid.policy.analysis.boxes import HANDSHAKE, Patterns
+from meshid.policy.analysis.token_states import NO_TOKEN, Naming, TokenState
 from meshid.policy.requests import as_sent
 
 MAX_PARTS = 100_000
@@ -43,12 +44,16 @@ class Region:
         method: The method; `HANDSHAKE` for none.
         inside: The boxes that all of it lies in.
         outside: The boxes that none of it lies in.
+        state: What the peers show beside their certificates.
+        naming: Which tokens there are; None where none can be shown.
     """
 
     domain: TrustDomain
     method: str
     inside: tuple[Patterns, ...]
     outside: tuple[Patterns, ...]
+    state: TokenState = NO_TOKEN
+    naming: Naming | None = attrs.field(default=None, eq=False, repr=False)
 
     @property
     def is_plainly_empty(self) -> bool:
@@ -150,6 +155,8 @@ def _distinct(patterns: Iterable[Pattern]) -> tuple[Pattern, ...]:
 
 def _access(candidate: _Candidate) -> Access:
     path, target, request = candidate.point
-    method = candidate.region.method
-    asked = None if method == HANDSHAKE else f"{method} {as_sent(request)}"
-    return Access(SpiffeId(candidate.region.domain, path), target.removeprefix("/"), asked)
+    region = candidate.region
+    asked = None if region.method == HANDSHAKE else f"{region.method} {as_sent(request)}"
+    spiffe_id = SpiffeId(region.domain, path)
+    token = None if region.naming is None else region.naming.example(spiffe_id, region.state)
+    return Access(spiffe_id, target.removeprefix("/"), asked, token)

@@ -21,7 +21,7 @@ from meshid.policy.file.table_reader import TableReader
 from meshid.policy.issuers import Issuer
 from meshid.support.quoting import quote
 
-MAX_COMPARISONS = 4_000_000
+MAX_COMPARISONS = 1_000_000
 """Comparisons of aliases that a file may need; 5000 peers by ordinary aliases need some 50 000."""
 
 

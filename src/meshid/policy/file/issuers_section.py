@@ -97,7 +97,7 @@ class _IssuerReader:
         if isinstance(value, str) and value not in set(IssuerProfile):
             near = self._reader.suggestions.to(value, IssuerProfile)
             if near is not None:
-                what = f"there is no profile {quote(value)}; did you mean {quote(near)}?"
+                what = f"there is no profile {quote(value)}; did you mean {quote(str(near))}?"
                 self._fail(issuer_form.PROFILE, what)
                 return None
         text = self._reader.text(table, self._where, issuer_form.PROFILE)
@@ -179,7 +179,7 @@ class _IssuerReader:
     def _known(self, facts: ProfileFacts, claim: str) -> str:
         known = [*(facts.pins or ()), *(f"{family}/KEY" for family in facts.pin_families)]
         if near := self._reader.suggestions.to(claim, known):
-            return f"did you mean {quote(near)}?"
+            return f"did you mean {quote(str(near))}?"
         return f"known: {quote_all(known, limit=20)}" if known else "it has none"
 
 

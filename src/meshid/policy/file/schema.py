@@ -11,7 +11,6 @@ from typing import TypeAlias
 from meshid.policy.file.form import FILE, TABLES
 from meshid.policy.file.shapes import (
     Flag,
-    ListedTables,
     NamedTables,
     NamedTexts,
     Number,
@@ -73,8 +72,8 @@ def _value(shape: Shape) -> Schema:
             value = {"type": "object", "additionalProperties": _text(each), "minProperties": 1}
         case NamedTables(table):
             value = {"type": "object", "additionalProperties": _reference(table), "minProperties": 1}
-        case ListedTables(table):
-            value = {"type": "array", "items": _reference(table)}
+        case _:
+            value = {"type": "array", "items": _reference(shape.each)}
     return value
 
 

@@ -7,7 +7,8 @@ import hashlib
 from collections.abc import Iterator
 from html import escape
 
-from meshid.policy.report.matrix import Cell, Matrix, Report, Verdict
+from meshid.policy.issuers import Issuer
+from meshid.policy.report.matrix import Cell, Matrix, Report, Verdict, names_of
 from meshid.policy.report.style import SCRIPT, STYLE
 from meshid.policy.rules import Effect, Rule
 from meshid.support.quoting import plural
@@ -36,6 +37,7 @@ def as_html(report: Report) -> str:
         *_findings(report),
         *_legend(),
         *_matrix(report),
+        *_names(report),
         *_rules(report),
         f"</main><script>{SCRIPT}</script></body></html>",
     ]
@@ -95,7 +97,8 @@ def _legend() -> Iterator[str]:
     yield "<h2>Peers and targets</h2>"
     yield "<p>A path such as <code>/ns/checkout/sa/api</code> means the workload of that name in the"
     yield "environment's own trust domain. <code>*</code> stands for any text within one step of a path,"
-    yield "<code>**</code> for any number of steps. A peer that is not listed is refused.</p><dl>"
+    yield "<code>**</code> for any number of steps. <code>@name</code> is a peer by name, whichever of its"
+    yield "names it proves. A peer that is not listed is refused.</p><dl>"
     for verdict in Verdict:
         yield f"<dt>{_badge(verdict)}</dt><dd>{escape(verdict.meaning)}</dd>"
     yield "</dl>"
@@ -167,6 +170,36 @@ def _section(
     yield "</tbody></table></div></section>"
 
 
+# -- Peers by name ---------------------------------------------------------------
+
+
+def _names(report: Report) -> Iterator[str]:
+    for matrix in report.matrices:
+        policy = matrix.policy
+        name = escape(policy.environment.name)
+        if policy.peers:
+            yield f'<h2>Peers by name in {name}</h2><div class="wide"><table>'
+            yield f'<caption class="hidden">Peers by name in {name}</caption>'
+            yield _heads("Peer", "Proved by", "Its name there")
+            for peer, proof, pattern in names_of(policy):
+                yield f'<tr><th scope="row"><code>{escape(peer)}</code></th><td>{escape(proof)}</td>'
+                yield f"<td><code>{escape(pattern)}</code></td></tr>"
+            yield "</tbody></table></div>"
+        if policy.issuers:
+            yield f'<h2>Issuers in {name}</h2><div class="wide"><table>'
+            yield f'<caption class="hidden">Issuers in {name}</caption>'
+            yield _heads("Issuer", "Profile", "<code>iss</code>", "Audience", "Pins")
+            yield from map(_issuer, policy.issuers)
+            yield "</tbody></table></div>"
+
+
+def _issuer(issuer: Issuer) -> str:
+    pins = ", ".join(f"{pin.claim} = {pin.value}" for pin in issuer.pins) or "none"
+    cells = (issuer.profile, issuer.issuer or "none", ", ".join(issuer.audience), pins)
+    texts = "".join(f"<td>{escape(str(cell))}</td>" for cell in cells)
+    return f'<tr><th scope="row">{escape(issuer.name)}</th>{texts}</tr>'
+
+
 # -- The rules -----------------------------------------------------------------
 
 
@@ -177,9 +210,10 @@ def _rules(report: Report) -> Iterator[str]:
     for rule in report.rules:
         yield f'<tr><th scope="row">{_effect(rule)}<br>{escape(rule.id)}</th>'
         yield f"<td>{escape(rule.why) or '<em>no reason given</em>'}</td>"
-        for values in (rule.sources, rule.targets, rule.http):
+        token = "<br><em>with a token</em>" if rule.needs_token else ""
+        for values, more in ((rule.who, token), (rule.targets, ""), (rule.http, "")):
             texts = "<br>".join(f"<code>{escape(str(each))}</code>" for each in values)
-            yield f"<td>{texts or 'all'}</td>"
+            yield f"<td>{texts or 'all'}{more}</td>"
         yield "</tr>"
     yield "</tbody></table></div>"
 

@@ -1,7 +1,8 @@
 """The content of the report: peers against targets, with the verdict and its rules for each pair.
 
-Rows are the patterns of peers in the rules, columns the patterns of targets. A cell is
-about *all* peers of its row at *all* targets of its column, exactly.
+Rows are the patterns of peers in the rules, and the peers by name; columns the patterns of targets. A
+cell is about *all* peers of its row at *all* targets of its column, exactly. Whom a token gives a name is
+in the row of that name only: the others are about certificates.
 """
 
 from __future__ import annotations
@@ -14,15 +15,15 @@ import attrs
 
 from meshid.names.pattern import Pattern
 from meshid.names.pattern_index import PatternIndex
-from meshid.names.peer_pattern import PeerPattern
 from meshid.names.spiffe_id import TrustDomain
-from meshid.policy.analysis.boxes import ANYTHING, HANDSHAKE, Box, BoxIndex, Patterns, boxes_of
+from meshid.policy.analysis.boxes import HANDSHAKE, Box, BoxIndex, Patterns, boxes_of
 from meshid.policy.analysis.finding import Finding, by_environment
-from meshid.policy.analysis.prove import cells
-from meshid.policy.analysis.regions import Region, shortest_access
+from meshid.policy.analysis.prove import Slice, cells_of, methods_told
+from meshid.policy.analysis.regions import shortest_access
+from meshid.policy.analysis.token_states import ANYTHING, NO_TOKEN, Naming, TokenState
 from meshid.policy.methods import judged
 from meshid.policy.policy import Policy
-from meshid.policy.rules import Effect, Rule
+from meshid.policy.rules import Effect, Rule, RuleSet
 
 MAX_PEERS = 1000
 """Rows of a matrix; a longer table helps no one."""
@@ -45,7 +46,8 @@ class Verdict(StrEnum):
 _MEANINGS = {
     Verdict.ALLOWED: "All of these peers may reach all of these targets, with any request.",
     Verdict.REQUESTS: "All of these peers may reach all of these targets, with requests that the rules name.",
-    Verdict.PARTLY: "Some of these peers may reach some of these targets with some request; not all of them.",
+    Verdict.PARTLY: "Some of these peers may reach some of these targets with some request; not all of them,"
+    " or only with a token.",
     Verdict.DENIED: "None of these peers reaches any of these targets, because a rule forbids it.",
 }
 
@@ -74,7 +76,7 @@ class Matrix:
         policy: The policy, loaded for it.
         findings: What lint says of it.
         cells: By the pattern of the peers and that of the targets; without a cell, all are refused.
-        peers: The patterns of peers, sorted.
+        peers: The patterns of peers, and the peers by name with an ``@``, sorted.
         targets: The patterns of targets, sorted.
         left_out: How many patterns of peers are not shown, because there are too many.
     """
@@ -94,10 +96,9 @@ class Matrix:
             PolicyTooComplex: If the rules are too entangled for an exact answer.
         """
         judge = _Judge(policy)
-        sources = {str(source): source for rule in policy.rules for source in rule.sources}
-        peers = sorted(sources)
+        peers = sorted({each for rule in policy.rules for each in rule.who})
         shown = peers[:MAX_PEERS]
-        found = {(peer, target): cell for peer in shown for target, cell in judge.row(sources[peer])}
+        found = {(peer, target): cell for peer in shown for target, cell in judge.row(peer)}
         return cls(
             policy,
             tuple(policy.lint()),
@@ -158,15 +159,31 @@ class Report:
 
 @attrs.frozen
 class _Asked:
-    """All peers of a row at all targets of a column."""
+    """Peers of a row at all targets of a column.
+
+    Attributes:
+        path: The pattern of the paths in their certificates.
+        target: The pattern of the targets.
+        domains: Their trust domains.
+        by_token: The name that their tokens give; None for peers without a token.
+    """
 
     path: Pattern
     target: Pattern
     domains: tuple[TrustDomain, ...]
+    by_token: str | None = None
 
     @property
     def patterns(self) -> Patterns:
         return (self.path, self.target, ANYTHING)
+
+    @property
+    def state(self) -> TokenState:
+        return NO_TOKEN if self.by_token is None else TokenState(has_token=True, name=self.by_token)
+
+    def counts(self, box: Box) -> bool:
+        """Tell whether a box may be about these peers."""
+        return box.by_token is None or box.by_token == self.by_token
 
 
 class _Judge:
@@ -174,20 +191,38 @@ class _Judge:
 
     def __init__(self, policy: Policy) -> None:
         self._own = policy.environment.trust_domains
+        self._naming = Naming(
+            RuleSet(policy.environment, policy.rules, policy.observe, policy.peers, policy.issuers)
+        )
         self._methods = judged(policy.rules)
         boxes = [box for rule in policy.rules if not rule.observe for box in boxes_of(rule)]
         self._index = {
             effect: BoxIndex(box for box in boxes if box.rule.effect is effect) for effect in Effect
         }
+        self._sources = {str(source): source for rule in policy.rules for source in rule.sources}
+        self._peers = {f"@{peer.name}": peer for peer in policy.peers}
         self.targets = {target for rule in policy.rules for target in rule.targets}
         self._columns: PatternIndex[list[Pattern]] = PatternIndex()
         for target in self.targets:
             self._columns.setdefault(target, list[Pattern]).append(target)
 
-    def row(self, peers: PeerPattern) -> Iterator[tuple[str, Cell]]:
-        for target in self._columns_of(peers.path):
-            if (cell := self._cell(_Asked(peers.path, target, peers.domains(self._own)))) is not None:
+    def row(self, peers: str) -> Iterator[tuple[str, Cell]]:
+        parts = list(self._parts(peers))
+        columns = {column for path, _, _ in parts for column in self._columns_of(path)}
+        for target in columns:
+            asked = [_Asked(path, target, domains, by_token) for path, domains, by_token in parts]
+            if (cell := self._cell(asked, peers)) is not None:
                 yield str(target), cell
+
+    def _parts(self, peers: str) -> Iterator[tuple[Pattern, tuple[TrustDomain, ...], str | None]]:
+        if peers in self._sources:
+            source = self._sources[peers]
+            yield source.path, source.domains(self._own), None
+            return
+        peer = self._peers[peers]
+        yield from ((each.path, each.domains(self._own), None) for each in peer.spiffe)
+        if peer.name in self._naming.provable:
+            yield ANYTHING, self._naming.known, peer.name
 
     def _columns_of(self, path: Pattern) -> Iterable[Pattern]:
         met = {
@@ -197,56 +232,83 @@ class _Judge:
             column for target in met for columns in self._columns.intersecting(target) for column in columns
         }
 
-    def _cell(self, asked: _Asked) -> Cell | None:
-        denies, allows = (self._meeting(effect, asked) for effect in (Effect.DENY, Effect.ALLOW))
-        is_named = any(self._holds(box, asked) for box in (*denies, *allows))
-        if not self._lets_anybody_in(asked, allows, denies):
+    def _cell(self, asked: list[_Asked], peers: str) -> Cell | None:
+        denies, allows = (
+            list({id(box): box for each in asked for box in self._meeting(effect, each)}.values())
+            for effect in (Effect.DENY, Effect.ALLOW)
+        )
+        is_named = any(self._holds(box, asked, peers) for box in (*denies, *allows))
+        if not any(self._lets_anybody_in(each, allows, denies) for each in asked):
             denied = denies and (allows or is_named)
             return Cell(Verdict.DENIED, _ids(denies), is_named) if denied else None
         verdict = Verdict.PARTLY
-        if not denies and self._let_everybody_in(asked, allows):
+        if not denies and all(self._let_everybody_in(each, allows) for each in asked):
             verdict = Verdict.REQUESTS
-            if self._let_everybody_in(asked, [box for box in allows if box.is_for(HANDSHAKE)]):
+            at_once = [box for box in allows if box.is_for(HANDSHAKE)]
+            if all(self._let_everybody_in(each, at_once) for each in asked):
                 verdict = Verdict.ALLOWED
         return Cell(verdict, _ids([*denies, *allows]), is_named)
 
     def _meeting(self, effect: Effect, asked: _Asked) -> list[Box]:
         met = self._index[effect].intersecting(asked.path, asked.target)
-        return [box for box in met if any(box.is_in(each, self._own) for each in asked.domains)]
+        return [
+            box
+            for box in met
+            if asked.counts(box) and any(box.is_in(each, self._own) for each in asked.domains)
+        ]
 
-    def _holds(self, box: Box, asked: _Asked) -> bool:
+    def _holds(self, box: Box, asked: list[_Asked], peers: str) -> bool:
+        """Tell whether a box names all of the peers, at all of the targets."""
         path, target, _ = box.patterns
-        return (
-            path.contains(asked.path)
-            and target.contains(asked.target)
-            and all(box.is_in(each, self._own) for each in asked.domains)
-        )
+        if not target.contains(asked[0].target):
+            return False
+        if peers in self._peers:
+            return peers in box.rule.who
+        return path.contains(asked[0].path) and all(box.is_in(each, self._own) for each in asked[0].domains)
 
     def _lets_anybody_in(self, asked: _Asked, allows: list[Box], denies: list[Box]) -> bool:
         regions = (
-            Region(
-                domain,
-                method,
-                (asked.patterns, allow.seen_with(method)),
-                tuple(deny.seen_with(method) for deny in denies if deny.is_of(domain, self._own, method)),
+            cell.region(
+                (asked.patterns, allow.seen_with(cell.method)),
+                tuple(
+                    deny.seen_with(cell.method)
+                    for deny in denies
+                    if deny.is_of(cell.domain, self._own, cell.method, cell.state)
+                ),
             )
             for allow in allows
-            for domain, method in cells(allow, denies, asked.domains, self._own, self._methods)
+            if asked.counts(allow)
+            for cell in self._cells(asked, allow, denies)
         )
         return shortest_access(regions) is not None
+
+    def _cells(self, asked: _Asked, allow: Box, denies: list[Box]) -> Iterator[Slice]:
+        told = methods_told(allow, denies, self._methods)
+        counting = [deny for deny in denies if asked.counts(deny)]
+        states = self._naming.states(allow, counting) if asked.by_token is None else [asked.state]
+        return cells_of(allow, asked.domains, self._naming, told, states)
 
     def _let_everybody_in(self, asked: _Asked, allows: list[Box]) -> bool:
         """Tell whether the boxes hold all that is asked about, with any request."""
         outside = (
-            Region(
-                domain,
-                HANDSHAKE,
+            Slice(domain, HANDSHAKE, asked.state, self._naming).region(
                 (asked.patterns,),
-                tuple(allow.seen_with(HANDSHAKE) for allow in allows if allow.is_in(domain, self._own)),
+                tuple(
+                    allow.seen_with(HANDSHAKE)
+                    for allow in allows
+                    if allow.is_in(domain, self._own) and allow.is_with(asked.state)
+                ),
             )
             for domain in asked.domains
         )
         return shortest_access(outside) is None
+
+
+def names_of(policy: Policy) -> Iterator[tuple[str, str, str]]:
+    """Yield each peer by name, what proves it, and the pattern of what it is called there."""
+    for peer in policy.peers:
+        yield from ((f"@{peer.name}", "certificate", str(each)) for each in peer.spiffe)
+        yield from ((f"@{peer.name}", each.issuer, str(each.principal)) for each in peer.tokens)
 
 
 def _ids(boxes: Iterable[Box]) -> tuple[str, ...]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from meshid.policy.report.matrix import Matrix, Report
+from meshid.policy.issuers import Issuer
+from meshid.policy.named_peers import NamedPeer
+from meshid.policy.report.matrix import Matrix, Report, names_of
 from meshid.policy.rules import Effect
 from meshid.support.quoting import plural
 
@@ -21,6 +23,11 @@ def _lines(report: Report) -> Iterator[str]:
         yield from map(_head, matrices)
         yield from _table(matrices[0])
         yield ""
+    for matrix in report.matrices:
+        if matrix.policy.peers:
+            yield f"{matrix.policy.environment.name}: who the peers by name are"
+            yield from _columns([("PEER", "ISSUER", "PRINCIPAL"), *names_of(matrix.policy)])
+            yield ""
     yield plural(len(report.findings), "finding")
     for finding, names in report.findings.items():
         scope = "" if len(names) == len(report.matrices) else f" ({', '.join(names)} only)"
@@ -35,18 +42,21 @@ def _head(matrix: Matrix) -> str:
 
 
 def _table(matrix: Matrix) -> Iterator[str]:
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (target, peer, str(cell.verdict), ", ".join(cell.rules))
         for target in matrix.targets
         for peer, cell in matrix.column(target)
     ]
-    heads = ("TARGET", "PEERS", "VERDICT", "RULES")
-    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
-    for row in (heads, *rows):
-        cells = (text.ljust(size) for text, size in zip(row, widths, strict=True))
-        yield _GAP + _GAP.join(cells).rstrip()
+    yield from _columns([("TARGET", "PEERS", "VERDICT", "RULES"), *rows])
     if matrix.left_out:
         yield f"{_GAP}left out: {plural(matrix.left_out, 'more pattern')} of peers"
+
+
+def _columns(rows: list[tuple[str, ...]]) -> Iterator[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (text.ljust(size) for text, size in zip(row, widths, strict=True))
+        yield _GAP + _GAP.join(cells).rstrip()
 
 
 def as_json(report: Report) -> dict[str, object]:
@@ -74,6 +84,26 @@ def _plain(matrix: Matrix) -> dict[str, object]:
         ],
         "left_out": matrix.left_out,
         "findings": [each.as_dict() for each in matrix.findings],
+        **({"peers": [_peer(peer) for peer in policy.peers]} if policy.peers else {}),
+        **({"issuers": [_issuer(issuer) for issuer in policy.issuers]} if policy.issuers else {}),
+    }
+
+
+def _peer(peer: NamedPeer) -> dict[str, object]:
+    return {
+        "name": peer.name,
+        "spiffe": list(map(str, peer.spiffe)),
+        "tokens": [{"issuer": each.issuer, "principal": str(each.principal)} for each in peer.tokens],
+    }
+
+
+def _issuer(issuer: Issuer) -> dict[str, object]:
+    return {
+        "name": issuer.name,
+        "profile": str(issuer.profile),
+        "issuer": issuer.issuer,
+        "audience": list(issuer.audience),
+        "pins": {pin.claim: pin.value for pin in issuer.pins},
     }
 
 
@@ -92,9 +122,10 @@ def as_mermaid(report: Report) -> str:
         arrow = "-.->" if rule.effect is Effect.DENY else "-->"
         words = f"{rule.effect} {rule.id}" + (" (observes)" if rule.observe else "")
         words += " for some requests" if rule.http else ""
-        for source in rule.sources:
+        words += " with a token" if rule.needs_token else ""
+        for source in rule.who:
             for target in rule.targets:
-                peers, reached = node("p", str(source)), node("t", str(target))
+                peers, reached = node("p", source), node("t", str(target))
                 lines.append(f'  {peers} {arrow}|"{_escaped(words)}"| {reached}')
     return "\n".join(lines) + "\n"
 
