@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
@@ -14,6 +15,7 @@ from meshid import (
     Call,
     DecisionKind,
     Mesh,
+    MissingExtra,
     Peer,
     PeerRejected,
     Reason,
@@ -26,6 +28,7 @@ from meshid.testing import CA, TokenIssuer
 from meshid.tokens.bearer_token import BearerToken
 from meshid.tokens.compact_jws import MAX_TOKEN_BYTES
 from meshid.tokens.key_set import KeySets
+from meshid.tokens.token_signature import require_extra
 from meshid.tokens.token_verifier import TokenVerifier
 from tests.helpers.binding_scene import (
     DESK,
@@ -176,6 +179,9 @@ class TestARefusal:
         assert (decision.name, decision.policy_hash) == (str(peer.spiffe_id), token_policy().hash)
         event = heard.next()
         assert (event.call, event.decision, event.fingerprint) == ("bind", decision, peer.fingerprint)
+        # Whose token it is may be told once its issuer has signed it for us.
+        is_verified = reason in {Reason.TOKEN_DISAGREES, Reason.TOKEN_BOUND_ELSEWHERE}
+        assert (event.token is not None) is is_verified
         assert scene.mesh.counts()[DecisionKind(Call.BIND, Role.CLIENT, False, reason)] == 1
         assert heard.is_quiet()
 
@@ -270,6 +276,13 @@ class TestMistakesOfTheCaller:
             scene.mesh.bind(peer, b"x")  # type: ignore[arg-type]
         with pytest.raises(TypeError, match="peer must be a Peer"):
             scene.mesh.bind("x", "x")  # type: ignore[arg-type]
+
+    def test_tokens_that_are_required_need_what_verifies_them(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        require_extra.cache_clear()
+        monkeypatch.setitem(sys.modules, "jwt", None)
+        with pytest.raises(MissingExtra, match="the extra 'oidc' of meshid"):
+            Mesh(tokens="required")
+        Mesh(tokens="optional")
 
     def test_tokens_are_optional_or_required(self) -> None:
         with pytest.raises(ValueError, match="tokens must be 'optional' or 'required', not 'always'"):
@@ -456,7 +469,10 @@ class TestWhatIsTakenAwayIsGone:
         bound = scene.mesh.bind(peer, token)
         remove(scene)
         decision = scene.mesh.check(bound, request="GET /x")
-        assert (decision.reason, heard.reason()) == (reason, reason)
+        event = heard.next()
+        assert (decision.reason, event.decision) == (reason, decision)
+        is_of_token = reason not in {Reason.DENY_LISTED, Reason.TOKEN_KEYS_UNAVAILABLE}
+        assert event.token == (bound.token if is_of_token else None)
         assert not refusal(lambda: scene.mesh.bind(peer, token)).decision
         assert heard.next().call == "bind"
 

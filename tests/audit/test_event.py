@@ -93,18 +93,20 @@ TOKEN = TokenEvidence(
 
 
 def test_an_event_says_what_a_token_says() -> None:
-    told = attrs.evolve(event(name="spiffe://prod.example.org/x", peer_name="web"), token=TOKEN)
+    named = {"name": "spiffe://prod.example.org/x", "peer_name": "web"}
+    told = attrs.evolve(event(**named), token=TOKEN)
     assert {name: value for name, value in told.as_dict().items() if name not in event().as_dict()} == {
         "meshid.peer.spiffe_id": "spiffe://prod.example.org/x",
         "meshid.peer.name": "web",
-        "meshid.evidence": "x509, token",
         "meshid.token.issuer": "okta",
         "meshid.token.principal": "0oa1",
         "meshid.token.key_id": "key-1",
         "meshid.token.jti": "AT.7",
         "meshid.token.binding": "x5t#S256",
     }
-    assert str(told) == "refused spiffe://prod.example.org/x, by a token of okta '0oa1': no_rule"
+    allowed = attrs.evolve(event(**named, allowed=True, reason=Reason.ALLOWED), token=TOKEN)
+    assert allowed.as_dict()["meshid.evidence"] == "x509, token"
+    assert str(told) == "refused spiffe://prod.example.org/x, with a token of okta '0oa1': no_rule"
     bare = attrs.evolve(told, token=attrs.evolve(TOKEN, key_id=None, token_id=None))
     assert told.as_dict().keys() - bare.as_dict().keys() == {"meshid.token.key_id", "meshid.token.jti"}
 

@@ -15,7 +15,7 @@ from meshid.certificates.reading import fingerprint, to_der
 from meshid.health.alarm import Alarm, AlarmLevel
 from meshid.health.refresh_event import MAX_NAMED, RefreshEvent, changes_between
 from meshid.testing import CA, TokenIssuer
-from meshid.tokens.key_set import KeySet
+from meshid.tokens.key_set import KeySet, KeySets
 from tests.helpers.tls_peers import mesh_of, policy
 from tests.helpers.world import DAY, Clock
 
@@ -84,6 +84,22 @@ def test_a_key_for_jwt_svids_is_named_with_its_trust_domain(mesh: Mesh, prod_ca:
     with_key = attrs.evolve(prod_ca.bundle(), jwt_keys=(key,))
     assert change(mesh, bundles=BundleSet([with_key])) == {"meshid.jwt_keys.added": [name]}
     assert change(mesh, bundles=BundleSet([prod_ca.bundle()])) == {"meshid.jwt_keys.removed": [name]}
+
+
+def test_keys_of_issuers_but_not_for_how_long_they_count(mesh: Mesh) -> None:
+    issuer = TokenIssuer()
+    key_set = KeySet.from_json("ci", issuer.jwks())
+    (key,) = key_set.keys
+    nameless = KeySet(issuer="ci", keys=(attrs.evolve(key, key_id=None),))
+    assert change(mesh, keys=KeySets([key_set])) == {"meshid.keys.added": [f"'ci' {key.thumbprint} 'key-1'"]}
+    assert change(mesh, keys=KeySets([nameless])) == {
+        "meshid.keys.added": [f"'ci' {key.thumbprint}"],
+        "meshid.keys.removed": [f"'ci' {key.thumbprint} 'key-1'"],
+    }
+    before = mesh.snapshot
+    later = KeySets([attrs.evolve(nameless, serve_until=1e10)])
+    now = mesh.publish(keys=later, revocations=Revocations(deny=["spiffe://prod.example.org/x"]))
+    assert changes_between(before, now)["meshid.parts"] == ["revocations"]
 
 
 def test_our_own_certificate(mesh: Mesh, prod_ca: CA) -> None:

@@ -300,8 +300,8 @@ class TestSlips:
             assert line.ask(*CHARGES, [("x-forwarded-client-cert", victim)]).status == 403
 
     def test_without_the_header_nobody_is_anybody(self, scene: Scene) -> None:
-        allowed = "              allowed_headers: {patterns: [{exact: x-forwarded-client-cert}]}\n"
-        with slipped(scene, (allowed, "")) as proxied:
+        allowed = "patterns: [{exact: x-forwarded-client-cert}, {exact: authorization}]"
+        with slipped(scene, (allowed, "patterns: [{exact: authorization}]")) as proxied:
             assert proxied.once("checkout") == 401
         assert scene.upstream.taken() == []
 

@@ -18,7 +18,7 @@ from cryptography import x509
 
 from meshid import Mesh, PeerRejected, Reason
 from meshid.sources import BundleEndpoint, BundleMapFile, Source, SourceUnavailable, TrustFile, WorkloadApi
-from meshid.testing import CA, Issued
+from meshid.testing import CA, Issued, TokenIssuer
 from tests.helpers.endpoints import Endpoint, cutting, http, responding, serving
 from tests.helpers.forged import GENERALIZED_TIME, der, rewritten
 from tests.helpers.mounted import OWN, Mounted, eventually, hurry
@@ -35,6 +35,18 @@ RULES = """
 id = "partners"
 from = ["spiffe://dev.example.org/**", "spiffe://cluster.local/**"]
 to = ["payments"]
+"""
+ISSUERS = """
+[environments.prod.issuers.ci]
+profile = "oidc"
+issuer = "https://ci.example"
+audience = ["payments"]
+jwks = "{root}/ci.json"
+[environments.prod.issuers.okta]
+profile = "oidc"
+issuer = "https://okta.example"
+audience = ["payments"]
+jwks = "{root}/okta.json"
 """
 TEMPORARY = """
 [[allow]]
@@ -79,6 +91,11 @@ class Scene:
         own, trust, *others = self.mounted.sources()
         delivering = [own, trust] if self.agent is None else [WorkloadApi(self.agent.address)]
         return [*delivering, *others, BundleMapFile(self.mounted.root / "map.json"), served, *self.more]
+
+    @property
+    def policy(self) -> str:
+        """The policy, without the rule that is removed."""
+        return POLICY + RULES + ISSUERS.format(root=self.mounted.root)
 
     def write_map(self, **partners: object) -> None:
         """Write the bundle map, in which some partners change."""
@@ -176,6 +193,12 @@ def send(**more: Callable[[], Any]) -> Callable[[Scene], None]:
     return lambda scene: scene.send(**{name: value() for name, value in more.items()})
 
 
+def twice_named() -> bytes:
+    issuer = TokenIssuer()
+    issuer.new_key(key_id=issuer.keys[0].key_id)
+    return issuer.jwks()
+
+
 OLDER = CA("prod.example.org", subject="CN=older")
 BADS = {
     "an expired bundle of a partner": Bad(
@@ -243,6 +266,13 @@ BADS = {
     "revocation lists that are gone": Bad(
         lambda scene: (scene.mounted.crls / "older.crl").unlink(), "is gone, and stays in force until"
     ),
+    "keys of an issuer that are garbage": Bad(file("okta.json", lambda: "<html>"), "keys of issuer 'okta'"),
+    "keys of an issuer that are gone": Bad(
+        lambda scene: (scene.mounted.root / "okta.json").unlink(), "okta.json' cannot be read: No such file"
+    ),
+    "two keys of an issuer with one name": Bad(
+        file("okta.json", twice_named), "different keys have the same kid"
+    ),
     "an agent that sends garbage": Bad(
         lambda scene: scene.agent.send(b"garbage"),  # type: ignore[union-attr]
         "the response cannot be decoded",
@@ -288,18 +318,20 @@ REMOVALS: dict[str, tuple[Callable[[Scene], None], Reason]] = {
         Reason.DENY_LISTED,
     ),
     "list": (revoke, Reason.REVOKED),
-    "rule": (lambda scene: put(scene.mounted.policy, POLICY + RULES), Reason.NO_RULE),
+    "rule": (lambda scene: put(scene.mounted.policy, scene.policy), Reason.NO_RULE),
 }
 
 
 @contextlib.contextmanager
 def scene_in(root: Path, bad: Bad) -> Iterator[Scene]:
     mounted = Mounted(root, MAIN)
-    mounted.policy.write_text(POLICY + RULES + TEMPORARY)
     (mounted.crls / "older.crl").write_bytes(OLDER.crl())
     agent = Agent(root / "agent.sock") if bad.has_agent else None
     with serving(SERVER, json.dumps(document(SERVED)).encode()) as endpoint, contextlib.ExitStack() as stack:
         scene = Scene(mounted, endpoint, agent)
+        mounted.policy.write_text(scene.policy + TEMPORARY)
+        for name in ("ci", "okta"):
+            (root / f"{name}.json").write_bytes(TokenIssuer().jwks())
         if agent is not None:
             stack.callback(agent.stop)
         scene.trust(MAIN, LEAVING, LISTING, OLDER)
@@ -314,7 +346,7 @@ def test_what_is_taken_away_is_gone_beside(bad: Bad, tmp_path: Path, monkeypatch
     with scene_in(tmp_path, bad) as scene:
         again(scene)
         with Mesh.from_sources(scene.sources(), service="payments") as mesh:
-            assert eventually(lambda: len(mesh.snapshot.bundles) == 4)
+            assert eventually(lambda: len(mesh.snapshot.bundles) == 4 and len(mesh.snapshot.keys) == 2)
             with asyncio_server(mesh.server_context()) as service:
                 check_removals(scene, mesh, service, bad)
         check_restart(scene, bad)
@@ -333,6 +365,8 @@ def check_removals(scene: Scene, mesh: Mesh, service: Service, bad: Bad) -> None
                 removed = time.monotonic()
                 assert ended_at(leaving) - removed < SECONDS, name
             assert refusal_of(mesh, leaver) is reason
+        put(scene.mounted.root / "ci.json", '{"keys": []}')
+        assert eventually(lambda: mesh.snapshot.keys["ci"].keys == (), SECONDS)
         staying.sendall(b"still here\n")
         assert staying.recv(1024)
     mesh.admit(STAYING.chain)

@@ -83,3 +83,8 @@ def test_keys_of_the_issuer_before_it_are_not_those_of_a_new_one_for_an_instant(
     seen.clear()
     assert publish(attrs.evolve(old, issuer="https://b.example")) == {}
     assert seen == [KeySets()]
+    # What no source has any more is gone.
+    publish(old)
+    assert admission.snapshot.keys == KeySets([keys])
+    publisher.publish({own: State(policy=policy_with(old)), read: State()}, [], time.time())
+    assert admission.snapshot.keys == KeySets()

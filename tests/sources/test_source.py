@@ -7,6 +7,7 @@ import pytest
 from meshid import Mesh, Revocations
 from meshid.sources import Fault, State
 from meshid.testing import CA
+from meshid.tokens.key_set import KeySet
 from tests.helpers.fake_sources import FakeSource
 from tests.helpers.mounted import OWN, eventually, hurry
 from tests.helpers.tls_peers import PATH, policy
@@ -33,6 +34,11 @@ def test_a_part_of_a_wrong_type_is_refused(parts: dict[str, object], message: st
 def test_two_bundles_of_one_trust_domain_are_refused() -> None:
     with pytest.raises(ValueError, match=r"^two bundles are of the same trust domain: prod\.example\.org, "):
         State(bundles=(PROD.bundle(), CA("prod.example.org").bundle()))
+
+
+def test_two_key_sets_of_one_issuer_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"^two key sets are of the same issuer: 'ci', 'ci'"):
+        State(keys=(KeySet(issuer="ci"), KeySet(issuer="ci")))
 
 
 @pytest.mark.parametrize(

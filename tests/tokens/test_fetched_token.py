@@ -357,6 +357,20 @@ def test_a_provider_that_hangs_does_not_hold_up_the_end_of_the_process() -> None
     ends_well(ENDING)
 
 
+WITHOUT_PYJWT = """
+import sys
+sys.modules["jwt"] = None
+from meshid.testing import TokenIssuer
+from meshid.tokens import FetchedToken
+
+FetchedToken(lambda: TokenIssuer().mint({})).header()
+"""
+
+
+def test_to_send_a_token_needs_no_optional_dependency() -> None:
+    ends_well(WITHOUT_PYJWT)
+
+
 @pytest.mark.parametrize(
     "fetch", [None, "token", len, asyncio.sleep], ids=["None", "str", "len", "coroutine"]
 )

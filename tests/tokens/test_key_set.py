@@ -300,3 +300,8 @@ def test_two_keys_are_equal_by_what_they_verify() -> None:
     assert one == other
     assert isinstance(one, TokenKey)
     assert "public_key" not in repr(one)
+
+
+def test_who_declares_a_key_set_is_an_issuer() -> None:
+    with pytest.raises(TypeError, match=r"^declared must be an Issuer or None, not str$"):
+        KeySet(issuer="ci", declared="ci")  # type: ignore[arg-type]

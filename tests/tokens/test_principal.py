@@ -11,7 +11,7 @@ from meshid.errors import Refused
 from meshid.policy.issuer_profiles import PROFILES
 from meshid.policy.issuers import Issuer, IssuerProfile, Pin
 from meshid.reasons import Reason
-from meshid.tokens.claims import check_pins
+from meshid.tokens.claims import check_pins, check_times
 from meshid.tokens.principal import principal_of
 
 AWS = "https://sts.amazonaws.com/"
@@ -198,3 +198,13 @@ def test_a_pin_that_the_profile_does_not_have_is_never_met() -> None:
             _issuer(IssuerProfile.AWS_IAM, None, Pin("request_tags/team", "pay")),
             RIGHT[IssuerProfile.AWS_IAM][0],
         )
+
+
+def test_a_provider_may_date_its_tokens_back() -> None:
+    """A token of Entra for a day, as it is published: ``iat`` is five minutes before it was made."""
+    claims = {"iat": 1690329127, "nbf": 1690329127, "exp": 1690415827}
+    assert check_times(_issuer(IssuerProfile.ENTRA), claims, 1690329427) == 1690415827
+    for profile, later in ((IssuerProfile.OIDC, 0), (IssuerProfile.ENTRA, 1)):
+        with pytest.raises(Refused) as caught:
+            check_times(_issuer(profile), {**claims, "exp": claims["exp"] + later}, 1690329427)
+        assert caught.value.reason is Reason.TOKEN_NOT_IN_DATE

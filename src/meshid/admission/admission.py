@@ -6,7 +6,8 @@ The rules of this module:
   snapshot is still in force when it has been made; to let a peer in, also when it has been
   recorded. So nobody is admitted under a state that has been replaced.
 - Failing is refusing: an exception, in meshid or in an audit sink, is a refusal.
-- A decision about a peer that asks is recorded as one event before it takes effect.
+- A decision about a peer that asks is recorded as one event before it takes effect. A token that is bound
+  decides nothing yet: the next decision about its peer is recorded with it. A refused one is at once.
 - What is taken away ends first, and is told afterwards: a review ends every connection whose
   peer may no longer be there, and then calls the user's code about one after the other. A review
   that lets a connection stay changes nothing, and records nothing.
@@ -241,7 +242,8 @@ class Admission:
             PeerRejected: If the peer may not be there, or if meshid fails.
             ValueError: If there is a token, and the peer is a server.
         """
-        check_takes_token(token, question)
+        if token is not None:
+            check_takes_token(question)
         judging = partial(judge, Call.ADMIT, chain, token, question)
         peer, decision = self._decide(Call.ADMIT, chain, question, judging, connection, settled)
         if peer is None or not decision.allowed:
@@ -252,7 +254,8 @@ class Admission:
         self, chain: Sequence[bytes], question: Question, token: BearerToken | None = None
     ) -> Decision:
         """Decide about a chain as `admit` does, and return the decision, as `Mesh.decide` does."""
-        check_takes_token(token, question)
+        if token is not None:
+            check_takes_token(question)
         judging = partial(judge, Call.ADMIT, chain, token, question)
         return self._decide(Call.ADMIT, chain, question, judging)[1]
 
@@ -268,7 +271,7 @@ class Admission:
             PeerRejected: As for `Mesh.bind`.
             TypeError, ValueError: The same.
         """
-        check_takes_token(token, peer)
+        check_takes_token(peer)
         snapshot = self._snapshot
         if not snapshot.takes_tokens:
             return peer
@@ -353,15 +356,15 @@ class Admission:
             snapshot, at = self._snapshot, now
             try:
                 at = self.clock() if at is None else at
-                peer, decision, wants_keys_of = judging(snapshot, at)
-                if wants_keys_of is not None:
-                    self.wants_keys(wants_keys_of)
+                peer, decision, aside = judging(snapshot, at)
+                if aside is not None and aside.wants_keys_of is not None:
+                    self.wants_keys(aside.wants_keys_of)
             # The only catch-all: whatever fails in here is a refusal, with its own reason.
             except Exception as error:  # noqa: BLE001
-                peer, decision = None, internal_error(error)
+                peer, decision, aside = None, internal_error(error), None
             if snapshot is self._snapshot:
                 # The record of a clock that fails has the system's time.
-                return Settled(time.time() if at is None else at, snapshot, peer, decision)
+                return Settled(time.time() if at is None else at, snapshot, peer, decision, aside)
 
 
 _NO_INFO = ConnectionInfo()

@@ -20,13 +20,14 @@ from typing import TYPE_CHECKING, cast
 
 import attrs
 
-from meshid.errors import InvalidSpiffeId
+from meshid.errors import InvalidSpiffeId, Refused
 from meshid.names.spiffe_id import SpiffeId
-from meshid.policy.evidence import TokenEvidence
+from meshid.policy.evidence import Binding, TokenEvidence
 from meshid.support.sieve import Sieve
 from meshid.tokens.bearer_token import BearerToken
 from meshid.tokens.binding import bind
 from meshid.tokens.compact_jws import MAX_TOKEN_BYTES
+from meshid.tokens.keys_in_force import KeysWanted
 from meshid.tokens.token_verifier import TokenVerifier, VerifiedToken
 from meshid.trust.revocations import Revocations
 from meshid.verification.verifier import Peer, with_token
@@ -39,6 +40,22 @@ REMEMBERED = 4096
 
 MAX_AGE = 60.0
 """For how many seconds a token is not verified again."""
+
+
+class RefusedToken(Refused):
+    """A token was verified, and is refused all the same: whose it is goes on record.
+
+    Args:
+        refusal: Why.
+        evidence: What it says.
+
+    Attributes:
+        evidence: The same.
+    """
+
+    def __init__(self, refusal: Refused, evidence: TokenEvidence) -> None:
+        super().__init__(refusal.reason, refusal.detail)
+        self.evidence = evidence
 
 
 @attrs.define(eq=False)
@@ -94,9 +111,15 @@ class BoundPeers:
             bound = last[2]
             self.verifier.check_current(cast("TokenEvidence", bound.token), now)
             return bound
-        evidence = bind(known.verified, peer.chain[0])
-        self.check_current(evidence, snapshot.revocations, now)
-        snapshot.policy.agree(peer.spiffe_id, evidence)
+        evidence = _unbound(known.verified)
+        try:
+            evidence = bind(known.verified, peer.chain[0])
+            self.check_current(evidence, snapshot.revocations, now)
+            snapshot.policy.agree(peer.spiffe_id, evidence)
+        except KeysWanted:
+            raise
+        except Refused as refusal:
+            raise RefusedToken(refusal, evidence) from None
         bound = with_token(peer, evidence)
         known.last = (peer, snapshot.generation, bound)
         return bound
@@ -133,3 +156,16 @@ class BoundPeers:
         known = _Known(verified, now)
         self._known.put(digest, known)
         return known
+
+
+def _unbound(verified: VerifiedToken) -> TokenEvidence:
+    """Return what a token says, for the record, if nothing ties it to the connection."""
+    return TokenEvidence(
+        issuer=verified.issuer.name,
+        principal=verified.principal,
+        binding=Binding.NONE,
+        key=verified.key,
+        key_id=verified.key_id,
+        token_id=verified.token_id,
+        expires_at=verified.expires_at,
+    )

@@ -168,7 +168,7 @@ class Deciding:
         called after what is the mesh's own was ended, on a daemon thread: it may block, and it may raise.
 
         Args:
-            peer: The peer, as it was admitted.
+            peer: The peer, as it was admitted; if `bind` returned it, its token must go on to count as well.
             end: Called with the `PeerRejected`, once; nobody may read or write any more when it returns.
             address: What its ``getpeername()`` returned, for the record; a Unix socket has no address.
             target: As for `admit`.

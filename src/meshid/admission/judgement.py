@@ -7,12 +7,14 @@ time. What refuses the token refuses the peer.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, TypeAlias, cast
+from typing import TypeAlias, cast
 
 import attrs
 
+from meshid.admission.bound_peers import RefusedToken
 from meshid.admission.expected import expected
 from meshid.admission.question import Question
+from meshid.admission.settled import Aside
 from meshid.admission.snapshot import Snapshot
 from meshid.decisions import Call, Decision
 from meshid.errors import InvalidRequest, PeerRejected, Refused
@@ -28,19 +30,9 @@ Shown: TypeAlias = BearerToken | Peer | None
 """What was shown beside a chain: a token; or a bound peer, whose token is looked at again."""
 
 
-class Judgement(NamedTuple):
-    """An answer.
-
-    Attributes:
-        peer: The peer, bound if a token counts; None if its chain is refused.
-        decision: The decision.
-        wants_keys_of: The name of the issuer whose keys would be needed, if that is why.
-    """
-
-    peer: Peer | None
-    decision: Decision
-    wants_keys_of: str | None = None
-
+# No class: it is made for each request, and thrown away at once.
+Judgement: TypeAlias = tuple[Peer | None, Decision, Aside | None]
+"""The peer, bound if a token counts, or None if its chain is refused; the decision; and what else is done."""
 
 _BOUND = Decision(allowed=True, reason=Reason.ALLOWED)
 """Of a token that was bound: nobody sees it, for it decides nothing about what the peer may reach."""
@@ -63,9 +55,9 @@ def judge(  # noqa: PLR0913, PLR0917  # all there is to a decision
     try:
         peer = verifier.verify(chain, role=question.role, now=now)
     except PeerRejected as rejection:
-        return Judgement(None, _about(rejection.decision, question, snapshot))
+        return None, _about(rejection.decision, question, snapshot), None
     if question.expect is not None:
-        return Judgement(peer, expected(peer, question.expect, snapshot))
+        return peer, expected(peer, question.expect, snapshot), None
     if shown is not None or snapshot.requires_tokens:
         try:
             peer = _proven(peer, shown, question, snapshot, now)
@@ -73,8 +65,8 @@ def judge(  # noqa: PLR0913, PLR0917  # all there is to a decision
             return _refused(peer, refusal, question, snapshot)
     if snapshot.policy is None:
         decision = Decision(allowed=False, reason=Reason.NO_POLICY, name=str(peer.spiffe_id))
-        return Judgement(peer, _about(decision, question, snapshot))
-    return Judgement(peer, snapshot.policy.decide(peer, question.required_target, question.request))
+        return peer, _about(decision, question, snapshot), None
+    return peer, snapshot.policy.decide(peer, question.required_target, question.request), None
 
 
 def judge_token(
@@ -95,9 +87,9 @@ def judge_token(
     try:
         current = snapshot.open_verifier.verify(peer.chain, role=peer.role, now=now)
     except PeerRejected as rejection:
-        return Judgement(None, _about(rejection.decision, question, snapshot))
+        return None, _about(rejection.decision, question, snapshot), None
     try:
-        return Judgement(_bound(current, token, snapshot, now) or peer, _BOUND)
+        return _bound(current, token, snapshot, now) or peer, _BOUND, None
     except Refused as refusal:
         return _refused(current, refusal, question, snapshot)
 
@@ -108,7 +100,12 @@ def _proven(peer: Peer, shown: Shown, question: Question, snapshot: Snapshot, no
         return _bound(peer, shown, snapshot, now) or peer
     if shown is not None:
         evidence = cast("TokenEvidence", shown.token)
-        snapshot.bound_peers.check_current(evidence, snapshot.revocations, now)
+        try:
+            snapshot.bound_peers.check_current(evidence, snapshot.revocations, now)
+        except KeysWanted:
+            raise
+        except Refused as refusal:
+            raise RefusedToken(refusal, evidence) from None
         # The same tuple: it is the same verification that both come from.
         return shown if shown.chain is peer.chain else with_token(peer, evidence)
     if question.request is None or question.request is REQUEST_FOLLOWS:
@@ -134,7 +131,11 @@ def _refused(peer: Peer, refusal: Refused, question: Question | None, snapshot: 
     decision = _about(refusal.decision(str(peer.spiffe_id)), question, snapshot)
     if question is not None:
         decision = attrs.evolve(decision, request=_text_of(question.request))
-    return Judgement(peer, decision, refusal.issuer if isinstance(refusal, KeysWanted) else None)
+    aside = Aside(
+        wants_keys_of=refusal.issuer if isinstance(refusal, KeysWanted) else None,
+        token=refusal.evidence if isinstance(refusal, RefusedToken) else None,
+    )
+    return peer, decision, aside
 
 
 def _about(decision: Decision, question: Question | None, snapshot: Snapshot) -> Decision:

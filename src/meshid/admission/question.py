@@ -17,7 +17,6 @@ from meshid.names.peer_pattern import PeerPattern
 from meshid.names.spiffe_id import SpiffeId
 from meshid.policy.requests import Follows, Request, RequestLike
 from meshid.support.quoting import quote
-from meshid.tokens.bearer_token import BearerToken
 from meshid.verification.verifier import Peer
 
 PeerName: TypeAlias = PeerPattern | SpiffeId | str
@@ -111,7 +110,7 @@ def check_fits(question: Question, peer: object) -> None:
         raise ValueError(msg)
 
 
-def check_takes_token(token: BearerToken | None, asked: Question | Peer) -> None:
+def check_takes_token(asked: Question | Peer) -> None:
     """Check that a token can be judged for whoever is *asked* about: a client.
 
     Raises:
@@ -121,7 +120,7 @@ def check_takes_token(token: BearerToken | None, asked: Question | Peer) -> None
     if not isinstance(asked, (Question, Peer)):
         msg = f"peer must be a Peer from Mesh.admit() or peer_of(), not {_kind(asked)}"
         raise TypeError(msg)
-    if token is not None and asked.role is not Role.CLIENT:
+    if asked.role is not Role.CLIENT:
         msg = "the peer is a server: only clients send tokens, and a server's would mean nothing"
         raise ValueError(msg)
 

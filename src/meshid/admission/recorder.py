@@ -45,7 +45,7 @@ class Recorder:
             settled: The decision.
             info: Returns what is known of the connection.
         """
-        snapshot, decision, peer = settled.snapshot, settled.decision, settled.peer
+        snapshot, decision = settled.snapshot, settled.decision
         self._counters.add(call, role, decision)
         if not wants(self._sink, allowed=decision.allowed):
             return decision
@@ -60,7 +60,7 @@ class Recorder:
                 local_name=str(own_name) if own_name else None,
                 environment=snapshot.policy.environment.name if snapshot.policy else None,
                 generation=snapshot.generation,
-                token=None if peer is None else peer.token,
+                token=settled.token,
                 connection=info(),
             )
             record(self._sink, event, self._log_limits)

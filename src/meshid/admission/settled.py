@@ -8,8 +8,22 @@ import attrs
 
 from meshid.admission.snapshot import Snapshot
 from meshid.decisions import Decision
+from meshid.policy.evidence import TokenEvidence
 from meshid.reasons import Reason
 from meshid.verification.verifier import Peer
+
+
+@attrs.frozen(kw_only=True)
+class Aside:
+    """What is done about a token that is refused, besides refusing it.
+
+    Attributes:
+        wants_keys_of: The name of the issuer whose keys would be needed, if that is why.
+        token: What it says, if it was verified: for the record.
+    """
+
+    wants_keys_of: str | None = None
+    token: TokenEvidence | None = None
 
 
 class Settled(NamedTuple):
@@ -20,12 +34,21 @@ class Settled(NamedTuple):
         snapshot: What it was made under.
         peer: The peer, bound if a token counts; None if its chain is refused.
         decision: The decision.
+        aside: What is done about a token that is refused.
     """
 
     time: float
     snapshot: Snapshot
     peer: Peer | None
     decision: Decision
+    aside: Aside | None = None
+
+    @property
+    def token(self) -> TokenEvidence | None:
+        """What a token says of the peer, whether it counts or not; None without one that was verified."""
+        if self.aside is not None and self.aside.token is not None:
+            return self.aside.token
+        return None if self.peer is None else self.peer.token
 
     @property
     def admits(self) -> bool:

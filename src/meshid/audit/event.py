@@ -68,7 +68,7 @@ class AuditEvent:
         local_name: Our own SPIFFE ID; None without credentials.
         environment: The environment of the policy in force; None without a policy.
         generation: The number of the snapshot in force; it counts up with each publication.
-        token: What a token says of the peer; None without one that was verified.
+        token: What a token says of the peer, if its issuer has signed it; it may be refused all the same.
         connection: What is known of the connection, if there is one.
         suppressed: How many refusals were left out of the log since the last one in it.
     """
@@ -111,6 +111,7 @@ class AuditEvent:
             RULE: decision.rule,
             POLICY_HASH: decision.policy_hash,
             "meshid.suppressed": self.suppressed or None,
+            EVIDENCE: "x509, token" if decision.allowed and self.token else None,
             **_about_token(self.token),
             **self.connection.as_dict(),
         }
@@ -124,7 +125,7 @@ class AuditEvent:
         who = decision.name or f"an unnamed {self.role}"
         where = f" at {quote(decision.target)}" if decision.target else ""
         what = f" for {quote(decision.request)}" if decision.request else ""
-        token = f", by a token of {self.token.issuer} {quote(self.token.principal)}" if self.token else ""
+        token = f", with a token of {self.token.issuer} {quote(self.token.principal)}" if self.token else ""
         rule = f", rule {decision.rule}" if decision.rule else ""
         why = f" ({decision.detail})" if decision.detail else ""
         source = f" from {self.connection.address}" if self.connection.address else ""
@@ -225,7 +226,6 @@ def _about_token(token: TokenEvidence | None) -> dict[str, object]:
     # An issuer signs what it is asked to.
     written = {JWT_PRINCIPAL: token.principal, JWT_KEY_ID: token.key_id, JWT_ID: token.token_id}
     return {
-        EVIDENCE: "x509, token",
         JWT_ISSUER: token.issuer,
         JWT_BINDING: str(token.binding),
         **{name: escaped(value) for name, value in written.items() if value is not None},

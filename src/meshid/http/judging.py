@@ -86,6 +86,8 @@ class RequestJudge:
     def __init__(self, mesh: Mesh, *, target: str | None = None, public: Iterable[str] = ()) -> None:
         check_type(type(mesh), Mesh, "mesh", "a Mesh")
         self._mesh = mesh
+        # Not asked by the mesh, which would make the question anew for each request.
+        self._admission = mesh._admission  # noqa: SLF001
         self._target = Question(target=mesh.service if target is None else target).required_target
         self._public = _conditions(public)
         self._methods = REGISTERED | ({each.method for each in self._public} - {ANY_METHOD})
@@ -125,7 +127,7 @@ class RequestJudge:
         asked = (method, target, routed)
         known = self._questions.get(asked)
         if known is not None:
-            return self._ask(peer, known, authorization)
+            return judged(self._admission, peer, known, authorization)
         try:
             request = Request(method, target)
         except InvalidRequest:
@@ -137,15 +139,11 @@ class RequestJudge:
         if self._public and self._is_public(request):
             return self._decide_public(peer, request), peer
         question = Question(target=self._target, request=request)
-        decision, bound = self._ask(peer, question, authorization)
+        decision, bound = judged(self._admission, peer, question, authorization)
         # Only after a yes: whoever is refused chooses what is asked, and would push out what is asked again.
         if decision.allowed and len(method) + len(target) <= LONGEST_REMEMBERED:
             self._questions.put(asked, question)
         return decision, bound
-
-    def _ask(self, peer: Peer | None, question: Question, authorization: str | None) -> Judged:
-        # Not by the mesh, which would make the question anew for each request.
-        return judged(self._mesh._admission, peer, question, authorization)  # noqa: SLF001
 
     def _decide(self, peer: Peer | None, target: str, asked: Request | str) -> Decision:
         if peer is None:

@@ -46,6 +46,7 @@ class ProfileFacts:
         fixed_claims: Claims that each token must have, with their only value.
         absent_claims: Claims that a token of a workload does not have.
         same_claims: Pairs of claims that must be equal.
+        dated_back: Seconds by which ``iat`` is before the token was made.
         foreign_audiences: Values of ``aud`` that mean somebody else: whoever is sent such a token could
             use it there.
     """
@@ -69,6 +70,7 @@ class ProfileFacts:
     fixed_claims: tuple[tuple[str, str], ...] = ()
     absent_claims: tuple[str, ...] = ()
     same_claims: tuple[tuple[str, str], ...] = ()
+    dated_back: int = 0
     foreign_audiences: tuple[str, ...] = ()
 
     def principal_of(self, claim: str) -> str | None:
@@ -246,6 +248,8 @@ PROFILES: Mapping[IssuerProfile, ProfileFacts] = MappingProxyType(
             ),
             issuer_wanted="that of one tenant, by its id: https://login.microsoftonline.com/TENANT-ID/v2.0",
             fixed_claims=(("idtyp", "app"),),
+            # Its tokens for an hour have 3900 s between `iat` and `exp`, and those for a day 86700 s.
+            dated_back=300,
             pins=_top("tid", "azp", "appid", "azpacr", "appidacr", "idp", "ver", "oid", "sub"),
             never={**_PEOPLE, **_each(_CHANGEABLE, "app_displayname")},
         ),

@@ -81,6 +81,10 @@ class Issuer:
     place: str = attrs.field(default="", eq=False)
 
     def shares_keys_with(self, other: Issuer) -> bool:
-        """Return whether the keys of the *other* one are its own, too: the same origin, and the same pins."""
+        """Return whether the keys of another one are its own, too: the same origin, and the same pins.
+
+        Args:
+            other: How an issuer of that name is declared elsewhere, or was before.
+        """
         one, two = ((each.issuer, each.jwks, each.pinned_keys) for each in (self, other))
         return one == two

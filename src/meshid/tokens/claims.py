@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from meshid.errors import Refused
-from meshid.policy.issuer_profiles import pin_path
+from meshid.policy.issuer_profiles import PROFILES, pin_path
 from meshid.policy.issuers import Issuer
 from meshid.reasons import Reason
 from meshid.support.quoting import quote, quote_all
@@ -85,10 +85,10 @@ def check_times(issuer: Issuer, claims: dict[str, Any], now: float) -> float:
         if begin is not None and begin > now + LEEWAY:
             msg = f"its {name!r} is {_seconds(begin - now)} from now"
             raise Refused(Reason.TOKEN_NOT_IN_DATE, msg)
-    lifetime = end - (now if start is None else start)
-    if start is not None and lifetime <= 0:
+    if start is not None and end <= start:
         msg = "its 'exp' is not after its 'iat'"
         raise Refused(Reason.TOKEN_NOT_IN_DATE, msg)
+    lifetime = end - (now if start is None else start + PROFILES[issuer.profile].dated_back)
     if lifetime > issuer.max_lifetime:
         msg = f"it is valid for {_seconds(lifetime)}; 'max_lifetime' is {issuer.max_lifetime} s"
         raise Refused(Reason.TOKEN_NOT_IN_DATE, msg)

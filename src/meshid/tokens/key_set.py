@@ -65,7 +65,11 @@ class KeySet:
             check_type(type(self.declared), Issuer, "declared", "an Issuer or None")
 
     def counts_for(self, issuer: Issuer) -> bool:
-        """Return whether its keys are those of an issuer that has its name."""
+        """Return whether its keys are those of an issuer that has its name.
+
+        Args:
+            issuer: How the policy declares the issuer.
+        """
         return self.declared is None or self.declared.shares_keys_with(issuer)
 
     @classmethod
@@ -158,7 +162,11 @@ class KeySets(Mapping[str, KeySet]):
         return hash(frozenset(self._key_sets.items()))
 
     def has_keys_of(self, other: KeySets) -> bool:
-        """Return whether it has the keys of an *other* one, whatever the times until which they count."""
+        """Return whether it has the same keys, whatever the times until which they count.
+
+        Args:
+            other: The key sets to compare with.
+        """
         mine, theirs = ({name: frozenset(each.keys) for name, each in sets.items()} for sets in (self, other))
         return mine == theirs
 

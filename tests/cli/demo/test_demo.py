@@ -150,8 +150,8 @@ def anybody() -> Peer:
 
 def let_everybody_in(monkeypatch: pytest.MonkeyPatch) -> None:
     def admit(*asked: Any) -> Judgement:  # noqa: ANN401 - passed on
-        peer, decision, _ = judge(*asked)
-        return Judgement(peer or anybody(), attrs.evolve(decision, allowed=True))
+        peer, decision, aside = judge(*asked)
+        return peer or anybody(), attrs.evolve(decision, allowed=True), aside
 
     monkeypatch.setattr("meshid.admission.admission.judge", admit)
 
