@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pytest
 
 from meshid.policy import Finding, FindingKind, Policy
+from meshid.policy.analysis import lint
+from meshid.policy.analysis.answers import Access
 from meshid.policy.analysis.finding import by_environment
+from meshid.policy.analysis.regions import Region, shortest_access
 
 HEAD = """
 version = 1
@@ -286,3 +291,27 @@ def test_a_finding_comes_once_with_the_environments_that_it_is_true_of() -> None
     found = by_environment([("prod", [one]), ("dev", [other, one]), ("test", [])])
     assert found == {one: ["prod", "dev"], other: ["dev"]}
     assert list(found) == [one, other]
+
+
+@pytest.mark.parametrize("who", ['"/**", "@p{}"', '"@p{}"'], ids=["anybody beside", "by name"])
+def test_each_peer_by_name_takes_a_few_looks_and_not_one_at_every_other(
+    who: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count, looks = 30, 0
+
+    def counted(regions: Iterable[Region]) -> Access | None:
+        nonlocal looks
+        looks += 1
+        return shortest_access(regions)
+
+    issuer = 'profile = "kubernetes"\nissuer = "https://k.example"\naudience = ["a"]\n'
+    peers = "".join(
+        f'[[peers]]\nname = "p{each}"\nspiffe = ["/a{each}/*"]\nkubernetes = ["n{each}/*"]\n'
+        for each in range(count)
+    )
+    evidence = 'evidence = ["x509", "token"]'
+    rules = [rule("allow", f"r{each}", who.format(each), more=evidence) for each in range(count)]
+    everything = rule("allow", "all", '"/**"', '"**"', evidence)
+    monkeypatch.setattr(lint, "shortest_access", counted)
+    findings(*rules, everything, head=HEAD + f"[environments.prod.issuers.k]\n{issuer}" + peers)
+    assert count < looks < 20 * count

@@ -79,6 +79,25 @@ class Box:
         path, target, request = self.patterns
         return (path, target, ANYTHING) if method == HANDSHAKE else (path, target, request)
 
+    def covers(self, other: Box) -> bool:
+        """Tell whether it holds all of another box, in whatever domain, state and method."""
+        is_alike = self.method is None or (
+            self.method == other.method and self.rule.effect is other.rule.effect
+        )
+        has_all = (
+            self.by_token == other.by_token if self.by_token is not None else self._holds_peers_of(other)
+        )
+        return (
+            is_alike
+            and has_all
+            and all(mine.contains(each) for mine, each in zip(self.patterns, other.patterns, strict=True))
+        )
+
+    def _holds_peers_of(self, other: Box) -> bool:
+        if other.by_token is not None or self.peers.trust_domain != other.peers.trust_domain:
+            return False
+        return other.rule.needs_token or not self.rule.needs_token
+
     @property
     def key(self) -> tuple[object, ...]:
         """Equal for two boxes of the same effect that hold the same."""

@@ -147,12 +147,20 @@ class _Coverage:
         mine = {box.at for box in boxes}
         for box in boxes:
             path, target, _ = box.patterns
+            names = self._names.names_of(box)
             others = [
                 each
                 for effect in effects
                 for each in self._index[effect].intersecting(path, target)
-                if not self._is_gone(each) and not (each.rule is box.rule and each.at in mine)
+                if (each.by_token is None or names is None or each.by_token in names)
+                and not self._is_gone(each)
+                and not (each.rule is box.rule and each.at in mine)
             ]
+            # Most that are covered are so by one alone: then no slice of them needs a look.
+            one = next((each for each in others if each.covers(box)), None)
+            if one is not None and self._covered_by([box], []) is None:
+                covering[one.rule.id] = one.rule
+                continue
             for cell in self._cells(box, others):
                 method = cell.method
                 outside = [each for each in others if each.is_of(cell.domain, self._own, method, cell.state)]

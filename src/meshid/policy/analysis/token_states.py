@@ -99,9 +99,25 @@ class Naming:
             # With a token, no rule matches less: what is covered without one is covered with any.
             yield NO_TOKEN
         else:
-            yield from self.with_token(
-                frozenset(each.by_token for each in others if each.by_token is not None)
-            )
+            names = frozenset(each.by_token for each in others if each.by_token is not None)
+            only = self.names_of(box)
+            yield from self.with_token(names if only is None else names & only)
+
+    def names_of(self, box: Box) -> frozenset[str] | None:
+        """Return the names that tokens can give to the peers of a box; None if it may be any."""
+        if box.by_token is not None:
+            return frozenset({box.by_token})
+        if not box.rule.needs_token:
+            return frozenset()
+        path, domains = box.patterns[0], set(box.peers.domains(self.own))
+        found = {
+            (where, name)
+            for aliases in self._aliases.intersecting(path)
+            for where, name, alias in aliases
+            if where in domains and alias.contains(path)
+        }
+        # Whose certificate has a name already can be given no other one.
+        return frozenset(name for _, name in found) if domains == {where for where, _ in found} else None
 
     def with_token(self, names: frozenset[str]) -> Iterator[TokenState]:
         """Yield the states of peers with a token, with one for each of *names*."""
