@@ -34,7 +34,9 @@ class ProfileFacts:
         fixed_issuer: The only ``iss`` that there is; None if each customer has another one.
         jwks: Where the keys are, where that is not the origin of the issuer; None to discover them.
         keys_at: What follows the ``iss`` in the address of the keys, where it is documented.
-        issuer_form: What an ``iss`` looks like; None for any URL.
+        issuer_form: What an ``iss`` looks like; None for any URL. Its groups tell whose it is, where one
+            customer has several.
+        at_any_host: Whether an ``iss`` that looks like that may be of another kind, too.
         issuer_wanted: What an ``iss`` looks like, in words.
         pins: The claims that can be pinned, with the way to each; None for any claim on the top level.
         pin_families: Objects of whose members each can be pinned (``principal_tags/team``), with the way
@@ -61,6 +63,7 @@ class ProfileFacts:
     jwks: str | None = None
     keys_at: str | None = None
     issuer_form: re.Pattern[str] | None = None
+    at_any_host: bool = False
     issuer_wanted: str = "an https:// URL"
     pins: Mapping[str, tuple[str, ...]] | None = None
     pin_families: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
@@ -79,6 +82,17 @@ class ProfileFacts:
             return claim
         match = self.subject_form.fullmatch(claim)
         return "/".join(match.groups()) if match else None
+
+    def has(self, iss: str) -> bool:
+        """Return whether an ``iss`` can be of no other kind."""
+        if self.issuer_form is None:
+            return iss == self.fixed_issuer
+        return not self.at_any_host and bool(self.issuer_form.fullmatch(iss))
+
+    def customer_of(self, iss: str) -> str | None:
+        """Return whose an ``iss`` is, which may have another one; None where each has one."""
+        match = self.issuer_form.fullmatch(iss) if self.issuer_form else None
+        return "/".join(filter(None, match.groups())) or None if match else None
 
 
 def _top(*claims: str) -> dict[str, tuple[str, ...]]:
@@ -132,6 +146,7 @@ PROFILES: Mapping[IssuerProfile, ProfileFacts] = MappingProxyType(
             keys_at="/v1/keys",
             principal="cid",
             issuer_form=re.compile("https://[^/]+/oauth2/[A-Za-z0-9_-]+"),
+            at_any_host=True,
             issuer_wanted="that of a custom authorization server, such as https://acme.okta.com/oauth2/default",
             types=_ACCESS_TOKEN,
             # With client credentials, and only then, there is no user.
@@ -177,8 +192,8 @@ PROFILES: Mapping[IssuerProfile, ProfileFacts] = MappingProxyType(
             principal="sub",
             subject_form=_SERVICE_ACCOUNT,
             issuer_form=re.compile(
-                r"https://(?:oidc\.eks\.[a-z0-9-]+\.amazonaws\.com(?:\.cn)?|oidc-eks\.[a-z0-9-]+\.api\.aws)"
-                "/id/[0-9A-Z]+"
+                r"https://(?:oidc\.eks\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?|oidc-eks\.([a-z0-9-]+)\.api\.aws)"
+                "/id/([0-9A-Z]+)"
             ),
             issuer_wanted="that of one cluster, https://oidc.eks.REGION.amazonaws.com/id/ID "
             "(aws eks describe-cluster)",
@@ -244,7 +259,7 @@ PROFILES: Mapping[IssuerProfile, ProfileFacts] = MappingProxyType(
             principals=("oid", "azp", "appid"),
             issuer_form=re.compile(
                 r"https://login\.(?:microsoftonline\.com|microsoftonline\.us|partner\.microsoftonline\.cn)"
-                rf"/{_UUID}/v2\.0|https://sts\.(?:windows\.net|chinacloudapi\.cn)/{_UUID}/"
+                rf"/({_UUID})/v2\.0|https://sts\.(?:windows\.net|chinacloudapi\.cn)/({_UUID})/"
             ),
             issuer_wanted="that of one tenant, by its id: https://login.microsoftonline.com/TENANT-ID/v2.0",
             fixed_claims=(("idtyp", "app"),),

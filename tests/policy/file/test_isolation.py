@@ -331,6 +331,21 @@ MUTATIONS: dict[str, tuple[bool, Change, str]] = {
         in_issuer("id", issuer="https://id.prod.example/"),
         "'dev.id' could mint peer 'payments-api' of environment 'prod', as 'payments-'",
     ),
+    "the same place of keys with an escape": (
+        False,
+        in_issuer("cluster", jwks="https://prod.cluster.example/%6beys", pinned_keys=None),
+        "'dev.cluster' could mint peer 'payments-api' of environment 'prod', as 'payments/api'",
+    ),
+    "the same place of keys with an empty query": (
+        False,
+        in_issuer("cluster", jwks="https://prod.cluster.example/keys?", pinned_keys=None),
+        "'dev.cluster' could mint peer 'payments-api' of environment 'prod', as 'payments/api'",
+    ),
+    "the same place with an escape": (
+        False,
+        in_issuer("id", issuer="https://acme.okta.com/oauth2/%70rod"),
+        "'dev.id' could mint peer 'payments-api' of environment 'prod', as '0oa1'",
+    ),
     "the same keys": (
         False,
         in_issuer("cluster", jwks="https://prod.cluster.example/keys", pinned_keys=None),
@@ -455,6 +470,59 @@ def test_a_mutation_is_found_with_what_it_would_allow(name: str, environment: st
     found = problems_of(content, environment)
     assert found
     assert any(told in each.what for each in found), found
+
+
+TENANT = "72f988bf-86f1-41af-91ab-2d7cd011db47"
+SPELLINGS = [
+    (
+        "entra",
+        f"https://login.microsoftonline.com/{TENANT}/v2.0",
+        f"https://sts.windows.net/{TENANT}/",
+        TENANT,
+    ),
+    (
+        "eks",
+        "https://oidc.eks.us-east-1.amazonaws.com/id/1A",
+        "https://oidc-eks.us-east-1.api.aws/id/1A",
+        "us-east-1/1A",
+    ),
+]
+
+
+@pytest.mark.parametrize(("profile", "one", "other", "customer"), SPELLINGS, ids=["entra", "eks"])
+def test_a_customer_with_two_issuers_is_in_one_environment(
+    profile: str, one: str, other: str, customer: str
+) -> None:
+    content = two_environments()
+    in_issuer("id", issuer=other, profile=profile)(content)
+    assert not problems_of(content)
+    content["environments"]["prod"]["issuers"]["id"].update(issuer=one, profile=profile)
+    (problem,) = problems_of(content)
+    assert f"'{customer}' of profile {profile} counts in environment 'prod', too" in problem.what
+
+
+PLACES_IN_TWO_SPELLINGS = [
+    ("https://k.example", "https://k.example/"),
+    ("https://k.example/a%2fb?q=1", "https://k.example/a%2Fb?q=%31"),
+    ("/etc/keys", "/etc/keys/"),
+]
+
+
+@pytest.mark.parametrize(("one", "other"), PLACES_IN_TWO_SPELLINGS, ids=["a root", "an escape", "a file"])
+def test_a_place_of_keys_is_the_same_however_it_is_written(one: str, other: str) -> None:
+    content = two_environments()
+    in_issuer("id", jwks=other)(content)
+    content["environments"]["prod"]["issuers"]["id"]["jwks"] = one
+    (problem,) = problems_of(content)
+    assert "counts in environment 'prod', too" in problem.what
+
+
+@pytest.mark.parametrize("other", ["/etc/%6beys", "https://k.example/keys"], ids=["a file", "a URL"])
+def test_other_places_of_keys_are_others(other: str) -> None:
+    content = two_environments()
+    in_issuer("id", jwks=other)(content)
+    content["environments"]["prod"]["issuers"]["id"]["jwks"] = "/etc/keys"
+    assert not problems_of(content)
 
 
 NOISE = st.lists(

@@ -104,6 +104,8 @@ def test_no_variable_is_expanded() -> None:
         ("entra", {"issuer": f"https://login.microsoftonline.us/{TENANT}/v2.0", "principal": "azp"}),
         ("entra", {"issuer": f"https://sts.windows.net/{TENANT}/", "principal": "appid"}),
         ("other", {"issuer": "https://localhost:8443/a/"}),
+        # Okta is not the only one whose issuers look like this.
+        ("other", {"issuer": "https://localhost:9443/oauth2/token"}),
         ("other", {"principal": "https://example.org/workload"}),
     ],
     ids=str,
@@ -547,6 +549,18 @@ def test_each_field_of_an_issuer_is_in_the_hash_or_for_people() -> None:
     keys = {"binding": "binding_required", "confirm_by_tls_key": "confirms_by_tls_key"}
     changed = {keys.get(key, key) for part, _, key, _ in CHANGES if part == "issuers"}
     assert {field.name for field in attrs.fields(Issuer)} - changed == {"name", "profile", "place"}
+
+
+@pytest.mark.parametrize("name", ["ci", "google", "entra", "aws", "eks"])
+def test_an_issuer_that_is_known_has_its_own_profile(name: str) -> None:
+    """As plain OIDC, a stranger's or a user's token would count."""
+    known = issuer(name, {})
+    other = {**ISSUERS["other"], "issuer": known.issuer}
+    (problem,) = problems_of({**document(other=other), "peers": [], "allow": []})
+    assert problem.where == "environments.prod.issuers.other.issuer"
+    assert problem.what.endswith(
+        f'is an issuer of profile {known.profile}: write profile = "{known.profile}"'
+    )
 
 
 def test_the_error_names_no_python() -> None:

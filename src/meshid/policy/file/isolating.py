@@ -7,6 +7,7 @@ because the same peers are in all of them. Each error names what could be minted
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from meshid.names.common_value import common_value
@@ -19,6 +20,8 @@ from meshid.policy.issuers import Issuer
 from meshid.support.quoting import quote
 
 _EVERYTHING = Pattern("**")
+_ESCAPE = re.compile("%[0-9A-Fa-f]{2}")
+_UNRESERVED = re.compile("[A-Za-z0-9._~-]")
 _OWN = "give each environment its own, or pin the keys of both (pinned_keys) and none in both"
 _ADVICE = {"issuer": _OWN, "jwks": _OWN, "pinned_keys": "a key belongs to one environment"}
 
@@ -67,13 +70,30 @@ def _sources(issuer: Issuer) -> Iterator[tuple[str, str, str]]:
     """Yield where the keys of an issuer come from: the key of the file, a name for the place, and words."""
     if issuer.issuer is None:
         return
-    # Discovery asks at the same place with a "/" at the end and without.
-    iss = issuer.issuer.rstrip("/")
-    yield "issuer", f"iss {iss}", f"the issuer {quote(issuer.issuer)}"
+    facts, iss = PROFILES[issuer.profile], issuer.issuer.rstrip("/")
+    yield "issuer", f"iss {_one_spelling(iss)}", f"the issuer {quote(issuer.issuer)}"
+    if (customer := facts.customer_of(issuer.issuer)) is not None:
+        yield "issuer", f"{issuer.profile} {customer}", f"{quote(customer)} of profile {issuer.profile}"
     if issuer.jwks is not None:
-        yield "jwks", f"keys {issuer.jwks}", f"{quote(issuer.jwks)}"
-    elif (suffix := PROFILES[issuer.profile].keys_at) is not None:
-        yield "issuer", f"keys {iss}{suffix}", f"what is at {quote(iss + suffix)}"
+        yield "jwks", f"keys {_one_spelling(issuer.jwks)}", f"{quote(issuer.jwks)}"
+    elif facts.keys_at is not None:
+        place = iss + facts.keys_at
+        yield "issuer", f"keys {_one_spelling(place)}", f"what is at {quote(place)}"
+
+
+def _one_spelling(where: str) -> str:
+    """Return a URL or a path as all of its spellings are: what reads it takes them for one place.
+
+    RFC 3986 section 6.2.2, for a URL; and discovery asks at the same place with a "/" at the end and without.
+    """
+    if where.startswith("https://"):
+        where = _ESCAPE.sub(_unescaped, where).removesuffix("?")
+    return where.rstrip("/")
+
+
+def _unescaped(escape: re.Match[str]) -> str:
+    octet = chr(int(escape[0][1:], 16))
+    return octet if _UNRESERVED.fullmatch(octet) else escape[0].upper()
 
 
 def _could_mint(one: str, by: Issuer, other: str, of: Issuer, examples: Mapping[str, Alias]) -> str:

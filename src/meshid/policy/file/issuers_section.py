@@ -118,6 +118,9 @@ class _IssuerReader:
             self._fail(
                 key, f"{quote(iss)} is no issuer of profile {profile}: it must be {facts.issuer_wanted}"
             )
+        elif profile is IssuerProfile.OIDC and (other := _sure_profile(iss)) is not None:
+            # It knows who shares the issuer, and which tokens are those of users.
+            self._fail(key, f'{quote(iss)} is an issuer of profile {other}: write profile = "{other}"')
         elif wrong := _not_canonical(iss):
             self._fail(key, wrong)
 
@@ -181,6 +184,11 @@ class _IssuerReader:
         if near := self._reader.suggestions.to(claim, known):
             return f"did you mean {quote(str(near))}?"
         return f"known: {quote_all(known, limit=20)}" if known else "it has none"
+
+
+def _sure_profile(iss: str) -> IssuerProfile | None:
+    """Return the profile that knows more of an issuer than that it is one; None if no other does."""
+    return next((profile for profile, facts in PROFILES.items() if facts.has(iss)), None)
 
 
 def _never(facts: ProfileFacts, claim: str) -> str | None:
