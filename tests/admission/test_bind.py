@@ -317,8 +317,9 @@ class TestWhatIsRemembered:
         scene.clock.now += timedelta(seconds=34)
         scene.mesh.bind(peer, token)
         scene.clock.now += timedelta(seconds=1)
-        reason = refusal(lambda: scene.mesh.bind(peer, token)).reason
-        assert reason is (Reason.TOKEN_NOT_IN_DATE if ends == "the token" else Reason.TOKEN_KEYS_UNAVAILABLE)
+        expected = Reason.TOKEN_NOT_IN_DATE if ends == "the token" else Reason.TOKEN_KEYS_UNAVAILABLE
+        for each in (peer, scene.peer()):
+            assert refusal(partial(scene.mesh.bind, each, token)).reason is expected
         assert len(verified) == 1
 
     def test_what_is_too_long_is_not_even_hashed(

@@ -134,6 +134,8 @@ def test_what_a_peer_writes_can_neither_forge_a_line_nor_fill_a_disk(hostile: st
         assert line.isprintable()
         assert len(line) < 3000
     json.loads(as_json(told))
+    about_token = [text for name, text in told.as_dict().items() if name.startswith("meshid.token.")]
+    assert [text for text in about_token if not str(text).isprintable() or not str(text).isascii()] == []
 
 
 @given(st.text(), st.text())

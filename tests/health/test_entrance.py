@@ -12,6 +12,9 @@ from meshid.health.entrance import why_nobody
 from meshid.names.spiffe_id import TrustDomain
 from meshid.policy import REQUEST_FOLLOWS
 from meshid.policy.requests import Follows
+from tests.helpers.named_world import IDS, documents
+from tests.helpers.named_world import PLACES as NAMED_PLACES
+from tests.helpers.named_world import policy_of as named_policy_of
 from tests.helpers.small_world import OLD, PARTNER, PEERS, PLACES, PROD, RULES, policy_of
 
 DOMAINS = [TrustDomain(each) for each in (PROD, OLD, PARTNER)]
@@ -46,3 +49,13 @@ def test_without_deny_rules_it_is_exact(
     question = Question(target=target, request=request)
     let_in = any(policy.decide(peer, target, request).allowed for peer in PEERS)
     assert (why_nobody(policy, question, DOMAINS) is None) is let_in
+
+
+@given(documents(), st.sampled_from(NAMED_PLACES), st.sampled_from([None, REQUEST_FOLLOWS]))
+def test_nobody_means_nobody_with_a_token_either(
+    document: dict[str, Any], target: str, request: Follows | None
+) -> None:
+    policy = named_policy_of(document)
+    if why_nobody(policy, Question(target=target, request=request), DOMAINS):
+        known = [peer for peer in IDS if peer.trust_domain in DOMAINS]
+        assert not any(policy.decide(peer, target, request) for peer in known)

@@ -119,8 +119,8 @@ def document_of(
     return document
 
 
-def policy_of(document: dict[str, Any]) -> Policy:
-    return Policy.from_json(json.dumps(document), "prod")
+def policy_of(document: dict[str, Any], environment: str = "prod") -> Policy:
+    return Policy.from_json(json.dumps(document), environment)
 
 
 pattern_of = cache(Pattern.parse)

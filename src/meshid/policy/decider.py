@@ -89,7 +89,10 @@ class Decider:
         """Return the refusal of a token that disagrees, which no rule can change."""
         shown = None
         if isinstance(request, Request | str):
-            shown = str(request) if isinstance(request, Request) else quote(without_query(request))
+            try:
+                shown = str(request if isinstance(request, Request) else Request.parse(request))
+            except InvalidRequest:
+                shown = quote(without_query(str(request)))
         return Decision(
             allowed=False,
             reason=error.reason,

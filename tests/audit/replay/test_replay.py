@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import tracemalloc
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given
@@ -24,6 +25,7 @@ from meshid import (
     Reason,
     SpiffeId,
 )
+from meshid.audit.event import JWT_BINDING, JWT_ISSUER, JWT_PRINCIPAL
 from meshid.audit.replay.log import lines_of
 from meshid.audit.replay.replay import replay
 from meshid.audit.replay.result import (
@@ -36,7 +38,10 @@ from meshid.audit.replay.result import (
     Requests,
 )
 from meshid.policy import RequestLike
+from meshid.policy.evidence import TokenName
 from meshid.testing import CA
+from tests.helpers.named_world import ALIASES, document_of
+from tests.helpers.named_world import policy_of as named_policy_of
 from tests.helpers.world import Clock
 
 SHOP = "spiffe://prod.example.org/ns/shop/sa/api"
@@ -403,6 +408,56 @@ class TestTruth:
 
 
 @pytest.mark.slow
+class TestTokens:
+    """Whom a token named is in the log; that it was valid is believed."""
+
+    RULE: ClassVar[dict[str, Any]] = {
+        "effect": "allow",
+        "from": ["@both"],
+        "to": ["pay"],
+        "needs_token": True,
+    }
+    PEER = "spiffe://prod.example.org/a"
+
+    def policy(self, *names: str) -> Policy:
+        peers = [peer for peer in ALIASES if peer["name"] in names]
+        rules = [self.RULE] if "both" in names else []
+        return named_policy_of(document_of(rules, peers, ["cluster"]))
+
+    def line(self, policy: Policy, principal: str = "ns/a", binding: str = "none") -> bytes:
+        token = TokenName("cluster", principal, is_bound=binding != "none")
+        line = line_of(policy.decide(SpiffeId.parse(self.PEER), "pay", "GET /r", token=token))
+        fields = {JWT_ISSUER: "cluster", JWT_PRINCIPAL: principal, JWT_BINDING: binding}
+        return json.dumps(json.loads(line) | fields).encode()
+
+    def test_a_peer_is_asked_about_with_its_token(self) -> None:
+        policy = self.policy("both")
+        replayed = replay([self.line(policy), self.line(policy, binding="tls-key")], policy)
+        assert (replayed.replayed, replayed.flipped) == (2, 0)
+        (flip,) = replay([self.line(policy)], self.policy("token")).flips
+        assert flip.now.reason is Reason.TOKEN_DISAGREES
+
+    def test_a_disagreement_may_end(self) -> None:
+        policy = self.policy("token")
+        (flip,) = replay([self.line(policy)], self.policy("both")).flips
+        assert (flip.was.reason, flip.now.reason) == (Reason.TOKEN_DISAGREES, Reason.ALLOWED)
+        without = edited(self.line(policy), JWT_ISSUER, None)
+        assert causes(replay([without], self.policy("both"))) == {Cause.REFUSED_BEFORE: 1}
+
+    @pytest.mark.parametrize(
+        ("field", "value", "cause"),
+        [
+            pytest.param(JWT_BINDING, "glue", Cause.WRONG_EVENT, id="binding"),
+            pytest.param(JWT_PRINCIPAL, None, Cause.WRONG_EVENT, id="no principal"),
+            pytest.param(JWT_PRINCIPAL, "x" * 300, Cause.CUT, id="cut"),
+            pytest.param(JWT_PRINCIPAL, "\\xe4", Cause.WRONG_EVENT, id="escaped"),
+        ],
+    )
+    def test_a_token_that_cannot_be_read_back(self, field: str, value: object, cause: Cause) -> None:
+        policy = self.policy("both")
+        assert causes(replay([edited(self.line(policy), field, value)], policy)) == {cause: 1}
+
+
 def test_memory_does_not_grow_with_the_log() -> None:
     line = asked(EVERYBODY, "GET /v1/x")
 

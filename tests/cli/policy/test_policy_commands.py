@@ -856,3 +856,92 @@ class TestAll:
     def test_a_file_that_is_too_large(self, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(inputs, "MAX_FILE_BYTES", 10)
         assert "is larger than 10 bytes" in ask("check", "policy.toml").err
+
+
+NAMED = """
+version = 1
+[environments.prod]
+trust_domains = ["prod.example.org"]
+[environments.prod.issuers.cluster]
+profile = "kubernetes"
+issuer = "https://kubernetes.default.svc.cluster.local"
+audience = ["meshid:prod"]
+jwks = "https://kubernetes.default.svc/openid/v1/jwks"
+[[peers]]
+name = "checkout"
+spiffe = ["/ns/checkout/sa/api"]
+kubernetes = ["checkout/api"]
+[[allow]]
+id = "refunds"
+why = "Checkout takes money back."
+from = ["@checkout"]
+to = ["refunds"]
+evidence = ["x509", "token"]
+"""
+
+
+class TestPeersByName:
+    @pytest.fixture(autouse=True)
+    def named(self, tmp_path: Path) -> None:
+        (tmp_path / "named.toml").write_text(NAMED)
+
+    def test_a_token_can_be_tried(self, ask: Ask) -> None:
+        asked = ["explain", "named.toml", *PROD, "--target", "refunds"]
+        alone = ask(*asked, "--peer", CHECKOUT)
+        assert alone.status == 1
+        assert "except for the evidence: a token is needed, and there is none" in alone.out
+        told = ask(*asked, "--peer", CHECKOUT, "--token", "cluster=checkout/api")
+        assert told.status == 0
+        assert told.lines[:4] == [
+            f"allowed: {CHECKOUT} at 'refunds'",
+            "  An allow rule matches and no deny rule does.",
+            "  it is @checkout by a token",
+            '  allow rule "refunds" matches',
+        ]
+        stranger = CHECKOUT.replace("api", "web")
+        unbound = ask(*asked, "--peer", stranger, "--token", "cluster=checkout/api")
+        assert (
+            "  The certificate and the token name different peers, or the token names none.\n" in unbound.out
+        )
+        assert "  the token of issuer 'cluster' names '@checkout', is bound to nothing, and no" in unbound.out
+        bound = ask(*asked, "--peer", stranger, "--token", "cluster=checkout/api", "--bound", "--json")
+        assert (bound.status, bound.json["peer"]) == (0, "checkout")
+
+    def test_who_may_reach_a_target(self, ask: Ask) -> None:
+        told = ask("explain", "named.toml", *PROD, "--target", "refunds")
+        assert told.lines[1:5] == [
+            '  allow rule "refunds"',
+            f"    from  {CHECKOUT} (@checkout)",
+            "          token of 'cluster' for 'checkout/api' (@checkout)",
+            "    with  a token",
+        ]
+        told = ask("explain", "named.toml", *PROD, "--target", "refunds", "--json")
+        assert '"evidence": [' in told.out
+
+    @pytest.mark.parametrize(
+        ("arguments", "error"),
+        [
+            pytest.param(
+                ["--peer", CHECKOUT, "--bound"], "--bound says something of a token; add", id="bound"
+            ),
+            pytest.param(["--token", "a=b"], "a token never stands alone; add --peer", id="alone"),
+        ],
+    )
+    def test_a_token_needs_a_certificate(self, ask: Ask, arguments: list[str], error: str) -> None:
+        told = ask("explain", "named.toml", *PROD, "--target", "refunds", *arguments)
+        assert (told.status, told.out) == (2, "")
+        assert error in told.err
+
+    @pytest.mark.parametrize("text", ["cluster", "=x", "cluster="])
+    def test_a_token_has_an_issuer_and_a_principal(self, ask: Ask, text: str) -> None:
+        told = ask("explain", "named.toml", *PROD, "--target", "refunds", "--peer", CHECKOUT, "--token", text)
+        assert (told.status, told.out) == (2, "")
+        assert f"{text!r} is not ISSUER=PRINCIPAL, such as" in told.err
+
+    def test_lint_says_what_is_proved(self, ask: Ask) -> None:
+        told = ask("lint", "named.toml")
+        assert told.status == 0
+        assert told.lines[0] == "nothing found"
+        assert told.lines[1].startswith("isolation is proved: of 1 issuer and 1 peer by name, no principal")
+        assert str(ask("lint", "named.toml", "--json").json["isolation"]) == told.lines[1]
+        assert "isolation" not in ask("lint", "policy.toml", "--json").json

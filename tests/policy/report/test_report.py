@@ -7,7 +7,7 @@ import hashlib
 import re
 from html.parser import HTMLParser
 from itertools import product
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
@@ -20,6 +20,8 @@ from meshid.policy.report import matrix
 from meshid.policy.report.html import as_html
 from meshid.policy.report.matrix import Matrix, Report, Verdict
 from meshid.policy.report.text import as_json, as_mermaid, as_table
+from tests.helpers.named_world import ALIASES, document_of
+from tests.helpers.named_world import policy_of as named_policy_of
 from tests.helpers.small_world import PEERS, PLACES, RULES, allowed, policy_of
 
 HEAD = """
@@ -349,6 +351,70 @@ class TestOtherForms:
                         "what": "the rule has no `why`; say what it is for",
                     }
                 ],
+            }
+        ]
+
+
+class TestPeersByName:
+    """Whom a certificate or a token gives a name is in the row of that name."""
+
+    RULES = (
+        {"effect": "allow", "from": ["@both", "/z"], "to": ["pay"], "needs_token": True},
+        {"effect": "allow", "from": ["@token", "@both"], "to": ["ship"]},
+        {"effect": "deny", "from": ["@token"], "to": ["gold"]},
+    )
+
+    def made(self, *issuers: str) -> Report:
+        document = document_of(list(self.RULES), ALIASES, list(issuers))
+        return Report.of([named_policy_of(document)])
+
+    def test_cells(self) -> None:
+        (one,) = self.made("cluster").matrices
+        assert one.peers == ("/z", "@both", "@token")
+        verdicts = {key: (cell.verdict, cell.rules, cell.is_named) for key, cell in one.cells.items()}
+        assert verdicts == {
+            # Without a token, nobody; with one of any name, whoever has the path.
+            ("/z", "pay"): (Verdict.PARTLY, ("r0",), True),
+            ("@both", "pay"): (Verdict.PARTLY, ("r0",), True),
+            ("@both", "ship"): (Verdict.ALLOWED, ("r1",), True),
+            ("@token", "ship"): (Verdict.ALLOWED, ("r1",), True),
+            # As @token, it has a token, and may be at /z.
+            ("@token", "pay"): (Verdict.PARTLY, ("r0",), False),
+            ("@token", "gold"): (Verdict.DENIED, ("r2",), True),
+        }
+
+    def test_a_name_that_nothing_proves_here_has_no_cell(self) -> None:
+        (one,) = self.made().matrices
+        assert set(one.cells) == {("@both", "ship")}
+        assert [key for key in one.cells if key[0] == "@token"] == []
+
+    def test_the_page_has_a_table_of_names_and_one_of_issuers(self) -> None:
+        text = Reader(as_html(self.made("cluster"))).text
+        assert "Peers by name in prod" in text
+        assert "@both certificate /a @both cluster ns/a" in text
+        assert "Issuers in prod" in text
+        assert "cluster kubernetes https://kubernetes.default.svc.cluster.local meshid:prod none" in text
+        assert "/z @both with a token pay all" in text
+
+    def test_other_forms(self) -> None:
+        made = self.made("cluster")
+        table = as_table(made)
+        assert "prod: who the peers by name are\n  PEER    ISSUER       PRINCIPAL\n" in table
+        assert "  @both   cluster      ns/a\n" in table
+        assert '|"allow r0 with a token"|' in as_mermaid(made)
+        (environment,) = cast("list[dict[str, Any]]", as_json(made)["environments"])
+        assert environment["peers"][0] == {
+            "name": "both",
+            "spiffe": ["/a"],
+            "tokens": [{"issuer": "cluster", "principal": "ns/a"}],
+        }
+        assert environment["issuers"] == [
+            {
+                "name": "cluster",
+                "profile": "kubernetes",
+                "issuer": "https://kubernetes.default.svc.cluster.local",
+                "audience": ["meshid:prod"],
+                "pins": {},
             }
         ]
 

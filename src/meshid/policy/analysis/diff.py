@@ -29,8 +29,8 @@ def compare(before: RuleSet, after: RuleSet) -> PolicyDiff:
     """
     old, new = _Side(before), _Side(after)
     return PolicyDiff(
-        gains=tuple(_changes(new, old)),
-        losses=tuple(_changes(old, new)),
+        gains=tuple(dict.fromkeys(_changes(new, old))),
+        losses=tuple(dict.fromkeys(_changes(old, new))),
         observes=(before.observe, after.observe),
         names=tuple(changed_names(before, after)),
         environments=(before.environment.name, after.environment.name),
@@ -151,11 +151,15 @@ class _Comparison:
             yield NO_TOKEN, [], []
             return
         path, _, _ = self.box.patterns
-        elsewhere: list[Patterns] = [
-            (alias, ANYTHING, ANYTHING) for _, alias in naming.elsewhere(there, state, path)
-        ]
-        yield state, [], elsewhere
-        yield from ((NO_TOKEN, [each], []) for each in elsewhere)
+        elsewhere = naming.elsewhere(there, state, path)
+        yield state, [], [(alias, ANYTHING, ANYTHING) for _, alias in elsewhere]
+        known = {alias for _, alias in cell.naming.elsewhere(cell.domain, state, path)}
+        # A JWT-SVID of the certificate's own SPIFFE ID agrees on both sides, whatever its name is there.
+        own = state.name is None and cell.naming.has_own_svid(cell.domain) and naming.has_own_svid(there)
+        for name, alias in elsewhere:
+            if alias not in known:
+                state_there = TokenState(has_token=True, name=name) if own else NO_TOKEN
+                yield state_there, [(alias, ANYTHING, ANYTHING)], []
 
     def _cells(self, involved: list[Box], domains: tuple[TrustDomain, ...]) -> Iterator[Slice]:
         """Yield each trust domain, method and state in which the two sides may differ."""
@@ -175,12 +179,21 @@ class _Comparison:
             yield from naming.states(self.box, involved)
         elif not self.box.rule.needs_token:
             yield NO_TOKEN
-            # What only a token makes a deny rule match may change by itself.
-            yield from (TokenState(has_token=True, name=name) for name in sorted(names))
+            # With a token, only more is allowed on the other side, unless a deny rule matches by it.
+            denied = {each.by_token for each in involved if each.rule.effect is Effect.DENY}
+            yield from (TokenState(has_token=True, name=name) for name in sorted(names & denied))
         else:
-            yield from naming.with_token(
-                names if naming.is_like(there) else names | naming.provable | there.provable
-            )
+            yield from naming.with_token(names if naming.is_like(there) else names | self._named_otherwise())
+
+    def _named_otherwise(self) -> frozenset[str]:
+        """Return the names in which the two sides may differ, of all that a token can give to these peers.
+
+        For a certificate without a name, one name that only this side knows stands for all of them.
+        """
+        here, there = self.side.naming, self.other.naming
+        path, _, _ = self.box.patterns
+        only_one = (here.provable - there.provable, there.provable - here.provable)
+        return here.names_at(path) | there.names_at(path) | {min(each) for each in only_one if each}
 
     def _told(self, within: Box | None, unless: tuple[str, ...], example: Access) -> Change:
         i, j, k = self.box.at

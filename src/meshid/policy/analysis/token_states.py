@@ -79,6 +79,14 @@ class Naming:
         spiffe = {name: set(peer.spiffe) for name, peer in self._peers.items()}
         return spiffe, self.provable, self._has_svids
 
+    def has_own_svid(self, domain: TrustDomain) -> bool:
+        """Tell whether a JWT-SVID of its own counts for each peer of a trust domain."""
+        return self._has_svids and domain in self.own
+
+    def names_at(self, path: Pattern) -> frozenset[str]:
+        """Return the names that certificates with a path of a pattern may have."""
+        return frozenset(name for aliases in self._aliases.intersecting(path) for _, name, _ in aliases)
+
     def domains(self, box: Box) -> tuple[TrustDomain, ...]:
         """Return the trust domains of the peers of a box."""
         return self.known if box.by_token is not None else box.peers.domains(self.own)
@@ -108,7 +116,7 @@ class Naming:
             return False
         if state.name is not None:
             return state.name in self.provable
-        return bool(self.provable - state.others) or (self._has_svids and domain in self.own)
+        return bool(self.provable - state.others) or self.has_own_svid(domain)
 
     def elsewhere(self, domain: TrustDomain, state: TokenState, path: Pattern) -> list[tuple[str, Pattern]]:
         """Return the aliases in a pattern of paths whose peers cannot be in a state, each with its name."""
@@ -127,7 +135,7 @@ class Naming:
             return None
         by_certificate = self._agreement.without_token(spiffe_id).name
         name = state.name or by_certificate
-        if name is None and self._has_svids and spiffe_id.trust_domain in self.own:
+        if name is None and self.has_own_svid(spiffe_id.trust_domain):
             return TokenName(self._agreement.svid_issuers[0], str(spiffe_id))
         peer = self._peers[name or min(self.provable - state.others)]
         issuer, principal = self._principal(peer, spiffe_id)
@@ -135,9 +143,9 @@ class Naming:
 
     def _principal(self, peer: NamedPeer, spiffe_id: SpiffeId) -> tuple[str, str]:
         svid_issuers = self._agreement.svid_issuers
-        for alias in peer.tokens:
-            if alias.issuer not in svid_issuers:
-                return alias.issuer, (shortest(Words.TARGETS, (alias.principal,)) or "").removeprefix("/")
+        if peer.tokens:
+            alias = peer.tokens[0]
+            return alias.issuer, (shortest(Words.TARGETS, (alias.principal,)) or "").removeprefix("/")
         if (
             any(each.matches(spiffe_id, self.own) for each in peer.spiffe)
             and spiffe_id.trust_domain in self.own
