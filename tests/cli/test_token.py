@@ -176,7 +176,7 @@ def test_keys_that_are_given_are_all_there_is(ask: Ask) -> None:
     assert (status, out.splitlines()[0]) == (1, "refused: token_keys_unavailable")
 
 
-def test_a_token_of_another_environment_is_told_by_its_issuer(ask: Ask) -> None:
+def test_a_token_of_another_environment_is_told_by_its_issuer(ask: Ask, provider: OidcProvider) -> None:
     status, out, _ = ask(DEV.mint(GOOD), *KEYS)
     verdict, detail, *rest = out.splitlines()
     assert (status, verdict) == (1, "not judged")
@@ -185,18 +185,29 @@ def test_a_token_of_another_environment_is_told_by_its_issuer(ask: Ask) -> None:
         "  iss     https://acme.okta.com/oauth2/dev",
         "  sub     0oa1",
         "  issuer  okta of environment dev",
+        f"  judged  {provider.issuer}",
+        "          https://acme.okta.com/oauth2/prod",
     ]
 
 
 def test_a_token_of_nobody_is_told(ask: Ask) -> None:
     for token in ("opaque", TokenIssuer(None).mint({})):
         status, out, _ = ask(token, *KEYS)
-        assert (status, out.splitlines()[2:]) == (1, ["  iss     none", "  sub     none"])
+        assert (status, out.splitlines()[2:4]) == (1, ["  iss     none", "  sub     none"])
 
 
 def test_the_keys_are_read_where_the_policy_says(ask: Ask, provider: OidcProvider) -> None:
     status, out, _ = ask(f"Bearer {provider.mint({'aud': 'payments', 'sub': 'checkout'})}")
     assert (status, out.splitlines()[:2]) == (0, ["verified", "  peer         @checkout"])
+
+
+@pytest.mark.parametrize(
+    "around",
+    ["{}", "Bearer {}", "bearer {}", "Authorization: Bearer {}", '"{}"'],
+    ids=["alone", "scheme", "another case", "header", "JSON"],
+)
+def test_what_is_copied_along_with_a_token_is_left_out(ask: Ask, around: str) -> None:
+    assert ask(around.format(OKTA.mint(GOOD)), *KEYS)[0] == 0
 
 
 def test_keys_that_cannot_be_read_are_no_answer(ask: Ask, provider: OidcProvider) -> None:

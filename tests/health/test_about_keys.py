@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterator
 from datetime import timedelta
@@ -67,6 +68,16 @@ def test_there_may_be_none_or_none_that_can_be_used(prod_ca: CA) -> None:
     mesh.publish(policy=policy())
     assert found(mesh) == []
     mesh.publish(policy=None)
+
+
+def test_tokens_that_are_required_of_nobody_are_an_error(prod_ca: CA) -> None:
+    """Else the service is ready, and refuses each request."""
+    mesh = mesh_of(prod_ca, policy=policy(), tokens="required")
+    (alarm,) = found(mesh)
+    assert (alarm.about, alarm.level, alarm.is_outage) == ("tokens", AlarmLevel.ERROR, False)
+    assert "the policy has no issuer in this environment" in alarm.text
+    mesh.publish(policy=policy_with(CI), keys=keys_until(math.inf))
+    assert found(mesh) == []
 
 
 def test_those_of_jwt_svids_are_in_the_bundles_of_its_own_environment(prod_ca: CA, dev_ca: CA) -> None:

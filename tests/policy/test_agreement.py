@@ -307,3 +307,29 @@ class TestWords:
         policy = world(rule("@both", needs_token=True, http=["GET /r"]))
         explanation = policy.explain(name(f"{PROD}/a"), "pay", REQUEST_FOLLOWS)
         assert "allow rule \"r0\" matches with a token, if the request is 'GET /r'" in str(explanation)
+
+    @pytest.mark.parametrize(
+        ("request_", "nearest"),
+        [
+            pytest.param("GET /r", "r1", id="the request of the rule"),
+            pytest.param("GET /s", "r0", id="another request"),
+            pytest.param(None, "r3", id="no request"),
+        ],
+    )
+    def test_a_rule_that_lacks_only_a_token_is_the_nearest(self, request_: RequestLike, nearest: str) -> None:
+        """Else whoever lost the token on the way is told to look at the request."""
+        rules = [
+            rule("@both", http=["GET /t"]),
+            rule("@both", needs_token=True, http=["GET /r"]),
+            rule("@both", needs_token=True, to=["gold"]),
+        ]
+        if request_ is None:
+            rules.append(rule("@both", needs_token=True))
+        explanation = world(*rules).explain(name(f"{PROD}/a"), "pay", request_)
+        assert explanation.nearest[0].rule.id == nearest
+        assert explanation.decision.detail == str(explanation.nearest[0])
+
+    def test_a_token_that_nobody_can_bring_is_told_at_the_handshake(self) -> None:
+        policy = world(rule("@cert", needs_token=True, http=["GET /r"]), issuers=("cluster",))
+        decision = policy.decide(name(f"{PROD}/c"), "pay", REQUEST_FOLLOWS)
+        assert "a token is needed, and there is none" in decision.detail

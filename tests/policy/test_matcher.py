@@ -76,7 +76,7 @@ def test_the_nearest_is_the_one_that_misses_by_least(drawn: list[Any], peer: Spi
         if look.rule.could_allow and (distance := sum(weights[miss.by] for miss in look.misses)) < 6
     ]
     expected = min(near, key=lambda each: each[:2])[2] if near else None
-    assert Matcher(rules, environment.trust_domains).near_miss(Standing(peer), target) == expected
+    assert Matcher(rules, environment.trust_domains).near_miss(Standing(peer), target, None) == expected
 
 
 def policy_of(*rules: dict[str, object]) -> Policy:

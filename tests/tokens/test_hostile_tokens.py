@@ -175,3 +175,20 @@ def test_whatever_a_header_is_nothing_but_a_refusal_is_raised(changes: dict[str,
     raw = json.dumps({"alg": "ES256", "kid": scene.issuer.keys[-1].key_id, **changes}).encode()
     judged = _judged(scene.issuer.mint(scene.claims(), raw_header=raw))
     assert isinstance(judged, Refused) or judged == "api"
+
+
+@pytest.mark.parametrize(
+    ("token", "told"),
+    [
+        pytest.param("", "it is empty", id="nothing"),
+        pytest.param('"e30.e30.AAAA"', "it has '\"' in it, as no bearer token has", id="quotes"),
+        pytest.param("Bearer e30.e30.AAAA", "it has ' ' in it", id="the scheme, too"),
+        pytest.param("e30.e30.AAAA\n", r"it has '\n' in it", id="a newline"),
+        pytest.param("e30=.e30.AAAA", "it has '=' before its end", id="padding inside"),
+    ],
+)
+def test_what_was_sent_with_a_token_is_told(token: str, told: str) -> None:
+    judged = _judged(token)
+    assert isinstance(judged, Refused)
+    assert judged.detail.startswith(told)
+    assert "e30" not in judged.detail

@@ -40,18 +40,21 @@ def test_the_token_is_not_shown() -> None:
     assert text not in repr(OwnToken.read(text))
 
 
+AROUND = "it has quotes, white space or 'Bearer ' around the token"
 NO_JWT, NO_OBJECT, NO_TIME = "it is no signed JWT", "its second part is no JSON object", "its exp is no time"
 
 
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        pytest.param("", NO_JWT, id="nothing"),
+        pytest.param("", "it is empty", id="nothing"),
+        pytest.param('"e30.e30.c2ln"', AROUND, id="quotes"),
+        pytest.param("Bearer e30.e30.c2ln", AROUND, id="the scheme"),
         pytest.param("opaque", NO_JWT, id="one part"),
         pytest.param("e30.e30.", NO_JWT, id="no signature"),
         pytest.param("e30.e30.c2ln.c2ln", NO_JWT, id="four parts"),
         pytest.param("e30.e30.c2ln\r\nX-Admin: yes", NO_JWT, id="another header"),
-        pytest.param("e30.e30.c2ln\n", NO_JWT, id="a newline"),
+        pytest.param("e30.e30.c2ln\n", AROUND, id="a newline"),
         pytest.param("e30.e30=.c2ln", NO_JWT, id="padding"),
         pytest.param("é30.e30.c2ln", NO_JWT, id="no ASCII"),
         pytest.param("e30.A.c2ln", NO_OBJECT, id="no base64url"),

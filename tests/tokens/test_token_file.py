@@ -117,7 +117,7 @@ def of_last_year(path: Path) -> None:
 
 WRONG = [
     pytest.param(removed, "it cannot be read: No such file or directory", id="gone"),
-    pytest.param(emptied, "it is no signed JWT", id="empty"),
+    pytest.param(emptied, "it is empty", id="empty"),
     pytest.param(cut_off, "it is no signed JWT", id="cut off"),
     pytest.param(a_directory, "it is not a regular file", id="a directory"),
     pytest.param(a_pipe, "it is not a regular file", id="a pipe"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import time
 from datetime import UTC, datetime
 
@@ -31,6 +32,9 @@ from meshid.tokens.key_set import KeySet, KeySets
 from meshid.tokens.keys_in_force import KeysWanted
 from meshid.tokens.token_verifier import TokenVerifier, VerifiedToken
 from meshid.trust.bundles import BundleSet
+
+# What is copied along with a token, from a request or from JSON.
+_AROUND_TOKEN = re.compile(r"^(?:authorization: *)?bearer +|^\"|\"$", re.IGNORECASE)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -82,7 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
     text = _token(arguments.token)
     try:
         verified = judge.verified(text)
-        verdict = _nobodys(text, policies) if verified is None else judge.verdict_on(verified)
+        verdict = _nobodys(text, policy, policies) if verified is None else judge.verdict_on(verified)
     except Refused as refusal:
         verdict = {**refusal.decision().as_dict()}
     if arguments.json:
@@ -151,7 +155,7 @@ class _Judge:
         )
 
 
-def _nobodys(text: str, policies: list[Policy]) -> Verdict:
+def _nobodys(text: str, policy: Policy, policies: list[Policy]) -> Verdict:
     """Return the verdict on a token that no issuer of the environment issues."""
     try:
         claims = read_compact(text).claims
@@ -160,9 +164,9 @@ def _nobodys(text: str, policies: list[Policy]) -> Verdict:
         claims = {}
     issuer, subject = claims.get("iss"), claims.get("sub")
     elsewhere = [
-        f"{each.name} of environment {policy.environment.name}"
-        for policy in policies
-        for each in policy.issuers
+        f"{each.name} of environment {other.environment.name}"
+        for other in policies
+        for each in other.issuers
         if each.issuer == issuer is not None
     ]
     facts: Verdict = {
@@ -171,13 +175,15 @@ def _nobodys(text: str, policies: list[Policy]) -> Verdict:
         "iss": escaped(issuer) if isinstance(issuer, str) else "none",
         "sub": escaped(subject) if isinstance(subject, str) else "none",
         "issuer": elsewhere,
+        # They are compared byte for byte: side by side, a slash at the end shows.
+        "judged": [each.issuer for each in policy.issuers if each.issuer is not None],
     }
     return {name: fact for name, fact in facts.items() if fact}
 
 
 def _token(path: str) -> str:
     text = read_some(path).decode("ascii", "replace").strip()
-    return text.removeprefix("Bearer ")
+    return _AROUND_TOKEN.sub("", text)
 
 
 def _keys_of(text: str) -> tuple[str, str]:

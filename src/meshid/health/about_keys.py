@@ -16,11 +16,19 @@ from meshid.tokens.token_signature import require_extra
 def about_keys(snapshot: Snapshot, now: datetime) -> Iterator[Alarm]:
     """Return alarms about issuers of the policy in force whose tokens are all refused, for want of keys.
 
+    One is about the want of issuers themselves, where each request needs a token.
+
     Args:
         snapshot: What is in force.
         now: The present instant.
     """
     issuers = () if snapshot.policy is None else snapshot.policy.issuers
+    if snapshot.requires_tokens and not issuers:
+        text = (
+            "each request needs one, and the policy has no issuer in this environment, so that each is"
+            " refused: declare one under [environments.NAME.issuers.NAME], or set tokens to optional"
+        )
+        yield Alarm(level=AlarmLevel.ERROR, about="tokens", text=text)
     if issuers:
         try:
             require_extra()

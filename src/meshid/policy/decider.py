@@ -149,7 +149,7 @@ class Decider:
         observed = sorted([str(each) for each in matching if each.observe])
         detail = ""
         if reason is Reason.NO_RULE:
-            rule_missed = self._matcher.near_miss(prospects.standing, prospects.target)
+            rule_missed = self._matcher.near_miss(prospects.standing, prospects.target, request)
             detail = near_miss(rule_missed, prospects.standing, prospects.target, request, self._environment)
         shown = str(request) if isinstance(request, Request) else None
         return self._decision(_Verdict(reason, rule, tuple(observed), detail), prospects, shown)

@@ -1,7 +1,7 @@
 """Why: what every rule says of a peer, and which allow rules nearly let it in.
 
-Which rule is the nearest depends on the peer and the target alone, so that it can be
-remembered with them; the request only adds to the words.
+Which rule is the nearest depends on the peer and the target, and the request only adds to the words;
+but a rule that lacks nothing but a token is nearer than one for other requests.
 """
 
 from __future__ import annotations
@@ -69,6 +69,11 @@ class RuleLook:
         """Whether the rule matches already, without waiting for a request or a token."""
         return not self.misses and not self.awaits
 
+    @property
+    def lacks_token(self) -> bool:
+        """Whether nothing but a token is missing."""
+        return [miss.by for miss in self.misses] == ["evidence"]
+
     def __str__(self) -> str:
         observes = " (observe only)" if self.rule.observe else ""
         rule = f'{self.rule.effect} rule "{self.rule.id}"{observes}'
@@ -106,8 +111,12 @@ class Explanation:
         """
         if any(_has_a_say(look) for look in self.rules):
             return ()
-        near = [(_distance(look), look.rule.id, look) for look in self.rules if look.rule.could_allow]
-        return tuple(look for distance, _, look in sorted(near)[:MAX_NEAR_MISSES] if distance < _NOT_NEAR)
+        near = [
+            (_distance(look), not look.lacks_token, look.rule.id, look)
+            for look in self.rules
+            if look.rule.could_allow
+        ]
+        return tuple(look for distance, *_, look in sorted(near)[:MAX_NEAR_MISSES] if distance < _NOT_NEAR)
 
     def __str__(self) -> str:
         decision = self.decision

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Iterator
 from meshid.names.pattern_index import PatternIndex
 from meshid.names.spiffe_id import SpiffeId, TrustDomain
 from meshid.policy.agreement import Standing
-from meshid.policy.requests import Request
+from meshid.policy.requests import REQUEST_FOLLOWS, Request, RequestLike
 from meshid.policy.rules import ANY_METHOD, Effect, Rule
 from meshid.support.sieve import Sieve
 
@@ -33,6 +33,12 @@ class Candidates:
         self.rules = rules
         self._for_all = [rule for rule in rules if not rule.http]
         self._by_path: PatternIndex[list[tuple[str, Rule]]] | None = None
+
+    def about(self, request: RequestLike) -> Iterable[Rule]:
+        """Return those of the rules that no request keeps from matching, sorted by id."""
+        if request is REQUEST_FOLLOWS:
+            return self.rules
+        return self.matching(request) if isinstance(request, Request) else self._for_all
 
     def matching(self, request: Request) -> list[Rule]:
         """Return those of the rules that are about this request, too, sorted by id."""
@@ -115,12 +121,7 @@ class Matcher:
                 numbers -= numbers & self._needing
         elif (by_name := self._by_name.get(standing.name or "")) is not None:
             numbers.update(by_name.matching(target))
-        found = tuple(sorted(numbers))
-        candidates = self._candidates.get(found)
-        if candidates is None:
-            candidates = Candidates(tuple(self._rules[number] for number in found))
-            self._candidates.put(found, candidates)
-        return candidates
+        return self._remembered(numbers)
 
     def awaiting_token(self, standing: Standing, target: str) -> list[Rule]:
         """Return the allow rules that are about this peer only with a token that is still to come, sorted."""
@@ -134,13 +135,19 @@ class Matcher:
             )
         return [self._rules[number] for number in sorted(found) if self._rules[number].effect is Effect.ALLOW]
 
-    def near_miss(self, standing: Standing, target: str) -> Rule | None:
+    def near_miss(self, standing: Standing, target: str, request: RequestLike) -> Rule | None:
         """Return the allow rule that comes nearest to matching; None if none comes near.
 
-        A request and a missing token do not count, a wrong trust domain counts least, then a wrong target,
-        then a wrong path. Among rules that are equally near, the first by id is returned.
+        The nearest lacks nothing but a token. Otherwise, a request and a missing token do not count, a wrong
+        trust domain counts least, then a wrong target, then a wrong path. Among rules that are equally near,
+        the first by id is returned.
         """
         spiffe_id = standing.spiffe_id
+        if self._needing and not standing.has_token:
+            needing = self._remembered(self._by_certificate(spiffe_id, target) & self._needing)
+            lacking = (rule for rule in needing.about(request) if rule.could_allow)
+            if (rule := next(lacking, None)) is not None:
+                return rule
         keys = self._keys(spiffe_id.trust_domain)
         paths = self._by_path.matching(spiffe_id.path)
         ours = [targets for each in paths for key, targets in each.items() if key in keys]
@@ -160,6 +167,14 @@ class Matcher:
             if first is not None:
                 return self._rules[first]
         return None
+
+    def _remembered(self, numbers: set[int]) -> Candidates:
+        found = tuple(sorted(numbers))
+        candidates = self._candidates.get(found)
+        if candidates is None:
+            candidates = Candidates(tuple(self._rules[number] for number in found))
+            self._candidates.put(found, candidates)
+        return candidates
 
     def _by_certificate(self, spiffe_id: SpiffeId, target: str) -> set[int]:
         domain = spiffe_id.trust_domain

@@ -78,7 +78,7 @@ def check_times(issuer: Issuer, claims: dict[str, Any], now: float) -> float:
         msg = "it has no 'exp': it would be valid for ever"
         raise Refused(Reason.TOKEN_CLAIMS, msg)
     if has_ended(end, now):
-        msg = f"it has ended {_seconds(now - end)} ago"
+        msg = f"it ended {_seconds(now - end)} ago"
         raise Refused(Reason.TOKEN_NOT_IN_DATE, msg)
     for name in ("nbf", "iat"):
         begin = _time(claims, name)

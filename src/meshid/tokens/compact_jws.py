@@ -14,6 +14,7 @@ import attrs
 
 from meshid.errors import Refused
 from meshid.reasons import Reason
+from meshid.support.quoting import quote
 from meshid.tokens.token_json import read_object
 
 MAX_TOKEN_BYTES = 16 * 1024
@@ -21,6 +22,8 @@ MAX_TOKEN_BYTES = 16 * 1024
 
 _BEARER = re.compile(r"[A-Za-z0-9._~+/-]+=*", re.ASCII)
 """What may stand after the word Bearer (RFC 6750 section 2.1)."""
+
+_NOT_IN_BEARER = re.compile(r"[^A-Za-z0-9._~+/=-]")
 
 _PARTS = 3
 _STANDARD = bytes.maketrans(b"-_", b"+/")
@@ -55,8 +58,16 @@ def check_bearer(token: str) -> None:
         msg = f"it has {len(token)} characters; the limit is {MAX_TOKEN_BYTES}"
         raise Refused(Reason.TOKEN_MALFORMED, msg)
     if not _BEARER.fullmatch(token):
-        msg = "it is empty, or has a character that no bearer token has (RFC 6750 section 2.1)"
-        raise Refused(Reason.TOKEN_MALFORMED, msg)
+        raise Refused(Reason.TOKEN_MALFORMED, _strange(token))
+
+
+def _strange(token: str) -> str:
+    """Say why a text is no bearer token: by a character that is in none, which is no secret."""
+    if not token:
+        return "it is empty"
+    found = _NOT_IN_BEARER.search(token)
+    what = f"{quote(found[0])} in it" if found else "'=' before its end"
+    return f"it has {what}, as no bearer token has (RFC 6750 section 2.1); send the token alone"
 
 
 def read_compact(token: str) -> CompactJws:

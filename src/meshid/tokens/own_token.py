@@ -47,7 +47,7 @@ class OwnToken:
             return f"it is longer than {MAX_TOKEN_BYTES} characters"
         match = _JWT.fullmatch(text)
         if match is None:
-            return "it is no signed JWT, which has three parts in base64url with dots between them"
+            return _no_jwt(text)
         claims = _claims(match[1])
         if not isinstance(claims, dict):
             return "its second part is no JSON object in base64url"
@@ -58,6 +58,15 @@ class OwnToken:
         if not 0 < expires_at < _YEAR_10000:
             return "its exp is no time in POSIX seconds"
         return cls(text, float(expires_at), _certificate(claims.get("cnf")))
+
+
+def _no_jwt(text: str) -> str:
+    """Say why a text is none."""
+    if not text:
+        return "it is empty"
+    if _JWT.fullmatch(text.strip("\"' \t\r\n").removeprefix("Bearer ")):
+        return "it has quotes, white space or 'Bearer ' around the token, and must be the token alone"
+    return "it is no signed JWT, which has three parts in base64url with dots between them"
 
 
 def moment(seconds: float) -> str:

@@ -240,3 +240,8 @@ class TestDiff:
         (loss,) = world(rule("/z")).diff(world(rule("/z"), rule("@token", effect="deny"))).losses
         assert loss.within == "deny: r1"
         assert str(loss.example.token) == "a bound token of 'cluster' that names 'ns/c'"
+
+    def test_a_peer_that_is_gone_is_in_the_losses_only(self) -> None:
+        diff = world(rule("@both"), rule("@token")).diff(world(rule("@both"), peers=[BOTH]))
+        assert diff.names == ()
+        assert {each.rule for each in diff.losses} == {"r1"}

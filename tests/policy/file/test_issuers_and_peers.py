@@ -347,6 +347,11 @@ WRONG_PEERS = [
         {"peers[0].tokens[0].principal": "strangers have the same issuer"},
         {"tokens": [{"issuer": "google", "principal": "1*"}]},
     ),
+    peers(
+        {"allow[0].from[0]": "write '@payments'"},
+        {"name": "payments"},
+        **{"from": ["payments"]},
+    ),
     peers({"allow[0].from[0]": "there is no peer 'b'; name it under [[peers]]"}, {}, **{"from": ["@b"]}),
     peers(
         {"allow[0].from[1]": "did you mean '@payments'?"},
@@ -354,7 +359,8 @@ WRONG_PEERS = [
         **{"from": ["@payments", "@payment"]},
     ),
     peers({"allow[0].evidence": "a token never stands alone"}, {}, evidence=["token"]),
-    peers({"allow[0].evidence": 'must be a list: write ["token"]'}, {}, evidence="token"),
+    peers({"allow[0].evidence": 'write ["x509", "token"]'}, {}, evidence="token"),
+    peers({"allow[0].evidence": 'must be a list: write ["x509"]'}, {}, evidence="x509"),
     peers({"allow[0].evidence": "is empty"}, {}, evidence=[]),
     peers({"allow[0].evidence[1]": 'must be "x509" or "token"'}, {}, evidence=["x509", "jwt"]),
 ]

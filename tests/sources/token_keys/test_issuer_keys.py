@@ -380,5 +380,7 @@ class TestFiles:
         self, reading: Callable[..., IssuerKeys], tmp_path: Path
     ) -> None:
         (tmp_path / "roots").write_text("none")
-        with pytest.raises(SourceUnavailable, match=r"^keys of issuer 'okta' .*there is no PEM certificate"):
+        with pytest.raises(
+            SourceUnavailable, match=r"^keys of issuer 'okta' .*/roots': .*no PEM certificate"
+        ):
             reading(roots=str(tmp_path / "roots")).read()

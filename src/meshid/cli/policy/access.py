@@ -97,7 +97,9 @@ class TargetAccess:
         for peer in rule.peers:
             yield from (f"{each} (@{peer.name})" for each in self._spiffe_ids(peer.spiffe))
             for alias in peer.tokens:
-                yield f"token of {quote(alias.issuer)} for {quote(str(alias.principal))} (@{peer.name})"
+                whom = f"{quote(str(alias.principal))} (@{peer.name})"
+                # Listed beside certificates, it must not read as if it stood in for one.
+                yield f"beside a certificate, a token of {quote(alias.issuer)} for {whom}"
 
     def _spiffe_ids(self, patterns: Iterable[PeerPattern]) -> Iterator[str]:
         for pattern in patterns:

@@ -159,9 +159,9 @@ class Naming:
 
     def _principal(self, peer: NamedPeer, spiffe_id: SpiffeId) -> tuple[str, str]:
         svid_issuers = self._agreement.svid_issuers
-        for alias in peer.tokens:
-            if alias.issuer not in svid_issuers:
-                return alias.issuer, (shortest(Words.TARGETS, (alias.principal,)) or "").removeprefix("/")
+        if peer.tokens:
+            alias = peer.tokens[0]
+            return alias.issuer, (shortest(Words.TARGETS, (alias.principal,)) or "").removeprefix("/")
         if (
             any(each.matches(spiffe_id, self.own) for each in peer.spiffe)
             and spiffe_id.trust_domain in self.own

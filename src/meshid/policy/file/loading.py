@@ -186,6 +186,10 @@ class _Reader(TableReader):
     def _source(self, text: str) -> PeerPattern | str:
         """Read one entry of ``from``: a pattern, or the name of a peer."""
         if not text.startswith("@"):
+            # A path without its '/' is not what was meant.
+            if text in self.section.names:
+                msg = f"{quote(text)} is a peer by name: write {quote('@' + text)}"
+                raise InvalidPattern(msg)
             return self.source(text)
         name = text[1:]
         # One mistake is one error: a peer that is wrong is told already.
@@ -231,7 +235,9 @@ class _Reader(TableReader):
         return value
 
     def _needs_token(self, table: Fields, where: str, effect: Effect) -> bool:
-        wanted = self.formal_texts(table, where, form.EVIDENCE)
+        # To be told to make it a list, and then that this list is wrong, would be two rounds for one mistake.
+        is_alone = table.get(form.EVIDENCE.name) == "token"
+        wanted = ("token",) if is_alone else self.formal_texts(table, where, form.EVIDENCE)
         if not wanted:
             return False
         if effect is Effect.DENY:

@@ -30,11 +30,11 @@ ALIAS_PRINCIPAL = TableKey(
         wanted="a pattern of principals: no leading '/', no white space, no control characters",
         longest=MAX_PATTERN_LENGTH,
         form=re.compile(r"[^\s/]+(?:/[^\s/]+)*"),
-        examples=("repo:acme/payments:*", "0a1b2c3d"),
+        examples=("repo:acme@65/payments@74:*", "0a1b2c3d"),
     ),
     meaning="The pattern of the principals, in the grammar of all patterns: '*' in a segment is any run of "
     "characters except '/'.",
-    missing='a pattern, such as "repo:acme/payments:*"',
+    missing='a pattern, such as "repo:acme@65/payments@74:*"',
 )
 ALIAS = Table(
     name="alias",

@@ -130,7 +130,11 @@ class _Getter:
             contents = read_together(paths) if paths else []
         except OSError as error:
             raise SourceUnavailable(reason_of(error)) from error
-        self._server = WebServer(contents.pop(0) if issuer.roots is not None else None)
+        try:
+            self._server = WebServer(contents.pop(0) if issuer.roots is not None else None)
+        except InvalidInput as error:
+            msg = f"{quote(str(issuer.roots))}: {error}"
+            raise SourceUnavailable(msg) from error
         self._bearer = None if issuer.bearer_file is None else _bearer(issuer.bearer_file, *contents)
         self._deadline = deadline
 
