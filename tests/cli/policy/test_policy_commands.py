@@ -282,30 +282,6 @@ class TestExplain:
             "",
         )
 
-    def test_a_token_among_certificates_does_not_read_as_if_it_stood_alone(self, ask: Ask) -> None:
-        Path("named.toml").write_text("""
-            version = 1
-            [environments.prod]
-            trust_domains = ["prod.example.org"]
-            [environments.prod.issuers.okta]
-            profile  = "okta"
-            issuer   = "https://acme.okta.com/oauth2/prod"
-            audience = ["api://payments"]
-            [[peers]]
-            name   = "checkout"
-            spiffe = ["/ns/checkout/sa/api"]
-            okta   = ["0oa1"]
-            [[allow]]
-            id   = "all"
-            from = ["@checkout"]
-            to   = ["payments"]
-        """)
-        told = ask("explain", "named.toml", *PROD, "--target", "payments")
-        assert told.lines[2:4] == [
-            f"    from  {CHECKOUT} (@checkout)",
-            "          beside a certificate, a token of 'okta' for '0oa1' (@checkout)",
-        ]
-
     def test_who_may_reach_it_with_a_request(self, ask: Ask) -> None:
         told = ask("explain", "policy.toml", *PROD, "--target", "payments", "--request", "PUT /x")
         assert told.lines[0] == "who may reach 'payments' for 'PUT /x', where no deny rule matches:"
@@ -912,7 +888,7 @@ class TestPeersByName:
         assert told.lines[1:5] == [
             '  allow rule "refunds"',
             f"    from  {CHECKOUT} (@checkout)",
-            "          token of 'cluster' for 'checkout/api' (@checkout)",
+            "          beside a certificate, a token of 'cluster' for 'checkout/api' (@checkout)",
             "    with  a token",
         ]
         told = ask("explain", "named.toml", *PROD, "--target", "refunds", "--json")
