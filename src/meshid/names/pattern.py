@@ -130,6 +130,8 @@ class Pattern:
 
     def contains(self, other: Pattern) -> bool:
         """Return whether this pattern matches every value that *other* matches."""
+        if self.is_literal:
+            return self.segments == other.segments
         items = [None if segment == "**" else segment for segment in other.segments]
         return self._blocks.lie_over(items, _matches_item)
 

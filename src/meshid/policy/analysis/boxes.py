@@ -8,7 +8,8 @@ is the product of three intervals; what two rules have in common is then found b
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator
 from typing import TypeAlias
 
 import attrs
@@ -38,6 +39,7 @@ class Box:
         method: The method of the requests; None if the rule has no conditions.
         at: The indices of its patterns in what the rule has: `Rule.who`, ``to`` and ``http``.
         by_token: The name that a token must give; None if the certificate is enough.
+        name: The name of the peer by name that it is of; None if it is of a pattern.
     """
 
     rule: Rule
@@ -46,6 +48,7 @@ class Box:
     method: str | None
     at: tuple[int, int, int]
     by_token: str | None = None
+    name: str | None = None
 
     def is_of(
         self, domain: TrustDomain, own: tuple[TrustDomain, ...], method: str, state: TokenState = NO_TOKEN
@@ -61,6 +64,9 @@ class Box:
         """Tell whether it holds peers in this state."""
         if self.by_token is not None:
             return state.name == self.by_token
+        if None not in {self.name, state.name} and self.name != state.name:
+            # Such a peer has the certificate of one name and the token of another: they disagree.
+            return False
         return state.has_token or not self.rule.needs_token
 
     def is_for(self, method: str) -> bool:
@@ -109,34 +115,123 @@ def boxes_of(rule: Rule) -> Iterator[Box]:
     """Take a rule apart into its boxes."""
     conditions: list[tuple[str | None, Pattern]] = [(each.method, each.path) for each in rule.http]
     conditions = conditions or [(None, ANYTHING)]
-    for i, source, by_token in _sources_of(rule):
+    for i, source, by_token, name in _sources_of(rule):
         for j, target in enumerate(rule.targets):
             for k, (method, request) in enumerate(conditions):
-                yield Box(rule, source, (source.path, target, request), method, (i, j, k), by_token)
+                yield Box(rule, source, (source.path, target, request), method, (i, j, k), by_token, name)
 
 
-def _sources_of(rule: Rule) -> Iterator[tuple[int, PeerPattern, str | None]]:
-    yield from ((at, source, None) for at, source in enumerate(rule.sources))
+def _sources_of(rule: Rule) -> Iterator[tuple[int, PeerPattern, str | None, str | None]]:
+    yield from ((at, source, None, None) for at, source in enumerate(rule.sources))
     for at, peer in enumerate(rule.peers, len(rule.sources)):
-        yield from ((at, source, None) for source in peer.spiffe)
-        yield at, PeerPattern(None, ANYTHING), peer.name
+        yield from ((at, source, None, peer.name) for source in peer.spiffe)
+        yield at, PeerPattern(None, ANYTHING), peer.name, peer.name
 
 
-class BoxIndex:
-    """Finds the boxes that intersect a pattern of peers and one of targets.
+class BoxesByName:
+    """Boxes, of which few are looked at for a state in which a token gives a name.
 
     Args:
         boxes: The boxes.
     """
 
     def __init__(self, boxes: Iterable[Box]) -> None:
-        self._by_path: PatternIndex[PatternIndex[list[Box]]] = PatternIndex()
+        self._all = list(boxes)
+        self._of: defaultdict[str | None, list[Box]] = defaultdict(list)
+        for box in self._all:
+            self._of[box.name].append(box)
+
+    def of(
+        self,
+        domain: TrustDomain,
+        own: tuple[TrustDomain, ...],
+        method: str,
+        state: TokenState,
+        holder: str | None = None,
+    ) -> list[Box]:
+        """Return the boxes with peers of a trust domain in a state, and requests of a method.
+
+        Those of other names are left out if only certificates of one name, the *holder*, are asked about.
+        """
+        name = state.name or holder
+        boxes = self._all if name is None else [*self._of.get(None, ()), *self._of.get(name, ())]
+        return [each for each in boxes if each.is_of(domain, own, method, state)]
+
+
+class BoxIndex:
+    """Finds the boxes that intersect a pattern of peers and one of targets.
+
+    Boxes of one name lie together as well: whoever has a token that gives a name is of any path.
+
+    Args:
+        boxes: The boxes.
+    """
+
+    def __init__(self, boxes: Iterable[Box]) -> None:
+        self._by_certificate = _Tree()
+        self._by_token = _Tree()
+        self._of: defaultdict[str | None, _Tree] = defaultdict(_Tree)
+        self._tokens_of: defaultdict[str, _Tree] = defaultdict(_Tree)
         for box in boxes:
-            path, target, _ = box.patterns
-            self._by_path.setdefault(path, PatternIndex[list[Box]]).setdefault(target, list[Box]).append(box)
+            if box.by_token is None:
+                self._by_certificate.add(box)
+                self._of[box.name].add(box)
+            else:
+                self._by_token.add(box)
+                self._tokens_of[box.by_token].add(box)
 
     def intersecting(self, path: Pattern, target: Pattern) -> Iterator[Box]:
         """Yield the boxes that have a peer's path and a target in common with these."""
+        yield from self.by_certificate(path, target)
+        yield from self._by_token.intersecting(path, target)
+
+    def by_certificate(self, path: Pattern, target: Pattern) -> Iterator[Box]:
+        """Yield those of them for which a certificate is enough, whatever a token says."""
+        return self._by_certificate.intersecting(path, target)
+
+    def named(self, name: str, target: Pattern, more: Collection[str] = ()) -> Iterator[Box]:
+        """Yield the boxes that may hold whom a token gives a name: of patterns, and of that name.
+
+        Args:
+            name: The name.
+            target: The pattern of the targets.
+            more: More names that their certificates may have.
+        """
+        for each in dict.fromkeys((None, name, *more)):
+            if each in self._of:
+                yield from self._of[each].intersecting(ANYTHING, target)
+        if name in self._tokens_of:
+            yield from self._tokens_of[name].intersecting(ANYTHING, target)
+
+    def meeting(self, box: Box, moved: Collection[str] = ()) -> Iterator[Box]:
+        """Yield the boxes that may have something in common with one.
+
+        Args:
+            box: The box.
+            moved: If the box is of another policy, the names whose certificates are not the same here.
+        """
+        path, target, _ = box.patterns
+        if box.by_token is not None:
+            yield from self.named(box.by_token, target, moved)
+            return
+        yield from self.by_certificate(path, target)
+        if box.name is None:
+            yield from self._by_token.intersecting(path, target)
+        elif box.name in self._tokens_of:
+            yield from self._tokens_of[box.name].intersecting(path, target)
+
+
+class _Tree:
+    """Boxes by the pattern of the peers' path, and then by that of the target."""
+
+    def __init__(self) -> None:
+        self._by_path: PatternIndex[PatternIndex[list[Box]]] = PatternIndex()
+
+    def add(self, box: Box) -> None:
+        path, target, _ = box.patterns
+        self._by_path.setdefault(path, PatternIndex[list[Box]]).setdefault(target, list[Box]).append(box)
+
+    def intersecting(self, path: Pattern, target: Pattern) -> Iterator[Box]:
         for by_target in self._by_path.intersecting(path):
             for boxes in by_target.intersecting(target):
                 yield from boxes

@@ -10,15 +10,23 @@ from collections.abc import Iterator
 
 import attrs
 
+from meshid.errors import PolicyTooComplex
+from meshid.names.pattern import Pattern
 from meshid.names.spiffe_id import TrustDomain
 from meshid.policy.analysis.answers import Access, Change, PolicyDiff
-from meshid.policy.analysis.boxes import HANDSHAKE, Box, BoxIndex, Patterns, boxes_of
+from meshid.policy.analysis.boxes import HANDSHAKE, Box, BoxesByName, BoxIndex, Patterns, boxes_of
 from meshid.policy.analysis.changed_names import changed_names
 from meshid.policy.analysis.prove import Slice, cells_of, methods_told
 from meshid.policy.analysis.regions import Region, shortest_access
-from meshid.policy.analysis.token_states import ANYTHING, NO_TOKEN, Naming, TokenState
+from meshid.policy.analysis.token_states import ANYTHING, NO_TOKEN, Elsewhere, Naming, TokenState
 from meshid.policy.methods import judged
 from meshid.policy.rules import Effect, RuleSet
+
+MAX_STEPS = 750_000
+"""Steps for peers with tokens, in each direction; for 500 peers by name, one of them new, some 20 000."""
+
+_REGION = 10
+"""Steps for a region, beside one for each of its boxes."""
 
 
 def compare(before: RuleSet, after: RuleSet) -> PolicyDiff:
@@ -51,6 +59,7 @@ class _Side:
         self.denying = {box.key for box in boxes if box.rule.effect is Effect.DENY}
         self.known = {box.key for box in self.allowing}
         self.allows = BoxIndex(self.allowing)
+        self.denies_names = any(box.by_token for box in boxes if box.rule.effect is Effect.DENY)
         self.denies = BoxIndex(box for box in boxes if box.rule.effect is Effect.DENY)
 
     def judges(self, method: str) -> bool:
@@ -59,8 +68,10 @@ class _Side:
 
     def names_as(self, other: _Side) -> bool:
         """Tell whether each trust domain, and each name, means the same to the rules of both sides."""
-        if not self.naming.is_like(other.naming):
-            return False
+        return self.naming.is_like(other.naming) and self.has_domains_of(other)
+
+    def has_domains_of(self, other: _Side) -> bool:
+        """Tell whether each trust domain means the same to the rules of both sides."""
         if self.environment.name == other.environment.name:
             return set(self.own) == set(other.own)
         return not (
@@ -77,18 +88,61 @@ class _Side:
 def _changes(side: _Side, other: _Side) -> Iterator[Change]:
     """Yield what *side* allows and *other* does not."""
     alike = side.names_as(other)
-    denied_alike = alike and side.denying == other.denying
+    moves = _Moves(side, other)
+    denied_alike = side.denying == other.denying and side.has_domains_of(other)
+    by_names = side.denies_names or other.denies_names
     for box in side.allowing:
         # Most rules of most changes are the same on both sides.
         if denied_alike and box.key in other.known and side.methods <= other.methods:
-            continue
-        path, target, _ = box.patterns
-        comparison = _Comparison(side, other, box, list(side.denies.intersecting(path, target)))
-        allowed_there = list(other.allows.intersecting(path, target))
+            # Names make no difference to a rule about certificates, unless a token can be denied.
+            about_names = by_names or box.by_token is not None or box.rule.needs_token
+            if alike or not about_names:
+                continue
+        comparison = _Comparison(side, other, moves, box, list(side.denies.meeting(box)))
+        allowed_there = list(other.allows.meeting(box, moves.names))
         yield from comparison.change(None, allowed_there)
-        for deny in other.denies.intersecting(path, target):
+        for deny in other.denies.meeting(box, moves.names):
             if allowed_there and not (alike and deny.key in side.denying):
                 yield from comparison.change(deny, [])
+
+
+class _Moves:
+    """Which certificates have another name on the other side, for the trust domains that tokens count for.
+
+    Attributes:
+        names: The names whose certificates or tokens are not the same on both sides.
+    """
+
+    def __init__(self, side: _Side, other: _Side) -> None:
+        self._aliases: dict[TrustDomain, list[tuple[str, Pattern]]] = {}
+        here, there = side.naming, other.naming
+        names = set(here.provable ^ there.provable)
+        for domain in here.known:
+            at = here.aliases_at(domain), there.aliases_at(other.as_named_by(side, domain))
+            names |= {
+                name for one, two in (at, at[::-1]) for alias, name in one.items() if two.get(alias) != name
+            }
+            self._aliases[domain] = [(name, alias) for alias, name in at[1].items() if name in names]
+        self.names = frozenset(names)
+        self._left = MAX_STEPS
+
+    def spend(self, steps: int) -> None:
+        """Count steps; who has another name on the other side is compared with each token, one by one.
+
+        Raises:
+            PolicyTooComplex: If there are more than `MAX_STEPS`.
+        """
+        self._left -= steps
+        if self._left < 0:
+            msg = (
+                f"too many peers by name differ for an exact answer: none after {MAX_STEPS} steps; compare"
+                " smaller changes, one after the other"
+            )
+            raise PolicyTooComplex(msg)
+
+    def aliases(self, domain: TrustDomain) -> list[tuple[str, Pattern]]:
+        """Return the aliases of such names on the other side, for a trust domain of this one."""
+        return self._aliases[domain]
 
 
 @attrs.frozen
@@ -97,6 +151,7 @@ class _Comparison:
 
     side: _Side
     other: _Side
+    moves: _Moves
     box: Box
     denied: list[Box]
 
@@ -106,10 +161,13 @@ class _Comparison:
         regions: list[Region] = []
         unless: set[str] = set()
         domains = self.side.naming.domains(self.box)
+        named = BoxesByName(self.denied), BoxesByName(allowed_there)
         for cell in self._cells(involved, domains):
             if not self.side.judges(cell.method):
                 continue
-            for region, rules in self._regions(cell, within, allowed_there):
+            for region, rules in self._regions(cell, within, *named):
+                if cell.state.has_token:
+                    self.moves.spend(_REGION + len(region.outside))
                 if not region.is_plainly_empty:
                     regions.append(region)
                     unless |= rules
@@ -117,49 +175,48 @@ class _Comparison:
             yield self._told(within, tuple(sorted(unless)), example)
 
     def _regions(
-        self, cell: Slice, within: Box | None, allowed_there: list[Box]
+        self, cell: Slice, within: Box | None, denied: BoxesByName, allowed_there: BoxesByName
     ) -> Iterator[tuple[Region, set[str]]]:
         """Yield what may change of a cell, with the rules by which parts of it do not."""
         side, other, method = self.side, self.other, cell.method
         there = other.as_named_by(side, cell.domain)
-        still = [each for each in self.denied if each.is_of(cell.domain, side.own, method, cell.state)]
-        for state, inside_there, outside_there in self._states_there(cell, there):
+        still = denied.of(cell.domain, side.own, method, cell.state)
+        for state, holder, inside_there, elsewhere_there in self._states_there(cell, there):
             if within is not None and not within.is_of(there, other.own, method, state):
                 continue
-            already = [
-                each
-                for each in (allowed_there if other.judges(method) else ())
-                if each.is_of(there, other.own, method, state)
-            ]
+            already = (
+                allowed_there.of(there, other.own, method, state, holder) if other.judges(method) else []
+            )
             inside = [each.seen_with(method) for each in (self.box, within) if each is not None]
             outside = [each.seen_with(method) for each in (*still, *already)]
-            region = cell.region((*inside, *inside_there), (*outside, *outside_there))
+            region = cell.region((*inside, *inside_there), tuple(outside), elsewhere_there)
             yield region, {str(each.rule) for each in (*still, *already)}
 
     def _states_there(
         self, cell: Slice, there: TrustDomain
-    ) -> Iterator[tuple[TokenState, list[Patterns], list[Patterns]]]:
-        """Yield what the token of a cell is on the other side: for all of it, or by aliases.
+    ) -> Iterator[tuple[TokenState, str | None, list[Patterns], tuple[Elsewhere, ...]]]:
+        """Yield what the token of a cell is on the other side: of all of it, or by alias, with its name.
 
-        A token that does not count there changes nothing there: it is as if there were none.
+        A token that does not count there changes nothing there: it is as if there were none. One that
+        counts only there is not gone through: whoever has it can leave it out.
         """
         state, naming = cell.state, self.other.naming
-        if not state.has_token or naming.is_like(self.side.naming):
-            yield state, [], []
+        if not state.has_token:
+            yield state, None, [], ()
             return
         if not naming.is_possible(there, state):
-            yield NO_TOKEN, [], []
+            yield NO_TOKEN, None, [], ()
             return
+        yield state, None, [], (Elsewhere(naming, there, state),)
         path, _, _ = self.box.patterns
-        elsewhere = naming.elsewhere(there, state, path)
-        yield state, [], [(alias, ANYTHING, ANYTHING) for _, alias in elsewhere]
-        known = {alias for _, alias in cell.naming.elsewhere(cell.domain, state, path)}
+        here = cell.naming.aliases_at(cell.domain)
         # A JWT-SVID of the certificate's own SPIFFE ID agrees on both sides, whatever its name is there.
         own = state.name is None and cell.naming.has_own_svid(cell.domain) and naming.has_own_svid(there)
-        for name, alias in elsewhere:
-            if alias not in known:
+        for name, alias in self.moves.aliases(cell.domain):
+            is_here = alias not in here or cell.naming.may_be(here[alias], state)
+            if is_here and not naming.may_be(name, state) and alias.intersects(path):
                 state_there = TokenState(has_token=True, name=name) if own else NO_TOKEN
-                yield state_there, [(alias, ANYTHING, ANYTHING)], []
+                yield state_there, name, [(alias, ANYTHING, ANYTHING)], ()
 
     def _cells(self, involved: list[Box], domains: tuple[TrustDomain, ...]) -> Iterator[Slice]:
         """Yield each trust domain, method and state in which the two sides may differ."""
@@ -193,7 +250,8 @@ class _Comparison:
         here, there = self.side.naming, self.other.naming
         path, _, _ = self.box.patterns
         only_one = (here.provable - there.provable, there.provable - here.provable)
-        return here.names_at(path) | there.names_at(path) | {min(each) for each in only_one if each}
+        told_apart = (here.names_at(path) | there.names_at(path)) & self.moves.names
+        return told_apart | {min(each) for each in only_one if each}
 
     def _told(self, within: Box | None, unless: tuple[str, ...], example: Access) -> Change:
         i, j, k = self.box.at

@@ -13,7 +13,7 @@ import attrs
 
 from meshid.names.peer_pattern import PeerPattern
 from meshid.names.spiffe_id import TrustDomain
-from meshid.policy.analysis.boxes import Box, BoxIndex, Patterns, boxes_of
+from meshid.policy.analysis.boxes import Box, BoxesByName, BoxIndex, Patterns, boxes_of
 from meshid.policy.analysis.finding import Finding, FindingKind
 from meshid.policy.analysis.lint_names import about_names
 from meshid.policy.analysis.prove import Slice, cells
@@ -146,12 +146,11 @@ class _Coverage:
         covering: dict[str, Rule] = {}
         mine = {box.at for box in boxes}
         for box in boxes:
-            path, target, _ = box.patterns
             names = self._names.names_of(box)
             others = [
                 each
                 for effect in effects
-                for each in self._index[effect].intersecting(path, target)
+                for each in self._index[effect].meeting(box)
                 if (each.by_token is None or names is None or each.by_token in names)
                 and not self._is_gone(each)
                 and not (each.rule is box.rule and each.at in mine)
@@ -161,9 +160,10 @@ class _Coverage:
             if one is not None and self._covered_by([box], []) is None:
                 covering[one.rule.id] = one.rule
                 continue
+            named = BoxesByName(others)
             for cell in self._cells(box, others):
                 method = cell.method
-                outside = [each for each in others if each.is_of(cell.domain, self._own, method, cell.state)]
+                outside = named.of(cell.domain, self._own, method, cell.state)
                 inside = box.seen_with(method)
                 region = cell.region((inside,), tuple(each.seen_with(method) for each in outside))
                 if shortest_access([region]) is not None:

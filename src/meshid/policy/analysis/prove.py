@@ -14,9 +14,9 @@ from meshid.names.pattern import Pattern
 from meshid.names.peer_pattern import PeerPattern
 from meshid.names.spiffe_id import TrustDomain
 from meshid.policy.analysis.answers import Access
-from meshid.policy.analysis.boxes import HANDSHAKE, Box, BoxIndex, Patterns, boxes_of
+from meshid.policy.analysis.boxes import HANDSHAKE, Box, BoxesByName, BoxIndex, Patterns, boxes_of
 from meshid.policy.analysis.regions import Region, shortest_access
-from meshid.policy.analysis.token_states import ANYTHING, Naming, TokenState
+from meshid.policy.analysis.token_states import ANYTHING, Elsewhere, Naming, TokenState
 from meshid.policy.methods import judged
 from meshid.policy.rules import ANY_METHOD, Effect, RuleSet
 
@@ -41,13 +41,12 @@ def find_access(rules: RuleSet, peers: PeerPattern, targets: Pattern) -> Access 
 
     def regions() -> Iterator[Region]:
         for box in allows.intersecting(peers.path, targets):
-            path, target, _ = box.patterns
-            against = list(denies.intersecting(path, target))
+            against = list(denies.meeting(box))
+            denying = BoxesByName(against)
             for cell in cells(box, against, peers.domains(own), naming, methods):
                 outside = tuple(
                     deny.seen_with(cell.method)
-                    for deny in against
-                    if deny.is_of(cell.domain, own, cell.method, cell.state)
+                    for deny in denying.of(cell.domain, own, cell.method, cell.state)
                 )
                 yield cell.region((asked, box.seen_with(cell.method)), outside)
 
@@ -70,12 +69,16 @@ class Slice:
     state: TokenState
     naming: Naming
 
-    def region(self, inside: tuple[Patterns, ...], outside: tuple[Patterns, ...]) -> Region:
-        """Return what is in all of *inside*, in none of *outside*, and in the state."""
-        path = inside[0][0]
-        elsewhere = [alias for _, alias in self.naming.elsewhere(self.domain, self.state, path)]
-        out = (*outside, *((alias, ANYTHING, ANYTHING) for alias in elsewhere))
-        return Region(self.domain, self.method, inside, out, self.state, self.naming)
+    def region(
+        self,
+        inside: tuple[Patterns, ...],
+        outside: tuple[Patterns, ...],
+        elsewhere: tuple[Elsewhere, ...] = (),
+    ) -> Region:
+        """Return what is in all of *inside*, in none of *outside* nor *elsewhere*, and in the state."""
+        if self.state.has_token:
+            elsewhere = (Elsewhere(self.naming, self.domain, self.state), *elsewhere)
+        return Region(self.domain, self.method, inside, outside, elsewhere, self.state, self.naming)
 
 
 def cells(

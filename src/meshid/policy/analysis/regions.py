@@ -22,7 +22,7 @@ from meshid.names.spiffe_id import MAX_ID_BYTES, SpiffeId, TrustDomain
 from meshid.policy.analysis.answers import Access
 from meshid.policy.analysis.automata import Words, shortest
 from meshid.policy.analysis.boxes import HANDSHAKE, Patterns
-from meshid.policy.analysis.token_states import NO_TOKEN, Naming, TokenState
+from meshid.policy.analysis.token_states import ANYTHING, NO_TOKEN, Elsewhere, Naming, TokenState
 from meshid.policy.requests import as_sent
 
 MAX_PARTS = 100_000
@@ -44,6 +44,7 @@ class Region:
         method: The method; `HANDSHAKE` for none.
         inside: The boxes that all of it lies in.
         outside: The boxes that none of it lies in.
+        elsewhere: The paths that none of its peers have.
         state: What the peers show beside their certificates.
         naming: Which tokens there are; None where none can be shown.
     """
@@ -52,6 +53,7 @@ class Region:
     method: str
     inside: tuple[Patterns, ...]
     outside: tuple[Patterns, ...]
+    elsewhere: tuple[Elsewhere, ...] = ()
     state: TokenState = NO_TOKEN
     naming: Naming | None = attrs.field(default=None, eq=False, repr=False)
 
@@ -62,7 +64,7 @@ class Region:
             all(out.contains(one) for out, one in zip(box, each, strict=True))
             for box in self.outside
             for each in self.inside
-        )
+        ) or any(paths.holds(each[0]) for paths in self.elsewhere for each in self.inside)
 
 
 @attrs.frozen(order=True)
@@ -127,14 +129,13 @@ def _length(region: Region, point: tuple[str, str, str]) -> int:
 
 
 def _hit(candidate: _Candidate) -> Patterns | None:
-    return next(
-        (
-            box
-            for box in candidate.region.outside
-            if all(pattern.matches(word) for pattern, word in zip(box, candidate.point, strict=True))
-        ),
-        None,
-    )
+    for box in candidate.region.outside:
+        if all(pattern.matches(word) for pattern, word in zip(box, candidate.point, strict=True)):
+            return box
+    for paths in candidate.region.elsewhere:
+        if (alias := paths.hit(candidate.point[0])) is not None:
+            return (alias, ANYTHING, ANYTHING)
+    return None
 
 
 def _cut(candidate: _Candidate, box: Patterns) -> Iterator[tuple[_Part, _Part]]:

@@ -44,6 +44,37 @@ class TokenState:
 NO_TOKEN = TokenState()
 
 
+@attrs.frozen
+class Elsewhere:
+    """The paths of a trust domain at which no peer can be in a state: the aliases of other names.
+
+    They are looked up: with a box for each of them, each point would be compared with all of them.
+
+    Attributes:
+        naming: Which peers can have which tokens.
+        domain: The trust domain.
+        state: The state.
+    """
+
+    naming: Naming = attrs.field(eq=False, repr=False)
+    domain: TrustDomain
+    state: TokenState
+
+    def hit(self, path: str) -> Pattern | None:
+        """Return such an alias that a path matches, if there is one."""
+        return next(self._matching(path), None)
+
+    def holds(self, path: Pattern) -> bool:
+        """Tell whether such an alias holds all of a pattern of paths."""
+        word = shortest(Words.PEER_PATHS, (path,))
+        return word is not None and any(alias.contains(path) for alias in self._matching(word))
+
+    def _matching(self, path: str) -> Iterator[Pattern]:
+        for name, alias in self.naming.aliases_of(self.domain, path):
+            if not self.naming.may_be(name, self.state):
+                yield alias
+
+
 class Naming:
     """Which peers can have which tokens, in one environment.
 
@@ -64,11 +95,14 @@ class Naming:
         self.provable = self._agreement.provable
         self._has_svids = bool(self._agreement.svid_issuers)
         self._peers = {peer.name: peer for peer in rules.peers}
+        self._at: dict[TrustDomain, dict[Pattern, str]] = {}
         self._aliases: PatternIndex[list[tuple[TrustDomain, str, Pattern]]] = PatternIndex()
         for peer in rules.peers:
             for each in peer.spiffe:
                 aliases = self._aliases.setdefault(each.path, list[tuple[TrustDomain, str, Pattern]])
-                aliases += [(domain, peer.name, each.path) for domain in each.domains(self.own)]
+                for domain in each.domains(self.own):
+                    aliases.append((domain, peer.name, each.path))
+                    self._at.setdefault(domain, {})[each.path] = peer.name
 
     def is_like(self, other: Naming) -> bool:
         """Tell whether the same peers have the same SPIFFE IDs, and tokens give the same names."""
@@ -98,6 +132,9 @@ class Naming:
         elif not box.rule.needs_token:
             # With a token, no rule matches less: what is covered without one is covered with any.
             yield NO_TOKEN
+        elif box.name is not None:
+            # A token agrees with a certificate that has a name only if it gives the same.
+            yield TokenState(has_token=True, name=box.name)
         else:
             names = frozenset(each.by_token for each in others if each.by_token is not None)
             only = self.names_of(box)
@@ -134,16 +171,16 @@ class Naming:
             return state.name in self.provable
         return bool(self.provable - state.others) or self.has_own_svid(domain)
 
-    def elsewhere(self, domain: TrustDomain, state: TokenState, path: Pattern) -> list[tuple[str, Pattern]]:
-        """Return the aliases in a pattern of paths whose peers cannot be in a state, each with its name."""
-        if not state.has_token:
-            return []
-        return [
-            (name, alias)
-            for aliases in self._aliases.intersecting(path)
-            for where, name, alias in aliases
-            if where == domain and not self._may_be(name, state)
-        ]
+    def aliases_at(self, domain: TrustDomain) -> dict[Pattern, str]:
+        """Return the aliases in a trust domain, with their names."""
+        return self._at.get(domain, {})
+
+    def aliases_of(self, domain: TrustDomain, path: str) -> Iterator[tuple[str, Pattern]]:
+        """Yield each alias of the peer with a SPIFFE ID, with its name."""
+        for aliases in self._aliases.matching(path):
+            for where, name, alias in aliases:
+                if where == domain:
+                    yield name, alias
 
     def example(self, spiffe_id: SpiffeId, state: TokenState) -> TokenName | None:
         """Return a token that brings a peer into a state; None for a state without."""
@@ -171,7 +208,8 @@ class Naming:
         path = shortest(Words.PEER_PATHS, (alias_of_own.path,)) or ""
         return svid_issuers[0], str(SpiffeId(alias_of_own.domains(self.own)[0], path))
 
-    def _may_be(self, name: str, state: TokenState) -> bool:
+    def may_be(self, name: str, state: TokenState) -> bool:
+        """Tell whether a peer with a certificate of a name can be in a state with a token."""
         if state.name is not None:
             return name == state.name
         return name in self.provable and name not in state.others

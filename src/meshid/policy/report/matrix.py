@@ -208,7 +208,11 @@ class _Judge:
 
     def row(self, peers: str) -> Iterator[tuple[str, Cell]]:
         parts = list(self._parts(peers))
-        columns = {column for path, _, _ in parts for column in self._columns_of(path)}
+        columns = {
+            column
+            for path, _, by_token in parts
+            for column in self._columns_of(_Asked(path, ANYTHING, (), by_token))
+        }
         for target in columns:
             asked = [_Asked(path, target, domains, by_token) for path, domains, by_token in parts]
             if (cell := self._cell(asked, peers)) is not None:
@@ -224,10 +228,8 @@ class _Judge:
         if peer.name in self._naming.provable:
             yield ANYTHING, self._naming.known, peer.name
 
-    def _columns_of(self, path: Pattern) -> Iterable[Pattern]:
-        met = {
-            box.patterns[1] for index in self._index.values() for box in index.intersecting(path, ANYTHING)
-        }
+    def _columns_of(self, asked: _Asked) -> Iterable[Pattern]:
+        met = {box.patterns[1] for effect in Effect for box in self._near(effect, asked)}
         return {
             column for target in met for columns in self._columns.intersecting(target) for column in columns
         }
@@ -250,12 +252,17 @@ class _Judge:
         return Cell(verdict, _ids([*denies, *allows]), is_named)
 
     def _meeting(self, effect: Effect, asked: _Asked) -> list[Box]:
-        met = self._index[effect].intersecting(asked.path, asked.target)
         return [
             box
-            for box in met
-            if asked.counts(box) and any(box.is_in(each, self._own) for each in asked.domains)
+            for box in self._near(effect, asked)
+            if any(box.is_in(each, self._own) for each in asked.domains)
         ]
+
+    def _near(self, effect: Effect, asked: _Asked) -> Iterator[Box]:
+        index = self._index[effect]
+        if asked.by_token is not None:
+            return index.named(asked.by_token, asked.target)
+        return index.by_certificate(asked.path, asked.target)
 
     def _holds(self, box: Box, asked: list[_Asked], peers: str) -> bool:
         """Tell whether a box names all of the peers, at all of the targets."""
@@ -280,7 +287,8 @@ class _Judge:
             if asked.counts(allow)
             for cell in self._cells(asked, allow, denies)
         )
-        return shortest_access(regions) is not None
+        # One after the other: of many rules that let somebody in, the first is enough.
+        return any(shortest_access([region]) is not None for region in regions)
 
     def _cells(self, asked: _Asked, allow: Box, denies: list[Box]) -> Iterator[Slice]:
         told = methods_told(allow, denies, self._methods)
