@@ -407,7 +407,6 @@ class TestTruth:
         assert (replayed.replayed, replayed.flipped, replayed.skipped) == (len(lines), 0, ())
 
 
-@pytest.mark.slow
 class TestTokens:
     """Whom a token named is in the log; that it was valid is believed."""
 
