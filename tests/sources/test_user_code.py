@@ -110,8 +110,10 @@ def ends(tls: object) -> bool:
         return True
 
 
-def both_are_ended(code: Code, own: FakeSource, ca: CA, state_file: Path | None = None) -> None:
-    """Remove one peer, and then, while *code* acts, another one."""
+def both_are_ended(
+    code: Code, own: FakeSource, ca: CA, state_file: Path | None = None, *, calls: int = 1
+) -> None:
+    """Remove one peer, and then, while *code* acts, another one; wait until it was called that often."""
     first, second = "/ns/shop/sa/one", "/ns/shop/sa/two"
     with (
         code.meshed(own, state_file=state_file) as mesh,
@@ -126,6 +128,8 @@ def both_are_ended(code: Code, own: FakeSource, ca: CA, state_file: Path | None 
             assert ends(tls)
             assert time.monotonic() - removed < SECONDS
             assert eventually(lambda: code.heard)
+        # A mesh that is closed tells nothing more.
+        assert eventually(lambda: code.heard >= calls)
         assert mesh.health().ready
         assert mesh.status()["ready"]
         with contextlib.suppress(SourceUnavailable):
@@ -154,8 +158,7 @@ def test_code_that_raises_delays_nothing(
         raise error
 
     code = Code(kind, act)
-    both_are_ended(code, own, prod_ca)
-    assert eventually(lambda: code.heard >= 2)
+    both_are_ended(code, own, prod_ca, calls=2)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -14,14 +14,23 @@ class IssuerProfile(StrEnum):
     """Whose tokens they are: which claim names the principal, and which pins are needed."""
 
     OKTA = "okta"
+    """A custom authorization server of Okta."""
     AWS_IAM = "aws-iam"
+    """AWS STS, ``GetWebIdentityToken``."""
     KUBERNETES = "kubernetes"
+    """Service account tokens of a cluster."""
     EKS = "eks"
+    """The same, of a cluster of Amazon EKS."""
     GITHUB_ACTIONS = "github-actions"
+    """Jobs of GitHub Actions."""
     GOOGLE = "google"
+    """Service accounts of Google Cloud."""
     ENTRA = "entra"
+    """Applications of one tenant of Microsoft Entra."""
     JWT_SVID = "jwt-svid"
+    """JWT-SVIDs of the environment's own trust domains."""
     OIDC = "oidc"
+    """Any other issuer that publishes its keys."""
 
 
 @attrs.frozen

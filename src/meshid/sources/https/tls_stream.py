@@ -126,12 +126,13 @@ def connected(
         Stopped: If the deadline was stopped.
     """
     places = deadline.wait_for(partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM))
-    with (
-        reach(places, deadline) as plain,
-        context.wrap_socket(
+    with reach(places, deadline) as plain:
+        # Of one that was reset meanwhile, `wrap_socket` raises and leaves the socket open.
+        plain.getpeername()
+        tls = context.wrap_socket(
             plain, do_handshake_on_connect=False, suppress_ragged_eofs=False, server_hostname=host
-        ) as tls,
-    ):
+        )
+    with tls:
         stream = TlsStream(tls, deadline, limit)
         stream.handshake()
         yield stream
