@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import logging
 import math
 import os
 import resource
@@ -191,6 +192,8 @@ def test_out_of_files_it_goes_on_listening(  # noqa: PLR0913, PLR0917  # fixture
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(acceptor, "PAUSE_SECONDS", 0.05)
+    # Another test may have asked for the lines about peers that are admitted.
+    caplog.set_level(logging.WARNING, "meshid.audit")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with (
         running_port(port_of(mesh, upstream), MAKERS[loop]) as running,

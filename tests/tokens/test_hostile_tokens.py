@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import json
 import sys
-import time
 import traceback
 from collections.abc import Iterator
 from functools import partial
@@ -102,26 +101,14 @@ def _heavy(scene: TokenScene) -> dict[str, str]:
     }
 
 
-def test_no_token_costs_much_more_than_a_good_one() -> None:
+def test_no_token_costs_more_than_a_bounded_number_of_calls() -> None:
     scene = token_scene()
-    good = scene.token()
     heavy = _heavy(scene)
+    # The first one loads PyJWT.
+    _judged(scene.token())
     assert all(len(token) <= MAX_TOKEN_BYTES for token in heavy.values())
-    limit = 12 * _seconds(good)
-    costs = {name: _seconds(token) for name, token in heavy.items()}
-    assert {name: cost for name, cost in costs.items() if cost > limit} == {}
     calls = {name: calls_of(partial(_judged, token)) for name, token in heavy.items()}
     assert {name: count for name, count in calls.items() if count > 5000} == {}
-
-
-def _seconds(token: str) -> float:
-    """Return how long a token takes a processor."""
-    best = float("inf")
-    for _ in range(5):
-        start = time.thread_time()
-        _judged(token)
-        best = min(best, time.thread_time() - start)
-    return best
 
 
 def test_a_deep_token_under_a_deep_stack_is_refused_at_worst() -> None:
