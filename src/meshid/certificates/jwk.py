@@ -78,10 +78,10 @@ def members_of(key: object) -> dict[str, str]:
         numbers = key.public_numbers()
         return {"kty": "RSA", "n": _integer(numbers.n), "e": _integer(numbers.e)}
     if isinstance(key, ed25519.Ed25519PublicKey):
-        return {"kty": "OKP", "crv": "Ed25519", "x": _base64url(key.public_bytes_raw())}
+        return {"kty": "OKP", "crv": "Ed25519", "x": base64url(key.public_bytes_raw())}
     if isinstance(key, (mldsa.MLDSA44PublicKey, mldsa.MLDSA65PublicKey, mldsa.MLDSA87PublicKey)):
         octets = key.public_bytes_raw()
-        return {"kty": "AKP", "alg": _ML_DSA[len(octets)], "pub": _base64url(octets)}
+        return {"kty": "AKP", "alg": _ML_DSA[len(octets)], "pub": base64url(octets)}
     msg = f"a {type(key).__name__} of this kind is not written as a JWK"
     raise ValueError(msg)
 
@@ -93,7 +93,7 @@ def thumbprint(key: object) -> str:
         ValueError: If it has none here: it is of another kind than EC, RSA, Ed25519 or ML-DSA.
     """
     canonical = json.dumps(members_of(key), separators=(",", ":"), sort_keys=True)
-    return _base64url(hashlib.sha256(canonical.encode()).digest())
+    return base64url(hashlib.sha256(canonical.encode()).digest())
 
 
 def public_key_of(jwk: Mapping[str, object]) -> TokenPublicKey:
@@ -177,7 +177,7 @@ def _unpadded(text: str) -> bytes | None:
     except ValueError:
         return None
     # Several texts have the same bytes; only one of them is right.
-    return octets if octets and _base64url(octets) == text else None
+    return octets if octets and base64url(octets) == text else None
 
 
 def _shown(value: object) -> str:
@@ -185,8 +185,9 @@ def _shown(value: object) -> str:
 
 
 def _integer(number: int, size: int | None = None) -> str:
-    return _base64url(number.to_bytes(size or (number.bit_length() + 7) // 8, "big"))
+    return base64url(number.to_bytes(size or (number.bit_length() + 7) // 8, "big"))
 
 
-def _base64url(data: bytes) -> str:
+def base64url(data: bytes) -> str:
+    """Return *data* in base64url without padding (RFC 7515 section 2)."""
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import hmac
 
-from meshid.certificates.jwk import thumbprint
+from meshid.certificates.jwk import base64url, thumbprint
 from meshid.certificates.reading import public_key_of, read_leaf
 from meshid.errors import Refused
 from meshid.policy.evidence import Binding, TokenEvidence
@@ -70,7 +69,7 @@ def _satisfied(confirmation: Confirmation, leaf_der: bytes) -> Binding:
 
 def certificate_thumbprint(leaf_der: bytes) -> str:
     """Return the ``x5t#S256`` of a certificate in DER (RFC 8705 section 3.1)."""
-    return base64.urlsafe_b64encode(hashlib.sha256(leaf_der).digest()).rstrip(b"=").decode()
+    return base64url(hashlib.sha256(leaf_der).digest())
 
 
 def _key_of(leaf_der: bytes) -> str:

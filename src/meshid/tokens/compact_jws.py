@@ -5,13 +5,13 @@ Nothing here believes a token: what is read is not verified.
 
 from __future__ import annotations
 
-import base64
 import binascii
 import re
 from typing import Any
 
 import attrs
 
+from meshid.certificates.jwk import base64url
 from meshid.errors import Refused
 from meshid.reasons import Reason
 from meshid.support.quoting import quote
@@ -107,7 +107,7 @@ def objects_that_may_be_in(token: str) -> list[bytes]:
 def _decoded(part: str, text: str) -> bytes:
     data = _lenient(text)
     # The decoder passes over what it does not know, and there are up to 16 ways to write the last bits.
-    if base64.urlsafe_b64encode(data).rstrip(b"=") != text.encode():
+    if base64url(data) != text:
         msg = f"its {part} is not base64url without padding, in the one canonical form (RFC 7515 section 2)"
         raise Refused(Reason.TOKEN_MALFORMED, msg)
     return data
