@@ -148,4 +148,4 @@ def _counts(rule: Rule, question: Question) -> bool:
     is_undecided = question.request is REQUEST_FOLLOWS
     if rule.needs_token and not is_undecided:
         return False
-    return not rule.http or is_undecided is (rule.effect is Effect.ALLOW)
+    return not rule.needs_request or is_undecided is (rule.effect is Effect.ALLOW)

@@ -107,14 +107,14 @@ class Decider:
         """Decide where there is no request, and none follows."""
         rules = prospects.candidates.rules
         return self._answer(
-            prospects, None, [rule for rule in rules if not rule.http or rule.effect is Effect.DENY]
+            prospects, None, [rule for rule in rules if not rule.needs_request or rule.effect is Effect.DENY]
         )
 
     def before_requests(self, prospects: Prospects) -> Decision:
         """Decide where each request will be asked about."""
         rules = prospects.candidates.rules
-        matching = [rule for rule in rules if not rule.http or rule.effect is Effect.ALLOW]
-        certain = [rule for rule in matching if not rule.http]
+        matching = [rule for rule in rules if not rule.needs_request or rule.effect is Effect.ALLOW]
+        certain = [rule for rule in matching if not rule.needs_request]
         if awaiting := self._matcher.awaiting_token(prospects.standing, prospects.target):
             matching = sorted((*matching, *awaiting), key=lambda rule: rule.id)
         return self._answer(prospects, REQUEST_FOLLOWS, matching, certain)

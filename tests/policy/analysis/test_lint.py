@@ -9,6 +9,7 @@ import pytest
 from meshid.policy import Finding, FindingKind, Policy
 from meshid.policy.analysis import lint
 from meshid.policy.analysis.answers import Access
+from meshid.policy.analysis.budget import Budget
 from meshid.policy.analysis.finding import by_environment
 from meshid.policy.analysis.regions import Region, shortest_access
 
@@ -299,10 +300,10 @@ def test_each_peer_by_name_takes_a_few_looks_and_not_one_at_every_other(
 ) -> None:
     count, looks = 30, 0
 
-    def counted(regions: Iterable[Region]) -> Access | None:
+    def counted(regions: Iterable[Region], budget: Budget) -> Access | None:
         nonlocal looks
         looks += 1
-        return shortest_access(regions)
+        return shortest_access(regions, budget)
 
     issuer = 'profile = "kubernetes"\nissuer = "https://k.example"\naudience = ["a"]\n'
     peers = "".join(

@@ -15,12 +15,12 @@ from __future__ import annotations
 import string
 from collections import deque
 from enum import Enum
-from functools import lru_cache
 
 import attrs
 
 from meshid.errors import PolicyTooComplex
 from meshid.names.pattern import Pattern
+from meshid.policy.analysis.budget import Budget
 
 MAX_STATES = 100_000
 """States that one search visits; most need fewer than a hundred."""
@@ -43,13 +43,25 @@ class Words(Enum):
         )
 
 
-@lru_cache(maxsize=65536)
-def shortest(words: Words, inside: tuple[Pattern, ...], outside: tuple[Pattern, ...] = ()) -> str | None:
+def shortest(
+    words: Words,
+    inside: tuple[Pattern, ...],
+    outside: tuple[Pattern, ...] = (),
+    budget: Budget | None = None,
+) -> str | None:
     """Return the shortest word that all of *inside* and none of *outside* match; None if no word does.
 
     Raises:
-        PolicyTooComplex: If it takes more than `MAX_STATES` states to find out.
+        PolicyTooComplex: If the budget does not last, or it takes more than `MAX_STATES` states to find out.
     """
+    if budget is None:
+        return _shortest(words, inside, outside, Budget())
+    return budget.remember((words, inside, outside), lambda: _shortest(words, inside, outside, budget))
+
+
+def _shortest(
+    words: Words, inside: tuple[Pattern, ...], outside: tuple[Pattern, ...], budget: Budget
+) -> str | None:
     if any(each.contains(one) for each in outside for one in inside):
         return None
     literal = next((each for each in inside if each.is_literal), None)
@@ -57,10 +69,12 @@ def shortest(words: Words, inside: tuple[Pattern, ...], outside: tuple[Pattern, 
         word = "/" + "/".join(literal.segments)
         fits = _is_word(words, word) and all(each.matches(word) for each in inside)
         return word if fits and not any(each.matches(word) for each in outside) else None
-    return _search(words, [_Automaton(each) for each in inside], [_Automaton(each) for each in outside])
+    return _search(
+        words, [_Automaton(each) for each in inside], [_Automaton(each) for each in outside], budget
+    )
 
 
-def _search(words: Words, inside: list[_Automaton], outside: list[_Automaton]) -> str | None:
+def _search(words: Words, inside: list[_Automaton], outside: list[_Automaton], budget: Budget) -> str | None:
     every = (*inside, *outside)
     start = (_Shape.START, tuple(automaton.start for automaton in every))
     before: dict[tuple[_Shape, tuple[int, ...]], tuple[tuple[_Shape, tuple[int, ...]], str] | None]
@@ -68,6 +82,7 @@ def _search(words: Words, inside: list[_Automaton], outside: list[_Automaton]) -
     waiting = deque([start])
     while waiting:
         state = waiting.popleft()
+        budget.spend()
         shape, places = state
         accepted = [automaton.accepts(place) for automaton, place in zip(every, places, strict=True)]
         is_in = all(accepted[: len(inside)]) and not any(accepted[len(inside) :])

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
-from typing import TypeAlias
 
 import attrs
 
@@ -18,14 +17,12 @@ from meshid.names.pattern import Pattern
 from meshid.names.pattern_index import PatternIndex
 from meshid.names.peer_pattern import PeerPattern
 from meshid.names.spiffe_id import TrustDomain
+from meshid.policy.analysis.extent import Extent, Patterns
 from meshid.policy.analysis.token_states import ANYTHING, NO_TOKEN, TokenState
 from meshid.policy.rules import ANY_METHOD, Effect, Rule
 
 HANDSHAKE = ""
 """In place of a method: a handshake, without a request."""
-
-Patterns: TypeAlias = tuple[Pattern, Pattern, Pattern]
-"""Of the path of a peer, of a target, of the path of a request."""
 
 
 @attrs.frozen
@@ -80,10 +77,26 @@ class Box:
             return self.rule.effect is Effect.DENY
         return self.method in {ANY_METHOD, method}
 
-    def seen_with(self, method: str) -> Patterns:
-        """Return the patterns that count for this method; at a handshake, no path of a request does."""
+    @property
+    def methods(self) -> Iterator[str | None]:
+        """The methods that it tells from others."""
+        yield self.method
+        yield from (each.method for each in self.rule.not_http)
+
+    def extent(self, domain: TrustDomain, own: tuple[TrustDomain, ...], method: str) -> Extent:
+        """Return what it holds of the peers of a trust domain, with requests of a method.
+
+        At a handshake, no path of a request counts.
+        """
         path, target, request = self.patterns
-        return (path, target, ANYTHING) if method == HANDSHAKE else (path, target, request)
+        holes = [
+            (each.path, ANYTHING, ANYTHING) for each in self.rule.not_sources if domain in each.domains(own)
+        ]
+        if method == HANDSHAKE:
+            return Extent((path, target, ANYTHING), tuple(holes))
+        excepted = (each for each in self.rule.not_http if each.method in {ANY_METHOD, method})
+        holes += [(ANYTHING, ANYTHING, each.path) for each in excepted]
+        return Extent((path, target, request), tuple(holes))
 
     def covers(self, other: Box) -> bool:
         """Tell whether it holds all of another box, in whatever domain, state and method."""
@@ -96,6 +109,8 @@ class Box:
         return (
             is_alike
             and has_all
+            and set(self.rule.not_sources) <= set(other.rule.not_sources)
+            and set(self.rule.not_http) <= set(other.rule.not_http)
             and all(mine.contains(each) for mine, each in zip(self.patterns, other.patterns, strict=True))
         )
 
@@ -108,13 +123,15 @@ class Box:
     def key(self) -> tuple[object, ...]:
         """Equal for two boxes of the same effect that hold the same."""
         needed = self.by_token if self.by_token is not None else self.rule.needs_token
-        return (self.rule.effect, self.peers.trust_domain, self.patterns, self.method, needed)
+        holes = frozenset(self.rule.not_sources), frozenset(self.rule.not_http)
+        return (self.rule.effect, self.peers.trust_domain, self.patterns, self.method, needed, holes)
 
 
 def boxes_of(rule: Rule) -> Iterator[Box]:
     """Take a rule apart into its boxes."""
     conditions: list[tuple[str | None, Pattern]] = [(each.method, each.path) for each in rule.http]
-    conditions = conditions or [(None, ANYTHING)]
+    # "All but some" is a condition, too: at a handshake, nothing is known of it.
+    conditions = conditions or [(ANY_METHOD if rule.not_http else None, ANYTHING)]
     for i, source, by_token, name in _sources_of(rule):
         for j, target in enumerate(rule.targets):
             for k, (method, request) in enumerate(conditions):

@@ -14,8 +14,10 @@ from meshid.errors import PolicyTooComplex
 from meshid.names.pattern import Pattern
 from meshid.names.spiffe_id import TrustDomain
 from meshid.policy.analysis.answers import Access, Change, PolicyDiff
-from meshid.policy.analysis.boxes import HANDSHAKE, Box, BoxesByName, BoxIndex, Patterns, boxes_of
+from meshid.policy.analysis.boxes import HANDSHAKE, Box, BoxesByName, BoxIndex, boxes_of
+from meshid.policy.analysis.budget import Budget
 from meshid.policy.analysis.changed_names import changed_names
+from meshid.policy.analysis.extent import Extent
 from meshid.policy.analysis.prove import Slice, cells_of, methods_told
 from meshid.policy.analysis.regions import Region, shortest_access
 from meshid.policy.analysis.token_states import ANYTHING, NO_TOKEN, Elsewhere, Naming, TokenState
@@ -36,9 +38,10 @@ def compare(before: RuleSet, after: RuleSet) -> PolicyDiff:
         PolicyTooComplex: If the rules are too entangled for an exact answer.
     """
     old, new = _Side(before), _Side(after)
+    budget = Budget(before, after)
     return PolicyDiff(
-        gains=tuple(dict.fromkeys(_changes(new, old))),
-        losses=tuple(dict.fromkeys(_changes(old, new))),
+        gains=tuple(dict.fromkeys(_changes(new, old, budget))),
+        losses=tuple(dict.fromkeys(_changes(old, new, budget))),
         observes=(before.observe, after.observe),
         names=tuple(changed_names(before, after)),
         environments=(before.environment.name, after.environment.name),
@@ -85,7 +88,7 @@ class _Side:
         return domain if same or domain not in other.own else self.own[0]
 
 
-def _changes(side: _Side, other: _Side) -> Iterator[Change]:
+def _changes(side: _Side, other: _Side, budget: Budget) -> Iterator[Change]:
     """Yield what *side* allows and *other* does not."""
     alike = side.names_as(other)
     moves = _Moves(side, other)
@@ -98,7 +101,8 @@ def _changes(side: _Side, other: _Side) -> Iterator[Change]:
             about_names = by_names or box.by_token is not None or box.rule.needs_token
             if alike or not about_names:
                 continue
-        comparison = _Comparison(side, other, moves, box, list(side.denies.meeting(box)))
+        budget.turn_to(box.rule)
+        comparison = _Comparison(side, other, moves, box, list(side.denies.meeting(box)), budget)
         allowed_there = list(other.allows.meeting(box, moves.names))
         yield from comparison.change(None, allowed_there)
         for deny in other.denies.meeting(box, moves.names):
@@ -154,6 +158,7 @@ class _Comparison:
     moves: _Moves
     box: Box
     denied: list[Box]
+    budget: Budget
 
     def change(self, within: Box | None, allowed_there: list[Box]) -> Iterator[Change]:
         """Yield what is in the box, *within* a deny of the other side if given, and not allowed there."""
@@ -171,7 +176,7 @@ class _Comparison:
                 if not region.is_plainly_empty:
                     regions.append(region)
                     unless |= rules
-        if (example := shortest_access(regions)) is not None:
+        if (example := shortest_access(regions, self.budget)) is not None:
             yield self._told(within, tuple(sorted(unless)), example)
 
     def _regions(
@@ -187,14 +192,18 @@ class _Comparison:
             already = (
                 allowed_there.of(there, other.own, method, state, holder) if other.judges(method) else []
             )
-            inside = [each.seen_with(method) for each in (self.box, within) if each is not None]
-            outside = [each.seen_with(method) for each in (*still, *already)]
+            inside = [self.box.extent(cell.domain, side.own, method)]
+            inside += [within.extent(there, other.own, method)] if within is not None else []
+            outside = [
+                *(each.extent(cell.domain, side.own, method) for each in still),
+                *(each.extent(there, other.own, method) for each in already),
+            ]
             region = cell.region((*inside, *inside_there), tuple(outside), elsewhere_there)
             yield region, {str(each.rule) for each in (*still, *already)}
 
     def _states_there(
         self, cell: Slice, there: TrustDomain
-    ) -> Iterator[tuple[TokenState, str | None, list[Patterns], tuple[Elsewhere, ...]]]:
+    ) -> Iterator[tuple[TokenState, str | None, list[Extent], tuple[Elsewhere, ...]]]:
         """Yield what the token of a cell is on the other side: of all of it, or by alias, with its name.
 
         A token that does not count there changes nothing there: it is as if there were none. One that
@@ -216,7 +225,7 @@ class _Comparison:
             is_here = alias not in here or cell.naming.may_be(here[alias], state)
             if is_here and not naming.may_be(name, state) and alias.intersects(path):
                 state_there = TokenState(has_token=True, name=name) if own else NO_TOKEN
-                yield state_there, name, [(alias, ANYTHING, ANYTHING)], ()
+                yield state_there, name, [Extent((alias, ANYTHING, ANYTHING))], ()
 
     def _cells(self, involved: list[Box], domains: tuple[TrustDomain, ...]) -> Iterator[Slice]:
         """Yield each trust domain, method and state in which the two sides may differ."""
@@ -225,7 +234,7 @@ class _Comparison:
         told = methods_told(self.box, involved, side.methods & self.other.methods)
         yield from cells_of(self.box, domains, side.naming, told, states)
         # A method that only this side names is refused as unsafe on the other.
-        named = {each.method for each in (self.box, *involved)}
+        named = {method for each in (self.box, *involved) for method in each.methods}
         alone = sorted(side.methods - self.other.methods - named)
         yield from cells_of(self.box, domains, side.naming, alone, states)
 

@@ -13,7 +13,8 @@ import attrs
 
 from meshid.names.peer_pattern import PeerPattern
 from meshid.names.spiffe_id import TrustDomain
-from meshid.policy.analysis.boxes import Box, BoxesByName, BoxIndex, Patterns, boxes_of
+from meshid.policy.analysis.boxes import Box, BoxesByName, BoxIndex, boxes_of
+from meshid.policy.analysis.budget import Budget
 from meshid.policy.analysis.finding import Finding, FindingKind
 from meshid.policy.analysis.lint_names import about_names
 from meshid.policy.analysis.prove import Slice, cells
@@ -59,6 +60,7 @@ class _Coverage:
 
     def __init__(self, rules: RuleSet) -> None:
         self._own = rules.environment.trust_domains
+        self._budget = Budget(rules)
         self._names = Naming(rules)
         self._boxes = {rule.id: list(boxes_of(rule)) for rule in rules.rules if not rule.observe}
         self._rules = [rule for rule in rules.rules if not rule.observe]
@@ -81,6 +83,7 @@ class _Coverage:
             yield from self._of_rule(rule)
 
     def _of_rule(self, rule: Rule) -> Iterator[Finding]:
+        self._budget.turn_to(rule)
         boxes = self._boxes[rule.id]
         if self._covered_by(boxes, []) is not None:
             yield self._never(rule, boxes, rule.place)
@@ -163,18 +166,17 @@ class _Coverage:
             named = BoxesByName(others)
             for cell in self._cells(box, others):
                 method = cell.method
-                outside = named.of(cell.domain, self._own, method, cell.state)
-                inside = box.seen_with(method)
-                region = cell.region((inside,), tuple(each.seen_with(method) for each in outside))
-                if shortest_access([region]) is not None:
+                outside = {
+                    each.extent(cell.domain, self._own, method): each.rule
+                    for each in named.of(cell.domain, self._own, method, cell.state)
+                }
+                inside = box.extent(cell.domain, self._own, method)
+                region = cell.region((inside,), tuple(outside))
+                if shortest_access([region], self._budget) is not None:
                     return None
-                whole = [each for each in outside if _holds(each, inside, method)]
-                covering |= {each.rule.id: each.rule for each in whole[:1] or outside}
+                whole = [rule for extent, rule in outside.items() if extent.contains(inside)]
+                covering |= {rule.id: rule for rule in whole[:1] or outside.values()}
         return list(covering.values())
-
-
-def _holds(box: Box, inside: Patterns, method: str) -> bool:
-    return all(out.contains(one) for out, one in zip(box.seen_with(method), inside, strict=True))
 
 
 def _same_or_deny(rule: Rule) -> tuple[Effect, ...]:

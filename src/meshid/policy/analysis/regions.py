@@ -2,7 +2,7 @@
 
 A region is described, for each of the three kinds of words, by the patterns that must match and
 those that must not, so its shortest point is the shortest word of each kind. If that point
-lies in a box that must be left out, the region is cut along the box into disjoint parts, and
+lies in a box that must be left out, the region is cut along the box into parts without it, and
 the part with the shortest point is looked at next. So the first point that lies in none of
 these boxes is the shortest of all; if no parts are left, there is no such point, and that is
 the proof.
@@ -21,7 +21,9 @@ from meshid.names.pattern import Pattern
 from meshid.names.spiffe_id import MAX_ID_BYTES, SpiffeId, TrustDomain
 from meshid.policy.analysis.answers import Access
 from meshid.policy.analysis.automata import Words, shortest
-from meshid.policy.analysis.boxes import HANDSHAKE, Patterns
+from meshid.policy.analysis.boxes import HANDSHAKE
+from meshid.policy.analysis.budget import Budget
+from meshid.policy.analysis.extent import Extent
 from meshid.policy.analysis.token_states import ANYTHING, NO_TOKEN, Elsewhere, Naming, TokenState
 from meshid.policy.requests import as_sent
 
@@ -51,8 +53,8 @@ class Region:
 
     domain: TrustDomain
     method: str
-    inside: tuple[Patterns, ...]
-    outside: tuple[Patterns, ...]
+    inside: tuple[Extent, ...]
+    outside: tuple[Extent, ...]
     elsewhere: tuple[Elsewhere, ...] = ()
     state: TokenState = NO_TOKEN
     naming: Naming | None = attrs.field(default=None, eq=False, repr=False)
@@ -60,11 +62,11 @@ class Region:
     @property
     def is_plainly_empty(self) -> bool:
         """Whether an outside box holds all of an inside box."""
-        return any(
-            all(out.contains(one) for out, one in zip(box, each, strict=True))
-            for box in self.outside
-            for each in self.inside
-        ) or any(paths.holds(each[0]) for paths in self.elsewhere for each in self.inside)
+        if any(each.is_plainly_empty for each in self.inside):
+            return True
+        if any(out.contains(each) for out in self.outside for each in self.inside):
+            return True
+        return any(paths.holds(each.patterns[0]) for paths in self.elsewhere for each in self.inside)
 
 
 @attrs.frozen(order=True)
@@ -79,11 +81,11 @@ class _Candidate:
     point: tuple[str, str, str] = attrs.field(order=False)
 
 
-def shortest_access(regions: Iterable[Region]) -> Access | None:
+def shortest_access(regions: Iterable[Region], budget: Budget) -> Access | None:
     """Return the shortest point of all the regions together; None if they are empty.
 
     Raises:
-        PolicyTooComplex: If it takes more than `MAX_PARTS` parts to find out.
+        PolicyTooComplex: If the budget does not last, or it takes more than `MAX_PARTS` parts to find out.
     """
     waiting: list[_Candidate] = []
     age = 0
@@ -91,18 +93,19 @@ def shortest_access(regions: Iterable[Region]) -> Access | None:
     def put(region: Region, inside: _Part, outside: _Part) -> None:
         nonlocal age
         age += 1
-        if (point := _shortest_point(region, inside, outside)) is not None:
+        budget.spend()
+        if (point := _shortest_point(region, inside, outside, budget)) is not None:
             heapq.heappush(waiting, _Candidate(_length(region, point), age, region, inside, outside, point))
 
     for region in regions:
         if not region.is_plainly_empty:
-            put(region, tuple(map(_distinct, zip(*region.inside, strict=True))), ((), (), ()))
+            put(region, _whole(region.inside), ((), (), ()))
     while waiting:
         candidate = heapq.heappop(waiting)
-        box = _hit(candidate)
-        if box is None:
+        hit = _hit(candidate)
+        if hit is None:
             return _access(candidate)
-        for inside, outside in _cut(candidate, box):
+        for inside, outside in _cut(candidate, hit):
             put(candidate.region, inside, outside)
         if age > MAX_PARTS:
             msg = f"its rules are too entangled: no answer after {MAX_PARTS} parts; simplify them"
@@ -110,9 +113,15 @@ def shortest_access(regions: Iterable[Region]) -> Access | None:
     return None
 
 
-def _shortest_point(region: Region, inside: _Part, outside: _Part) -> tuple[str, str, str] | None:
+def _whole(inside: tuple[Extent, ...]) -> _Part:
+    return tuple(map(_distinct, zip(*(each.patterns for each in inside), strict=True)))
+
+
+def _shortest_point(
+    region: Region, inside: _Part, outside: _Part, budget: Budget
+) -> tuple[str, str, str] | None:
     path, target, request = (
-        shortest(words, ins, outs) for words, ins, outs in zip(_KINDS, inside, outside, strict=True)
+        shortest(words, ins, outs, budget) for words, ins, outs in zip(_KINDS, inside, outside, strict=True)
     )
     if path is None or target is None or request is None:
         return None
@@ -128,22 +137,35 @@ def _length(region: Region, point: tuple[str, str, str]) -> int:
     return len(region.domain.name) + len(path) + len(target) + asked
 
 
-def _hit(candidate: _Candidate) -> Patterns | None:
-    for box in candidate.region.outside:
-        if all(pattern.matches(word) for pattern, word in zip(box, candidate.point, strict=True)):
-            return box
-    for paths in candidate.region.elsewhere:
-        if (alias := paths.hit(candidate.point[0])) is not None:
-            return (alias, ANYTHING, ANYTHING)
+def _hit(candidate: _Candidate) -> Extent | None:
+    """Return something that a part's shortest point lies in and must not."""
+    region, point = candidate.region, candidate.point
+    for extent in region.outside:
+        if extent.holds(point):
+            return extent
+    for extent in region.inside:
+        if (hole := extent.hole_at(point)) is not None:
+            return Extent(hole)
+    for paths in region.elsewhere:
+        if (alias := paths.hit(point[0])) is not None:
+            return Extent((alias, ANYTHING, ANYTHING))
     return None
 
 
-def _cut(candidate: _Candidate, box: Patterns) -> Iterator[tuple[_Part, _Part]]:
-    """Cut a part along a box and leave the box out: each piece is inside by the kinds before its own."""
+def _cut(candidate: _Candidate, out: Extent) -> Iterator[tuple[_Part, _Part]]:
+    """Cut a part along an extent and leave it out: each piece is inside by the kinds before its own.
+
+    What lies in its holes is left, in a piece for each hole.
+    """
     inside, outside = candidate.inside, candidate.outside
-    for kind, pattern in enumerate(box):
+    for kind, pattern in enumerate(out.patterns):
         yield inside, _with(outside, kind, pattern)
         inside = _with(inside, kind, pattern)
+    for hole in out.holes:
+        within = inside
+        for kind, pattern in enumerate(hole):
+            within = _with(within, kind, pattern)
+        yield within, outside
 
 
 def _with(part: _Part, kind: int, pattern: Pattern) -> _Part:

@@ -16,7 +16,9 @@ import attrs
 from meshid.names.pattern import Pattern
 from meshid.names.pattern_index import PatternIndex
 from meshid.names.spiffe_id import TrustDomain
-from meshid.policy.analysis.boxes import HANDSHAKE, Box, BoxIndex, Patterns, boxes_of
+from meshid.policy.analysis.boxes import HANDSHAKE, Box, BoxIndex, boxes_of
+from meshid.policy.analysis.budget import Budget
+from meshid.policy.analysis.extent import Extent
 from meshid.policy.analysis.finding import Finding, by_environment
 from meshid.policy.analysis.prove import Slice, cells_of, methods_told
 from meshid.policy.analysis.regions import shortest_access
@@ -174,8 +176,8 @@ class _Asked:
     by_token: str | None = None
 
     @property
-    def patterns(self) -> Patterns:
-        return (self.path, self.target, ANYTHING)
+    def extent(self) -> Extent:
+        return Extent((self.path, self.target, ANYTHING))
 
     @property
     def state(self) -> TokenState:
@@ -195,6 +197,7 @@ class _Judge:
             RuleSet(policy.environment, policy.rules, policy.observe, policy.peers, policy.issuers)
         )
         self._methods = judged(policy.rules)
+        self._budget = Budget(RuleSet(policy.environment, policy.rules, policy.observe))
         boxes = [box for rule in policy.rules if not rule.observe for box in boxes_of(rule)]
         self._index = {
             effect: BoxIndex(box for box in boxes if box.rule.effect is effect) for effect in Effect
@@ -276,9 +279,9 @@ class _Judge:
     def _lets_anybody_in(self, asked: _Asked, allows: list[Box], denies: list[Box]) -> bool:
         regions = (
             cell.region(
-                (asked.patterns, allow.seen_with(cell.method)),
+                (asked.extent, allow.extent(cell.domain, self._own, cell.method)),
                 tuple(
-                    deny.seen_with(cell.method)
+                    deny.extent(cell.domain, self._own, cell.method)
                     for deny in denies
                     if deny.is_of(cell.domain, self._own, cell.method, cell.state)
                 ),
@@ -288,7 +291,7 @@ class _Judge:
             for cell in self._cells(asked, allow, denies)
         )
         # One after the other: of many rules that let somebody in, the first is enough.
-        return any(shortest_access([region]) is not None for region in regions)
+        return any(shortest_access([region], self._budget) is not None for region in regions)
 
     def _cells(self, asked: _Asked, allow: Box, denies: list[Box]) -> Iterator[Slice]:
         told = methods_told(allow, denies, self._methods)
@@ -300,16 +303,16 @@ class _Judge:
         """Tell whether the boxes hold all that is asked about, with any request."""
         outside = (
             Slice(domain, HANDSHAKE, asked.state, self._naming).region(
-                (asked.patterns,),
+                (asked.extent,),
                 tuple(
-                    allow.seen_with(HANDSHAKE)
+                    allow.extent(domain, self._own, HANDSHAKE)
                     for allow in allows
                     if allow.is_in(domain, self._own) and allow.is_with(asked.state)
                 ),
             )
             for domain in asked.domains
         )
-        return shortest_access(outside) is None
+        return shortest_access(outside, self._budget) is None
 
 
 def names_of(policy: Policy) -> Iterator[tuple[str, str, str]]:
