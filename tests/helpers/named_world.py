@@ -19,8 +19,6 @@ from meshid.names.peer_pattern import PeerPattern
 from meshid.names.spiffe_id import SpiffeId, TrustDomain
 from meshid.policy import REQUEST_FOLLOWS, Policy, Request, RequestLike
 from meshid.policy.evidence import TokenName
-from meshid.policy.file.loading import read_json
-from meshid.policy.file.strings import condition
 
 PROD, OLD, PARTNER, DEV = "prod.example.org", "old.example.org", "partner.example", "dev.example.org"
 OWN = (TrustDomain(PROD), TrustDomain(OLD))
@@ -126,33 +124,7 @@ def document_of(
 
 
 def policy_of(document: dict[str, Any], environment: str = "prod") -> Policy:
-    rules = {rule["id"]: rule for effect in ("allow", "deny") for rule in document.get(effect, [])}
-    known = ("not_from", "not_http")
-    plain = {
-        key: [{name: value for name, value in rule.items() if name not in known} for rule in value]
-        if key in ("allow", "deny")
-        else value
-        for key, value in document.items()
-    }
-    read = read_json(json.dumps(plain), environment)
-    peers = {f"@{each.name}": each.spiffe for each in read.peers}
-    return Policy(
-        attrs.evolve(
-            read,
-            rules=tuple(
-                attrs.evolve(
-                    each,
-                    not_sources=tuple(
-                        pattern
-                        for text in rules[each.id].get("not_from", ())
-                        for pattern in peers.get(text) or (peers_of(text),)
-                    ),
-                    not_http=tuple(condition(text) for text in rules[each.id].get("not_http", ())),
-                )
-                for each in read.rules
-            ),
-        )
-    )
+    return Policy.from_json(json.dumps(document), environment)
 
 
 pattern_of = cache(Pattern.parse)

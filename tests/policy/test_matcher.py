@@ -7,18 +7,15 @@ import tracemalloc
 from itertools import product
 from typing import Any
 
-import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshid.names.peer_pattern import PeerPattern
 from meshid.names.spiffe_id import SpiffeId, TrustDomain
 from meshid.policy import REQUEST_FOLLOWS, Environment, Policy, Request
 from meshid.policy.agreement import Standing
 from meshid.policy.explain import look_at_all
 from meshid.policy.file.loading import read_json
-from meshid.policy.file.strings import condition
 from meshid.policy.matcher import Matcher
 from meshid.policy.rules import Rule, RuleSet
 from tests.helpers.cost import calls_of
@@ -51,18 +48,10 @@ PEERS = [
 def rules_of(drawn: list[dict[str, Any]]) -> tuple[Environment, tuple[Rule, ...]]:
     document: dict[str, Any] = {"version": 1, "environments": {"prod": ENVIRONMENT}, "allow": [], "deny": []}
     for number, rule in enumerate(drawn):
-        values = {key: value for key, value in rule.items() if key not in {"effect", "not_from", "not_http"}}
+        values = {key: value for key, value in rule.items() if key != "effect" and value != []}
         document[rule["effect"]].append({"id": f"r{number}", **values})
     read = read_json(json.dumps(document), "prod")
-    rules = tuple(
-        attrs.evolve(
-            each,
-            not_sources=tuple(map(PeerPattern.parse, drawn[int(each.id[1:])].get("not_from", ()))),
-            not_http=tuple(map(condition, drawn[int(each.id[1:])].get("not_http", ()))),
-        )
-        for each in read.rules
-    )
-    return read.environment, rules
+    return read.environment, read.rules
 
 
 def is_about(rule: Rule, peer: SpiffeId, target: str, own: tuple[TrustDomain, ...]) -> bool:
