@@ -287,7 +287,10 @@ WRONG = [
     ),
     rule(
         "a far-off key in a rule",
-        {"principal": "is unknown; known: id, why, from, to, http, evidence, observe"},
+        {
+            "principal": "is unknown; known: id, why, owner, reviewer, from, not_from, to, http, not_http, "
+            "until, evidence, observe"
+        },
         principal='"a"',
     ),
     rule("no id", {"id": "is missing; write a name for the rule"}, id=""),
