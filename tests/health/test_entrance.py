@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from meshid.admission.question import Question
 from meshid.health.entrance import why_nobody
-from meshid.names.spiffe_id import TrustDomain
-from meshid.policy import REQUEST_FOLLOWS
+from meshid.names.pattern import Pattern
+from meshid.names.peer_pattern import PeerPattern
+from meshid.names.spiffe_id import SpiffeId, TrustDomain
+from meshid.policy import REQUEST_FOLLOWS, Policy
+from meshid.policy.file.strings import condition
 from meshid.policy.requests import Follows
+from meshid.policy.rules import Effect, Environment, HttpCondition, Rule, RuleSet
 from tests.helpers.named_world import IDS, documents
 from tests.helpers.named_world import PLACES as NAMED_PLACES
 from tests.helpers.named_world import policy_of as named_policy_of
@@ -59,3 +64,59 @@ def test_nobody_means_nobody_with_a_token_either(
     if why_nobody(policy, Question(target=target, request=request), DOMAINS):
         known = [peer for peer in IDS if peer.trust_domain in DOMAINS]
         assert not any(policy.decide(peer, target, request) for peer in known)
+
+
+def rule(effect: Effect, who: str, *but: str, not_http: tuple[HttpCondition, ...] = ()) -> Rule:
+    return Rule(
+        id=f"{effect} {who}",
+        effect=effect,
+        sources=(PeerPattern.parse(who),),
+        not_sources=tuple(map(PeerPattern.parse, but)),
+        targets=(Pattern.parse("pay"),),
+        not_http=not_http,
+    )
+
+
+@pytest.mark.parametrize(
+    ("rules", "let_in"),
+    [
+        pytest.param([rule(Effect.ALLOW, "/a/**", "/a/b")], True, id="some are left out"),
+        pytest.param([rule(Effect.ALLOW, "/a/**", "/x", "/**")], False, id="all are left out"),
+        pytest.param(
+            [rule(Effect.ALLOW, "/a/**", f"spiffe://{PARTNER}/**")],
+            True,
+            id="another trust domain is left out",
+        ),
+        pytest.param(
+            [rule(Effect.ALLOW, "/a/**"), rule(Effect.DENY, "/**", "/a/b")],
+            True,
+            id="a deny rule leaves one of them out",
+        ),
+        pytest.param(
+            [rule(Effect.ALLOW, "/a/**", "/a/b"), rule(Effect.DENY, "/**", "/a/b", "/c")],
+            False,
+            id="both leave the same out",
+        ),
+        pytest.param(
+            [rule(Effect.ALLOW, "/a/**"), rule(Effect.DENY, "/**", "/c/**")],
+            False,
+            id="a deny rule leaves others out",
+        ),
+        pytest.param(
+            [rule(Effect.ALLOW, "/a", not_http=(condition("* /x"),))], False, id="all requests but some"
+        ),
+        pytest.param(
+            [rule(Effect.ALLOW, "/a"), rule(Effect.DENY, "/**", not_http=(condition("* /x"),))],
+            False,
+            id="a deny rule for all requests but some",
+        ),
+    ],
+)
+def test_what_rules_leave_out_counts(rules: list[Rule], *, let_in: bool) -> None:
+    environment = Environment("prod", tuple(DOMAINS[:2]), tuple(DOMAINS[2:]))
+    ordered = tuple(sorted(rules, key=lambda each: each.id))
+    policy = Policy(RuleSet(environment, ordered, observe=False))
+    why = why_nobody(policy, Question(target="pay"), DOMAINS)
+    assert (why is None) is let_in
+    peers = [SpiffeId.parse(f"spiffe://{PROD}{path}") for path in ("/a", "/a/b", "/a/c")]
+    assert any(policy.decide(peer, "pay") for peer in peers) is let_in

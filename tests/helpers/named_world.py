@@ -78,12 +78,16 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
     who = st.sampled_from(
         [*WHO, *(f"@{each['name']}" for each in peers), *(f"@{each['name']}" for each in peers)]
     )
+    proven = [f"@{each['name']}" for each in peers if "spiffe" in each]
+    not_who = st.sampled_from([*WHO, *proven])
     rule = st.fixed_dictionaries(
         {
             "effect": st.sampled_from(["allow", "allow", "deny"]),
             "from": st.lists(who, min_size=1, max_size=2, unique=True),
             "to": st.lists(st.sampled_from(["pay", "ship", "*", "**"]), min_size=1, max_size=2, unique=True),
             "http": st.lists(st.sampled_from(["GET /r", "* /r", "GET /**"]), max_size=1),
+            "not_from": st.lists(not_who, max_size=2, unique=True),
+            "not_http": st.lists(st.sampled_from(["GET /r", "* /s", "PUT /**", "* /**"]), max_size=1),
             "observe": st.sampled_from([False, False, False, True]),
             "needs_token": st.booleans(),
         }
@@ -185,6 +189,13 @@ class Reading:
         self, rule: dict[str, Any], spiffe_id: SpiffeId, token: TokenName | None, target: str
     ) -> bool:
         """Tell whether a rule is about a peer and a target, whatever the request."""
+        if any(
+            each == f"@{self.by_certificate(spiffe_id)}"
+            if each.startswith("@")
+            else peers_of(each).matches(spiffe_id, OWN)
+            for each in rule.get("not_from", ())
+        ):
+            return False
         name = self.name(spiffe_id, token)
         who = any(
             each == f"@{name}" if each.startswith("@") else peers_of(each).matches(spiffe_id, OWN)
@@ -226,15 +237,19 @@ class Reading:
 
 
 def _is_for(effect: str, rule: dict[str, Any], request: RequestLike) -> bool:
-    conditions = rule.get("http")
-    if not conditions:
+    wanted, excepted = rule.get("http"), rule.get("not_http")
+    if not wanted and not excepted:
         return True
     if request is REQUEST_FOLLOWS:
         return False
     if request is None:
         return effect == "deny"
     asked = Request.parse(request) if isinstance(request, str) else request
-    return any(
-        method in {"*", asked.method} and pattern_of(path).matches(asked.path)
-        for method, path in (each.split(" ", 1) for each in conditions)
+    return any(_meets(asked, each) for each in wanted or ["* /**"]) and not any(
+        _meets(asked, each) for each in excepted or []
     )
+
+
+def _meets(asked: Request, condition: str) -> bool:
+    method, path = condition.split(" ", 1)
+    return method in {"*", asked.method} and pattern_of(path).matches(asked.path)

@@ -28,6 +28,7 @@ MAX_LOOKED_AT = 250
 # or a token, weighs nothing.
 _WEIGHTS = {"trust domain": 1, "target": 2, "peer": 4}
 _NOT_NEAR = _WEIGHTS["peer"] + _WEIGHTS["target"]
+_EXCEPTION = "exception"
 _FEW = 3
 _QUOTES = ("'", '"')
 
@@ -37,7 +38,8 @@ class Miss:
     """One thing that keeps a rule from matching.
 
     Attributes:
-        by: What does not match: ``trust domain``, ``peer``, ``target``, ``evidence`` or ``request``.
+        by: What does not match: ``trust domain``, ``peer``, ``target``, ``evidence`` or ``request``; or
+            ``exception``, for what ``not_from`` or ``not_http`` leaves out.
         words: What was found, and what the rule wants.
     """
 
@@ -45,6 +47,8 @@ class Miss:
     words: str
 
     def __str__(self) -> str:
+        if self.by == _EXCEPTION:
+            return f"the rule leaves out {self.words}"
         return f"the {self.by}: {self.words}"
 
 
@@ -78,10 +82,15 @@ class RuleLook:
         observes = " (observe only)" if self.rule.observe else ""
         rule = f'{self.rule.effect} rule "{self.rule.id}"{observes}'
         if self.misses:
-            return f"{rule} would match, except for {', and for '.join(map(str, self.misses))}"
+            others = [str(miss) for miss in self.misses if miss.by != _EXCEPTION]
+            left_out = " and ".join(str(miss) for miss in self.misses if miss.by == _EXCEPTION)
+            but = f"{'; and' if others else ', but'} {left_out}" if left_out else ""
+            besides = f", except for {', and for '.join(others)}" if others else ""
+            return f"{rule} would match{besides}{but}"
         if self.awaits:
             conditions = [f"with {self.token}"] if self.token else []
             conditions += [f"if the request is {_shown(self.rule.http)}"] if self.rule.http else []
+            conditions += [f"unless it is {_shown(self.rule.not_http)}"] if self.rule.not_http else []
             return f"{rule} matches {', '.join(conditions)}"
         return f"{rule} matches"
 
@@ -171,7 +180,8 @@ def near_miss(
 ) -> str:
     """Return in words what keeps the nearest rule from matching, or that no rule comes near."""
     if nearest is not None:
-        patterns = len(nearest.known_by) + len(nearest.peers) + len(nearest.targets) + len(nearest.http)
+        parts = (nearest.known_by, nearest.peers, nearest.not_sources, nearest.targets)
+        patterns = sum(map(len, (*parts, nearest.http, nearest.not_http)))
         if patterns > MAX_LOOKED_AT:
             many = f"it has {patterns} patterns, too many to look at for each peer"
             return f'{nearest.effect} rule "{nearest.id}" comes near; {many}'
@@ -197,15 +207,17 @@ def _look(
     if token:
         return RuleLook(rule, (), awaits=True, token=token)
     misses = [Miss(by, _words(by, rule, standing, target, environment)) for by in missed]
-    if words := _request_missed(rule, request):
-        misses.append(Miss("request", words))
-    awaits = request is REQUEST_FOLLOWS and bool(rule.http) and not misses
+    misses += _request_missed(rule, request)
+    awaits = request is REQUEST_FOLLOWS and rule.needs_request and not misses
     return RuleLook(rule, tuple(misses), awaits)
 
 
 def _token_awaited(rule: Rule, standing: Standing, missed: list[str]) -> str:
     """Return in words which token would make the rule match; nothing if none would, or none can come."""
-    if not missed or "target" in missed or rule.effect is Effect.DENY or not standing.may_bring_token:
+    if not missed or rule.effect is Effect.DENY or not standing.may_bring_token:
+        return ""
+    # What a rule leaves out is by the certificate alone.
+    if "target" in missed or _EXCEPTION in missed:
         return ""
     if missed == ["evidence"]:
         return "a token"
@@ -228,6 +240,8 @@ def _missed(rule: Rule, standing: Standing, target: str, environment: Environmen
             yield "peer"
     if not any(each.matches(target) for each in rule.targets):
         yield "target"
+    if rule.excepts(standing.spiffe_id, environment.trust_domains):
+        yield _EXCEPTION
     if rule.needs_token and not standing.has_token:
         yield "evidence"
 
@@ -242,6 +256,10 @@ def _words(by: str, rule: Rule, standing: Standing, target: str, environment: En
     spiffe_id = standing.spiffe_id
     if by == "target":
         return f"it is {quote(target)}, the rule wants {_shown(rule.targets)}"
+    if by == _EXCEPTION:
+        own = environment.trust_domains
+        excepting = (each for each in rule.not_sources if each.matches(spiffe_id, own))
+        return f"{_shown(excepting)} (not_from)"
     if by == "evidence":
         return "a token is needed, and there is none"
     if by == "peer":
@@ -261,17 +279,20 @@ def _foreign(domain: TrustDomain, environment: Environment) -> str:
     return f" (environment {quote(environment.name)} neither has nor federates with {domain})"
 
 
-def _request_missed(rule: Rule, request: RequestLike) -> str | None:
-    if not rule.http or request is REQUEST_FOLLOWS:
-        return None
+def _request_missed(rule: Rule, request: RequestLike) -> Iterator[Miss]:
+    if not rule.needs_request or request is REQUEST_FOLLOWS:
+        return
     if isinstance(request, Request):
-        if rule.is_for(request):
-            return None
-        return f"it is {quote(str(request))}, the rule wants {_shown(rule.http)}"
+        if rule.http and not any(each.matches(request) for each in rule.http):
+            yield Miss("request", f"it is {quote(str(request))}, the rule wants {_shown(rule.http)}")
+        elif excepting := [each for each in rule.not_http if each.matches(request)]:
+            yield Miss(_EXCEPTION, f"{_shown(excepting)} (not_http)")
     # At a handshake without requests to come, a deny rule for some of them denies all.
-    if rule.effect is Effect.DENY:
-        return None
-    return f"there is none (at a handshake, http=True promises one), the rule wants {_shown(rule.http)}"
+    elif rule.effect is not Effect.DENY:
+        wanted = _shown(rule.http) if rule.http else "any"
+        but = f" but {_shown(rule.not_http)}" if rule.not_http else ""
+        promise = "there is none (at a handshake, http=True promises one)"
+        yield Miss("request", f"{promise}, the rule wants {wanted}{but}")
 
 
 def _shown(patterns: Iterable[object]) -> str:
