@@ -64,9 +64,9 @@ from meshid import (
     peer_of,
     refusal_of,
 )
+from meshid.envoy import Exported, export_rbac
 from meshid.http import ASGIMiddleware, Forwarded, authorizer, bundle_app
 from meshid.http.starlette_require import require
-from meshid.envoy import Exported, export_rbac
 from meshid.istio import Imported, import_istio
 from meshid.metrics import to_opentelemetry, to_prometheus
 from meshid.sources import (
