@@ -17,7 +17,8 @@ from meshid.policy.agreement import Standing
 from meshid.policy.explain import look_at_all
 from meshid.policy.file.loading import read_json
 from meshid.policy.matcher import Matcher
-from meshid.policy.rules import Rule
+from meshid.policy.rules import Rule, RuleSet
+from tests.helpers.cost import calls_of
 
 DOMAINS = ["prod.example.org", "old.example.org", "partner.example"]
 ENVIRONMENT = {"trust_domains": DOMAINS[:2], "federates_with": DOMAINS[2:]}
@@ -33,6 +34,7 @@ RULES = st.lists(
             "from": st.lists(SOURCES, min_size=1, max_size=3),
             "to": st.lists(TARGETS, min_size=1, max_size=3),
             "observe": st.booleans(),
+            "not_from": st.lists(SOURCES, max_size=2),
         }
     ),
     max_size=6,
@@ -46,15 +48,17 @@ PEERS = [
 def rules_of(drawn: list[dict[str, Any]]) -> tuple[Environment, tuple[Rule, ...]]:
     document: dict[str, Any] = {"version": 1, "environments": {"prod": ENVIRONMENT}, "allow": [], "deny": []}
     for number, rule in enumerate(drawn):
-        values = {key: value for key, value in rule.items() if key != "effect"}
+        values = {key: value for key, value in rule.items() if key != "effect" and value != []}
         document[rule["effect"]].append({"id": f"r{number}", **values})
     read = read_json(json.dumps(document), "prod")
     return read.environment, read.rules
 
 
 def is_about(rule: Rule, peer: SpiffeId, target: str, own: tuple[TrustDomain, ...]) -> bool:
-    return any(each.matches(target) for each in rule.targets) and any(
-        each.matches(peer, own) for each in rule.sources
+    return (
+        any(each.matches(target) for each in rule.targets)
+        and any(each.matches(peer, own) for each in rule.sources)
+        and not any(each.matches(peer, own) for each in rule.not_sources)
     )
 
 
@@ -73,7 +77,7 @@ def test_the_nearest_is_the_one_that_misses_by_least(drawn: list[Any], peer: Spi
     near = [
         (distance, look.rule.id, look.rule)
         for look in looks
-        if look.rule.could_allow and (distance := sum(weights[miss.by] for miss in look.misses)) < 6
+        if look.rule.could_allow and (distance := sum(weights.get(miss.by, 0) for miss in look.misses)) < 6
     ]
     expected = min(near, key=lambda each: each[:2])[2] if near else None
     assert Matcher(rules, environment.trust_domains).near_miss(Standing(peer), target, None) == expected
@@ -110,24 +114,42 @@ def test_conditions_on_requests_are_found_among_many(number: int) -> None:
     assert not policy.decide(peer, "t", f"POST /v1/thing-{number}")
 
 
+CONDITIONS = st.lists(st.sampled_from(["GET /a", "* /a", "GET /*", "PUT /**", "* /a/*"]), max_size=2)
+
+
 @given(
-    st.lists(
-        st.lists(st.sampled_from(["GET /a", "* /a", "GET /*", "PUT /**", "* /a/*"]), max_size=3), max_size=4
-    ),
+    st.lists(st.tuples(CONDITIONS, CONDITIONS), max_size=4),
     st.sampled_from(["GET /a", "PUT /a", "GET /a/b", "PUT /b", "PATCH /"]),
 )
-def test_requests_are_found_as_each_rule_alone_would_say(http: list[list[str]], asked: str) -> None:
-    _, rules = rules_of(
-        [
-            {"effect": "allow", "from": ["/a"], "to": ["t"], "http": h}
-            if h
-            else {"effect": "allow", "from": ["/a"], "to": ["t"]}
-            for h in http
-        ]
-    )
+def test_requests_are_found_as_each_rule_alone_would_say(
+    drawn: list[tuple[list[str], list[str]]], asked: str
+) -> None:
+    plain = {"effect": "allow", "from": ["/a"], "to": ["t"]}
+    _, rules = rules_of([plain | ({"http": http} if http else {}) | {"not_http": but} for http, but in drawn])
     candidates = Matcher(rules, [TrustDomain(DOMAINS[0])]).about(Standing(PEERS[0]), "t")
     request = Request.parse(asked)
     assert candidates.matching(request) == [rule for rule in rules if rule.is_for(request)]
+
+
+@pytest.mark.parametrize("what", ["not_from", "not_http"])
+def test_thousands_of_exceptions_cost_a_look_and_not_a_scan(what: str) -> None:
+    """Shared by two rules, they are looked at once."""
+    many = [f"/n{number}/*" for number in range(5000)]
+    written = many if what == "not_from" else [f"GET {each}" for each in many]
+    plain = {"effect": "allow", "from": ["/**"], "to": ["t"], what: written}
+    environment, rules = rules_of([plain, plain])
+    policy = Policy(RuleSet(environment, rules, observe=False))
+    peers = [SpiffeId.parse(f"spiffe://prod.example.org/n{number}/a") for number in (0, 4999, 5000)]
+
+    def decide() -> list[bool]:
+        if what == "not_from":
+            return [policy.decide(peer, "t").allowed for peer in peers]
+        return [policy.decide(peers[0], "t", f"GET {peer.path}").allowed for peer in peers]
+
+    assert decide() == [False, False, True]
+    policy.decide(peers[0], "t", "GET /n7/a")
+    new = SpiffeId.parse("spiffe://prod.example.org/n77/a")
+    assert calls_of(lambda: policy.decide(new, "t", "GET /n77/a")) < 500
 
 
 def test_peers_with_the_same_rules_share_what_is_remembered() -> None:

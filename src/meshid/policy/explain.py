@@ -6,6 +6,7 @@ but a rule that lacks nothing but a token is nearer than one for other requests.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 
 import attrs
@@ -28,6 +29,8 @@ MAX_LOOKED_AT = 250
 # or a token, weighs nothing.
 _WEIGHTS = {"trust domain": 1, "target": 2, "peer": 4}
 _NOT_NEAR = _WEIGHTS["peer"] + _WEIGHTS["target"]
+_EXCEPTION, _END = "exception", "end"
+_OF_THE_RULE = frozenset({_EXCEPTION, _END})
 _FEW = 3
 _QUOTES = ("'", '"')
 
@@ -37,7 +40,9 @@ class Miss:
     """One thing that keeps a rule from matching.
 
     Attributes:
-        by: What does not match: ``trust domain``, ``peer``, ``target``, ``evidence`` or ``request``.
+        by: What does not match: ``trust domain``, ``peer``, ``target``, ``evidence`` or ``request``;
+            ``exception``, for what ``not_from`` or ``not_http`` leaves out; ``end``, for a last day that is
+            over.
         words: What was found, and what the rule wants.
     """
 
@@ -45,6 +50,10 @@ class Miss:
     words: str
 
     def __str__(self) -> str:
+        if self.by == _EXCEPTION:
+            return f"the rule leaves out {self.words}"
+        if self.by == _END:
+            return f"its last day was {self.words}"
         return f"the {self.by}: {self.words}"
 
 
@@ -78,10 +87,15 @@ class RuleLook:
         observes = " (observe only)" if self.rule.observe else ""
         rule = f'{self.rule.effect} rule "{self.rule.id}"{observes}'
         if self.misses:
-            return f"{rule} would match, except for {', and for '.join(map(str, self.misses))}"
+            others = [str(miss) for miss in self.misses if miss.by not in _OF_THE_RULE]
+            limits = " and ".join(str(miss) for miss in self.misses if miss.by in _OF_THE_RULE)
+            but = f"{'; and' if others else ', but'} {limits}" if limits else ""
+            besides = f", except for {', and for '.join(others)}" if others else ""
+            return f"{rule} would match{besides}{but}"
         if self.awaits:
             conditions = [f"with {self.token}"] if self.token else []
             conditions += [f"if the request is {_shown(self.rule.http)}"] if self.rule.http else []
+            conditions += [f"unless it is {_shown(self.rule.not_http)}"] if self.rule.not_http else []
             return f"{rule} matches {', '.join(conditions)}"
         return f"{rule} matches"
 
@@ -151,31 +165,34 @@ class Explanation:
         return self.decision.as_dict() | {name: fact for name, fact in facts.items() if fact}
 
 
-def look_at_all(
+def look_at_all(  # noqa: PLR0913, PLR0917  # all there is to a decision
     rules: Iterable[Rule],
     standing: Standing,
     target: str,
     request: RequestLike,
     environment: Environment,
+    until: float = -math.inf,
 ) -> tuple[RuleLook, ...]:
-    """Return what every rule says of a peer at a target."""
-    return tuple(_look(rule, standing, target, request, environment) for rule in rules)
+    """Return what every rule says of a peer at a target; one that has ended before *until* does not count."""
+    return tuple(_look(rule, standing, target, request, environment, until) for rule in rules)
 
 
-def near_miss(
+def near_miss(  # noqa: PLR0913, PLR0917  # the same
     nearest: Rule | None,
     standing: Standing,
     target: str,
     request: RequestLike,
     environment: Environment,
+    until: float,
 ) -> str:
     """Return in words what keeps the nearest rule from matching, or that no rule comes near."""
     if nearest is not None:
-        patterns = len(nearest.known_by) + len(nearest.peers) + len(nearest.targets) + len(nearest.http)
+        parts = (nearest.known_by, nearest.peers, nearest.not_sources, nearest.targets)
+        patterns = sum(map(len, (*parts, nearest.http, nearest.not_http)))
         if patterns > MAX_LOOKED_AT:
             many = f"it has {patterns} patterns, too many to look at for each peer"
             return f'{nearest.effect} rule "{nearest.id}" comes near; {many}'
-        return str(_look(nearest, standing, target, request, environment))
+        return str(_look(nearest, standing, target, request, environment, until))
     foreign = _foreign(standing.spiffe_id.trust_domain, environment)
     return f"no allow rule comes near {standing.spiffe_id} at {quote(target)}{foreign}"
 
@@ -189,23 +206,27 @@ def _distance(look: RuleLook) -> int:
     return sum(_WEIGHTS.get(miss.by, 0) for miss in look.misses)
 
 
-def _look(
-    rule: Rule, standing: Standing, target: str, request: RequestLike, environment: Environment
+def _look(  # noqa: PLR0913, PLR0917  # the same
+    rule: Rule, standing: Standing, target: str, request: RequestLike, environment: Environment, until: float
 ) -> RuleLook:
     missed = list(_missed(rule, standing, target, environment))
+    if not rule.counts_until(until):
+        missed.append(_END)
     token = _token_awaited(rule, standing, missed) if request is REQUEST_FOLLOWS else ""
     if token:
         return RuleLook(rule, (), awaits=True, token=token)
     misses = [Miss(by, _words(by, rule, standing, target, environment)) for by in missed]
-    if words := _request_missed(rule, request):
-        misses.append(Miss("request", words))
-    awaits = request is REQUEST_FOLLOWS and bool(rule.http) and not misses
+    misses += _request_missed(rule, request)
+    awaits = request is REQUEST_FOLLOWS and rule.needs_request and not misses
     return RuleLook(rule, tuple(misses), awaits)
 
 
 def _token_awaited(rule: Rule, standing: Standing, missed: list[str]) -> str:
     """Return in words which token would make the rule match; nothing if none would, or none can come."""
-    if not missed or "target" in missed or rule.effect is Effect.DENY or not standing.may_bring_token:
+    if not missed or rule.effect is Effect.DENY or not standing.may_bring_token:
+        return ""
+    # What a rule leaves out is by the certificate alone.
+    if "target" in missed or not _OF_THE_RULE.isdisjoint(missed):
         return ""
     if missed == ["evidence"]:
         return "a token"
@@ -228,6 +249,8 @@ def _missed(rule: Rule, standing: Standing, target: str, environment: Environmen
             yield "peer"
     if not any(each.matches(target) for each in rule.targets):
         yield "target"
+    if rule.excepts(standing.spiffe_id, environment.trust_domains):
+        yield _EXCEPTION
     if rule.needs_token and not standing.has_token:
         yield "evidence"
 
@@ -242,6 +265,12 @@ def _words(by: str, rule: Rule, standing: Standing, target: str, environment: En
     spiffe_id = standing.spiffe_id
     if by == "target":
         return f"it is {quote(target)}, the rule wants {_shown(rule.targets)}"
+    if by == _END:
+        return f"{rule.until} (until)"
+    if by == _EXCEPTION:
+        own = environment.trust_domains
+        excepting = (each for each in rule.not_sources if each.matches(spiffe_id, own))
+        return f"{_shown(excepting)} (not_from)"
     if by == "evidence":
         return "a token is needed, and there is none"
     if by == "peer":
@@ -261,17 +290,20 @@ def _foreign(domain: TrustDomain, environment: Environment) -> str:
     return f" (environment {quote(environment.name)} neither has nor federates with {domain})"
 
 
-def _request_missed(rule: Rule, request: RequestLike) -> str | None:
-    if not rule.http or request is REQUEST_FOLLOWS:
-        return None
+def _request_missed(rule: Rule, request: RequestLike) -> Iterator[Miss]:
+    if not rule.needs_request or request is REQUEST_FOLLOWS:
+        return
     if isinstance(request, Request):
-        if rule.is_for(request):
-            return None
-        return f"it is {quote(str(request))}, the rule wants {_shown(rule.http)}"
+        if rule.http and not any(each.matches(request) for each in rule.http):
+            yield Miss("request", f"it is {quote(str(request))}, the rule wants {_shown(rule.http)}")
+        elif excepting := [each for each in rule.not_http if each.matches(request)]:
+            yield Miss(_EXCEPTION, f"{_shown(excepting)} (not_http)")
     # At a handshake without requests to come, a deny rule for some of them denies all.
-    if rule.effect is Effect.DENY:
-        return None
-    return f"there is none (at a handshake, http=True promises one), the rule wants {_shown(rule.http)}"
+    elif rule.effect is not Effect.DENY:
+        wanted = _shown(rule.http) if rule.http else "any"
+        but = f" but {_shown(rule.not_http)}" if rule.not_http else ""
+        promise = "there is none (at a handshake, http=True promises one)"
+        yield Miss("request", f"{promise}, the rule wants {wanted}{but}")
 
 
 def _shown(patterns: Iterable[object]) -> str:

@@ -3,14 +3,18 @@
 What a look-up costs depends on the rules that it finds, not on how many there are: rules
 are indexed by the path of the peer, then by its trust domain, then by the target; and, to
 find a near miss, by the target alone. A peer by name stands there with each of its patterns, so that
-a certificate alone finds its rules; a token adds those of the name that it gives.
+a certificate alone finds its rules; a token adds those of the name that it gives. What a rule leaves out
+(``not_from``) is by the certificate alone, whatever a token adds.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Iterator
+from copy import copy
 
 from meshid.names.pattern_index import PatternIndex
+from meshid.names.peer_pattern import PeerPattern
 from meshid.names.spiffe_id import SpiffeId, TrustDomain
 from meshid.policy.agreement import Standing
 from meshid.policy.requests import REQUEST_FOLLOWS, Request, RequestLike
@@ -27,12 +31,12 @@ _MANY = 256
 class Candidates:
     """The rules about a peer and a target, sorted by id, whatever the request."""
 
-    __slots__ = ("_by_path", "_for_all", "rules")
+    __slots__ = ("_filed", "_for_all", "rules")
 
     def __init__(self, rules: tuple[Rule, ...]) -> None:
         self.rules = rules
-        self._for_all = [rule for rule in rules if not rule.http]
-        self._by_path: PatternIndex[list[tuple[str, Rule]]] | None = None
+        self._for_all = [rule for rule in rules if not rule.needs_request]
+        self._filed: tuple[_Conditions, _Conditions] | None = None
 
     def about(self, request: RequestLike) -> Iterable[Rule]:
         """Return those of the rules that no request keeps from matching, sorted by id."""
@@ -42,23 +46,69 @@ class Candidates:
 
     def matching(self, request: Request) -> list[Rule]:
         """Return those of the rules that are about this request, too, sorted by id."""
-        if self._by_path is None:
-            self._by_path = _filed_by_path(self.rules)
-        found = {
-            rule.id: rule
-            for conditions in self._by_path.matching(request.path)
-            for method, rule in conditions
-            if method in {ANY_METHOD, request.method}
-        }
+        if self._filed is None:
+            self._filed = _Conditions(self.rules), _Conditions(self.rules, excepting=True)
+        wanted, excepted = self._filed
+        found = {rule.id: rule for rule in wanted.met_by(request)}
+        for rule in excepted.met_by(request):
+            found.pop(rule.id, None)
         return sorted((*self._for_all, *found.values()), key=lambda rule: rule.id)
 
 
-def _filed_by_path(rules: Iterable[Rule]) -> PatternIndex[list[tuple[str, Rule]]]:
-    index: PatternIndex[list[tuple[str, Rule]]] = PatternIndex()
-    for rule in rules:
-        for condition in rule.http:
-            index.setdefault(condition.path, list[tuple[str, Rule]]).append((condition.method, rule))
-    return index
+class _Conditions:
+    """What rules say of requests, found by a request.
+
+    Args:
+        rules: The rules.
+        excepting: Whether what they leave out is meant.
+    """
+
+    __slots__ = ("_by_path", "_of_any")
+
+    def __init__(self, rules: Iterable[Rule], *, excepting: bool = False) -> None:
+        self._by_path: PatternIndex[list[tuple[str, Rule]]] = PatternIndex()
+        # "All but some": what is left out is all that it says.
+        self._of_any = [rule for rule in rules if rule.not_http and not (rule.http or excepting)]
+        for rule in rules:
+            for condition in rule.not_http if excepting else rule.http:
+                filed = self._by_path.setdefault(condition.path, list[tuple[str, Rule]])
+                filed.append((condition.method, rule))
+
+    def met_by(self, request: Request) -> Iterator[Rule]:
+        """Yield the rules that have a condition which a request meets."""
+        yield from self._of_any
+        for conditions in self._by_path.matching(request.path):
+            yield from (rule for method, rule in conditions if method in {ANY_METHOD, request.method})
+
+
+class _Exceptions:
+    """The peers that rules with the same ``not_from`` leave out."""
+
+    __slots__ = ("_by_path", "_own")
+
+    def __init__(self, patterns: Iterable[PeerPattern], own: Collection[TrustDomain]) -> None:
+        self._own = own
+        self._by_path: PatternIndex[set[TrustDomain | None]] = PatternIndex()
+        for each in patterns:
+            self._by_path.setdefault(each.path, set[TrustDomain | None]).add(each.trust_domain)
+
+    def have(self, spiffe_id: SpiffeId) -> bool:
+        """Tell whether a peer is left out."""
+        domain = spiffe_id.trust_domain
+        return any(
+            domain in domains or (None in domains and domain in self._own)
+            for domains in self._by_path.matching(spiffe_id.path)
+        )
+
+
+def _excepting(rules: Iterable[Rule], own: Collection[TrustDomain]) -> Iterator[tuple[int, _Exceptions]]:
+    """Yield the number of each rule that leaves somebody out, with whom."""
+    known: dict[tuple[PeerPattern, ...], _Exceptions] = {}
+    for number, rule in enumerate(rules):
+        if rule.not_sources:
+            if rule.not_sources not in known:
+                known[rule.not_sources] = _Exceptions(rule.not_sources, own)
+            yield number, known[rule.not_sources]
 
 
 class _Targets:
@@ -107,11 +157,20 @@ class Matcher:
         self._by_name: dict[str, _Targets] = {}
         self._by_any_name = _Targets()
         self._needing = frozenset(number for number, rule in enumerate(rules) if rule.needs_token)
+        self._excepting = dict(_excepting(rules, self._own))
+        self._ending = {number: end for number, rule in enumerate(rules) if (end := rule.ends_at) is not None}
+        self._until = -math.inf
         self._by_path: PatternIndex[_ByDomain] = PatternIndex()
         self._by_target: PatternIndex[dict[TrustDomain | None, int]] = PatternIndex()
         self._candidates: Sieve[tuple[int, ...], Candidates] = Sieve(_REMEMBERED)
         for number, rule in enumerate(rules):
             self._file(number, rule)
+
+    def at(self, until: float) -> Matcher:
+        """Return one for the rules that end no earlier, in POSIX seconds; it shares what was indexed."""
+        matcher: Matcher = copy(self)
+        matcher._until = until
+        return matcher
 
     def about(self, standing: Standing, target: str) -> Candidates:
         """Return the rules about this peer, as far as it has proven itself, and this target."""
@@ -121,7 +180,7 @@ class Matcher:
                 numbers -= numbers & self._needing
         elif (by_name := self._by_name.get(standing.name or "")) is not None:
             numbers.update(by_name.matching(target))
-        return self._remembered(numbers)
+        return self._remembered(self._counting(standing.spiffe_id, numbers))
 
     def awaiting_token(self, standing: Standing, target: str) -> list[Rule]:
         """Return the allow rules that are about this peer only with a token that is still to come, sorted."""
@@ -133,6 +192,7 @@ class Matcher:
             found.update(
                 number for number in self._by_any_name.matching(target) if number not in by_certificate
             )
+        found = self._counting(standing.spiffe_id, found)
         return [self._rules[number] for number in sorted(found) if self._rules[number].effect is Effect.ALLOW]
 
     def near_miss(self, standing: Standing, target: str, request: RequestLike) -> Rule | None:
@@ -144,7 +204,8 @@ class Matcher:
         """
         spiffe_id = standing.spiffe_id
         if self._needing and not standing.has_token:
-            needing = self._remembered(self._by_certificate(spiffe_id, target) & self._needing)
+            needed = self._by_certificate(spiffe_id, target) & self._needing
+            needing = self._remembered(self._counting(spiffe_id, needed))
             lacking = (rule for rule in needing.about(request) if rule.could_allow)
             if (rule := next(lacking, None)) is not None:
                 return rule
@@ -185,6 +246,18 @@ class Matcher:
             if None in by_domain and domain in self._own:
                 numbers.update(by_domain[None].matching(target))
         return numbers
+
+    def _counting(self, spiffe_id: SpiffeId, numbers: set[int]) -> set[int]:
+        """Return the numbers without the rules that leave a peer out, and those that have ended."""
+        if self._ending:
+            ended = {each for each in numbers & self._ending.keys() if self._ending[each] < self._until}
+            numbers -= ended
+        if not self._excepting:
+            return numbers
+        excepting = {number: self._excepting[number] for number in numbers & self._excepting.keys()}
+        # Many rules may leave out the same peers, and are asked together.
+        having = {each for each in set(excepting.values()) if each.have(spiffe_id)}
+        return numbers - {number for number, each in excepting.items() if each in having}
 
     def _allowing(self, targets: _Targets, target: str) -> Iterable[int]:
         return (number for number in targets.matching(target) if self._rules[number].could_allow)
