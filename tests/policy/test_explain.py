@@ -369,7 +369,7 @@ def test_an_unsafe_request_is_explained_by_itself() -> None:
 
 def test_what_a_request_says_cannot_forge_a_line() -> None:
     peer = SpiffeId.parse("spiffe://prod.example.org/ns/support/x")
-    explanation = POLICY.explain(peer, "payments\nallowed", "GET /%E2%80%AE%E2%80%A8allowed")
+    explanation = POLICY.explain(peer, "payments\u2028allowed", "GET /%E2%80%AE%E2%80%A8allowed")
     assert str(explanation).isascii()
     assert str(explanation).splitlines()[0].startswith("refused: ")
     assert len(str(explanation).splitlines()) == 2 + len(explanation.nearest) + 1

@@ -46,9 +46,9 @@ from meshid.policy.named_peers import NamedPeer, PeerSet
 from meshid.policy.requests import KEEPABLE, REQUEST_FOLLOWS, Request, RequestLike
 from meshid.policy.rules import Environment, Rule, RuleSet
 from meshid.policy.stages import Stages
+from meshid.policy.targets import check_target
 from meshid.reasons import Reason
 from meshid.support.sieve import Sieve
-from meshid.support.types import check_type
 
 REMEMBERED = 8192
 """Pairs of a peer and a target whose rules are remembered, requests of theirs that are allowed, and pairs of
@@ -197,6 +197,7 @@ class Policy:
 
         Raises:
             TypeError: If an argument is of another type.
+            ValueError: If *target* is none, such as an empty one.
         """
         if self._stages is not None:
             return self._stages.at(now).decide(peer, target, request, token=token)
@@ -241,6 +242,7 @@ class Policy:
 
         Raises:
             TypeError: If an argument is of another type.
+            ValueError: If *target* is none, such as an empty one.
         """
         if self._stages is not None:
             return self._stages.at(now).explain(peer, target, request, token=token)
@@ -385,7 +387,7 @@ class Policy:
         return self._decide(prospects, who, request)
 
     def _new_prospects(self, who: _Who, standing: Standing, target: str) -> Prospects:
-        check_type(type(target), str, "a target", "a str")
+        check_target(target)
         prospects = self._decider.prospects(standing, target)
         self._prospects.put((who, target), prospects)
         return prospects

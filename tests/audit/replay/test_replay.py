@@ -289,7 +289,12 @@ SKIPPED = [
     pytest.param(asked(EVERYBODY, peer=f"{SHOP}{LONG}"), Cause.CUT, "spiffe_id", id="a long name"),
     pytest.param(asked(EVERYBODY, target=LONG), Cause.CUT, "meshid.target", id="a long target"),
     pytest.param(asked(EVERYBODY, f"GET /{LONG}"), Cause.CUT, "meshid.request", id="a long request"),
-    pytest.param(asked(EVERYBODY, target=""), Cause.WRONG_EVENT, "meshid.target is missing", id="no target"),
+    pytest.param(
+        edited(GOOD, "meshid.target", None), Cause.WRONG_EVENT, "meshid.target is missing", id="no target"
+    ),
+    pytest.param(
+        edited(GOOD, "meshid.target", "/pay"), Cause.WRONG_EVENT, "not '/pay'", id="a target that is none"
+    ),
     pytest.param(
         edited(GOOD, "time", 3), Cause.WRONG_EVENT, "time is not a string", id="a time that is a number"
     ),

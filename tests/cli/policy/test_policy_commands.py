@@ -26,7 +26,7 @@ from meshid.cli.policy import replay as replay_command
 from meshid.names.spiffe_id import SpiffeId
 from meshid.policy import FindingKind, Policy
 from meshid.policy.file.schema import schema
-from tests.audit.replay.test_replay import asked, line_of
+from tests.audit.replay.test_replay import asked, edited, line_of
 from tests.helpers.processes import UNMEASURED
 from tests.istio.test_policies import KUBECTL
 
@@ -230,6 +230,18 @@ class TestCheck:
 
 
 class TestExplain:
+    def test_what_stays_encoded_is_said_as_the_setting_says_it(self, ask: Ask) -> None:
+        asked = ("explain", "policy.toml", *PROD, "--target", "payments", "--request", "GET /a%2fb")
+        assert "encoded '/'" in ask(*asked, "--peer", CHECKOUT).out
+        assert "encoded '/'" not in ask(*asked, "--peer", CHECKOUT, "--keep-encoded", "%2F").out
+        assert "'GET /a%2Fb'" in ask(*asked, "--keep-encoded", "%2F", "--keep-encoded", "%25").out
+        assert "invalid choice: '%3F'" in ask(*asked, "--keep-encoded", "%3F").err
+
+    def test_what_is_no_target_is_said(self, ask: Ask) -> None:
+        told = ask("explain", "policy.toml", *PROD, "--peer", CHECKOUT, "--target", "/payments")
+        assert (told.status, told.out) == (2, "")
+        assert "target must be a name such as 'payments', or several with '/' between them" in told.err
+
     def test_a_peer_that_is_let_in(self, ask: Ask) -> None:
         told = ask("explain", "policy.toml", *PROD, "--peer", CHECKOUT, "--target", "payments")
         assert (told.status, told.err) == (0, "")
@@ -595,7 +607,7 @@ class TestReplay:
     def test_what_a_stranger_wrote_is_escaped(self, ask: Ask) -> None:
         log(
             asked(OLD, f"GET /{HOSTILE}", peer=CHECKOUT, target="payments"),
-            asked(OLD, peer=BOT, target=HOSTILE),
+            edited(asked(OLD, peer=BOT), "meshid.target", HOSTILE),
         )
         told = ask(*self.QUESTION)
         assert told.status in {0, 1}

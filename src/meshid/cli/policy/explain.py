@@ -6,7 +6,7 @@ from argparse import ArgumentParser, ArgumentTypeError, Namespace
 
 import attrs
 
-from meshid.cli.inputs import read_policy
+from meshid.cli.inputs import read_policy, target_named
 from meshid.cli.no_answer import NoAnswer
 from meshid.cli.policy.access import TargetAccess
 from meshid.cli.policy.options import add_environment, add_file, add_json
@@ -16,6 +16,7 @@ from meshid.errors import InvalidSpiffeId
 from meshid.names.spiffe_id import SpiffeId
 from meshid.policy import Policy, Request
 from meshid.policy.evidence import TokenName
+from meshid.policy.requests import KEEPABLE, read_request
 from meshid.support.quoting import quote
 
 
@@ -30,8 +31,16 @@ def add_arguments(parser: ArgumentParser) -> None:
         type=_spiffe_id,
         help="the peer; without it, the rules about the target are shown",
     )
-    add("--target", metavar="NAME", required=True, help="what the peer wants to reach")
+    add("--target", metavar="NAME", type=target_named, required=True, help="what the peer wants to reach")
     add("--request", metavar="'METHOD /PATH'", help="the request; without it, a handshake")
+    add(
+        "--keep-encoded",
+        metavar="ESCAPE",
+        action="append",
+        choices=KEEPABLE,
+        default=[],
+        help="what stays encoded in the path, as the setting says: %%2F, %%3B, %%23 or %%25; may be repeated",
+    )
     add(
         "--token",
         metavar="ISSUER=PRINCIPAL",
@@ -61,7 +70,8 @@ def run(arguments: Namespace) -> int:
 
 def _explanation(policy: Policy, arguments: Namespace) -> int:
     token = arguments.token and attrs.evolve(arguments.token, is_bound=arguments.bound)
-    explanation = policy.explain(arguments.peer, arguments.target, arguments.request, token=token)
+    asked = arguments.request and read_request(arguments.request, arguments.keep_encoded)
+    explanation = policy.explain(arguments.peer, arguments.target, asked, token=token)
     allowed = explanation.decision.allowed
     colour = Colour.GOOD if allowed else Colour.BAD
     answer(arguments, explanation.as_dict(), painted(str(explanation), colour, paint_for_stdout()))
@@ -69,7 +79,7 @@ def _explanation(policy: Policy, arguments: Namespace) -> int:
 
 
 def _access(policy: Policy, arguments: Namespace) -> int:
-    request = None if arguments.request is None else Request.parse(arguments.request)
+    request = arguments.request and Request.parse(arguments.request, arguments.keep_encoded)
     access = TargetAccess(policy, arguments.target, request)
     answer(arguments, access.as_dict(), access.lines(paint_for_stdout()))
     return YES if access.possible else NO
