@@ -128,6 +128,11 @@ class Line:
     only_requests: tuple[HttpCondition, ...]
     pieces: tuple[Piece, ...] = attrs.field(eq=False, repr=False)
 
+    def is_about(self, piece: Piece) -> bool:
+        """Tell whether a piece is of its entries, whether or not anything of it changes."""
+        asked = piece.box.at[2] in self.requests if piece.is_request else self.connections
+        return asked and piece.who in self.who and piece.box.at[1] in self.targets
+
 
 _Asked: TypeAlias = tuple[bool, frozenset[int], HttpCondition | None]
 """Whether connections change, and which requests: the indices of conditions, and the exception."""
@@ -137,14 +142,15 @@ _Group: TypeAlias = tuple[frozenset[_One], frozenset[_Two], _Asked]
 
 def lines_of_pieces(pieces: Iterable[Piece]) -> list[Line]:
     """Group pieces into lines."""
-    by_hole: defaultdict[PeerPattern | None, list[Piece]] = defaultdict(list)
+    kinds: defaultdict[tuple[bool, PeerPattern | None], list[Piece]] = defaultdict(list)
     for piece in pieces:
-        by_hole[piece.hole.peers if piece.hole else None].append(piece)
+        kinds[piece.compares_allowed, piece.hole.peers if piece.hole else None].append(piece)
     found: dict[Hashable, Line] = {}
-    for only, some in by_hole.items():
+    for (compares, only), some in kinds.items():
         for line in _lines(some, (only,) if only else ()):
             # The same of two exceptions is one line.
-            same = (line.who, line.targets, line.requests, line.connections, line.only_requests, bool(only))
+            asked = (line.requests, line.connections, line.only_requests)
+            same = (compares, bool(only), line.who, line.targets, *asked)
             old = found.get(same)
             found[same] = line if old is None else _joined(old, line)
     return list(found.values())

@@ -44,11 +44,22 @@ class Telling:
         """Note a part of an entry, so that the entry is told as a whole only if all of its parts change."""
         self._entries[who.entry].add(who)
 
-    def change(self, line: Line) -> Change:
-        """Return a line as a change."""
+    def change(self, line: Line, looked_at: Iterable[Piece] = ()) -> Change:
+        """Return a line as a change.
+
+        Args:
+            line: The line.
+            looked_at: For a deny rule, all pieces of it. A line is about each of its entries with each of the
+                rules that allow them, even where just that combination does not change.
+        """
+        allowed_by = {each.allowing.rule.id for each in line.pieces if each.allowing}
         parts = _Parts(self._pair, self._budget)
         for piece in line.pieces:
             parts.look_at(piece)
+        for piece in looked_at:
+            allowing = piece.allowing.rule.id if piece.allowing and piece.example is None else None
+            if allowing in allowed_by and line.is_about(piece):
+                parts.look_at(piece)
         conditions = self._rule.http or _ANY_REQUEST
         conditions = tuple(conditions[at] for at in sorted(line.requests))
         peers = tuple(self._peers(line))
@@ -70,7 +81,7 @@ class Telling:
                     map(str, self._left_out_requests(conditions, line.only_requests, self._rule))
                 ),
             ),
-            allowed_by=tuple(sorted({each.allowing.rule.id for each in line.pieces if each.allowing})),
+            allowed_by=tuple(sorted(allowed_by)),
             unchanged=tuple(self._unchanged(parts, line, conditions)),
             reached_without_token=parts.reached_without_token,
             example=_shortest(line.pieces),
@@ -183,14 +194,12 @@ class Telling:
         self, some: tuple[HttpCondition, ...], only: tuple[HttpCondition, ...], rule: Rule
     ) -> Iterator[HttpCondition]:
         """Yield the entries of ``not_http`` that have something in common with conditions."""
+        narrower: list[tuple[HttpCondition, ...]] = [(each,) for each in only]
+        narrower = narrower or [()]
+        groups = [(one, *more) for one in some for more in narrower]
         for hole in rule.not_http:
-            if any(
-                _have_one(hole, *each)
-                and shortest(Words.REQUEST_PATHS, (hole.path, *(one.path for one in each)), (), self._budget)
-                is not None
-                for one in some
-                for each in ([(one, two) for two in only] or [(one,)])
-            ):
+            paths = [(hole.path, *(one.path for one in each)) for each in groups if _have_one(hole, *each)]
+            if any(shortest(Words.REQUEST_PATHS, each, (), self._budget) is not None for each in paths):
                 yield hole
 
 
