@@ -37,8 +37,8 @@ def compare(before: RuleSet, after: RuleSet) -> PolicyDiff:
     Raises:
         PolicyTooComplex: If the rules are too entangled for an exact answer.
     """
-    old, new = _Side(before), _Side(after)
     budget = Budget(before, after)
+    old, new = _Side(before, budget), _Side(after, budget)
     return PolicyDiff(
         gains=tuple(dict.fromkeys(_changes(new, old, budget))),
         losses=tuple(dict.fromkeys(_changes(old, new, budget))),
@@ -52,18 +52,18 @@ def compare(before: RuleSet, after: RuleSet) -> PolicyDiff:
 class _Side:
     """One of the two policies."""
 
-    def __init__(self, rules: RuleSet) -> None:
+    def __init__(self, rules: RuleSet, budget: Budget) -> None:
         self.environment = rules.environment
         self.own = rules.environment.trust_domains
         self.naming = Naming(rules)
         self.methods = judged(rules.rules)
-        boxes = [box for rule in rules.rules if not rule.observe for box in boxes_of(rule)]
+        boxes = [box for rule in rules.rules if not rule.observe for box in boxes_of(rule, budget)]
         self.allowing = [box for box in boxes if box.rule.effect is Effect.ALLOW]
         self.denying = {box.key for box in boxes if box.rule.effect is Effect.DENY}
         self.known = {box.key for box in self.allowing}
-        self.allows = BoxIndex(self.allowing)
+        self.allows = BoxIndex(self.allowing, budget)
         self.denies_names = any(box.by_token for box in boxes if box.rule.effect is Effect.DENY)
-        self.denies = BoxIndex(box for box in boxes if box.rule.effect is Effect.DENY)
+        self.denies = BoxIndex((box for box in boxes if box.rule.effect is Effect.DENY), budget)
 
     def judges(self, method: str) -> bool:
         """Tell whether it judges requests of a method, or refuses them as unsafe."""
