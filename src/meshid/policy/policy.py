@@ -36,7 +36,7 @@ from meshid.policy.evidence import NamedByToken
 from meshid.policy.explain import Explanation, look_at_all
 from meshid.policy.isolation import Isolation
 from meshid.policy.issuers import Issuer
-from meshid.policy.named_peers import NamedPeer
+from meshid.policy.named_peers import NamedPeer, PeerSet
 from meshid.policy.requests import REQUEST_FOLLOWS, Request, RequestLike
 from meshid.policy.rules import Environment, Rule, RuleSet
 from meshid.reasons import Reason
@@ -75,6 +75,7 @@ class Policy:
         issuers: The issuers of the environment, sorted by name.
         isolation: What is proven of all environments of its file; None for a file without peers by name
             and issuers.
+        sets: The sets of peers, sorted by name; the rules have their members.
         hash: SHA-256, in hex, over the canonical form that `RuleSet.hash` describes.
 
     Args:
@@ -87,6 +88,7 @@ class Policy:
     peers: tuple[NamedPeer, ...] = attrs.field(eq=False)
     issuers: tuple[Issuer, ...] = attrs.field(eq=False)
     isolation: Isolation | None = attrs.field(eq=False)
+    sets: tuple[PeerSet, ...] = attrs.field(eq=False)
     hash: str
     _decider: Decider = attrs.field(eq=False)
     _prospects: Sieve[tuple[_Who, str], Prospects] = attrs.field(
@@ -105,6 +107,7 @@ class Policy:
             peers=rules.peers,
             issuers=rules.issuers,
             isolation=rules.isolation,
+            sets=rules.sets,
             hash=policy_hash,
             decider=Decider(rules, policy_hash, REMEMBERED),
         )
@@ -295,7 +298,15 @@ class Policy:
 
     @property
     def _rule_set(self) -> RuleSet:
-        return RuleSet(self.environment, self.rules, self.observe, self.peers, self.issuers, self.isolation)
+        return RuleSet(
+            self.environment,
+            self.rules,
+            self.observe,
+            peers=self.peers,
+            issuers=self.issuers,
+            isolation=self.isolation,
+            sets=self.sets,
+        )
 
     def __repr__(self) -> str:
         return f"<Policy {self.hash[:12]} for {self.environment.name}, {len(self.rules)} rules>"

@@ -14,7 +14,7 @@ from meshid.names.peer_pattern import PeerPattern
 from meshid.names.spiffe_id import SpiffeId, TrustDomain
 from meshid.policy.isolation import Isolation
 from meshid.policy.issuers import Issuer
-from meshid.policy.named_peers import NamedPeer
+from meshid.policy.named_peers import NamedPeer, PeerSet
 from meshid.policy.requests import Request
 
 ANY_METHOD = "*"
@@ -80,7 +80,9 @@ class Rule:
         until: The last day on which it counts, in UTC; None for ever. Only an allow rule has one.
         sources: Patterns of the peers that it is about (``from``), with those of the sets that it names.
         peers: The peers by name that it is about (``@name`` in ``from``), with those of the sets.
-        sets: The names of the sets of peers in ``from``, whose members are in *sources* and *peers*.
+        sets: The names of the sets of peers in ``from``, whose members are in *sources* and *peers*, and of
+            those in ``not_from``; for people, decide nothing.
+        listed_from: The entries of ``from`` as they are written; for people, decide nothing.
         not_sources: Patterns of the peers that it is not about, by their certificates (``not_from``).
         needs_token: Whether a peer must prove itself with a token, too (``evidence``).
         targets: Patterns of what they want to reach (``to``).
@@ -98,7 +100,8 @@ class Rule:
     until: date | None = None
     sources: tuple[PeerPattern, ...]
     peers: tuple[NamedPeer, ...] = ()
-    sets: tuple[str, ...] = ()
+    sets: tuple[str, ...] = attrs.field(default=(), eq=False)
+    listed_from: tuple[str, ...] = attrs.field(eq=False)
     not_sources: tuple[PeerPattern, ...] = ()
     needs_token: bool = False
     targets: tuple[Pattern, ...]
@@ -106,6 +109,10 @@ class Rule:
     not_http: tuple[HttpCondition, ...] = ()
     observe: bool = False
     place: str = ""
+
+    @listed_from.default
+    def _what_is_listed(self) -> tuple[str, ...]:
+        return self.who
 
     @property
     def could_allow(self) -> bool:
@@ -131,7 +138,7 @@ class Rule:
 
     @property
     def who(self) -> tuple[str, ...]:
-        """What its ``from`` says: the patterns, then the peers by name."""
+        """What its ``from`` means, with each set as its members: the patterns, then the peers by name."""
         return (*map(str, self.sources), *(f"@{peer.name}" for peer in self.peers))
 
     def is_for(self, request: Request) -> bool:
@@ -165,6 +172,7 @@ class RuleSet:
         issuers: The issuers of the environment, sorted by name.
         isolation: What is proven of all environments of the file; None for a file without peers by name
             and issuers.
+        sets: The sets of peers, sorted by name; for people, decide nothing: the rules have their members.
     """
 
     environment: Environment
@@ -173,6 +181,7 @@ class RuleSet:
     peers: tuple[NamedPeer, ...] = ()
     issuers: tuple[Issuer, ...] = ()
     isolation: Isolation | None = attrs.field(default=None, eq=False)
+    sets: tuple[PeerSet, ...] = attrs.field(default=(), eq=False)
 
     def at(self, now: float) -> RuleSet:
         """Return it without the rules whose last day is over at *now*, in POSIX seconds."""

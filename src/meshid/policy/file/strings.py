@@ -87,10 +87,18 @@ class Known:
         """
         pattern = source(text)
         domain = pattern.trust_domain
-        if domain is not None and domain.name not in self._names:
-            msg = f"environment {quote(self.environment.name)} neither has nor federates with {domain}; "
-            raise InvalidPattern(msg + self._hint(domain, pattern.path))
+        if domain is not None and not self.knows(pattern):
+            raise InvalidPattern(self.stranger(domain, pattern.path))
         return pattern
+
+    def knows(self, pattern: PeerPattern) -> bool:
+        """Tell whether a pattern can be about peers of this environment."""
+        return pattern.trust_domain is None or pattern.trust_domain.name in self._names
+
+    def stranger(self, domain: TrustDomain, path: Pattern) -> str:
+        """Say what is wrong with a path in a trust domain that is not known here."""
+        where = f"environment {quote(self.environment.name)} neither has nor federates with {domain}"
+        return f"{where}; {self._hint(domain, path)}"
 
     def _hint(self, domain: TrustDomain, path: Pattern) -> str:
         if owner := self.owners.get(domain):
