@@ -12,8 +12,8 @@ from meshid.names.peer_pattern import PeerPattern
 from meshid.names.spiffe_id import TrustDomain
 from meshid.policy.analysis.answers import Access
 from meshid.policy.analysis.boxes import Box
+from meshid.policy.analysis.diff_sides import DiffCell, DiffSide, Pair
 from meshid.policy.analysis.extent import Extent
-from meshid.policy.analysis.sides import Cell, Pair, Side
 from meshid.policy.analysis.token_states import ANYTHING, TokenState
 from meshid.policy.rules import ANY_METHOD, HttpCondition
 
@@ -31,11 +31,11 @@ class Hole:
         request: The entry of ``not_http``; None if it is none.
     """
 
-    side: Side = attrs.field(eq=False, repr=False)
+    side: DiffSide = attrs.field(eq=False, repr=False)
     peers: PeerPattern | None = None
     request: HttpCondition | None = None
 
-    def extent(self, pair: Pair, cell: Cell, method: str) -> Extent | None:
+    def extent(self, pair: Pair, cell: DiffCell, method: str) -> Extent | None:
         """Return what it holds of a cell, with requests of a method; None if nothing."""
         if self.peers is not None:
             domain = cell.domain if self.side is pair.side else cell.there
@@ -83,7 +83,7 @@ class Piece:
 
     box: Box
     who: Who
-    cell: Cell
+    cell: DiffCell
     is_request: bool
     hole: Hole | None
     allowing: Box | None

@@ -19,12 +19,12 @@ from meshid.policy.analysis.budget import Budget
 from meshid.policy.analysis.change_lines import Hole, Piece, Who, lines_of_pieces
 from meshid.policy.analysis.changed_names import changed_names
 from meshid.policy.analysis.changed_rules import changed_ends, changed_notes
-from meshid.policy.analysis.changes import Change, PolicyDiff
+from meshid.policy.analysis.diff_sides import DiffCell, DiffSide, Pair, needs_tokens
+from meshid.policy.analysis.diff_telling import LineTelling, change_of_methods
 from meshid.policy.analysis.extent import Extent
+from meshid.policy.analysis.policy_diff import Change, PolicyDiff
 from meshid.policy.analysis.prove import methods_told
 from meshid.policy.analysis.regions import shortest_access
-from meshid.policy.analysis.sides import Cell, Pair, Side, needs_tokens
-from meshid.policy.analysis.telling import Telling, change_of_methods
 from meshid.policy.analysis.token_states import NO_TOKEN
 from meshid.policy.rules import ANY_METHOD, Effect, Rule, RuleSet
 
@@ -41,7 +41,7 @@ def compare(before: RuleSet, after: RuleSet, now: float | None = None) -> Policy
         PolicyTooComplex: If the rules are too entangled for an exact answer.
     """
     budget = Budget(before, after)
-    old, new = (Side(each if now is None else each.at(now), budget) for each in (before, after))
+    old, new = (DiffSide(each if now is None else each.at(now), budget) for each in (before, after))
     return PolicyDiff(
         gains=tuple(_changes(Pair(new, old, is_gain=True), budget)),
         losses=tuple(_changes(Pair(old, new, is_gain=False), budget)),
@@ -79,7 +79,7 @@ class _Search:
             return
         self.budget.turn_to(rule)
         names = self.pair.names_told(rule)
-        telling = Telling(self.pair, self.budget, rule, side)
+        telling = LineTelling(self.pair, self.budget, rule, side)
         pieces: list[Piece] = []
         for box in boxes:
             is_known = self._is_known(other, box)
@@ -92,10 +92,10 @@ class _Search:
         for line in lines_of_pieces(pieces):
             yield telling.change(line)
 
-    def _is_known(self, side: Side, box: Box) -> bool:
+    def _is_known(self, side: DiffSide, box: Box) -> bool:
         return side.has(box) and self.pair.is_alike(box)
 
-    def _allowed(self, box: Box, cell: Cell, who: Who) -> Iterator[Piece]:
+    def _allowed(self, box: Box, cell: DiffCell, who: Who) -> Iterator[Piece]:
         side, other = self.pair.side, self.pair.other
         pair, is_any = self.pair, box.method in {None, ANY_METHOD}
         denied, allowed = side.meeting(box, Effect.DENY), other.meeting(box, Effect.ALLOW)
@@ -145,7 +145,7 @@ class _Search:
         return None if example is None else attrs.evolve(piece, example=example)
 
     def _lifted(
-        self, box: Box, others: Iterable[Box], side: Side, cell: Cell, method: str
+        self, box: Box, others: Iterable[Box], side: DiffSide, cell: DiffCell, method: str
     ) -> Iterator[Hole | None]:
         """Yield the exceptions that another box has beyond those of this one, if that is all it lacks.
 
@@ -166,7 +166,7 @@ class _Search:
         if all(self._is_known(side, box) for box in boxes):
             return
         self.budget.turn_to(rule)
-        telling = Telling(self.pair, self.budget, rule, other)
+        telling = LineTelling(self.pair, self.budget, rule, other)
         pieces: list[Piece] = []
         for box in boxes:
             is_known = self._is_known(side, box)
@@ -191,7 +191,7 @@ class _Search:
         for line in lines_of_pieces(each for each in pieces if each.example is not None):
             yield telling.change(line, pieces)
 
-    def _denied(self, box: Box, allowing: Box, cell: Cell, who: Who) -> Iterator[Piece]:
+    def _denied(self, box: Box, allowing: Box, cell: DiffCell, who: Who) -> Iterator[Piece]:
         side, other = self.pair.side, self.pair.other
         denied = side.meeting(allowing, Effect.DENY)
         allowed = sorted(
@@ -269,7 +269,7 @@ def _is_twin(one: Box, box: Box) -> bool:
     return one.patterns == box.patterns and one.method in {None, ANY_METHOD, box.method}
 
 
-def _holes_beyond(rule: Rule, other: Rule, side: Side, *, is_request: bool) -> list[Hole]:
+def _holes_beyond(rule: Rule, other: Rule, side: DiffSide, *, is_request: bool) -> list[Hole]:
     found = [Hole(side, peers=each) for each in other.not_sources if each not in rule.not_sources]
     if is_request:
         found += [Hole(side, request=each) for each in other.not_http if each not in rule.not_http]

@@ -13,17 +13,17 @@ from meshid.policy.analysis.boxes import Box
 from meshid.policy.analysis.budget import Budget
 from meshid.policy.analysis.change_lines import Line, Piece, Who
 from meshid.policy.analysis.change_words import ALL_REQUESTS
-from meshid.policy.analysis.changes import Area, Change, Unchanged
+from meshid.policy.analysis.diff_sides import DiffSide, Pair, needs_tokens
 from meshid.policy.analysis.extent import Extent
+from meshid.policy.analysis.policy_diff import Area, Change, Unchanged
 from meshid.policy.analysis.regions import shortest_access
-from meshid.policy.analysis.sides import Pair, Side, needs_tokens
 from meshid.policy.analysis.token_states import ANYTHING
 from meshid.policy.rules import ANY_METHOD, Effect, HttpCondition, Rule
 
 _ANY_REQUEST = (HttpCondition(ANY_METHOD, ANYTHING),)
 
 
-class Telling:
+class LineTelling:
     """Tells the lines of one rule.
 
     Args:
@@ -33,7 +33,7 @@ class Telling:
         side: The side that it is of.
     """
 
-    def __init__(self, pair: Pair, budget: Budget, rule: Rule, side: Side) -> None:
+    def __init__(self, pair: Pair, budget: Budget, rule: Rule, side: DiffSide) -> None:
         self._pair = pair
         self._budget = budget
         self._rule = rule
@@ -145,7 +145,7 @@ class Telling:
                 yield Unchanged(rule_id, effect, area)
 
     def _area_of(
-        self, boxes: list[Box], side: Side, line: Line, conditions: tuple[HttpCondition, ...]
+        self, boxes: list[Box], side: DiffSide, line: Line, conditions: tuple[HttpCondition, ...]
     ) -> Area:
         rule = boxes[0].rule
         peers = dict.fromkeys(
@@ -168,7 +168,7 @@ class Telling:
             else (),
         )
 
-    def _entry_of(self, box: Box, side: Side) -> Iterator[str]:
+    def _entry_of(self, box: Box, side: DiffSide) -> Iterator[str]:
         token = " with a token" if box.rule.needs_token else ""
         domain = box.peers.trust_domain
         if self._pair.has_own_alike or box.name is not None or domain is not None:
@@ -220,7 +220,7 @@ def _length_of(access: Access) -> tuple[int, str]:
     return len(shown), shown
 
 
-def _status(pair: Pair, rule: Rule, side: Side) -> str:
+def _status(pair: Pair, rule: Rule, side: DiffSide) -> str:
     opposite = pair.other if side is pair.side else pair.side
     twin = opposite.rules.get(rule.id)
     if twin is None or twin.effect is not rule.effect:
@@ -279,7 +279,7 @@ class _Parts:
     def _is_hit(
         self,
         piece: Piece,
-        side: Side,
+        side: DiffSide,
         box: Box,
         denied: Iterable[Box] = (),
         refused: Iterable[Box] = (),
