@@ -35,8 +35,8 @@ from meshid.names.peer_pattern import PeerPattern
 from meshid.names.spiffe_id import SpiffeId
 from meshid.policy.agreement import Standing
 from meshid.policy.analysis.answers import Counterexample, Proof
-from meshid.policy.analysis.changes import PolicyDiff
 from meshid.policy.analysis.finding import Finding, FindingKind
+from meshid.policy.analysis.policy_diff import PolicyDiff
 from meshid.policy.decider import Decider, Prospects
 from meshid.policy.evidence import NamedByToken
 from meshid.policy.explain import Explanation, look_at_all
