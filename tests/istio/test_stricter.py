@@ -192,7 +192,7 @@ def at_worst(policy: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(POLICIES)
 def test_nobody_is_let_in_whom_istio_could_refuse(policies: list[dict[str, Any]]) -> None:
     policy = Policy.from_toml(imported(*policies).toml, "prod")
