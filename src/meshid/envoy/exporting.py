@@ -130,8 +130,9 @@ def _rule_problems(rule: Rule) -> Iterator[Problem]:
     if rule.until is not None:
         yield Problem(where, f"ends after {rule.until}, and Envoy's filters know no date")
     for condition in rule.http if rule.effect is Effect.ALLOW else ():
-        if not condition.path.text.isascii():
-            what = f"allows {quote(str(condition))}, and Envoy cannot match a path outside ASCII exactly"
+        path = condition.path.text
+        if not path.isascii() or "%" in path:
+            what = f"allows {quote(str(condition))}: the filters deny what is encoded there, as it is sent"
             yield Problem(where, what)
 
 
