@@ -247,6 +247,10 @@ ACCESS_LOG = """stat_prefix: mesh
 """
 
 
+SOON = ("--file-flush-interval-msec", "10")
+"""When the access log is written; else within ten seconds."""
+
+
 def test_the_documented_configuration(tmp_path: Path) -> None:
     """As the page has it, with what its policy exports to in the place that the page says."""
     exported = export_rbac(policy_of(documented("envoy", "version = 1")), "payments").yaml
@@ -264,7 +268,7 @@ def test_the_documented_configuration(tmp_path: Path) -> None:
         configuration.write_text(text)
         command: list[str | Path] = [ENVOY.path(), "-c", configuration, "--use-dynamic-base-id"]
         asked = [("GET", "/public"), ("POST", "/v1/charges"), ("GET", "/v1/charges/../../public")]
-        with running_proxy([*command, "--concurrency", "1", "-l", "error"], port, tmp_path) as proxy:
+        with running_proxy([*command, *SOON, "--concurrency", "1", "-l", "error"], port, tmp_path) as proxy:
             told = {}
             for name in ("checkout", "checkout, deep", "web", "federated"):
                 with Line(port, scene.context(name)) as line:
