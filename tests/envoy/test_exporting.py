@@ -66,11 +66,11 @@ def test_a_target_that_nobody_reaches_is_told() -> None:
 
 
 def test_an_expired_rule_is_left_out_and_told() -> None:
-    rules = (rule(), rule("old", until="1970-01-02"))
+    rules = (rule(), rule("old", until="1970-01-02"), rule("other", to=["ledger"], until="1970-01-02"))
     assert problems(policy(*rules)) == ["rule 'old': ends after 1970-01-02, and Envoy's filters know no date"]
     found = exported(*rules, now=2 * DAY)
     assert list(policies(found)[1]) == ["r"]
-    assert found.notes[0] == "the rule 'old' ended after 1970-01-02, and is left out"
+    assert found.notes == ("the rule 'old' ended after 1970-01-02, and is left out", *NOTES)
 
 
 def test_by_default_it_is_now() -> None:
