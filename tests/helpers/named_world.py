@@ -6,7 +6,8 @@ The second reading knows only the file and the words of the documentation, none 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from functools import cache
 from itertools import product
 from typing import Any
@@ -72,8 +73,8 @@ WHO = ["/a", "/b", "/b/x", "/*", "/**", "/z", f"spiffe://{PARTNER}/b", f"spiffe:
 
 
 @st.composite
-def documents(draw: st.DrawFn) -> dict[str, Any]:
-    """Draw a policy file with peers by name."""
+def documents(draw: st.DrawFn, days: Sequence[str] = ()) -> dict[str, Any]:
+    """Draw a policy file with peers by name; an allow rule may end with one of *days*."""
     peers = draw(PEERS)
     who = st.sampled_from(
         [*WHO, *(f"@{each['name']}" for each in peers), *(f"@{each['name']}" for each in peers)]
@@ -90,6 +91,7 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
             "not_http": st.lists(st.sampled_from(["GET /r", "* /s", "PUT /**", "* /**"]), max_size=1),
             "observe": st.sampled_from([False, False, False, True]),
             "needs_token": st.booleans(),
+            "until": st.sampled_from([None, *days]),
         }
     )
     return document_of(draw(st.lists(rule, max_size=4)), peers, draw(NAMED_ISSUERS))
@@ -117,6 +119,8 @@ def document_of(
     document["environments"]["dev"] = {"trust_domains": [DEV], "issuers": {"cluster": spare}}
     for number, rule in enumerate(rules):
         values = {key: value for key, value in rule.items() if key not in {"effect", "needs_token"} and value}
+        if rule["effect"] == "deny":
+            values.pop("until", None)
         if rule.get("needs_token") and rule["effect"] == "allow":
             values["evidence"] = ["x509", "token"]
         document[rule["effect"]].append({"id": f"r{number}", **values})
@@ -136,9 +140,10 @@ peers_of = cache(PeerPattern.parse)
 
 @attrs.frozen
 class Reading:
-    """A policy file, read rule by rule."""
+    """A policy file, read rule by rule, at an instant that counts only if rules end."""
 
     document: dict[str, Any]
+    now: datetime = datetime(1970, 1, 1, tzinfo=UTC)
 
     @property
     def issuers(self) -> dict[str, Any]:
@@ -182,8 +187,9 @@ class Reading:
         return self.by_certificate(spiffe_id) or (None if token is None else self.by_token(token))
 
     def rules(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        today = self.now.date().isoformat()
         for effect in ("allow", "deny"):
-            yield from ((effect, rule) for rule in self.document[effect])
+            yield from ((effect, rule) for rule in self.document[effect] if today <= rule.get("until", today))
 
     def is_about(
         self, rule: dict[str, Any], spiffe_id: SpiffeId, token: TokenName | None, target: str

@@ -78,9 +78,10 @@ def policy_that(act: Callable[[], None]) -> Policy:
             request: RequestLike = None,
             *,
             token: NamedByToken | None = None,
+            now: float | None = None,
         ) -> Decision:
             act()
-            return super().decide(peer, target, request, token=token)
+            return super().decide(peer, target, request, token=token, now=now)
 
     return Acting.from_toml(POLICY, environment="prod")
 

@@ -57,6 +57,15 @@ POLICY_COMMANDS: dict[str, Command | Group] = {
             )
         },
     ),
+    "export": Group(
+        "convert a policy file into what others enforce",
+        {
+            "envoy": Command(
+                "write RBAC filters for Envoy that decide as the policy does, or say what they cannot",
+                "meshid.cli.policy.export_envoy",
+            )
+        },
+    ),
     "report": Command(
         "show who can reach what, as a page to read and to print, a table, a diagram or JSON",
         "meshid.cli.policy.report",

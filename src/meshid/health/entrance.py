@@ -7,7 +7,7 @@ what only its own chain can tell. What a policy says of a target is worked out o
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
-from datetime import datetime
+from datetime import date, datetime
 from functools import lru_cache
 from itertools import product
 
@@ -68,29 +68,40 @@ def _refusal(
     return None
 
 
-def why_nobody(policy: Policy, question: Question, vouching: Collection[TrustDomain] | None) -> str | None:
+def why_nobody(
+    policy: Policy, question: Question, vouching: Collection[TrustDomain] | None, now: float
+) -> str | None:
     """Return why no client may reach a target; None if one may.
 
     Args:
         policy: The policy.
         question: What is asked about each client.
         vouching: The trust domains of which somebody can be admitted; None to go by the policy alone.
+        now: The POSIX time in seconds.
     """
     if policy.observe:
         return None
-    domains = _domains_let_in(policy, question)
+    until = policy.next_end(now)
+    domains = _domains_let_in(policy, question, until)
     if not domains:
-        return _why_no_rule(policy, question)
+        return _why_no_rule(policy, question, until)
     if vouching is not None and domains.isdisjoint(vouching):
         names = ", ".join(sorted(map(str, domains)))
         return f"the policy lets in peers of {names} only, whose bundle is not there or vouches for nobody"
     return None
 
 
-def _why_no_rule(policy: Policy, question: Question) -> str:
+def _why_no_rule(policy: Policy, question: Question, until: float) -> str:
     target = question.required_target
-    allowing = [rule for rule in policy.rules if rule.could_allow]
+    could_allow = [rule for rule in policy.rules if rule.could_allow]
+    allowing = [rule for rule in could_allow if rule.counts_until(until)]
     about_it = [rule for rule in allowing if _is_about(rule, target)]
+    if not about_it and (ended := [rule for rule in could_allow if _is_about(rule, target)]):
+        last = max(ended, key=lambda rule: rule.until or date.min)
+        return (
+            f"each allow rule about it has ended, so no client is let in: the last, {quote(last.id)}, with"
+            f" {last.until} (until); give it a later day, or add another rule"
+        )
     if not about_it:
         targets = sorted({pattern.text for rule in allowing for pattern in rule.targets})
         return (
@@ -106,8 +117,8 @@ def _why_no_rule(policy: Policy, question: Question) -> str:
 
 
 @lru_cache(_REMEMBERED)
-def _domains_let_in(policy: Policy, question: Question) -> frozenset[TrustDomain]:
-    """Return the trust domains of which somebody may reach the target.
+def _domains_let_in(policy: Policy, question: Question, until: float) -> frozenset[TrustDomain]:
+    """Return the trust domains of which somebody may reach the target, by the rules that end no earlier.
 
     Deny rules that keep everybody out only together are not found; `Policy.prove` would find them, and
     takes longer than a probe may.
@@ -116,7 +127,10 @@ def _domains_let_in(policy: Policy, question: Question) -> frozenset[TrustDomain
     rules = [
         rule
         for rule in policy.rules
-        if not rule.observe and _is_about(rule, question.required_target) and _counts(rule, question)
+        if not rule.observe
+        and rule.counts_until(until)
+        and _is_about(rule, question.required_target)
+        and _counts(rule, question)
     ]
     denied = _by_domain((rule for rule in rules if rule.effect is Effect.DENY), own)
     allows = [rule for rule in rules if rule.effect is Effect.ALLOW]

@@ -3,7 +3,7 @@
 Istio has four: exact, ``prefix*``, ``*suffix`` and ``*`` for anything. Its ``*`` runs
 across "/" and ours does not, so each form becomes patterns that match exactly the same
 SPIFFE IDs or paths, or is refused. What Istio's sidecars and its ztunnel read differently
-is read narrowly in an ALLOW and widely in a DENY.
+has two readings: the ztunnel's is the narrow one, and the sidecars' is the wide one.
 """
 
 from __future__ import annotations
@@ -40,19 +40,19 @@ def is_mistaken_for_ours(text: str, own: Sequence[str]) -> bool:
 
 @attrs.frozen
 class Sources:
-    """What the sources of one policy mean.
+    """What the sources of one policy mean, to one kind of proxy.
 
     Attributes:
         own: The mesh's trust domains.
         federated: The other trust domains that are known.
         namespace: The namespace of the policy.
-        is_deny: Whether it denies.
+        is_wide: Whether as sidecars read them, and not as the ztunnel does.
     """
 
     own: Sequence[str]
     federated: Sequence[str]
     namespace: str
-    is_deny: bool = attrs.field(kw_only=True)
+    is_wide: bool = attrs.field(kw_only=True)
 
     @property
     def domains(self) -> int:
@@ -87,7 +87,7 @@ class Sources:
         if not text or "/" in text:
             msg = f"{quote(text)} is not a namespace"
             raise InvalidInput(msg)
-        if not self.is_deny:
+        if not self.is_wide:
             return self._everywhere(f"/ns/{text}/sa/*")
         self._refuse_dot(text)
         # A sidecar looks for "/ns/NAMESPACE/" anywhere, and its `*` runs across "/".
@@ -105,7 +105,7 @@ class Sources:
             msg = f"{quote(text)} must be NAMESPACE/NAME or NAME, without wildcards"
             raise InvalidInput(msg)
         where = where or self.namespace
-        if not self.is_deny:
+        if not self.is_wide:
             return self._everywhere(f"/ns/{where}/sa/{name}")
         self._refuse_dot(text)
         # A sidecar takes more segments before, between and after these.
@@ -134,9 +134,10 @@ class Sources:
         return [path, *(f"spiffe://{domain}{path}" for domain in self.federated)]
 
     def _refuse_dot(self, text: str) -> None:
-        if self.is_deny and "." in text:
+        if self.is_wide and "." in text:
             msg = (
-                f"{quote(text)} has a '.', which Istio's sidecars read as any character; deny the principals"
+                f"{quote(text)} has a '.', which Istio's sidecars read as any character;"
+                " write the principals out"
             )
             raise InvalidInput(msg)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
+from copy import copy
 from typing import NamedTuple
 
 from meshid.decisions import Decision
@@ -12,7 +14,7 @@ from meshid.policy.agreement import Agreement, Standing
 from meshid.policy.evidence import NamedByToken
 from meshid.policy.explain import near_miss
 from meshid.policy.matcher import Candidates, Matcher
-from meshid.policy.methods import judged
+from meshid.policy.methods import REGISTERED, judged
 from meshid.policy.requests import REQUEST_FOLLOWS, Request, RequestLike, without_query
 from meshid.policy.rules import Effect, Rule, RuleSet
 from meshid.reasons import Reason
@@ -49,7 +51,12 @@ class Decider:
         rules: The rules.
         policy_hash: Their hash.
         capacity: How many pairs of a certificate's name and a token's are remembered that agree.
+
+    Attributes:
+        until: Only rules count that end no earlier, in POSIX seconds.
     """
+
+    until = -math.inf
 
     def __init__(self, rules: RuleSet, policy_hash: str, capacity: int) -> None:
         self._environment = rules.environment
@@ -64,6 +71,17 @@ class Decider:
             provable=self._agreement.provable,
         )
         self._agreed: Sieve[tuple[SpiffeId, str, str, bool], Standing] = Sieve(capacity)
+        ending = any(rule.until for rule in rules.rules)
+        # Those that decide which methods can be judged, where that changes.
+        self._of_methods = [rule for rule in rules.rules if ending and judged([rule]) != REGISTERED]
+
+    def at(self, until: float) -> Decider:
+        """Return one by the rules that end no earlier, in POSIX seconds; it shares what was indexed."""
+        decider: Decider = copy(self)
+        decider.until = until
+        decider._matcher = self._matcher.at(until)
+        decider._methods = judged(each for each in self._of_methods if each.counts_until(until))
+        return decider
 
     def standing(self, spiffe_id: SpiffeId, token: NamedByToken | None) -> Standing:
         """Return who a peer is, by its certificate and its token.
@@ -150,7 +168,9 @@ class Decider:
         detail = ""
         if reason is Reason.NO_RULE:
             rule_missed = self._matcher.near_miss(prospects.standing, prospects.target, request)
-            detail = near_miss(rule_missed, prospects.standing, prospects.target, request, self._environment)
+            detail = near_miss(
+                rule_missed, prospects.standing, prospects.target, request, self._environment, self.until
+            )
         shown = str(request) if isinstance(request, Request) else None
         return self._decision(_Verdict(reason, rule, tuple(observed), detail), prospects, shown)
 

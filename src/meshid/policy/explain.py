@@ -6,6 +6,7 @@ but a rule that lacks nothing but a token is nearer than one for other requests.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 
 import attrs
@@ -28,7 +29,8 @@ MAX_LOOKED_AT = 250
 # or a token, weighs nothing.
 _WEIGHTS = {"trust domain": 1, "target": 2, "peer": 4}
 _NOT_NEAR = _WEIGHTS["peer"] + _WEIGHTS["target"]
-_EXCEPTION = "exception"
+_EXCEPTION, _END = "exception", "end"
+_OF_THE_RULE = frozenset({_EXCEPTION, _END})
 _FEW = 3
 _QUOTES = ("'", '"')
 
@@ -38,8 +40,9 @@ class Miss:
     """One thing that keeps a rule from matching.
 
     Attributes:
-        by: What does not match: ``trust domain``, ``peer``, ``target``, ``evidence`` or ``request``; or
-            ``exception``, for what ``not_from`` or ``not_http`` leaves out.
+        by: What does not match: ``trust domain``, ``peer``, ``target``, ``evidence`` or ``request``;
+            ``exception``, for what ``not_from`` or ``not_http`` leaves out; ``end``, for a last day that is
+            over.
         words: What was found, and what the rule wants.
     """
 
@@ -49,6 +52,8 @@ class Miss:
     def __str__(self) -> str:
         if self.by == _EXCEPTION:
             return f"the rule leaves out {self.words}"
+        if self.by == _END:
+            return f"its last day was {self.words}"
         return f"the {self.by}: {self.words}"
 
 
@@ -82,9 +87,9 @@ class RuleLook:
         observes = " (observe only)" if self.rule.observe else ""
         rule = f'{self.rule.effect} rule "{self.rule.id}"{observes}'
         if self.misses:
-            others = [str(miss) for miss in self.misses if miss.by != _EXCEPTION]
-            left_out = " and ".join(str(miss) for miss in self.misses if miss.by == _EXCEPTION)
-            but = f"{'; and' if others else ', but'} {left_out}" if left_out else ""
+            others = [str(miss) for miss in self.misses if miss.by not in _OF_THE_RULE]
+            limits = " and ".join(str(miss) for miss in self.misses if miss.by in _OF_THE_RULE)
+            but = f"{'; and' if others else ', but'} {limits}" if limits else ""
             besides = f", except for {', and for '.join(others)}" if others else ""
             return f"{rule} would match{besides}{but}"
         if self.awaits:
@@ -160,23 +165,25 @@ class Explanation:
         return self.decision.as_dict() | {name: fact for name, fact in facts.items() if fact}
 
 
-def look_at_all(
+def look_at_all(  # noqa: PLR0913, PLR0917  # all there is to a decision
     rules: Iterable[Rule],
     standing: Standing,
     target: str,
     request: RequestLike,
     environment: Environment,
+    until: float = -math.inf,
 ) -> tuple[RuleLook, ...]:
-    """Return what every rule says of a peer at a target."""
-    return tuple(_look(rule, standing, target, request, environment) for rule in rules)
+    """Return what every rule says of a peer at a target; one that has ended before *until* does not count."""
+    return tuple(_look(rule, standing, target, request, environment, until) for rule in rules)
 
 
-def near_miss(
+def near_miss(  # noqa: PLR0913, PLR0917  # the same
     nearest: Rule | None,
     standing: Standing,
     target: str,
     request: RequestLike,
     environment: Environment,
+    until: float,
 ) -> str:
     """Return in words what keeps the nearest rule from matching, or that no rule comes near."""
     if nearest is not None:
@@ -185,7 +192,7 @@ def near_miss(
         if patterns > MAX_LOOKED_AT:
             many = f"it has {patterns} patterns, too many to look at for each peer"
             return f'{nearest.effect} rule "{nearest.id}" comes near; {many}'
-        return str(_look(nearest, standing, target, request, environment))
+        return str(_look(nearest, standing, target, request, environment, until))
     foreign = _foreign(standing.spiffe_id.trust_domain, environment)
     return f"no allow rule comes near {standing.spiffe_id} at {quote(target)}{foreign}"
 
@@ -199,10 +206,12 @@ def _distance(look: RuleLook) -> int:
     return sum(_WEIGHTS.get(miss.by, 0) for miss in look.misses)
 
 
-def _look(
-    rule: Rule, standing: Standing, target: str, request: RequestLike, environment: Environment
+def _look(  # noqa: PLR0913, PLR0917  # the same
+    rule: Rule, standing: Standing, target: str, request: RequestLike, environment: Environment, until: float
 ) -> RuleLook:
     missed = list(_missed(rule, standing, target, environment))
+    if not rule.counts_until(until):
+        missed.append(_END)
     token = _token_awaited(rule, standing, missed) if request is REQUEST_FOLLOWS else ""
     if token:
         return RuleLook(rule, (), awaits=True, token=token)
@@ -217,7 +226,7 @@ def _token_awaited(rule: Rule, standing: Standing, missed: list[str]) -> str:
     if not missed or rule.effect is Effect.DENY or not standing.may_bring_token:
         return ""
     # What a rule leaves out is by the certificate alone.
-    if "target" in missed or _EXCEPTION in missed:
+    if "target" in missed or not _OF_THE_RULE.isdisjoint(missed):
         return ""
     if missed == ["evidence"]:
         return "a token"
@@ -256,6 +265,8 @@ def _words(by: str, rule: Rule, standing: Standing, target: str, environment: En
     spiffe_id = standing.spiffe_id
     if by == "target":
         return f"it is {quote(target)}, the rule wants {_shown(rule.targets)}"
+    if by == _END:
+        return f"{rule.until} (until)"
     if by == _EXCEPTION:
         own = environment.trust_domains
         excepting = (each for each in rule.not_sources if each.matches(spiffe_id, own))

@@ -9,7 +9,9 @@ a certificate alone finds its rules; a token adds those of the name that it give
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Iterator
+from copy import copy
 
 from meshid.names.pattern_index import PatternIndex
 from meshid.names.peer_pattern import PeerPattern
@@ -156,11 +158,19 @@ class Matcher:
         self._by_any_name = _Targets()
         self._needing = frozenset(number for number, rule in enumerate(rules) if rule.needs_token)
         self._excepting = dict(_excepting(rules, self._own))
+        self._ending = {number: end for number, rule in enumerate(rules) if (end := rule.ends_at) is not None}
+        self._until = -math.inf
         self._by_path: PatternIndex[_ByDomain] = PatternIndex()
         self._by_target: PatternIndex[dict[TrustDomain | None, int]] = PatternIndex()
         self._candidates: Sieve[tuple[int, ...], Candidates] = Sieve(_REMEMBERED)
         for number, rule in enumerate(rules):
             self._file(number, rule)
+
+    def at(self, until: float) -> Matcher:
+        """Return one for the rules that end no earlier, in POSIX seconds; it shares what was indexed."""
+        matcher: Matcher = copy(self)
+        matcher._until = until
+        return matcher
 
     def about(self, standing: Standing, target: str) -> Candidates:
         """Return the rules about this peer, as far as it has proven itself, and this target."""
@@ -170,7 +180,7 @@ class Matcher:
                 numbers -= numbers & self._needing
         elif (by_name := self._by_name.get(standing.name or "")) is not None:
             numbers.update(by_name.matching(target))
-        return self._remembered(self._less_exceptions(standing.spiffe_id, numbers))
+        return self._remembered(self._counting(standing.spiffe_id, numbers))
 
     def awaiting_token(self, standing: Standing, target: str) -> list[Rule]:
         """Return the allow rules that are about this peer only with a token that is still to come, sorted."""
@@ -182,7 +192,7 @@ class Matcher:
             found.update(
                 number for number in self._by_any_name.matching(target) if number not in by_certificate
             )
-        found = self._less_exceptions(standing.spiffe_id, found)
+        found = self._counting(standing.spiffe_id, found)
         return [self._rules[number] for number in sorted(found) if self._rules[number].effect is Effect.ALLOW]
 
     def near_miss(self, standing: Standing, target: str, request: RequestLike) -> Rule | None:
@@ -195,7 +205,7 @@ class Matcher:
         spiffe_id = standing.spiffe_id
         if self._needing and not standing.has_token:
             needed = self._by_certificate(spiffe_id, target) & self._needing
-            needing = self._remembered(self._less_exceptions(spiffe_id, needed))
+            needing = self._remembered(self._counting(spiffe_id, needed))
             lacking = (rule for rule in needing.about(request) if rule.could_allow)
             if (rule := next(lacking, None)) is not None:
                 return rule
@@ -237,8 +247,11 @@ class Matcher:
                 numbers.update(by_domain[None].matching(target))
         return numbers
 
-    def _less_exceptions(self, spiffe_id: SpiffeId, numbers: set[int]) -> set[int]:
-        """Return the numbers without the rules that leave a peer out."""
+    def _counting(self, spiffe_id: SpiffeId, numbers: set[int]) -> set[int]:
+        """Return the numbers without the rules that leave a peer out, and those that have ended."""
+        if self._ending:
+            ended = {each for each in numbers & self._ending.keys() if self._ending[each] < self._until}
+            numbers -= ended
         if not self._excepting:
             return numbers
         excepting = {number: self._excepting[number] for number in numbers & self._excepting.keys()}

@@ -13,11 +13,16 @@ The rules of this module:
   only observes: it is no question of the rules who a peer is.
 - What holds for a peer at a target is worked out once and remembered: a policy never changes. What a token
   changes is remembered beside it, by the name that it gives: never the token.
+- A rule whose last day is over is no rule. What is remembered belongs to the time from the end of one rule to
+  the end of the next.
 """
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Collection
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, Self, TypeAlias
 
@@ -29,7 +34,8 @@ from meshid.names.pattern import Pattern
 from meshid.names.peer_pattern import PeerPattern
 from meshid.names.spiffe_id import SpiffeId
 from meshid.policy.agreement import Standing
-from meshid.policy.analysis.answers import Counterexample, PolicyDiff, Proof
+from meshid.policy.analysis.answers import Counterexample, Proof
+from meshid.policy.analysis.changes import PolicyDiff
 from meshid.policy.analysis.finding import Finding, FindingKind
 from meshid.policy.decider import Decider, Prospects
 from meshid.policy.evidence import NamedByToken
@@ -39,6 +45,7 @@ from meshid.policy.issuers import Issuer
 from meshid.policy.named_peers import NamedPeer, PeerSet
 from meshid.policy.requests import REQUEST_FOLLOWS, Request, RequestLike
 from meshid.policy.rules import Environment, Rule, RuleSet
+from meshid.policy.stages import Stages
 from meshid.reasons import Reason
 from meshid.support.sieve import Sieve
 from meshid.support.types import check_type
@@ -91,6 +98,7 @@ class Policy:
     sets: tuple[PeerSet, ...] = attrs.field(eq=False)
     hash: str
     _decider: Decider = attrs.field(eq=False)
+    _stages: Stages[Policy] | None = attrs.field(eq=False)
     _prospects: Sieve[tuple[_Who, str], Prospects] = attrs.field(
         init=False, eq=False, factory=lambda: Sieve(REMEMBERED)
     )
@@ -100,6 +108,14 @@ class Policy:
 
     def __init__(self, rules: RuleSet) -> None:
         policy_hash = rules.hash()
+        ends = {end for rule in rules.rules if (end := rule.ends_at) is not None}
+        decider = Decider(rules, policy_hash, REMEMBERED)
+        make = partial(Policy._stage, rules, policy_hash, decider)
+        self._init(rules, policy_hash, decider, Stages(ends, make) if ends else None)
+
+    def _init(
+        self, rules: RuleSet, policy_hash: str, decider: Decider, stages: Stages[Policy] | None
+    ) -> None:
         self.__attrs_init__(
             environment=rules.environment,
             rules=rules.rules,
@@ -109,7 +125,8 @@ class Policy:
             isolation=rules.isolation,
             sets=rules.sets,
             hash=policy_hash,
-            decider=Decider(rules, policy_hash, REMEMBERED),
+            decider=decider,
+            stages=stages,
         )
 
     @classmethod
@@ -164,6 +181,7 @@ class Policy:
         request: RequestLike = None,
         *,
         token: NamedByToken | None = None,
+        now: float | None = None,
     ) -> Decision:
         """Decide whether *peer* may reach *target*.
 
@@ -175,10 +193,13 @@ class Policy:
                 normalised safely is refused, and so is a method that is neither registered
                 nor named by a rule in exactly that spelling.
             token: Whom a token names, to try it; a peer that `Mesh.bind` has bound to one brings its own.
+            now: The POSIX time in seconds; this instant if None. It counts only if a rule has a last day.
 
         Raises:
             TypeError: If an argument is of another type.
         """
+        if self._stages is not None:
+            return self._stages.at(now).decide(peer, target, request, token=token)
         if isinstance(peer, SpiffeId):
             spiffe_id = peer
         else:
@@ -207,6 +228,7 @@ class Policy:
         request: RequestLike = None,
         *,
         token: NamedByToken | None = None,
+        now: float | None = None,
     ) -> Explanation:
         """Decide as `decide` does, and say of every rule why it matches or does not.
 
@@ -215,10 +237,13 @@ class Policy:
             target: As for `decide`.
             request: As for `decide`.
             token: As for `decide`.
+            now: As for `decide`.
 
         Raises:
             TypeError: If an argument is of another type.
         """
+        if self._stages is not None:
+            return self._stages.at(now).explain(peer, target, request, token=token)
         spiffe_id = _name_of(peer)
         token = getattr(peer, "token", None) if token is None else token
         decision = self.decide(spiffe_id, target, request, token=token)
@@ -226,7 +251,7 @@ class Policy:
             return Explanation(decision, (), self.environment)
         asked = Request.parse(request) if isinstance(request, str) else request
         standing = self._decider.standing(spiffe_id, token)
-        looks = look_at_all(self.rules, standing, target, asked, self.environment)
+        looks = look_at_all(self.rules, standing, target, asked, self.environment, self._decider.until)
         return Explanation(decision, looks, self.environment, standing.has_token)
 
     def agree(self, spiffe_id: SpiffeId, token: NamedByToken) -> NamedPeer | None:
@@ -245,20 +270,31 @@ class Policy:
         """
         return self._decider.standing(spiffe_id, token).peer
 
-    def lint(self, *, ignore: Collection[FindingKind] = ()) -> list[Finding]:
+    def next_end(self, now: float) -> float:
+        """Return when the next rule ends after *now*, both in POSIX seconds; infinity if none does.
+
+        Until then, what is decided about the same peer, target and request stays the same.
+
+        Args:
+            now: The POSIX time in seconds.
+        """
+        return math.inf if self._stages is None else self._stages.next_end(now)
+
+    def lint(self, *, ignore: Collection[FindingKind] = (), now: float | None = None) -> list[Finding]:
         """Return what is in the policy and probably not meant, in the order of the file.
 
         Args:
             ignore: The kinds of findings to leave out.
+            now: As for `decide`.
 
         Raises:
             PolicyTooComplex: If the rules are too entangled for an exact answer.
         """
         from meshid.policy.analysis.lint import lint
 
-        return lint(self._rule_set, ignore)
+        return lint(self._rules_at(self._instant(now)), ignore)
 
-    def diff(self, other: Policy) -> PolicyDiff:
+    def diff(self, other: Policy, *, now: float | None = None) -> PolicyDiff:
         """Return what changes, and for which peers, from this policy to another.
 
         Two policies for one environment are compared name by name. For two environments, the
@@ -266,20 +302,26 @@ class Policy:
 
         Args:
             other: The policy to compare with.
+            now: As for `decide`; for both.
 
         Raises:
             PolicyTooComplex: If the rules are too entangled for an exact answer.
         """
         from meshid.policy.analysis.diff import compare
 
-        return compare(self._rule_set, other._rule_set)
+        # One instant for both.
+        now = self._instant(now) if now is not None or self._stages else other._instant(now)
+        return compare(self._rules_at(now), other._rules_at(now))
 
-    def prove(self, never: PeerPattern | str, reach: Pattern | str = "**") -> Proof:
+    def prove(
+        self, never: PeerPattern | str, reach: Pattern | str = "**", *, now: float | None = None
+    ) -> Proof:
         """Prove that no peer of *never* reaches any target of *reach*, or find the shortest counterexample.
 
         Args:
             never: A pattern of peers; without a trust domain, the environment's own peers.
             reach: A pattern of targets; all of them by default.
+            now: As for `decide`.
 
         Raises:
             InvalidPattern: If *never* or *reach* is not a valid pattern.
@@ -289,10 +331,13 @@ class Policy:
 
         peers = PeerPattern.parse(never) if isinstance(never, str) else never
         targets = Pattern.parse(reach) if isinstance(reach, str) else reach
-        access = find_access(self._rule_set, peers, targets)
+        now = self._instant(now)
+        access = find_access(self._rules_at(now), peers, targets)
         example = None
         if access is not None:
-            decision = self.decide(access.spiffe_id, access.target, access.request, token=access.token)
+            decision = self.decide(
+                access.spiffe_id, access.target, access.request, token=access.token, now=now
+            )
             example = Counterexample(access, decision)
         return Proof(peers, targets, self.environment, self.hash, example)
 
@@ -307,6 +352,20 @@ class Policy:
             isolation=self.isolation,
             sets=self.sets,
         )
+
+    def _instant(self, now: float | None) -> float | None:
+        """Return *now*; this instant if it is None, and a rule has a last day."""
+        return time.time() if now is None and self._stages is not None else now
+
+    def _rules_at(self, now: float | None) -> RuleSet:
+        return self._rule_set if now is None else self._rule_set.at(now)
+
+    @staticmethod
+    def _stage(rules: RuleSet, policy_hash: str, decider: Decider, until: float) -> Policy:
+        """Return the policy as it is in the stage that lasts until then, with a memory of its own."""
+        stage: Policy = Policy.__new__(Policy)
+        stage._init(rules, policy_hash, decider.at(until), None)
+        return stage
 
     def __repr__(self) -> str:
         return f"<Policy {self.hash[:12]} for {self.environment.name}, {len(self.rules)} rules>"

@@ -129,6 +129,10 @@ class Rule:
         """When it stops to count, in POSIX seconds: the end of its last day; None for never."""
         return None if self.until is None else _end_of(self.until)
 
+    def counts_until(self, instant: float) -> bool:
+        """Tell whether it counts up to an instant, in POSIX seconds: whether it ends no earlier."""
+        return self.until is None or _end_of(self.until) >= instant
+
     @property
     def known_by(self) -> tuple[PeerPattern, ...]:
         """The patterns of the SPIFFE IDs that it is about: its own, and those of its peers by name."""

@@ -678,6 +678,18 @@ class TestImport:
         assert told.status == 0
         assert Policy.from_toml(told.out, "prod").rules[0].id == "shop.p.0"
 
+    def test_what_has_no_equivalent_is_left_out_by_asking(self, ask: Ask) -> None:
+        Path("istio.yaml").write_text(
+            ISTIO.replace(", namespace: shop", "").replace("source: {", "source: {ipBlocks: [192.0.2.1], ")
+            + "---\n"
+            + ISTIO.replace("name: p", "name: q").replace("spec: {", "spec: {action: CUSTOM, ")
+        )
+        assert ask(*self.IMPORT, "--namespace", "shop", "--stricter").status == 2
+        told = ask(*self.IMPORT, "--namespace", "shop", "--stricter", "--without-custom")
+        assert (told.status, Policy.from_toml(told.out, "prod").rules) == (0, ())
+        assert "shop/p: spec.rules[0].from[0].source.ipBlocks: is about an address" in told.err
+        assert "shop/q: is left out, so everything that its extension provider would refuse" in told.err
+
     def test_it_is_written(self, ask: Ask) -> None:
         told = ask(*self.IMPORT, "-o", "mesh.toml")
         assert (told.status, told.out) == (0, "")
@@ -696,7 +708,7 @@ class TestImport:
         assert "meshid: note: 'istio.yaml': shop/q: has no rules, so it allows nothing\n" in told.err
 
     def test_what_is_not_imported_is_named_and_there_is_no_policy_file(self, ask: Ask) -> None:
-        Path("istio.yaml").write_text(f"{ISTIO}---\napiVersion: v1\nkind: Service\n")
+        Path("istio.yaml").write_text(f"{ISTIO}---\nkind: Service\n")
         told = ask(*self.IMPORT, "-o", "mesh.toml")
         assert (told.status, told.out) == (2, "")
         assert "'istio.yaml': 'Service': is not an AuthorizationPolicy, and is not imported" in told.err
@@ -713,10 +725,10 @@ class TestImport:
         assert policy.decide(bot, "shop/pay").rule == "shop.no-bots.0"
 
     def test_what_has_no_equal_is_refused(self, ask: Ask) -> None:
-        Path("istio.yaml").write_text(ISTIO.replace("principals", "notPrincipals"))
+        Path("istio.yaml").write_text(ISTIO.replace("principals", "ipBlocks"))
         told = ask(*self.IMPORT, "-o", "mesh.toml")
         assert (told.status, told.out) == (2, "")
-        assert "'istio.yaml': shop/p: spec.rules[0].from[0].source.notPrincipals" in told.err
+        assert "'istio.yaml': shop/p: spec.rules[0].from[0].source.ipBlocks" in told.err
         assert not Path("mesh.toml").exists()
 
 
