@@ -54,6 +54,9 @@ def run(arguments: Namespace) -> int:
         NoAnswer: If a policy cannot be loaded, or the file cannot be written.
         PolicyTooComplex: If its rules are too entangled to analyse.
     """
+    if STDIN == arguments.since == arguments.file:
+        msg = "standard input can be read only once; name another file for --since"
+        raise NoAnswer(msg)
     policies = read_policies(arguments.file, arguments.environments)
     since = None if arguments.since is None else _since(arguments)
     name = "standard input" if arguments.file == STDIN else arguments.file
@@ -72,9 +75,6 @@ def run(arguments: Namespace) -> int:
 
 def _since(arguments: Namespace) -> list[Policy]:
     """Return the version that was signed last, for the environments that are reported."""
-    if STDIN == arguments.since == arguments.file:
-        msg = "standard input can be read only once; name another file for --since"
-        raise NoAnswer(msg)
     asked = arguments.environments
     policies = read_policies(arguments.since)
     return [each for each in policies if not asked or each.environment.name in asked]

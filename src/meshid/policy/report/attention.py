@@ -35,7 +35,7 @@ class Wide:
     def meaning(self) -> str:
         """What it holds, in a few words."""
         if self.is_part:
-            return "many"
+            return "many of them"
         if self.where == "to":
             return "every target"
         domain = PeerPattern.parse(self.entry).trust_domain

@@ -8,8 +8,8 @@ from typing import Self
 
 import attrs
 
-from meshid.policy.analysis.answers import PolicyDiff
 from meshid.policy.analysis.budget import Budget
+from meshid.policy.analysis.changes import PolicyDiff
 from meshid.policy.analysis.finding import Finding, by_environment
 from meshid.policy.named_peers import PeerSet
 from meshid.policy.policy import Policy
@@ -84,9 +84,10 @@ class Report:
         counting = [rule_set_of(policy).at(occasion.now) for policy in policies]
         budget = Budget(*counting)
         matrices = tuple(
-            Matrix.of(policy, each, budget) for policy, each in zip(policies, counting, strict=True)
+            Matrix.of(policy, each, budget, occasion.now)
+            for policy, each in zip(policies, counting, strict=True)
         )
-        changes = None if since is None else _changes(since, policies)
+        changes = None if since is None else _changes(since, policies, occasion.now)
         return cls(matrices, tuple(rules[each] for each in sorted(rules)), occasion, changes)
 
     @property
@@ -146,7 +147,7 @@ def rule_set_of(policy: Policy) -> RuleSet:
     )
 
 
-def _changes(since: Sequence[Policy], policies: Sequence[Policy]) -> dict[str, PolicyDiff | str]:
+def _changes(since: Sequence[Policy], policies: Sequence[Policy], now: float) -> dict[str, PolicyDiff | str]:
     before = {policy.environment.name: policy for policy in since}
     found: dict[str, PolicyDiff | str] = {}
     for policy in policies:
@@ -154,7 +155,7 @@ def _changes(since: Sequence[Policy], policies: Sequence[Policy]) -> dict[str, P
         old = before.pop(name, None)
         found[name] = "the environment is new: that version had none of this name"
         if old is not None:
-            found[name] = old.diff(policy)
+            found[name] = old.diff(policy, now=now)
     return found | dict.fromkeys(before, "the environment is gone: only that version had it")
 
 
@@ -194,6 +195,6 @@ def issuers_of(policy: Policy) -> list[tuple[str, ...]]:
     ]
 
 
-def lines_of(diff: PolicyDiff | str) -> list[str]:
+def changed_lines(environment: str, diff: PolicyDiff | str) -> list[str]:
     """Return what changed in an environment, a line each, as `PolicyDiff` says it."""
-    return str(diff).splitlines()
+    return [f"{environment}: {diff}"] if isinstance(diff, str) else str(diff).splitlines()

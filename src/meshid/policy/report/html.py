@@ -7,8 +7,8 @@ import hashlib
 from collections.abc import Iterator
 from html import escape
 
-from meshid.policy.report.contents import Report, lines_of
-from meshid.policy.report.markup import badge, cell, heads, table
+from meshid.policy.report.contents import Report, changed_lines
+from meshid.policy.report.markup import badge, cell, heads, prose, table
 from meshid.policy.report.page_matrix import MatrixTables
 from meshid.policy.report.page_rules import first_looks, names, rule_table
 from meshid.policy.report.style import SCRIPT, STYLE
@@ -99,9 +99,9 @@ def _changes(report: Report) -> Iterator[str]:
         return
     yield f"<h2>Changes since {escape(report.occasion.since) or 'the version signed last'}</h2>"
     for name, diff in report.changes.items():
-        first, *lines = lines_of(diff)
-        yield f'<p>{escape(name)}: {escape(first)}</p><ul class="changes">'
-        yield from (f"<li>{escape(line)}</li>" for line in lines)
+        first, *lines = changed_lines(name, diff)
+        yield f'<p>{escape(first)}</p><ul class="changes">'
+        yield from (f"<li>{prose(line)}</li>" for line in lines)
         yield "</ul>"
 
 
@@ -134,7 +134,7 @@ def _findings(report: Report) -> Iterator[str]:
         where = f"{finding.where}, rule {finding.rule}" if finding.rule else finding.where
         everywhere = len(environments) == len(report.matrices)
         scope = "" if everywhere else f" <em>({escape(', '.join(environments))} only)</em>"
-        line = f"<li><code>{escape(where)}</code>: {escape(finding.what)}{scope}</li>"
+        line = f"<li><code>{escape(where)}</code>: {prose(finding.what)}{scope}</li>"
         kinds.setdefault(str(finding.kind).replace("_", " "), []).append(line)
     for kind, lines in kinds.items():
         is_open = " open" if len(lines) <= _MANY_FINDINGS else ""

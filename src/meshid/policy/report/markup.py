@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from html import escape
 
@@ -15,6 +16,11 @@ _MARKS = {
     Verdict.DENIED: "✕",
     Verdict.NO_RULE: "-",
 }
+
+_PATTERN = re.compile(
+    r"""(?:(?<![^\s"'(])(?:[A-Z][A-Z0-9_.-]*|[*])[ ](?=/))?[^\s,;"'()/]*/[^\s,;"'()]*|(?<!\S)[*]{2}(?!\S)"""
+)
+"""A pattern, or a condition, within a sentence."""
 
 _WHOLE = 24
 """Characters up to which a pattern never breaks, nor any of its segments."""
@@ -41,6 +47,15 @@ def code(text: str) -> str:
             pieces[-1] += f"/{segment}"
     short = [each[at : at + _WHOLE * 2] for each in pieces for at in range(0, len(each) or 1, _WHOLE * 2)]
     return f"<code>{'<wbr>'.join(f'<span>{escape(each)}</span>' for each in short)}</code>"
+
+
+def prose(text: str) -> str:
+    """Return a sentence; each pattern in it stands as `code` shows it, with the method before it."""
+    shown, at = "", 0
+    for found in _PATTERN.finditer(text):
+        shown += escape(text[at : found.start()]) + code(found[0])
+        at = found.end()
+    return shown + escape(text[at:])
 
 
 def codes(texts: Iterable[object]) -> str:

@@ -52,13 +52,14 @@ class Matrix:
     left_out: int
 
     @classmethod
-    def of(cls, policy: Policy, rules: RuleSet, budget: Budget) -> Self:
+    def of(cls, policy: Policy, rules: RuleSet, budget: Budget, now: float) -> Self:
         """Make the matrix of a policy.
 
         Args:
             policy: The policy.
             rules: Its rules, without those whose last day is over.
             budget: The budget of the whole report.
+            now: The time, in POSIX seconds.
 
         Raises:
             PolicyTooComplex: If the rules are too entangled for an exact answer.
@@ -67,7 +68,7 @@ class Matrix:
         pairs = _Pairs(rules, peers[:MAX_PEERS], budget)
         return cls(
             policy,
-            tuple(policy.lint()),
+            tuple(policy.lint(now=now)),
             pairs.cells,
             tuple(pairs.peers),
             tuple(sorted(pairs.targets)),

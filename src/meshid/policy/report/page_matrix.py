@@ -115,20 +115,20 @@ class MatrixTables:
         shown = f"{link(each.rule)} {words}{_requests(rule)}"
         if not each.is_whole:
             shown += " <small>for some of them</small>"
+        shown += _some(" <small>not for</small> ", rule.not_sources)
         if rule.needs_token:
             shown += " <small>with a token</small>"
         return shown + (f" {flag('observes only')}" if each.observe else "")
 
 
 def _requests(rule: Rule) -> str:
-    shown = " ".join(code(str(each)) for each in rule.http[:_SOME])
-    if len(rule.http) > _SOME:
-        shown += f" <small>and {len(rule.http) - _SOME} more</small>"
-    if rule.not_http:
-        shown += " <small>but not</small> " + " ".join(code(str(each)) for each in rule.not_http[:_SOME])
-        if len(rule.not_http) > _SOME:
-            shown += f" <small>and {len(rule.not_http) - _SOME} more</small>"
-    return shown
+    return _some("", rule.http) + _some(" <small>but not</small> ", rule.not_http)
+
+
+def _some(word: str, values: tuple[object, ...]) -> str:
+    """Return the first of some patterns after a word; the table of rules has all of them."""
+    more = f" <small>and {len(values) - _SOME} more</small>" if len(values) > _SOME else ""
+    return word + " ".join(code(str(each)) for each in values[:_SOME]) + more if values else ""
 
 
 def _names(matrices: tuple[Matrix, ...]) -> str:

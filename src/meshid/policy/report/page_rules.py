@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from html import escape
 
 from meshid.policy.report.attention import federated_entries, wide_entries
@@ -20,23 +20,28 @@ def first_looks(report: Report) -> Iterator[str]:
     yield "<h2>To look at first</h2>"
     wide = wide_entries(report.in_force)
     yield f"<h3>Whatever has a <code>**</code> ({len(wide)})</h3>"
-    if wide:
-        rows = (
-            cell("Entry", code(each.entry))
-            + cell("In", each.where)
-            + cell("It holds", each.meaning if each.is_part else flag(each.meaning))
-            + cell("Rules", " ".join(map(link, each.rules)))
-            for each in wide
-        )
-        yield from table("Entries with **", ("Entry", "In", "It holds", "Rules"), rows)
+    yield '<ul class="dense">' if wide else "<p>None.</p>"
+    for each in wide:
+        meaning = "" if each.is_part else f" {flag(each.meaning)}"
+        yield f"<li><small>{each.where}</small> {code(each.entry)}{meaning} {_links(each.rules)}</li>"
+    yield "</ul>" if wide else ""
     yield from _federated(report)
     for name, rules in (
         ("Only observed", [rule for rule in report.in_force if rule.observe]),
         (f"Expires within {SOON} days", [rule for rule in report.rules if report.expires_soon(rule)]),
         ("Expired, and no rule any more", [rule for rule in report.rules if report.is_expired(rule)]),
     ):
-        links = " ".join(link(rule.id) + (f" ({rule.until})" if rule.until else "") for rule in rules)
-        yield f"<h3>{name} ({len(rules)})</h3><p>{links or 'None.'}</p>"
+        yield f"<h3>{name} ({len(rules)})</h3>"
+        items = "".join(f"<li>{link(rule.id)}{_ends(rule)}</li>" for rule in rules)
+        yield f'<ul class="dense">{items}</ul>' if items else "<p>None.</p>"
+
+
+def _links(rules: Iterable[str]) -> str:
+    return ", ".join(map(link, rules))
+
+
+def _ends(rule: Rule) -> str:
+    return f' <span class="day">{rule.until}</span>' if rule.until else ""
 
 
 def _federated(report: Report) -> Iterator[str]:
@@ -47,12 +52,11 @@ def _federated(report: Report) -> Iterator[str]:
     if not found:
         yield "<p>None: no environment federates with another trust domain.</p>"
         return
-    rows = (
-        cell("Trust domain", escape(str(domain)))
-        + cell("Entries and their rules", "<br>".join(f"{code(e)} {link(r.id)}" for e, r in entries) or _NONE)
-        for domain, entries in found.items()
-    )
-    yield from table("Federated", ("Trust domain", "Entries and their rules"), rows)
+    for domain, entries in found.items():
+        yield f"<p>{escape(str(domain))} ({len(entries)})</p>"
+        yield '<ul class="dense">' if entries else ""
+        yield from (f"<li>{code(entry)} {link(rule.id)}</li>" for entry, rule in entries)
+        yield "</ul>" if entries else ""
 
 
 # -- The rules -----------------------------------------------------------------

@@ -18,7 +18,7 @@ p { max-width: 48rem; }
 a { color: var(--link); }
 code { font: 0.88em/1.45 ui-monospace, "SF Mono", Menlo, Consolas, monospace; white-space: nowrap;
   display: inline-block; max-width: 100%; background: var(--band); border-radius: 0.25em;
-  padding: 0 0.3em; vertical-align: top; }
+  padding: 0 0.3em; vertical-align: top; text-indent: 0; }
 code:has(span) { white-space: normal; padding-left: 1.3em; text-indent: -1em; }
 code span { white-space: nowrap; text-indent: 0; }
 .hash { white-space: normal; text-indent: 0; }
@@ -41,8 +41,8 @@ tbody th { font-weight: 500; }
 .behind { font-size: 0.9em; }
 .rules th { min-width: 9rem; }
 .rules td:nth-child(2) { min-width: 12rem; max-width: 24rem; }
-.expired td, .expired .id { text-decoration: line-through; color: var(--quiet); }
-.expired .flag, .expired .day { text-decoration: none; display: inline-block; }
+.expired td, .expired .id { color: var(--quiet); }
+.expired .id { text-decoration: line-through; }
 tr:target > * { background: var(--some-bg); }
 .none { color: var(--quiet); }
 .not { color: var(--bad); }
@@ -61,6 +61,9 @@ dd { margin: 0; font-weight: 600; }
 details { margin: 0.4rem 0; }
 summary { cursor: pointer; font-weight: 600; }
 ul { margin: 0.3rem 0 0.6rem; padding-left: 1.3rem; }
+.dense { columns: 26rem; column-gap: 2rem; list-style: none; padding-left: 0; }
+.dense li { padding: 0.1rem 0 0.1rem 1rem; text-indent: -1rem; break-inside: avoid; }
+.dense .flag { text-indent: 0; }
 .changes { list-style: none; padding-left: 0; }
 .changes li { white-space: pre-wrap; padding-left: 2rem; text-indent: -2rem; overflow-wrap: break-word; }
 .filters { display: none; position: sticky; top: 0; background: var(--page); padding: 0.5rem 0;
@@ -92,26 +95,36 @@ input, select { font: inherit; color: inherit; background: var(--band); border: 
   :root { color-scheme: light; --ink: #000; --quiet: #333; --line: #999; --page: #fff; --band: #eee;
     --good: #000; --good-bg: #fff; --some: #000; --some-bg: #fff; --bad: #000; --bad-bg: #fff;
     --link: #000; }
-  @page { size: A4 landscape; margin: 11mm 12mm; }
-  body { font-size: 7.6pt; line-height: 1.3; }
+  @page { size: A4 landscape; margin: 9mm 10mm; }
+  body { font-size: 7pt; line-height: 1.2; }
   main { max-width: none; padding: 0; }
   h1 { font-size: 14pt; } h2 { font-size: 11pt; margin-top: 1rem; } h3 { font-size: 9pt; margin-top: 0.7rem; }
   a { text-decoration: none; }
-  code { background: none; border: 1px solid #bbb; line-height: 1.2; }
+  code { background: none; border: 0.5px solid #bbb; line-height: 1.1; }
+  .dense { columns: 3; }
+  .filters { display: none !important; }
   .wide { overflow: visible; }
   .grid tbody th { position: static; }
-  th, td { padding: 0.12rem 0.5rem 0.12rem 0.25rem; }
-  thead { display: table-header-group; }
+  th, td { padding: 0.06rem 0.5rem 0.04rem 0.25rem; border-bottom-width: 0.5px; }
+  details::details-content { content-visibility: visible; block-size: auto; }
+  thead { display: table-header-group; break-inside: avoid; break-after: avoid; }
+  thead + tbody tr:first-child { break-before: avoid; }
   tr, dt, dd, li, .sign { break-inside: avoid; }
   .targets tbody:not(.tall) { break-inside: avoid; }
   .targets .group { break-after: avoid; }
-  .targets .group th { padding-top: 0.5rem; }
+  .targets .group th { padding-top: 0.35rem; border-bottom-width: 1px; }
+  .signers td, .signers th { height: 12mm; }
   .behind { display: inline-block; margin-left: 0.8em; }
   h2, h3 { break-after: avoid; }
-  .badge { border: 1px solid #000; }
-  .denied { border-width: 2px; }
-  .rules th { min-width: 0; }
+  .badge, .flag { border: 0.5px solid #000; line-height: 1.1; }
+  .denied { border-width: 1.5px; }
+  .rules { table-layout: fixed; }
+  .rules th { min-width: 0; width: 17%; }
   .rules td:nth-child(2) { min-width: 0; max-width: none; }
+  .rules thead th:nth-child(2) { width: 19%; }
+  .rules thead th:nth-child(4) { width: 13%; }
+  .rules thead th:nth-child(n + 6) { width: 8%; }
+  .rules thead th:nth-child(8) { width: 6%; }
 }
 """
 
@@ -122,20 +135,23 @@ const owner = document.getElementById("owner"), told = document.querySelector("o
 const rows = [...document.querySelectorAll("tr[data-owners]")];
 const head = row => row.closest("tbody[id]")?.querySelector(".group code").textContent ?? "";
 const texts = rows.map(row => (row.textContent + " " + head(row)).toLowerCase());
+const kind = row => !!row.closest(".rules");
+const count = wanted => rows.filter(row => kind(row) === wanted).length;
 const has = (row, name, value) => !value || !(name in row.dataset) ||
   row.dataset[name].includes("\\n" + (value === "none" ? "" : value.slice(1)) + "\\n");
 const filter = () => {
   const wanted = search.value.trim().toLowerCase();
-  let shown = 0;
+  const shown = { true: 0, false: 0 };
   rows.forEach((row, at) => {
     const on = texts[at].includes(wanted) &&
       has(row, "verdicts", verdict.value) && has(row, "owners", owner.value);
     row.classList.toggle("off", !on);
-    shown += on;
+    shown[kind(row)] += on;
   });
   document.querySelectorAll(".targets tbody").forEach(
     each => each.classList.toggle("off", !each.querySelector("tr[data-owners]:not(.off)")));
-  told.textContent = wanted || verdict.value || owner.value ? shown + " of " + rows.length + " rows" : "";
+  told.textContent = wanted || verdict.value || owner.value ?
+    shown.false + " of " + count(false) + " pairs, " + shown.true + " of " + count(true) + " rules" : "";
 };
 [search, verdict, owner].forEach(each => each.addEventListener("input", filter));
 document.querySelector(".filters").addEventListener("submit", event => event.preventDefault());

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from meshid.policy.issuers import Issuer
 from meshid.policy.named_peers import NamedPeer
 from meshid.policy.report.attention import federated_entries, wide_entries
-from meshid.policy.report.contents import Report, lines_of, members_of, peers_of, sets_of
+from meshid.policy.report.contents import Report, changed_lines, members_of, peers_of, sets_of
 from meshid.policy.report.matrix import Matrix
 from meshid.policy.report.verdicts import Cell, RuleBehind, Verdict
 from meshid.policy.rules import Effect, Rule
@@ -70,6 +70,7 @@ def _behind(cell: Cell, each: RuleBehind, rule: Rule) -> str:
     words = [] if each.allows or cell.verdict is Verdict.DENIED else ["denies"]
     words += [f"observes, would {rule.effect}"] if each.observe else []
     words += ["for some of them"] if not each.is_whole else []
+    words += [f"not for {', '.join(map(str, rule.not_sources))}"] if rule.not_sources else []
     words += [" and ".join(map(str, rule.http))] if rule.http else []
     words += [f"but not {' and '.join(map(str, rule.not_http))}"] if rule.not_http else []
     words += ["with a token"] if rule.needs_token else []
@@ -129,7 +130,7 @@ def _changes(report: Report) -> Iterator[str]:
         yield ""
         yield f"since {report.occasion.since or 'the version signed last'}"
         for name, diff in report.changes.items():
-            yield from (f"{_GAP}{name}: {line}" for line in lines_of(diff))
+            yield from (f"{_GAP}{line}" for line in changed_lines(name, diff))
 
 
 def _columns(rows: list[tuple[str, ...]]) -> Iterator[str]:
