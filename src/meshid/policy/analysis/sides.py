@@ -34,10 +34,8 @@ class Side:
         self.boxes: dict[str, list[Box]] = {}
         for rule in rules.rules:
             if not rule.observe:
-                budget.turn_to(rule)
-                budget.spend(len(rule.who) * len(rule.targets) * max(1, len(rule.http)))
-                self.boxes[rule.id] = list(boxes_of(rule))
-        self._of = {effect: BoxIndex(self._boxes(effect)) for effect in Effect}
+                self.boxes[rule.id] = boxes_of(rule, budget)
+        self._of = {effect: BoxIndex(self._boxes(effect), budget) for effect in Effect}
         self._keys = {box.key for boxes in self.boxes.values() for box in boxes}
         self._met: dict[tuple[Effect, int], list[Box]] = {}
 

@@ -198,9 +198,10 @@ class _Judge:
         )
         self._methods = judged(policy.rules)
         self._budget = Budget(RuleSet(policy.environment, policy.rules, policy.observe))
-        boxes = [box for rule in policy.rules if not rule.observe for box in boxes_of(rule)]
+        boxes = [box for rule in policy.rules if not rule.observe for box in boxes_of(rule, self._budget)]
         self._index = {
-            effect: BoxIndex(box for box in boxes if box.rule.effect is effect) for effect in Effect
+            effect: BoxIndex((box for box in boxes if box.rule.effect is effect), self._budget)
+            for effect in Effect
         }
         self._sources = {str(source): source for rule in policy.rules for source in rule.sources}
         self._peers = {f"@{peer.name}": peer for peer in policy.peers}
