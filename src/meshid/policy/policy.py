@@ -43,7 +43,7 @@ from meshid.policy.explain import Explanation, look_at_all
 from meshid.policy.isolation import Isolation
 from meshid.policy.issuers import Issuer
 from meshid.policy.named_peers import NamedPeer, PeerSet
-from meshid.policy.requests import REQUEST_FOLLOWS, Request, RequestLike
+from meshid.policy.requests import KEEPABLE, REQUEST_FOLLOWS, Request, RequestLike
 from meshid.policy.rules import Environment, Rule, RuleSet
 from meshid.policy.stages import Stages
 from meshid.reasons import Reason
@@ -335,9 +335,8 @@ class Policy:
         access = find_access(self._rules_at(now), peers, targets)
         example = None
         if access is not None:
-            decision = self.decide(
-                access.spiffe_id, access.target, access.request, token=access.token, now=now
-            )
+            asked = None if access.request is None else Request.parse(access.request, KEEPABLE)
+            decision = self.decide(access.spiffe_id, access.target, asked, token=access.token, now=now)
             example = Counterexample(access, decision)
         return Proof(peers, targets, self.environment, self.hash, example)
 
