@@ -265,7 +265,7 @@ class Policy:
         """
         from meshid.policy.analysis.lint import lint
 
-        return lint(self._rules_at(self._instant(now)), ignore)
+        return lint(self._rule_set, ignore, self._instant(now))
 
     def diff(self, other: Policy, *, now: float | None = None) -> PolicyDiff:
         """Return what changes, and for which peers, from this policy to another.
