@@ -23,7 +23,9 @@ def check_target(target: str) -> None:
         ValueError: If it is empty, begins or ends with "/", or has an empty segment, a dot segment or a
             control character.
     """
-    check_type(type(target), str, "target", "a str")
+    # Each question asks: a call less counts.
+    if type(target) is not str:
+        check_type(type(target), str, "target", "a str")
     _check_form(target)
 
 
