@@ -16,7 +16,7 @@ from meshid.certificates.leaf import Role
 from meshid.names.peer_pattern import PeerPattern
 from meshid.names.spiffe_id import SpiffeId
 from meshid.policy.requests import Follows, Request, RequestLike
-from meshid.policy.targets import check_target
+from meshid.policy.target_form import check_target
 from meshid.support.quoting import quote
 from meshid.verification.verifier import Peer
 

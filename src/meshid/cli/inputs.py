@@ -18,7 +18,7 @@ from meshid.cli.no_answer import STDIN, NoAnswer, errors_named, file_name
 from meshid.errors import InvalidInput, InvalidPolicy, Problem
 from meshid.names.spiffe_id import TrustDomain
 from meshid.policy import Policy
-from meshid.policy.targets import check_target
+from meshid.policy.target_form import check_target
 from meshid.support.documents import any_document, decoded, is_json
 from meshid.support.quoting import quote
 from meshid.trust.bundles import TrustBundle

@@ -18,7 +18,7 @@ from meshid.policy.agreement import Standing
 from meshid.policy.decider import Decider, Prospects
 from meshid.policy.evidence import NamedByToken
 from meshid.policy.requests import REQUEST_FOLLOWS, Request, RequestLike
-from meshid.policy.targets import check_target
+from meshid.policy.target_form import check_target
 from meshid.support.sieve import Sieve
 
 REMEMBERED = 8192

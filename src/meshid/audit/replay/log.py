@@ -37,7 +37,7 @@ from meshid.names.spiffe_id import SpiffeId
 from meshid.policy import REQUEST_FOLLOWS, Request, RequestLike
 from meshid.policy.evidence import Binding, TokenName
 from meshid.policy.requests import KEEPABLE, as_sent
-from meshid.policy.targets import check_target
+from meshid.policy.target_form import check_target
 from meshid.reasons import Reason
 from meshid.support.quoting import MAX_QUOTED, quote
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from meshid import Mesh, Policy, Request, SpiffeId
 from meshid.names.pattern import Pattern
 from meshid.policy.analysis.automata import Words, shortest
-from meshid.policy.targets import check_target
+from meshid.policy.target_form import check_target
 
 EVERYTHING = Policy.from_toml(
     """
