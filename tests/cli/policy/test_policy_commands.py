@@ -24,6 +24,7 @@ from meshid.__main__ import main
 from meshid.cli import inputs
 from meshid.cli.commands import POLICY_COMMANDS
 from meshid.cli.policy import replay as replay_command
+from meshid.envoy import export_rbac
 from meshid.names.spiffe_id import SpiffeId
 from meshid.policy import FindingKind, Policy
 from meshid.policy.file.schema import schema
@@ -731,6 +732,36 @@ class TestImport:
         assert (told.status, told.out) == (2, "")
         assert "'istio.yaml': shop/p: spec.rules[0].from[0].source.ipBlocks" in told.err
         assert not Path("mesh.toml").exists()
+
+
+class TestExport:
+    EXPORT = ("export", "envoy", "policy.toml", *PROD, "--target", "payments")
+
+    def test_filters_are_printed_and_notes_told_beside_them(self, ask: Ask) -> None:
+        told = ask(*self.EXPORT)
+        policy = Policy.from_toml(FILE, "prod")
+        exported = export_rbac(policy, "payments")
+        assert (told.status, told.out) == (0, exported.yaml)
+        assert told.err.splitlines() == [f"meshid: note: {note}" for note in exported.notes]
+
+    def test_they_are_written(self, ask: Ask) -> None:
+        told = ask(*self.EXPORT, "-o", "rbac.yaml")
+        assert (told.status, told.out) == (0, "")
+        assert Path("rbac.yaml").read_text() == ask(*self.EXPORT).out
+
+    def test_the_policy_is_not_written_over(self, ask: Ask) -> None:
+        assert ask(*self.EXPORT, "-o", "policy.toml").status == 2
+        assert Path("policy.toml").read_text() == FILE
+
+    def test_what_envoy_cannot_say_is_named_and_nothing_is_written(self, ask: Ask) -> None:
+        Path("policy.toml").write_text(OBSERVING)
+        told = ask(*self.EXPORT, "-o", "rbac.yaml")
+        assert (told.status, told.out) == (2, "")
+        assert (
+            told.err
+            == "meshid: 'policy.toml': observe: the policy only observes, and Envoy would enforce it\n"
+        )
+        assert not Path("rbac.yaml").exists()
 
 
 class TestReport:

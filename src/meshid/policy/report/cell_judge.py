@@ -26,7 +26,6 @@ from meshid.policy.named_peers import NamedPeer
 from meshid.policy.report.verdicts import RuleBehind, Verdict
 from meshid.policy.rules import ANY_METHOD, Effect, Rule, RuleSet
 
-_STEPS_OF_A_BOX = 10
 _STEPS_OF_A_REGION = 30
 """In the measure of the budget: a step is one state of an automaton."""
 
@@ -95,7 +94,8 @@ class CellJudge:
         # that differ only by them.
         self._index = {
             effect: BoxIndex(
-                box for rule in rules.rules if rule.effect is effect for box in self._first_boxes(rule)
+                (box for rule in rules.rules if rule.effect is effect for box in self._first_boxes(rule)),
+                budget,
             )
             for effect in Effect
         }
@@ -161,9 +161,7 @@ class CellJudge:
     # -- Which boxes ------------------------------------------------------------
 
     def _first_boxes(self, rule: Rule) -> Iterator[Box]:
-        self._budget.turn_to(rule)
-        for box in boxes_of(attrs.evolve(rule, http=rule.http[:1])):
-            self._budget.spend(_STEPS_OF_A_BOX)
+        for box in boxes_of(attrs.evolve(rule, http=rule.http[:1]), self._budget):
             yield attrs.evolve(box, rule=rule)
 
     def _near(self, effect: Effect, asked: Asked) -> Iterator[Box]:
@@ -361,7 +359,7 @@ class CellJudge:
                 targets=(ANYTHING,),
                 needs_token=False,
             )
-            self._requests[rule.id] = list(boxes_of(bare))
+            self._requests[rule.id] = list(boxes_of(bare, self._budget))
         return self._requests[rule.id]
 
 

@@ -9,8 +9,8 @@ from typing import Self
 import attrs
 
 from meshid.policy.analysis.budget import Budget
-from meshid.policy.analysis.changes import PolicyDiff
 from meshid.policy.analysis.finding import Finding, by_environment
+from meshid.policy.analysis.policy_diff import PolicyDiff
 from meshid.policy.named_peers import PeerSet
 from meshid.policy.policy import Policy
 from meshid.policy.report.matrix import Matrix
