@@ -139,7 +139,7 @@ def test_a_target_has_a_few_parts_at_most() -> None:
     ]
     assert imported(*policies[:8]).count("[[deny]]") == 8
     assert refused(yaml.safe_dump_all(policies).encode()) == (
-        "shop: selectors name 9 labels, and a target has 8 parts for them at most"
+        "shop: selectors name 9 labels, and a target has 8 of them at most"
     )
 
 

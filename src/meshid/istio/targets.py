@@ -26,7 +26,7 @@ NO_LABEL = "-"
 """In the place of a label that a workload does not have; no label has this value."""
 
 MAX_LABELS = 8
-"""Labels that selectors of one namespace name; real ones name one or two, and each is a part of every target."""
+"""Labels that selectors of one namespace name; real ones name one or two. Each is a part of a target."""
 
 _USUAL = ("app", "app.kubernetes.io/name")
 _KEY = re.compile(r"[A-Za-z0-9._/-]{1,317}", re.ASCII)
@@ -50,7 +50,7 @@ class TargetReader:
             keys.setdefault(namespace, set()).update(labels or ())
         for namespace, found in keys.items():
             if len(found) > MAX_LABELS:
-                what = f"selectors name {len(found)} labels, and a target has {MAX_LABELS} parts for them at most"
+                what = f"selectors name {len(found)} labels, and a target has {MAX_LABELS} of them at most"
                 problems.add(namespace, what)
                 # The import ends here: each name would be as long as that.
                 problems.check()
