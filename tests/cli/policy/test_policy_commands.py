@@ -14,6 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, cast
 from types import SimpleNamespace
 
 import attrs
@@ -778,7 +779,12 @@ class TestReport:
 
     @pytest.mark.parametrize(
         ("form", "begins"),
-        [("html", "<!doctype html>"), ("table", "prod: "), ("json", "{"), ("mermaid", "flowchart LR")],
+        [
+            ("html", "<!doctype html>"),
+            ("table", "policy.toml, 20"),
+            ("json", "{"),
+            ("mermaid", "flowchart LR"),
+        ],
     )
     def test_each_format(self, form: str, begins: str, ask: Ask) -> None:
         assert ask("report", "policy.toml", "--format", form).out.startswith(begins)
@@ -789,6 +795,27 @@ class TestReport:
 
     def test_one_environment(self, ask: Ask) -> None:
         assert "dev:" not in ask("report", "policy.toml", *PROD).out
+
+    def test_what_it_is_called(self, ask: Ask) -> None:
+        assert ask("report", "policy.toml", "--revision", "v7\x1b[2J").out.startswith("v7\\x1b[2J, 20")
+        told = ask("report", "policy.toml", "--json")
+        assert (told.json["revision"], "changes" in told.json) == ("policy.toml", False)
+
+    def test_what_changed_since_the_version_signed_last(self, ask: Ask) -> None:
+        Path("signed.toml").write_text(FILE.replace("/ns/checkout/sa/api", "/ns/checkout/sa/old"))
+        told = ask("report", "policy.toml", "--since", "signed.toml", *PROD)
+        assert "since signed.toml" in told.lines
+        assert "changes in 'prod'" in told.out
+        assert "'dev'" not in told.out
+        told = ask("report", "policy.toml", "--since", "signed.toml", "--json")
+        assert sorted(cast("dict[str, Any]", told.json["changes"])) == ["dev", "prod"]
+        told = ask("report", "policy.toml", "--since", "signed.toml", "-o", "./signed.toml")
+        assert told == Told(2, "", "meshid: './signed.toml' is an input file; write to another file\n")
+
+    def test_standard_input_is_read_once(self, ask: Ask) -> None:
+        told = ask("report", "-", "--since", "-")
+        assert told.status == 2
+        assert "standard input can be read only once; name another file for --since" in told.err
 
 
 class TestWriting:

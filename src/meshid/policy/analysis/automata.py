@@ -57,7 +57,9 @@ def shortest(
     """
     if budget is None:
         return _shortest(words, inside, outside, Budget())
-    return budget.remember((words, inside, outside), lambda: _shortest(words, inside, outside, budget))
+    size = len(inside) + len(outside)
+    budget.spend(size)
+    return budget.remember((words, inside, outside), size, lambda: _shortest(words, inside, outside, budget))
 
 
 def _shortest(
