@@ -31,8 +31,8 @@ from meshid.names.pattern import Pattern
 from meshid.names.peer_pattern import PeerPattern
 from meshid.names.spiffe_id import SpiffeId
 from meshid.policy.analysis.answers import Counterexample, Proof
-from meshid.policy.analysis.changes import PolicyDiff
 from meshid.policy.analysis.finding import Finding, FindingKind
+from meshid.policy.analysis.policy_diff import PolicyDiff
 from meshid.policy.decider import Decider
 from meshid.policy.evidence import NamedByToken
 from meshid.policy.explain import Explanation, look_at_all
