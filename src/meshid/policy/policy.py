@@ -298,21 +298,26 @@ class Policy:
             now: As for `decide`.
 
         Raises:
-            InvalidPattern: If *never* or *reach* is not a valid pattern.
+            InvalidPattern: If *never* or *reach* is not a valid pattern, or the file of the policy does not
+                know the trust domain of *never*.
             PolicyTooComplex: If the rules are too entangled for an exact answer.
         """
+        from meshid.policy.analysis.doubts import check_trust_domain, doubts_of
         from meshid.policy.analysis.prove import find_access
 
         peers = PeerPattern.parse(never) if isinstance(never, str) else never
         targets = Pattern.parse(reach) if isinstance(reach, str) else reach
+        check_trust_domain(peers, self.environment)
         now = self._instant(now)
-        access = find_access(self._rules_at(now), peers, targets)
+        rules = self._rules_at(now)
+        access = find_access(rules, peers, targets)
         example = None
         if access is not None:
             asked = None if access.request is None else Request.parse(access.request, KEEPABLE)
             decision = self.decide(access.spiffe_id, access.target, asked, token=access.token, now=now)
             example = Counterexample(access, decision)
-        return Proof(peers, targets, self.environment, self.hash, example)
+        doubts = () if example else tuple(doubts_of(rules, peers, targets))
+        return Proof(peers, targets, self.environment, self.hash, example, doubts)
 
     @property
     def _rule_set(self) -> RuleSet:

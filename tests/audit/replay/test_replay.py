@@ -544,6 +544,7 @@ def test_a_replay_as_plain_data() -> None:
     replayed = replay(lines, NOBODY)
     (flip,) = replayed.flips
     assert json.loads(json.dumps(replayed.as_dict())) == {
+        "enough": True,
         "lines": 3,
         "replayed": 2,
         "flipped": 2,

@@ -467,10 +467,25 @@ class TestProve:
 
     def test_a_target_that_nobody_may_reach_makes_a_warning(self, ask: Ask) -> None:
         told = ask("prove", "policy.toml", *PROD, "--never", "/**", "--reach", "paymetns")
-        assert (told.status, told.lines[0]) == (0, "holds in 'prod': /** never reaches paymetns")
+        assert (told.status, told.err) == (0, "")
+        assert told.lines[:2] == [
+            "holds in 'prod': /** never reaches paymetns, but",
+            "  no allow rule is about 'paymetns', so this holds for every peer; did you mean 'payments'?",
+        ]
+
+    def test_a_name_of_nothing_that_is_loaded(self, ask: Ask) -> None:
+        told = ask("prove", "policy.toml", *PROD, "--never", "/ns/chekout/**")
+        assert (told.status, told.lines[1]) == (
+            0,
+            "  nothing that is loaded can be called '/ns/chekout/**'; did you mean '/ns/checkout/**'?",
+        )
+
+    def test_a_trust_domain_that_the_file_does_not_know_is_no_answer(self, ask: Ask) -> None:
+        told = ask("prove", "policy.toml", *PROD, "--never", "spiffe://prod.exmaple.org/**")
+        assert (told.status, told.out) == (2, "")
         assert told.err == (
-            "meshid: warning: no allow rule is about 'paymetns', so this holds for every peer;"
-            " did you mean 'payments'?\n"
+            "meshid: 'spiffe://prod.exmaple.org/**': environment 'prod' neither has nor federates with"
+            " prod.exmaple.org, nor does another environment of its file; did you mean prod.example.org?\n"
         )
 
     @pytest.mark.parametrize(
@@ -554,8 +569,26 @@ class TestReplay:
         assert "  3 more would flip; they are only counted, as there are too many kinds" in told.lines
 
     def test_many_skipped_lines_are_summed_up(self, ask: Ask) -> None:
-        log(asked(OLD, peer=BOT, target="x"), *[b"junk\n"] * 5)
-        assert "    5 lines: Not a JSON object. At line 2, 3, 4, ..." in ask(*self.QUESTION).lines
+        log(*[asked(OLD, peer=BOT, target="x")] * 5, *[b"junk\n"] * 5)
+        told = ask(*self.QUESTION)
+        assert told.status == 0
+        assert "    5 lines: Not a JSON object. At line 6, 7, 8, ..." in told.lines
+
+    def test_too_little_to_say_that_nothing_flips_is_no_answer(self, ask: Ask) -> None:
+        log(*[asked(OLD, peer=BOT, target="x")] * 5, *[b"junk\n"] * 6)
+        assert ask(*self.QUESTION) == Told(
+            2,
+            "",
+            "meshid: 'audit.jsonl': only 5 of 11 decisions can be replayed:"
+            " too few to say that none would flip\n"
+            "meshid: 'audit.jsonl': 6 lines: Not a JSON object. At line 6, 7, 8, ...\n",
+        )
+        # What flips, flips; and what no policy of this environment decides is not missing.
+        log(asked(OLD, peer=CHECKOUT, target="payments"), *[b"junk\n"] * 6)
+        told = ask(*self.QUESTION, "--json")
+        assert (told.status, told.json["flipped"], told.json["enough"]) == (1, 1, False)
+        log(asked(OLD, peer=BOT, target="x"), *[b"{}\n"] * 6)
+        assert ask(*self.QUESTION).status == 0
 
     def test_json(self, ask: Ask) -> None:
         log(asked(OLD, "GET /v1/a", peer=CHECKOUT, target="payments"), b"{}\n")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from meshid.errors import InvalidPattern
 from meshid.policy import Policy
 
 FILE = """
@@ -43,7 +46,7 @@ def policy(*rules: str, environment: str = "prod", head: str = FILE) -> Policy:
 
 class TestProof:
     def test_it_holds(self) -> None:
-        checked = policy(CHECKOUT)
+        checked = policy(CHECKOUT, NO_CI.replace("checkout", "ci"))
         proof = checked.prove(never="/ns/ci/**", reach="payments")
         assert proof.holds
         assert bool(proof)
@@ -58,6 +61,7 @@ class TestProof:
             "environment": "prod",
             "policy_hash": checked.hash,
             "counterexample": None,
+            "doubts": [],
         }
 
     def test_it_does_not_hold(self) -> None:
@@ -79,13 +83,62 @@ class TestProof:
             "rule": "reads",
         }
 
-    def test_a_proof_says_if_the_environment_does_not_know_the_name(self) -> None:
-        proof = policy(CHECKOUT).prove(never="spiffe://dev.exmaple.org/**")
-        assert proof.holds
+    def test_a_trust_domain_that_the_file_does_not_know_is_an_error(self) -> None:
+        with pytest.raises(
+            InvalidPattern, match=r"dev\.exmaple\.org, nor .*; did you mean dev\.example\.org\?"
+        ):
+            policy(CHECKOUT).prove(never="spiffe://dev.exmaple.org/**")
+        with pytest.raises(InvalidPattern, match="nobody of it is let in, whatever the rules say"):
+            policy(CHECKOUT).prove(never="spiffe://q/**")
+
+    def test_a_trust_domain_of_another_environment(self) -> None:
+        proof = policy(CHECKOUT).prove(never="spiffe://dev.example.org/**")
+        assert (proof.holds, proof.doubts) == (True, ())
         assert (
-            "  environment 'prod' neither has nor federates with dev.exmaple.org: is the name right?"
+            "  dev.example.org belongs to another environment, or is federated only there"
             in str(proof).splitlines()
         )
+
+    @pytest.mark.parametrize(
+        ("rules", "never", "doubts"),
+        [
+            ([CHECKOUT], "/ns/chekout/**", "'/ns/chekout/**'; did you mean '/ns/checkout/**'?"),
+            ([CHECKOUT], "/ns/ci/**", "'/ns/ci/**'"),
+            (
+                [CHECKOUT],
+                "spiffe://partner.example/ns/checkout/**",
+                "'spiffe://partner.example/ns/checkout/**'",
+            ),
+            ([READS], "/ns/checkout/**", "'/ns/checkout/**'"),
+            ([CHECKOUT, NO_CI.replace("/ns/checkout", "")], "/ns/ci/**", "'/ns/ci/**'"),
+            ([CHECKOUT.replace('"payments"', '"refunds"')], "/**", None),
+            ([CHECKOUT, 'not_from = ["/ns/ci/*/x"]'], "/ns/ci/sa/**", None),
+            ([CHECKOUT, '[[peers]]\nname = "ci"\nspiffe = ["/ns/ci/sa/x"]'], "/ns/ci/sa/**", None),
+            ([CHECKOUT, '[[peers]]\nname = "ci"\nmembers = ["/ns/ci/sa/x"]'], "/ns/ci/sa/**", None),
+        ],
+        ids=[
+            "a typo",
+            "no rule",
+            "elsewhere",
+            "a federated one",
+            "everybody",
+            "asked of all",
+            "an exception",
+            "an alias",
+            "a member",
+        ],
+    )
+    def test_a_proof_about_the_name_of_nothing_says_so(
+        self, rules: list[str], never: str, doubts: str | None
+    ) -> None:
+        proof = policy(*rules, NO_CI.replace("checkout/**", "z").replace("no-ci", "z")).prove(never)
+        assert not [each for each in proof.doubts if "called" in each] or doubts is not None
+        if doubts is not None:
+            assert str(proof).splitlines()[:2] == [
+                f"holds in 'prod': {never} never reaches **, but",
+                f"  nothing that is loaded can be called {doubts}",
+            ]
+            assert proof.as_dict()["doubts"] == [f"nothing that is loaded can be called {doubts}"]
 
     def test_a_policy_that_only_observes_proves_nothing(self) -> None:
         proof = policy(CHECKOUT, head=f"observe = true\n{FILE}").prove(never="spiffe://dev.example.org/**")

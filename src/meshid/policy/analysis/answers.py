@@ -73,6 +73,7 @@ class Proof:
         environment: The environment of the policy.
         policy_hash: SHA-256 of the policy, in hex.
         counterexample: The shortest counterexample; None if the proof holds.
+        doubts: Why it may say less than it seems, if it holds: it is about a name of nothing that is loaded.
     """
 
     never: PeerPattern
@@ -80,6 +81,7 @@ class Proof:
     environment: Environment
     policy_hash: str
     counterexample: Counterexample | None
+    doubts: tuple[str, ...] = ()
 
     @property
     def holds(self) -> bool:
@@ -91,14 +93,13 @@ class Proof:
 
     def __str__(self) -> str:
         verdict = "holds" if self.counterexample is None else "does not hold"
-        lines = [f"{verdict} in {self.environment.name!r}: {self.never} never reaches {self.reach}"]
+        what = f"{self.never} never reaches {self.reach}"
+        lines = [f"{verdict} in {self.environment.name!r}: {what}{', but' if self.doubts else ''}"]
         lines += [f"  {self.counterexample}"] if self.counterexample else []
+        lines += [f"  {each}" for each in self.doubts]
         domain = self.never.trust_domain
-        if domain not in (None, *self.environment.trust_domains, *self.environment.federates_with):
-            lines.append(
-                f"  environment {self.environment.name!r} neither has nor federates with {domain}:"
-                " is the name right?"
-            )
+        if domain in self.environment.elsewhere:
+            lines.append(f"  {domain} belongs to another environment, or is federated only there")
         lines.append(f"  policy {self.policy_hash}")
         return "\n".join(lines)
 
@@ -114,4 +115,5 @@ class Proof:
             "counterexample": {**example.access.as_dict(), "rule": example.decision.rule}
             if example
             else None,
+            "doubts": list(self.doubts),
         }

@@ -164,6 +164,19 @@ def _begun(text: str, common: Counter[str]) -> str | None:
     return None
 
 
+def respelt(pattern: Pattern, known: Iterable[Pattern]) -> Pattern | None:
+    """Return a pattern with one word as it stands in a known one, if it is one slip away from that."""
+    known = list(known)
+    for at, word in enumerate(pattern.segments):
+        for other in known:
+            there = other.segments[at] if at < len(other.segments) else word
+            if there != word and _is_slip(word, there, _SHORT):
+                meant = Pattern("/" + "/".join((*pattern.segments[:at], there, *pattern.segments[at + 1 :])))
+                if meant.intersects(other):
+                    return meant
+    return None
+
+
 class _Vocabulary:
     """The words of some entries, by the word before each."""
 
