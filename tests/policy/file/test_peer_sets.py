@@ -219,7 +219,9 @@ MEMBERS = st.sampled_from(["/a", "/b/**", "**", "@payments-api", "spiffe://partn
 def test_any_set_means_what_its_members_mean(members: list[str], more: list[str], less: list[str]) -> None:
     def hash_of(*, as_set: bool) -> str:
         written = document()
-        del written["peers"][0]["tokens"], written["peers"][0]["aws"], written["peers"][0]["okta"]
+        # Whom a token can prove, not every rule can leave out.
+        del written["environments"]["prod"]["issuers"]
+        written["peers"][0] = {"name": "payments-api", "spiffe": ["/ns/payments/sa/api"]}
         rule: dict[str, Any] = {"id": "r", "to": ["t"]}
         rule["from"] = [*more, "@s"] if as_set else [*more, *members]
         if less:
@@ -353,7 +355,7 @@ def test_what_only_tokens_prove_excepts_nobody() -> None:
         "is proved only by tokens here, and whoever is not to be let in need not send one; name SPIFFE IDs, "
         "or give it an alias with spiffe"
     )
-    assert wrong(peers, {"from": ["@runner", "@s"], "not_from": ["@runner", "@s", "@abroad"]}) == [
+    assert wrong(peers, {"not_from": ["@runner", "@s", "@abroad"]}) == [
         f"allow[0].not_from[0]: peer 'runner' {tail}",
         f"allow[0].not_from[1]: peer 'runner' of set 's' {tail}",
     ]
@@ -365,6 +367,39 @@ def test_what_only_tokens_prove_excepts_nobody() -> None:
     written["peers"] += peers
     written["allow"] = [{"id": "r", "from": ["/a"], "to": ["t"], "not_from": ["@abroad"]}]
     assert list(map(str, problems_of(written))) == [f"allow[0].not_from[0]: peer 'abroad' {tail}"]
+
+
+def test_whom_a_token_lets_in_by_name_is_not_left_out_by_certificates() -> None:
+    peers: list[dict[str, object]] = [
+        {"name": "plain", "spiffe": ["/b"]},
+        {"name": "theirs", "spiffe": ["spiffe://partner.example/b"]},
+        {"name": "s", "members": ["/a", "@plain", "@payments-api", "@theirs"]},
+    ]
+    tail = (
+        "is in `from` by its name, too, and a token can prove it behind another certificate, which this does "
+        "not leave out; have only the others in `from`"
+    )
+    assert wrong(peers, {"from": ["@s"], "not_from": ["@payments-api", "@plain"]}) == [
+        f"allow[0].not_from[0]: peer 'payments-api' {tail}",
+        # By a JWT-SVID.
+        f"allow[0].not_from[1]: peer 'plain' {tail}",
+    ]
+    assert wrong(peers, {"from": ["@payments-api"], "not_from": ["@s"]}) == [
+        f"allow[0].not_from[0]: peer 'payments-api' of set 's' {tail}",
+    ]
+    assert wrong(peers, {"from": ["@s"], "not_from": ["@theirs", "/ns/payments/sa/api"]}) == []
+    assert wrong(peers, {"from": ["/**"], "not_from": ["@s"]}) == []
+    # Without an issuer, nobody has another name by a token.
+    assert wrong(peers, {"from": ["@s"], "not_from": ["@payments-api", "@plain"]}, "dev") == []
+
+
+def test_a_peer_in_a_set_counts_as_each_of_its_spiffe_ids() -> None:
+    written = crowded(0, 1000, "from")
+    peers = [{"name": f"p{n}", "spiffe": [f"/p{n}/{m}" for m in range(100)]} for n in range(10)]
+    written["peers"] = [*peers, {"name": "s", "members": [f"@p{n}" for n in range(10)]}]
+    assert list(map(str, problems_of(written))) == [
+        "peers: in all rules together, its names stand for more than 100000 members; name less"
+    ]
 
 
 def test_no_rule_is_checked_against_names_that_cannot_be_read() -> None:

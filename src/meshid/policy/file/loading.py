@@ -27,7 +27,7 @@ from meshid.policy.file.shapes import ListedTables, TableKey
 from meshid.policy.file.strings import Known, condition, source, target, trust_domain
 from meshid.policy.file.table_reader import ABSENT, Fields, TableReader, TooManyProblemsError, below, kind
 from meshid.policy.isolation import Isolation
-from meshid.policy.issuers import Issuer
+from meshid.policy.issuers import Issuer, IssuerProfile
 from meshid.policy.named_peers import NamedPeer, PeerSet
 from meshid.policy.rules import Effect, Environment, Rule, RuleSet
 from meshid.support.documents import file_data, json_document, reads_as_json, toml_document
@@ -111,7 +111,9 @@ class _Reader(TableReader):
             self.source = cache(known.source)
             self.named = self._resolved(peers, environment, by_kind(issuers[environment.name]))
             sets = [each.resolved(self, known, self.federated, self.named) for each in self.section.sets]
-            self.expansion = Expansion(self, environment.name, self.named.values(), sets)
+            profiles = {each.profile for each in issuers[environment.name]}
+            by_svid = environment.trust_domains if IssuerProfile.JWT_SVID in profiles else ()
+            self.expansion = Expansion(self, environment.name, self.named.values(), sets, by_svid=by_svid)
         rules = [rule for effect, key in form.RULES.items() for rule in self._rules(top, key, effect)]
         observe = self.flag(top, "", form.OBSERVE_ALL)
         if environment is None:

@@ -7,7 +7,7 @@ may come to is bounded before it is made: a small file can name a large set very
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 import attrs
@@ -98,6 +98,7 @@ class Expansion:
         environment: The name of the environment.
         peers: The peers by name.
         sets: The sets.
+        by_svid: The trust domains whose SPIFFE IDs a token can prove, a JWT-SVID.
     """
 
     def __init__(
@@ -106,11 +107,14 @@ class Expansion:
         environment: str = "",
         peers: Iterable[NamedPeer] = (),
         sets: Iterable[PeerSet] = (),
+        *,
+        by_svid: tuple[TrustDomain, ...] = (),
     ) -> None:
         self._reader = reader
         self._environment = environment
         self._peers = {peer.name: peer for peer in peers}
         self._sets = {each.name: each for each in sets}
+        self._by_svid = by_svid
         self._left = MAX_EXPANDED
 
     def of(self, included: Sequence[tuple[str, Entry]], excluded: Sequence[tuple[str, Entry]]) -> Listed:
@@ -123,11 +127,12 @@ class Expansion:
         more = dict.fromkeys(each for one in sets for each in one.sources)
         peers = [self._peers[name] for name in named if name in self._peers]
         peers += [each for one in sets for each in one.peers]
+        by_name = {peer.name: peer for peer in peers}
         return Listed(
             sources=(*written, *(each for each in more if each not in once)),
-            peers=tuple({peer.name: peer for peer in peers}.values()),
+            peers=tuple(by_name.values()),
             listed_from=tuple(_shown(each) for _, each in included),
-            not_sources=tuple(dict.fromkeys(self._excepted(excluded, excepted))),
+            not_sources=tuple(dict.fromkeys(self._excepted(excluded, excepted, by_name))),
             listed_not_from=tuple(_shown(each) for _, each in excluded),
             sets=tuple(name for name in {**named, **excepted} if name in self._sets),
         )
@@ -135,7 +140,7 @@ class Expansion:
     def _set(self, name: str, place: str) -> PeerSet | None:
         """Return a set that is to be put in the place of its name; None if it is none, or is wrong."""
         found = self._sets.get(name)
-        if found is None or not self._spend(len(found.sources) + len(found.peers)):
+        if found is None or not self._spend(_weight(found.sources, found.peers)):
             return None
         if found.idle and not found.sources and not found.peers:
             what = (
@@ -146,20 +151,27 @@ class Expansion:
         return found
 
     def _excepted(
-        self, entries: Sequence[tuple[str, Entry]], names: Mapping[str, str]
+        self, entries: Sequence[tuple[str, Entry]], names: Mapping[str, str], included: Container[str]
     ) -> Iterator[PeerPattern]:
         yield from (each for _, each in entries if isinstance(each, PeerPattern))
         for name, place in names.items():
             one = self._sets.get(name)
             sources = one.sources if one is not None else ()
             peers = one.peers if one is not None else [self._peers[name]] if name in self._peers else []
-            if not self._spend(len(sources) + sum(max(1, len(peer.spiffe)) for peer in peers)):
+            if not self._spend(_weight(sources, peers)):
                 return
             yield from sources
             for peer in peers:
                 if peer.tokens and not peer.spiffe:
                     self._reader.fail(place, _avoidable(name, peer.name))
+                elif peer.name in included and self._is_provable(peer):
+                    # A token that is bound to the connection gives its name to a certificate without one.
+                    self._reader.fail(place, _let_in_by_name(name, peer.name))
                 yield from peer.spiffe
+
+    def _is_provable(self, peer: NamedPeer) -> bool:
+        own = self._by_svid
+        return bool(peer.tokens) or any(set(own) & set(each.domains(own)) for each in peer.spiffe)
 
     def _spend(self, entries: int) -> bool:
         """Count entries before they are made; False if they are too many, which is told once."""
@@ -181,13 +193,28 @@ def _names(entries: Iterable[tuple[str, Entry]]) -> dict[str, str]:
     return names
 
 
+def _weight(sources: Collection[PeerPattern], peers: Iterable[NamedPeer]) -> int:
+    # A rule is about a peer by name by each of its patterns, and is indexed by each.
+    return len(sources) + sum(max(1, len(peer.spiffe)) for peer in peers)
+
+
 def _shown(entry: Entry) -> str:
     return f"@{entry}" if isinstance(entry, str) else str(entry)
 
 
 def _avoidable(name: str, peer: str) -> str:
-    whose = f"peer {quote(peer)}" if peer == name else f"peer {quote(peer)} of set {quote(name)}"
     return (
-        f"{whose} is proved only by tokens here, and whoever is not to be let in need not send one; "
-        "name SPIFFE IDs, or give it an alias with spiffe"
+        f"{_whose(name, peer)} is proved only by tokens here, and whoever is not to be let in need not send "
+        "one; name SPIFFE IDs, or give it an alias with spiffe"
     )
+
+
+def _let_in_by_name(name: str, peer: str) -> str:
+    return (
+        f"{_whose(name, peer)} is in `from` by its name, too, and a token can prove it behind another "
+        "certificate, which this does not leave out; have only the others in `from`"
+    )
+
+
+def _whose(name: str, peer: str) -> str:
+    return f"peer {quote(peer)}" if peer == name else f"peer {quote(peer)} of set {quote(name)}"
