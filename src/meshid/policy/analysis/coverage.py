@@ -317,6 +317,9 @@ class Coverage:
             region = cell.region((inside,), tuple(outside))
             if shortest_access([region], self._budget) is not None:
                 return None
+            if inside.holes and shortest_access([cell.region((inside,), ())], self._budget) is None:
+                # Nothing covers what is nothing.
+                continue
             whole = [rule for extent, rule in outside.items() if extent.contains(inside)]
             covering |= {rule.id: rule for rule in whole[:1] or outside.values()}
         return covering

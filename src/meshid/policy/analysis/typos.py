@@ -110,6 +110,8 @@ def _among(entries: list[_Entry]) -> Iterator[Finding]:
         unslashed[text.replace("/", "")].add(text)
     for entry in entries:
         text = entry.text
+        if not text.strip("/*"):
+            continue
         if finding := _glued(entry, common):
             yield finding
         elif others := sorted(each for each in unslashed[text.replace("/", "")] if _more(each, text, common)):
