@@ -71,7 +71,9 @@ class Claims:
         else:
             asked = (
                 any(_meets(each, point.request) for each in area.requests)
-                and (not area.only_requests or any(_meets(each, point.request) for each in area.only_requests))
+                and (
+                    not area.only_requests or any(_meets(each, point.request) for each in area.only_requests)
+                )
                 and not any(_meets(each, point.request) for each in area.not_requests)
             )
         return (
