@@ -32,8 +32,8 @@ from meshid.names.pattern import Pattern
 from meshid.names.peer_pattern import PeerPattern
 from meshid.names.spiffe_id import SpiffeId
 from meshid.policy.analysis.answers import Counterexample, Proof
-from meshid.policy.analysis.changes import PolicyDiff
 from meshid.policy.analysis.finding import Finding, FindingKind
+from meshid.policy.analysis.policy_diff import PolicyDiff
 from meshid.policy.decider import Decider
 from meshid.policy.evidence import NamedByToken
 from meshid.policy.explain import Explanation, RuleLook, look_at_all
@@ -41,7 +41,7 @@ from meshid.policy.isolation import Isolation
 from meshid.policy.issuers import Issuer
 from meshid.policy.memory import REMEMBERED, Memory
 from meshid.policy.named_peers import NamedPeer, PeerSet
-from meshid.policy.requests import REQUEST_FOLLOWS, Request, RequestLike
+from meshid.policy.requests import KEEPABLE, REQUEST_FOLLOWS, Request, RequestLike
 from meshid.policy.rules import Environment, Rule, RuleSet
 from meshid.policy.stages import Stages
 from meshid.reasons import Reason
@@ -275,7 +275,7 @@ class Policy:
         """
         from meshid.policy.analysis.lint import lint
 
-        return lint(self._rules_at(self._instant(now)), ignore)
+        return lint(self._rule_set, ignore, self._instant(now))
 
     def diff(self, other: Policy, *, now: float | None = None) -> PolicyDiff:
         """Return what changes, and for which peers, from this policy to another.
@@ -317,9 +317,8 @@ class Policy:
         access = find_access(self._rules_at(now), peers, targets)
         example = None
         if access is not None:
-            decision = self.decide(
-                access.spiffe_id, access.target, access.request, token=access.token, now=now
-            )
+            asked = None if access.request is None else Request.parse(access.request, KEEPABLE)
+            decision = self.decide(access.spiffe_id, access.target, asked, token=access.token, now=now)
             example = Counterexample(access, decision)
         return Proof(peers, targets, self.environment, self.hash, example)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import pytest
 
 from meshid.policy import Finding, FindingKind, Policy
-from meshid.policy.analysis import lint
+from meshid.policy.analysis import coverage
 from meshid.policy.analysis.answers import Access
 from meshid.policy.analysis.budget import Budget
 from meshid.policy.analysis.finding import by_environment
@@ -164,8 +164,8 @@ LONG = "/" + "/".join(["x" * 31] * 63 + ["x" * 12])
             ],
             [
                 (
-                    "lookalike: allow[2].from[0] (rule \"b\"): '/ns/chekout/sa/api' looks like"
-                    " '/ns/checkout/sa/api': is one of them a typo?"
+                    "lookalike: allow[2].from[0] (rule \"b\"): 'chekout' in '/ns/chekout/sa/api' looks like"
+                    " 'checkout' in '/ns/checkout/sa/api': is one of them a typo?"
                 )
             ],
             id="a letter too few",
@@ -174,8 +174,8 @@ LONG = "/" + "/".join(["x" * 31] * 63 + ["x" * 12])
             [rule("allow", "a", '"/ns/chekcout/api"'), rule("allow", "b", '"/ns/checkout/api"', '"ship"')],
             [
                 (
-                    "lookalike: allow[1].from[0] (rule \"a\"): '/ns/chekcout/api' looks like"
-                    " '/ns/checkout/api': is one of them a typo?"
+                    "lookalike: allow[1].from[0] (rule \"a\"): 'chekcout' in '/ns/chekcout/api' looks like"
+                    " 'checkout' in '/ns/checkout/api': is one of them a typo?"
                 )
             ],
             id="two letters that changed places",
@@ -313,6 +313,6 @@ def test_each_peer_by_name_takes_a_few_looks_and_not_one_at_every_other(
     evidence = 'evidence = ["x509", "token"]'
     rules = [rule("allow", f"r{each}", who.format(each), more=evidence) for each in range(count)]
     everything = rule("allow", "all", '"/**"', '"**"', evidence)
-    monkeypatch.setattr(lint, "shortest_access", counted)
+    monkeypatch.setattr(coverage, "shortest_access", counted)
     findings(*rules, everything, head=HEAD + f"[environments.prod.issuers.k]\n{issuer}" + peers)
     assert count < looks < 20 * count

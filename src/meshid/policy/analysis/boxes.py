@@ -9,7 +9,8 @@ is the product of three intervals; what two rules have in common is then found b
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import Self
 
 import attrs
 
@@ -17,6 +18,7 @@ from meshid.names.pattern import Pattern
 from meshid.names.pattern_index import PatternIndex
 from meshid.names.peer_pattern import PeerPattern
 from meshid.names.spiffe_id import TrustDomain
+from meshid.policy.analysis.budget import Budget
 from meshid.policy.analysis.extent import Extent, Patterns
 from meshid.policy.analysis.token_states import ANYTHING, NO_TOKEN, TokenState
 from meshid.policy.rules import ANY_METHOD, Effect, Rule
@@ -100,21 +102,23 @@ class Box:
 
     def covers(self, other: Box) -> bool:
         """Tell whether it holds all of another box, in whatever domain, state and method."""
-        is_alike = self.method is None or (
-            self.method == other.method and self.rule.effect is other.rule.effect
-        )
-        has_all = (
-            self.by_token == other.by_token if self.by_token is not None else self._holds_peers_of(other)
-        )
+        path, target, request = self.patterns
+        its_path, its_target, its_request = other.patterns
         return (
-            is_alike
-            and has_all
-            and set(self.rule.not_sources) <= set(other.rule.not_sources)
-            and set(self.rule.not_http) <= set(other.rule.not_http)
-            and all(mine.contains(each) for mine, each in zip(self.patterns, other.patterns, strict=True))
+            (self.method is None or self._is_like(other))
+            and excepts_no_more(self.rule, other.rule)
+            and request.contains(its_request)
+            and target.contains(its_target)
+            and self._holds_peers_of(other)
+            and path.contains(its_path)
         )
 
+    def _is_like(self, other: Box) -> bool:
+        return self.method == other.method and self.rule.effect is other.rule.effect
+
     def _holds_peers_of(self, other: Box) -> bool:
+        if self.by_token is not None:
+            return self.by_token == other.by_token
         if other.by_token is not None or self.peers.trust_domain != other.peers.trust_domain:
             return False
         return other.rule.needs_token or not self.rule.needs_token
@@ -127,22 +131,159 @@ class Box:
         return (self.rule.effect, self.peers.trust_domain, self.patterns, self.method, needed, holes)
 
 
-def boxes_of(rule: Rule) -> Iterator[Box]:
-    """Take a rule apart into its boxes."""
-    conditions: list[tuple[str | None, Pattern]] = [(each.method, each.path) for each in rule.http]
-    # "All but some" is a condition, too: at a handshake, nothing is known of it.
-    conditions = conditions or [(ANY_METHOD if rule.not_http else None, ANYTHING)]
-    for i, source, by_token, name in _sources_of(rule):
-        for j, target in enumerate(rule.targets):
-            for k, (method, request) in enumerate(conditions):
-                yield Box(rule, source, (source.path, target, request), method, (i, j, k), by_token, name)
+def excepts_no_more(rule: Rule, other: Rule) -> bool:
+    """Tell whether all exceptions of a rule are exceptions of the other as well."""
+    return set(rule.not_sources) <= set(other.not_sources) and set(rule.not_http) <= set(other.not_http)
 
 
-def _sources_of(rule: Rule) -> Iterator[tuple[int, PeerPattern, str | None, str | None]]:
-    yield from ((at, source, None, None) for at, source in enumerate(rule.sources))
+_BOX = 30
+"""Steps for a box that is made and kept: its memory, too, is paid with them."""
+
+
+def boxes_of(rule: Rule, budget: Budget) -> list[Box]:
+    """Take a rule apart into its boxes.
+
+    Raises:
+        PolicyTooComplex: If the budget does not last.
+    """
+    product = Product.of(rule)
+    budget.turn_to(rule)
+    budget.spend(_BOX * product.size)
+    return list(product.boxes())
+
+
+def slabs_of(rule: Rule, budget: Budget) -> list[Box]:
+    """Take a rule apart into slabs: a box stands for all that differ by their conditions only.
+
+    Raises:
+        PolicyTooComplex: If the budget does not last.
+    """
+    product = Product.of(rule)
+    budget.turn_to(rule)
+    budget.spend(_BOX * len(product.sources) * len(product.targets))
+    if len(product.requests) > 1:
+        product = attrs.evolve(product, requests=((0, None, ANYTHING),))
+    return list(product.boxes())
+
+
+def of_source(box: Box, source: Source) -> Box:
+    """Return a box with other peers."""
+    _, target, request = box.patterns
+    _, j, k = box.at
+    patterns, at = (source.peers.path, target, request), (source.at, j, k)
+    return Box(box.rule, source.peers, patterns, box.method, at, source.by_token, source.name)
+
+
+def of_target(box: Box, at: int, target: Pattern) -> Box:
+    """Return a box with other targets."""
+    path, _, request = box.patterns
+    i, _, k = box.at
+    return Box(box.rule, box.peers, (path, target, request), box.method, (i, at, k), box.by_token, box.name)
+
+
+def of_request(box: Box, at: int, method: str | None, request: Pattern) -> Box:
+    """Return a box with other requests."""
+    path, target, _ = box.patterns
+    i, j, _ = box.at
+    return Box(box.rule, box.peers, (path, target, request), method, (i, j, at), box.by_token, box.name)
+
+
+@attrs.frozen
+class Source:
+    """Peers that a rule is about.
+
+    Attributes:
+        at: The index in `Rule.who`.
+        peers: The pattern of the peers.
+        by_token: The name that a token must give; None if the certificate is enough.
+        name: The name of the peer by name that it is of; None if it is of a pattern.
+    """
+
+    at: int
+    peers: PeerPattern
+    by_token: str | None = None
+    name: str | None = None
+
+
+@attrs.frozen
+class Product:
+    """A rule, or a part of it: some of its sources with some of its targets and some of its conditions.
+
+    Attributes:
+        rule: The rule.
+        sources: The sources.
+        targets: The targets, with the index of each in ``to``.
+        requests: The conditions, with the index of each in ``http``: method and path.
+    """
+
+    rule: Rule
+    sources: tuple[Source, ...]
+    targets: tuple[tuple[int, Pattern], ...]
+    requests: tuple[tuple[int, str | None, Pattern], ...]
+
+    @classmethod
+    def of(cls, rule: Rule) -> Self:
+        """Return all of a rule."""
+        requests: tuple[tuple[int, str | None, Pattern], ...]
+        requests = tuple((at, each.method, each.path) for at, each in enumerate(rule.http))
+        # "All but some" is a condition, too: at a handshake, nothing is known of it.
+        requests = requests or ((0, ANY_METHOD if rule.not_http else None, ANYTHING),)
+        return cls(rule, tuple(_sources_of(rule)), tuple(enumerate(rule.targets)), requests)
+
+    @property
+    def size(self) -> int:
+        """The number of its boxes."""
+        return len(self.sources) * len(self.targets) * len(self.requests)
+
+    def boxes(self) -> Iterator[Box]:
+        """Yield its boxes."""
+        for source in self.sources:
+            path = source.peers.path
+            for j, target in self.targets:
+                for k, method, request in self.requests:
+                    yield Box(
+                        self.rule,
+                        source.peers,
+                        (path, target, request),
+                        method,
+                        (source.at, j, k),
+                        source.by_token,
+                        source.name,
+                    )
+
+    def only(self, kind: int, numbers: Collection[int]) -> Self:
+        """Return what is left with some entries of one list."""
+        return self._with(kind, lambda at: at in numbers)
+
+    def without(self, kind: int, numbers: Collection[int]) -> Self:
+        """Return what is left without some entries of one list."""
+        return self._with(kind, lambda at: at not in numbers)
+
+    def _with(self, kind: int, is_kept: Callable[[int], bool]) -> Self:
+        if kind == 0:
+            return attrs.evolve(self, sources=tuple(each for each in self.sources if is_kept(each.at)))
+        if kind == 1:
+            return attrs.evolve(self, targets=tuple(each for each in self.targets if is_kept(each[0])))
+        return attrs.evolve(self, requests=tuple(each for each in self.requests if is_kept(each[0])))
+
+    def less(self, part: Product) -> Iterator[Product]:
+        """Yield what is left without a part of it, as products."""
+        sources = tuple(each for each in self.sources if each not in set(part.sources))
+        targets = tuple(each for each in self.targets if each not in set(part.targets))
+        requests = tuple(each for each in self.requests if each not in set(part.requests))
+        left = (
+            attrs.evolve(self, sources=sources),
+            attrs.evolve(self, sources=part.sources, targets=targets),
+            attrs.evolve(part, requests=requests),
+        )
+        yield from (each for each in left if each.size)
+
+
+def _sources_of(rule: Rule) -> Iterator[Source]:
+    yield from (Source(at, source) for at, source in enumerate(rule.sources))
     for at, peer in enumerate(rule.peers, len(rule.sources)):
-        yield from ((at, source, None, peer.name) for source in peer.spiffe)
-        yield at, PeerPattern(None, ANYTHING), peer.name, peer.name
+        yield from (Source(at, source, None, peer.name) for source in peer.spiffe)
+        yield Source(at, PeerPattern(None, ANYTHING), peer.name, peer.name)
 
 
 class BoxesByName:
@@ -182,13 +323,17 @@ class BoxIndex:
 
     Args:
         boxes: The boxes.
+        budget: What look-ups are paid from.
     """
 
-    def __init__(self, boxes: Iterable[Box]) -> None:
-        self._by_certificate = _Tree()
-        self._by_token = _Tree()
-        self._of: defaultdict[str | None, _Tree] = defaultdict(_Tree)
-        self._tokens_of: defaultdict[str, _Tree] = defaultdict(_Tree)
+    def __init__(self, boxes: Iterable[Box], budget: Budget) -> None:
+        def tree() -> _Tree:
+            return _Tree(budget)
+
+        self._by_certificate = tree()
+        self._by_token = tree()
+        self._of: defaultdict[str | None, _Tree] = defaultdict(tree)
+        self._tokens_of: defaultdict[str, _Tree] = defaultdict(tree)
         for box in boxes:
             if box.by_token is None:
                 self._by_certificate.add(box)
@@ -241,7 +386,8 @@ class BoxIndex:
 class _Tree:
     """Boxes by the pattern of the peers' path, and then by that of the target."""
 
-    def __init__(self) -> None:
+    def __init__(self, budget: Budget) -> None:
+        self._spend = budget.spend
         self._by_path: PatternIndex[PatternIndex[list[Box]]] = PatternIndex()
 
     def add(self, box: Box) -> None:
@@ -249,6 +395,7 @@ class _Tree:
         self._by_path.setdefault(path, PatternIndex[list[Box]]).setdefault(target, list[Box]).append(box)
 
     def intersecting(self, path: Pattern, target: Pattern) -> Iterator[Box]:
-        for by_target in self._by_path.intersecting(path):
-            for boxes in by_target.intersecting(target):
+        for by_target in self._by_path.intersecting(path, self._spend):
+            for boxes in by_target.intersecting(target, self._spend):
+                self._spend(len(boxes))
                 yield from boxes

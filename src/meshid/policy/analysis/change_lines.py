@@ -12,8 +12,8 @@ from meshid.names.peer_pattern import PeerPattern
 from meshid.names.spiffe_id import TrustDomain
 from meshid.policy.analysis.answers import Access
 from meshid.policy.analysis.boxes import Box
+from meshid.policy.analysis.diff_sides import DiffCell, DiffSide, Pair
 from meshid.policy.analysis.extent import Extent
-from meshid.policy.analysis.sides import Cell, Pair, Side
 from meshid.policy.analysis.token_states import ANYTHING, TokenState
 from meshid.policy.rules import ANY_METHOD, HttpCondition
 
@@ -31,11 +31,11 @@ class Hole:
         request: The entry of ``not_http``; None if it is none.
     """
 
-    side: Side = attrs.field(eq=False, repr=False)
+    side: DiffSide = attrs.field(eq=False, repr=False)
     peers: PeerPattern | None = None
     request: HttpCondition | None = None
 
-    def extent(self, pair: Pair, cell: Cell, method: str) -> Extent | None:
+    def extent(self, pair: Pair, cell: DiffCell, method: str) -> Extent | None:
         """Return what it holds of a cell, with requests of a method; None if nothing."""
         if self.peers is not None:
             domain = cell.domain if self.side is pair.side else cell.there
@@ -83,7 +83,7 @@ class Piece:
 
     box: Box
     who: Who
-    cell: Cell
+    cell: DiffCell
     is_request: bool
     hole: Hole | None
     allowing: Box | None
@@ -128,6 +128,11 @@ class Line:
     only_requests: tuple[HttpCondition, ...]
     pieces: tuple[Piece, ...] = attrs.field(eq=False, repr=False)
 
+    def is_about(self, piece: Piece) -> bool:
+        """Tell whether a piece is of its entries, whether or not anything of it changes."""
+        asked = piece.box.at[2] in self.requests if piece.is_request else self.connections
+        return asked and piece.who in self.who and piece.box.at[1] in self.targets
+
 
 _Asked: TypeAlias = tuple[bool, frozenset[int], HttpCondition | None]
 """Whether connections change, and which requests: the indices of conditions, and the exception."""
@@ -137,14 +142,15 @@ _Group: TypeAlias = tuple[frozenset[_One], frozenset[_Two], _Asked]
 
 def lines_of_pieces(pieces: Iterable[Piece]) -> list[Line]:
     """Group pieces into lines."""
-    by_hole: defaultdict[PeerPattern | None, list[Piece]] = defaultdict(list)
+    kinds: defaultdict[tuple[bool, PeerPattern | None], list[Piece]] = defaultdict(list)
     for piece in pieces:
-        by_hole[piece.hole.peers if piece.hole else None].append(piece)
+        kinds[piece.compares_allowed, piece.hole.peers if piece.hole else None].append(piece)
     found: dict[Hashable, Line] = {}
-    for only, some in by_hole.items():
+    for (compares, only), some in kinds.items():
         for line in _lines(some, (only,) if only else ()):
             # The same of two exceptions is one line.
-            same = (line.who, line.targets, line.requests, line.connections, line.only_requests, bool(only))
+            asked = (line.requests, line.connections, line.only_requests)
+            same = (compares, bool(only), line.who, line.targets, *asked)
             old = found.get(same)
             found[same] = line if old is None else _joined(old, line)
     return list(found.values())

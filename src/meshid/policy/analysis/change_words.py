@@ -10,7 +10,7 @@ from meshid.policy.rules import Effect
 from meshid.support.quoting import some_of
 
 if TYPE_CHECKING:
-    from meshid.policy.analysis.changes import Area, Change, PolicyDiff, Unchanged
+    from meshid.policy.analysis.policy_diff import Area, Change, PolicyDiff, Unchanged
 
 ALL_REQUESTS = ("* /**",)
 _FEW = 8

@@ -19,12 +19,12 @@ from meshid.policy.analysis.budget import Budget
 from meshid.policy.analysis.change_lines import Hole, Piece, Who, lines_of_pieces
 from meshid.policy.analysis.changed_names import changed_names
 from meshid.policy.analysis.changed_rules import changed_ends, changed_notes
-from meshid.policy.analysis.changes import Change, PolicyDiff
+from meshid.policy.analysis.diff_sides import DiffCell, DiffSide, Pair, needs_tokens
+from meshid.policy.analysis.diff_telling import LineTelling, change_of_methods
 from meshid.policy.analysis.extent import Extent
+from meshid.policy.analysis.policy_diff import Change, PolicyDiff
 from meshid.policy.analysis.prove import methods_told
 from meshid.policy.analysis.regions import shortest_access
-from meshid.policy.analysis.sides import Cell, Pair, Side, needs_tokens
-from meshid.policy.analysis.telling import Telling, change_of_methods
 from meshid.policy.analysis.token_states import NO_TOKEN
 from meshid.policy.rules import ANY_METHOD, Effect, Rule, RuleSet
 
@@ -41,7 +41,7 @@ def compare(before: RuleSet, after: RuleSet, now: float | None = None) -> Policy
         PolicyTooComplex: If the rules are too entangled for an exact answer.
     """
     budget = Budget(before, after)
-    old, new = (Side(each if now is None else each.at(now), budget) for each in (before, after))
+    old, new = (DiffSide(each if now is None else each.at(now), budget) for each in (before, after))
     return PolicyDiff(
         gains=tuple(_changes(Pair(new, old, is_gain=True), budget)),
         losses=tuple(_changes(Pair(old, new, is_gain=False), budget)),
@@ -79,7 +79,7 @@ class _Search:
             return
         self.budget.turn_to(rule)
         names = self.pair.names_told(rule)
-        telling = Telling(self.pair, self.budget, rule, side)
+        telling = LineTelling(self.pair, self.budget, rule, side)
         pieces: list[Piece] = []
         for box in boxes:
             is_known = self._is_known(other, box)
@@ -92,10 +92,10 @@ class _Search:
         for line in lines_of_pieces(pieces):
             yield telling.change(line)
 
-    def _is_known(self, side: Side, box: Box) -> bool:
+    def _is_known(self, side: DiffSide, box: Box) -> bool:
         return side.has(box) and self.pair.is_alike(box)
 
-    def _allowed(self, box: Box, cell: Cell, who: Who) -> Iterator[Piece]:
+    def _allowed(self, box: Box, cell: DiffCell, who: Who) -> Iterator[Piece]:
         side, other = self.pair.side, self.pair.other
         pair, is_any = self.pair, box.method in {None, ANY_METHOD}
         denied, allowed = side.meeting(box, Effect.DENY), other.meeting(box, Effect.ALLOW)
@@ -112,11 +112,14 @@ class _Search:
                 ]
                 for method in methods
             }
-            comparable = allowed if is_any or other.judges(methods[0]) else []
-            for hole in self._lifted(box, comparable, other, cell, methods[0]):
-                example = self._first(Piece(box, who, cell, is_request, hole, None, tuple(methods)), outside)
-                if example is not None:
-                    yield example
+            # A method that this side alone judges was never allowed, whatever the rules of the other say.
+            compares = is_any or other.judges(methods[0])
+            for hole in self._lifted(box, allowed if compares else (), other, cell, methods[0]):
+                piece = Piece(
+                    box, who, cell, is_request, hole, None, tuple(methods), compares_allowed=compares
+                )
+                if (found := self._first(piece, outside)) is not None:
+                    yield found
 
     def _first(self, piece: Piece, outside: dict[str, list[Extent]], also: Box | None = None) -> Piece | None:
         """Return a piece with its shortest access that lies *outside*; None if there is none.
@@ -142,9 +145,9 @@ class _Search:
         return None if example is None else attrs.evolve(piece, example=example)
 
     def _lifted(
-        self, box: Box, others: Iterable[Box], side: Side, cell: Cell, method: str
+        self, box: Box, others: Iterable[Box], side: DiffSide, cell: DiffCell, method: str
     ) -> Iterator[Hole | None]:
-        """Yield the exceptions that the other side's box has beyond those of this one, if that is all it lacks.
+        """Yield the exceptions that another box has beyond those of this one, if that is all it lacks.
 
         If there is no such box, None: then it is to be compared as a whole.
         """
@@ -163,7 +166,7 @@ class _Search:
         if all(self._is_known(side, box) for box in boxes):
             return
         self.budget.turn_to(rule)
-        telling = Telling(self.pair, self.budget, rule, other)
+        telling = LineTelling(self.pair, self.budget, rule, other)
         pieces: list[Piece] = []
         for box in boxes:
             is_known = self._is_known(side, box)
@@ -185,10 +188,10 @@ class _Search:
                     telling.looked_at(who)
                     if not is_known:
                         pieces += self._denied(box, allowing, cell, who)
-        for line in lines_of_pieces(pieces):
-            yield telling.change(line)
+        for line in lines_of_pieces(each for each in pieces if each.example is not None):
+            yield telling.change(line, pieces)
 
-    def _denied(self, box: Box, allowing: Box, cell: Cell, who: Who) -> Iterator[Piece]:
+    def _denied(self, box: Box, allowing: Box, cell: DiffCell, who: Who) -> Iterator[Piece]:
         side, other = self.pair.side, self.pair.other
         denied = side.meeting(allowing, Effect.DENY)
         allowed = sorted(
@@ -212,8 +215,7 @@ class _Search:
             for hole in self._lifted(box, denied, side, cell, methods[0]):
                 piece = Piece(box, who, cell, is_request, hole, allowing, tuple(methods))
                 tries = (self._first(piece, outside, each) for each in allowed)
-                if (found := next((each for each in tries if each is not None), None)) is not None:
-                    yield found
+                yield next((each for each in tries if each is not None), piece)
 
     # -- Methods that only this side judges ------------------------------------
 
@@ -225,9 +227,14 @@ class _Search:
             pieces: list[Piece] = []
             for rule in side.enforced(Effect.ALLOW):
                 self.budget.turn_to(rule)
-                for box in side.boxes[rule.id]:
-                    if box.method in {None, ANY_METHOD}:
-                        pieces += self._with(method, box)
+                of_rule = [
+                    piece
+                    for box in side.boxes[rule.id]
+                    if box.is_for(method)
+                    for piece in self._with(method, box)
+                ]
+                # A rule that is named is named with all that it is about.
+                pieces += of_rule if any(each.example is not None for each in of_rule) else []
             if pieces:
                 found[frozenset(each.box.rule.id for each in pieces)].append((method, pieces))
         for same in found.values():
@@ -237,22 +244,32 @@ class _Search:
     def _with(self, method: str, box: Box) -> Iterator[Piece]:
         side, other = self.pair.side, self.pair.other
         denied = side.meeting(box, Effect.DENY)
-        allowed: list[Box | None] = [None] if other.has(box) else [*other.meeting(box, Effect.ALLOW)]
+        also: list[Box | None] = []
+        if box.method in {None, ANY_METHOD}:
+            also = [None] if other.has(box) else [*other.meeting(box, Effect.ALLOW)]
         for cell in self.pair.cells(box, self.pair.names_told(box.rule)):
-            self.budget.spend(len(allowed))
+            self.budget.spend(1 + len(also))
             who = Who(box.at[0], box.peers, box.by_token, cell.domain, cell.state)
             outside = {method: self.pair.extents(side, denied, cell, method)}
-            piece = Piece(box, who, cell, True, None, None, (method,), compares_allowed=False)
-            tries = (self._first(piece, outside, each) for each in allowed)
-            if (first := next((each for each in tries if each is not None), None)) is not None:
-                yield first
+            piece = Piece(
+                box,
+                who,
+                cell,
+                is_request=True,
+                hole=None,
+                allowing=None,
+                methods=(method,),
+                compares_allowed=False,
+            )
+            tries = (self._first(piece, outside, each) for each in also)
+            yield next((each for each in tries if each is not None), piece)
 
 
 def _is_twin(one: Box, box: Box) -> bool:
     return one.patterns == box.patterns and one.method in {None, ANY_METHOD, box.method}
 
 
-def _holes_beyond(rule: Rule, other: Rule, side: Side, *, is_request: bool) -> list[Hole]:
+def _holes_beyond(rule: Rule, other: Rule, side: DiffSide, *, is_request: bool) -> list[Hole]:
     found = [Hole(side, peers=each) for each in other.not_sources if each not in rule.not_sources]
     if is_request:
         found += [Hole(side, request=each) for each in other.not_http if each not in rule.not_http]

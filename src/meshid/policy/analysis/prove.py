@@ -20,7 +20,7 @@ from meshid.policy.analysis.extent import Extent
 from meshid.policy.analysis.regions import Region, shortest_access
 from meshid.policy.analysis.token_states import ANYTHING, Elsewhere, Naming, TokenState
 from meshid.policy.methods import judged
-from meshid.policy.rules import ANY_METHOD, Effect, RuleSet
+from meshid.policy.rules import ANY_METHOD, Effect, Rule, RuleSet
 
 _COMMON = ("GET", "PUT", "POST", "HEAD", "PATCH", "DELETE")
 
@@ -39,8 +39,8 @@ def find_access(rules: RuleSet, peers: PeerPattern, targets: Pattern) -> Access 
         everybody = (Region(domain, HANDSHAKE, (asked,), ()) for domain in peers.domains(own))
         return shortest_access(everybody, budget)
     enforced = [rule for rule in rules.rules if not rule.observe]
-    allows = BoxIndex(box for rule in enforced if rule.effect is Effect.ALLOW for box in boxes_of(rule))
-    denies = BoxIndex(box for rule in enforced if rule.effect is Effect.DENY for box in boxes_of(rule))
+    allows = _index(Effect.ALLOW, enforced, budget)
+    denies = _index(Effect.DENY, enforced, budget)
     methods = judged(rules.rules)
 
     def regions() -> Iterator[Region]:
@@ -56,6 +56,11 @@ def find_access(rules: RuleSet, peers: PeerPattern, targets: Pattern) -> Access 
                 yield cell.region((asked, box.extent(cell.domain, own, cell.method)), outside)
 
     return shortest_access(regions(), budget)
+
+
+def _index(effect: Effect, rules: list[Rule], budget: Budget) -> BoxIndex:
+    boxes = (box for rule in rules if rule.effect is effect for box in boxes_of(rule, budget))
+    return BoxIndex(boxes, budget)
 
 
 @attrs.frozen

@@ -17,7 +17,7 @@ from meshid.policy.methods import judged
 from meshid.policy.rules import Effect, Rule, RuleSet
 
 
-class Side:
+class DiffSide:
     """One of the two policies.
 
     Args:
@@ -35,9 +35,8 @@ class Side:
         for rule in rules.rules:
             if not rule.observe:
                 budget.turn_to(rule)
-                budget.spend(len(rule.who) * len(rule.targets) * max(1, len(rule.http)))
-                self.boxes[rule.id] = list(boxes_of(rule))
-        self._of = {effect: BoxIndex(self._boxes(effect)) for effect in Effect}
+                self.boxes[rule.id] = list(boxes_of(rule, budget))
+        self._of = {effect: BoxIndex(self._boxes(effect), budget) for effect in Effect}
         self._keys = {box.key for boxes in self.boxes.values() for box in boxes}
         self._met: dict[tuple[Effect, int], list[Box]] = {}
 
@@ -71,7 +70,7 @@ class Side:
 
 
 @attrs.frozen
-class Cell:
+class DiffCell:
     """Peers of one trust domain in one state: what they are on either side.
 
     Attributes:
@@ -100,7 +99,7 @@ class Pair:
         is_gain: Whether the side that allows is the new one.
     """
 
-    def __init__(self, side: Side, other: Side, *, is_gain: bool) -> None:
+    def __init__(self, side: DiffSide, other: DiffSide, *, is_gain: bool) -> None:
         self.side, self.other = side, other
         self.is_gain = is_gain
         self.has_names_alike = side.naming.is_like(other.naming)
@@ -133,7 +132,7 @@ class Pair:
         else:
             yield NO_TOKEN
 
-    def cells(self, box: Box, names: frozenset[str], denied: Box | None = None) -> Iterator[Cell]:
+    def cells(self, box: Box, names: frozenset[str], denied: Box | None = None) -> Iterator[DiffCell]:
         """Yield each trust domain and state of a box of the side that allows."""
         here, there = self.side.naming, self.other.naming
         for state in self.states(box, names, denied):
@@ -141,7 +140,7 @@ class Pair:
                 if here.is_possible(domain, state) and box.is_with(state):
                     called = self._name_there(domain)
                     counts = state.has_token and there.is_possible(called, state)
-                    yield Cell(domain, called, state, state if counts else NO_TOKEN)
+                    yield DiffCell(domain, called, state, state if counts else NO_TOKEN)
 
     def _name_there(self, domain: TrustDomain) -> TrustDomain:
         return domain if self.is_same_environment or domain not in self.side.own else self.other.own[0]
@@ -161,20 +160,20 @@ class Pair:
         here, there = self.side.naming.provable, self.other.naming.provable
         return frozenset(each for each in met if each is not None) | (here ^ there)
 
-    def extent(self, side: Side, box: Box, cell: Cell, method: str) -> Extent | None:
+    def extent(self, side: DiffSide, box: Box, cell: DiffCell, method: str) -> Extent | None:
         """Return what a box of a side holds in a cell for a method; None if nothing."""
         domain, state = (cell.domain, cell.state) if side is self.side else (cell.there, cell.state_there)
         if not box.is_of(domain, side.own, method, state):
             return None
         return box.extent(domain, side.own, method)
 
-    def extents(self, side: Side, boxes: Iterable[Box], cell: Cell, method: str) -> list[Extent]:
+    def extents(self, side: DiffSide, boxes: Iterable[Box], cell: DiffCell, method: str) -> list[Extent]:
         """Return what boxes of a side hold."""
         found = (self.extent(side, each, cell, method) for each in boxes)
         return [each for each in found if each is not None]
 
     def region(
-        self, cell: Cell, method: str, inside: Collection[Extent], outside: Collection[Extent]
+        self, cell: DiffCell, method: str, inside: Collection[Extent], outside: Collection[Extent]
     ) -> Region:
         """Return what is in all of *inside* and none of *outside*."""
         elsewhere: tuple[Elsewhere, ...] = ()

@@ -13,17 +13,17 @@ from meshid.policy.analysis.boxes import Box
 from meshid.policy.analysis.budget import Budget
 from meshid.policy.analysis.change_lines import Line, Piece, Who
 from meshid.policy.analysis.change_words import ALL_REQUESTS
-from meshid.policy.analysis.changes import Area, Change, Unchanged
+from meshid.policy.analysis.diff_sides import DiffSide, Pair, needs_tokens
 from meshid.policy.analysis.extent import Extent
+from meshid.policy.analysis.policy_diff import Area, Change, Unchanged
 from meshid.policy.analysis.regions import shortest_access
-from meshid.policy.analysis.sides import Pair, Side, needs_tokens
 from meshid.policy.analysis.token_states import ANYTHING
 from meshid.policy.rules import ANY_METHOD, Effect, HttpCondition, Rule
 
 _ANY_REQUEST = (HttpCondition(ANY_METHOD, ANYTHING),)
 
 
-class Telling:
+class LineTelling:
     """Tells the lines of one rule.
 
     Args:
@@ -33,7 +33,7 @@ class Telling:
         side: The side that it is of.
     """
 
-    def __init__(self, pair: Pair, budget: Budget, rule: Rule, side: Side) -> None:
+    def __init__(self, pair: Pair, budget: Budget, rule: Rule, side: DiffSide) -> None:
         self._pair = pair
         self._budget = budget
         self._rule = rule
@@ -44,11 +44,22 @@ class Telling:
         """Note a part of an entry, so that the entry is told as a whole only if all of its parts change."""
         self._entries[who.entry].add(who)
 
-    def change(self, line: Line) -> Change:
-        """Return a line as a change."""
+    def change(self, line: Line, looked_at: Iterable[Piece] = ()) -> Change:
+        """Return a line as a change.
+
+        Args:
+            line: The line.
+            looked_at: For a deny rule, all pieces of it. A line is about each of its entries with each of the
+                rules that allow them, even where just that combination does not change.
+        """
+        allowed_by = {each.allowing.rule.id for each in line.pieces if each.allowing}
         parts = _Parts(self._pair, self._budget)
         for piece in line.pieces:
             parts.look_at(piece)
+        for piece in looked_at:
+            allowing = piece.allowing.rule.id if piece.allowing and piece.example is None else None
+            if allowing in allowed_by and line.is_about(piece):
+                parts.look_at(piece)
         conditions = self._rule.http or _ANY_REQUEST
         conditions = tuple(conditions[at] for at in sorted(line.requests))
         peers = tuple(self._peers(line))
@@ -70,7 +81,7 @@ class Telling:
                     map(str, self._left_out_requests(conditions, line.only_requests, self._rule))
                 ),
             ),
-            allowed_by=tuple(sorted({each.allowing.rule.id for each in line.pieces if each.allowing})),
+            allowed_by=tuple(sorted(allowed_by)),
             unchanged=tuple(self._unchanged(parts, line, conditions)),
             reached_without_token=parts.reached_without_token,
             example=_shortest(line.pieces),
@@ -134,7 +145,7 @@ class Telling:
                 yield Unchanged(rule_id, effect, area)
 
     def _area_of(
-        self, boxes: list[Box], side: Side, line: Line, conditions: tuple[HttpCondition, ...]
+        self, boxes: list[Box], side: DiffSide, line: Line, conditions: tuple[HttpCondition, ...]
     ) -> Area:
         rule = boxes[0].rule
         peers = dict.fromkeys(
@@ -157,7 +168,7 @@ class Telling:
             else (),
         )
 
-    def _entry_of(self, box: Box, side: Side) -> Iterator[str]:
+    def _entry_of(self, box: Box, side: DiffSide) -> Iterator[str]:
         token = " with a token" if box.rule.needs_token else ""
         domain = box.peers.trust_domain
         if self._pair.has_own_alike or box.name is not None or domain is not None:
@@ -183,14 +194,12 @@ class Telling:
         self, some: tuple[HttpCondition, ...], only: tuple[HttpCondition, ...], rule: Rule
     ) -> Iterator[HttpCondition]:
         """Yield the entries of ``not_http`` that have something in common with conditions."""
+        narrower: list[tuple[HttpCondition, ...]] = [(each,) for each in only]
+        narrower = narrower or [()]
+        groups = [(one, *more) for one in some for more in narrower]
         for hole in rule.not_http:
-            if any(
-                _have_one(hole, *each)
-                and shortest(Words.REQUEST_PATHS, (hole.path, *(one.path for one in each)), (), self._budget)
-                is not None
-                for one in some
-                for each in ([(one, two) for two in only] or [(one,)])
-            ):
+            paths = [(hole.path, *(one.path for one in each)) for each in groups if _have_one(hole, *each)]
+            if any(shortest(Words.REQUEST_PATHS, each, (), self._budget) is not None for each in paths):
                 yield hole
 
 
@@ -211,7 +220,7 @@ def _length_of(access: Access) -> tuple[int, str]:
     return len(shown), shown
 
 
-def _status(pair: Pair, rule: Rule, side: Side) -> str:
+def _status(pair: Pair, rule: Rule, side: DiffSide) -> str:
     opposite = pair.other if side is pair.side else pair.side
     twin = opposite.rules.get(rule.id)
     if twin is None or twin.effect is not rule.effect:
@@ -270,7 +279,7 @@ class _Parts:
     def _is_hit(
         self,
         piece: Piece,
-        side: Side,
+        side: DiffSide,
         box: Box,
         denied: Iterable[Box] = (),
         refused: Iterable[Box] = (),
