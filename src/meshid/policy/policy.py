@@ -235,6 +235,8 @@ class Policy:
         if request is None and not decision and follow():
             looks = look(request=REQUEST_FOLLOWS)
             some = tuple(each for each in looks if not (each.misses or each.rule.observe))
+            # Where only a token is missing, that is what is said.
+            some = some if any(each.rule.needs_request for each in some) else ()
         return Explanation(decision, look(request=asked), self.environment, standing.has_token, some)
 
     def agree(self, spiffe_id: SpiffeId, token: NamedByToken) -> NamedPeer | None:
