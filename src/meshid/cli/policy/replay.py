@@ -39,15 +39,9 @@ def run(arguments: Namespace) -> int:
     """
     policy = read_policy(arguments.policy, arguments.environment)
     with errors_named(arguments.log), opened(arguments.log) as file:
-<<<<<<< HEAD
-        replayed = replay(with_progress(lines_of(file), file), policy)
+        replayed = replay(with_progress(lines_of(file), file), policy, arguments.now)
     if not replayed.is_enough and not replayed.flipped:
         raise NoAnswer(*_too_little(arguments.log, replayed))
-=======
-        replayed = replay(with_progress(lines_of(file), file), policy, arguments.now)
-    if not replayed.replayed:
-        raise NoAnswer(*_nothing(arguments.log, replayed))
->>>>>>> engine
     answer(arguments, replayed.as_dict(), _lines(replayed, paint_for_stdout()))
     return NO if replayed.flipped else YES
 
