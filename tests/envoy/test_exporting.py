@@ -87,7 +87,8 @@ def test_everything_that_cannot_be_said_is_told_at_once() -> None:
         rule("named", "deny", from_=["@batch"]),
         rule("ends", until="1970-01-02"),
         rule("far", http=["GET /é/**", "GET /e"], not_http=["GET /é/a"]),
-        rule("near", "deny", http=["GET /é"]),
+        rule("kept", http=["GET /a%2Fb"], not_http=["GET /b%2Fc"]),
+        rule("near", "deny", http=["GET /é", "GET /a%2Fb"]),
         rule("elsewhere", to=["ledger"], observe=True),
     )
     said = policy(
@@ -102,6 +103,7 @@ def test_everything_that_cannot_be_said_is_told_at_once() -> None:
         "rule 'both': wants a token as evidence, and Envoy reads none",
         "rule 'ends': ends after 1970-01-02, and Envoy's filters know no date",
         "rule 'far': allows 'GET /\\xe9/**': the filters deny what is encoded there, as it is sent",
+        "rule 'kept': allows 'GET /a%2Fb': the filters deny what is encoded there, as it is sent",
         "rule 'named': names '@batch', whom a token can prove, and Envoy reads none",
         "rule 'seen': observes: Envoy's filters would keep no record of what it would have decided",
     ]

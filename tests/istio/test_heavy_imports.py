@@ -63,6 +63,57 @@ def test_so_are_rules_for_everybody_in_many_trust_domains() -> None:
 
 
 @pytest.mark.parametrize(
+    "rule",
+    [
+        pytest.param(
+            {
+                "from": [{"source": {"notNamespaces": [f"n{n}"]}} for n in range(80)],
+                "to": [{"operation": {"ports": [str(n)]}} for n in range(1, 81)],
+            },
+            id="sources times operations",
+        ),
+        pytest.param(
+            {
+                "to": [{"operation": {"paths": [f"/{n}"]}} for n in range(80)],
+                "when": [{"key": "destination.port", "values": [str(n) for n in range(1, 81)]}],
+            },
+            id="operations times ports",
+        ),
+        pytest.param(
+            {
+                "from": [{"source": {"namespaces": [f"n{n}"]}} for n in range(80)],
+                "when": [{"key": "source.namespace", "values": [f"n{n}" for n in range(80)]}],
+            },
+            id="sources times conditions",
+        ),
+        pytest.param(
+            {
+                "from": [
+                    {
+                        "source": {
+                            "namespaces": [f"n{n}" for n in range(80)],
+                            "serviceAccounts": [f"n/{n}" for n in range(80)],
+                        }
+                    }
+                ]
+            },
+            id="namespaces times accounts",
+        ),
+    ],
+)
+def test_what_is_multiplied_is_counted_before(rule: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("meshid.istio.fields.MAX_PATTERNS", 3000)
+    data = yaml.safe_dump(document(rules=[rule])).encode()
+    tracemalloc.start()
+    try:
+        assert refused(data) == "the policy file would have more than 3000 patterns"
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 2 * 1024 * 1024
+
+
+@pytest.mark.parametrize(
     "policies",
     [
         pytest.param(lambda n: [document(rules=[{} for _ in range(n)])], id="rules"),
@@ -79,6 +130,17 @@ def test_so_are_rules_for_everybody_in_many_trust_domains() -> None:
 def test_a_file_twice_as_long_costs_about_twice_as_much(policies: Callable[[int], list[object]]) -> None:
     once, twice = (calls_of(lambda n=n: imported(*policies(n))) for n in (60, 120))  # type: ignore[misc]
     assert twice <= 2.3 * once  # the square would be 4
+
+
+def test_a_target_has_a_few_parts_at_most() -> None:
+    policies = [
+        document(name=f"p{n}", action="DENY", selector={"matchLabels": {f"label{n}": "x"}}, rules=[{}])
+        for n in range(9)
+    ]
+    assert imported(*policies[:8]).count("[[deny]]") == 8
+    assert refused(yaml.safe_dump_all(policies).encode()) == (
+        "shop: selectors name 9 labels, and a target has 8 of them at most"
+    )
 
 
 def test_ids_of_long_names_take_linear_time() -> None:

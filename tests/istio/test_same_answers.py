@@ -147,6 +147,7 @@ IDS = [
     "/ns/a/r/1/sa/x",
     "/ns/a/b/c",
     "/ns/b/ns/a/sa/x",
+    "/ns/ns/sa/x",
 ]
 PEERS = [
     SpiffeId.parse(f"spiffe://{domain}{path}")
@@ -237,6 +238,7 @@ def test_everybody_gets_the_same_answer_as_from_istio(policies: list[dict[str, A
         {"notServiceAccounts": ["x", "a/x"]},
         {"namespaces": ["a"], "notServiceAccounts": ["a/x"]},
         {"namespaces": ["a*"], "notNamespaces": ["ab"]},
+        {"namespaces": ["ns"], "notNamespaces": ["sa"]},
         {"namespaces": ["a*"], "notPrincipals": ["cluster.local/ns/a/sa/x"]},
         {"principals": ["*"], "notNamespaces": ["a"]},
         {"principals": ["cluster.local/ns/a/sa/x", "cluster.local/ns/b/sa/y"], "namespaces": ["a"]},
@@ -266,6 +268,7 @@ def test_each_source_means_what_it_means_to_istio(action: str, source: dict[str,
             "to": [{"operation": {"ports": ["80", "81"]}}],
         },
         {"when": [{"key": "destination.port", "values": ["80"]}], "to": [{"operation": {"ports": ["81"]}}]},
+        {"to": [{"operation": {"ports": ["80"]}}, {"operation": {"ports": ["80"], "paths": ["/v"]}}]},
         {"to": [{"operation": {"notPaths": ["/v/*"], "notMethods": ["PUT"]}}]},
         {
             "to": [

@@ -118,3 +118,6 @@ def test_ports_in_a_condition_are_ports() -> None:
     when = [{"key": "destination.port", "values": ["80", "8080"]}]
     assert targets(document(rules=[{"when": when}])) == [["shop/*/80", "shop/*/8080"]]
     assert targets(document(rules=[{"to": PORTS, "when": when}])) == [["shop/*/8080"]]
+    more = [*when, {"key": "destination.port", "values": ["81", "80"]}]
+    assert targets(document(rules=[{"when": more}])) == [["shop/*/80"]]
+    assert not Policy.from_toml(imported(document(rules=[{"to": PORTS, "when": more}])).toml, "prod").rules

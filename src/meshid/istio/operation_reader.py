@@ -34,6 +34,10 @@ class IstioRequests:
     http: tuple[str, ...] = ()
     not_http: tuple[str, ...] = ()
 
+    def __len__(self) -> int:
+        """Return how many ports and conditions it has; one for all."""
+        return max(1, len(self.ports) + len(self.http) + len(self.not_http))
+
 
 class OperationReader:
     """Reads the operations of one policy."""
@@ -45,6 +49,7 @@ class OperationReader:
     def requests(self, where: str, fields: dict[str, Any], ports: list[list[str]]) -> list[IstioRequests]:
         """Return what an operation means on the ports that all lists of *ports* have."""
         lists = ports + ([self.ports(f"{where}.ports", fields["ports"])] if "ports" in fields else [])
+        self._fields.spend(sum(map(len, lists)))
         common = _common(lists)
         http = self._conditions(where, fields)
         left_out = [f"{method} /**" for _, method in self._texts(where, fields, "notMethods")]

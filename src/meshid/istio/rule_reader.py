@@ -90,8 +90,6 @@ class RuleReader:
         self, policy: IstioPolicy, action: str, number: int, peers: IstioPeers, requests: IstioRequests
     ) -> dict[str, object]:
         targets = self._targets.targets(policy, requests.ports, is_deny=action == "DENY")
-        lists = (peers.named, peers.left_out, requests.http, requests.not_http, targets)
-        self._fields.spend(sum(map(len, lists)))
         return {
             "effect": _ACTIONS[action],
             "id": self._id(policy, number),
@@ -138,7 +136,11 @@ class PartReader:
             return []
         if not (peers and requests) and self._fields.problems.count == before:
             self._fields.notes.append(f"{at}: is about nobody, or about nothing, and is left out")
-        return list(product(_merged_peers(peers), _merged_requests(requests)))
+        whom, what = _merged_peers(peers), _merged_requests(requests)
+        if len(whom) * len(what) > 1:
+            # What one part says is counted as it is read.
+            self._fields.spend(sum(map(len, whom)) * len(what) + sum(map(len, what)) * len(whom))
+        return list(product(whom, what))
 
     def _read(self, at: str, rule: object) -> tuple[list[IstioPeers], list[IstioRequests]]:
         if not isinstance(rule, dict):

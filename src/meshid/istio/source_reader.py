@@ -44,6 +44,10 @@ class IstioPeers:
     named: tuple[str, ...]
     left_out: tuple[str, ...] = ()
 
+    def __len__(self) -> int:
+        """Return how many patterns it has."""
+        return len(self.named) + len(self.left_out)
+
 
 @attrs.frozen
 class Restriction:

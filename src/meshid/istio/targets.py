@@ -25,6 +25,9 @@ ROOT_NAMESPACE = "istio-system"
 NO_LABEL = "-"
 """In the place of a label that a workload does not have; no label has this value."""
 
+MAX_LABELS = 8
+"""Labels that selectors of one namespace name; real ones name one or two. Each is a part of a target."""
+
 _USUAL = ("app", "app.kubernetes.io/name")
 _KEY = re.compile(r"[A-Za-z0-9._/-]{1,317}", re.ASCII)
 
@@ -45,6 +48,12 @@ class TargetReader:
         keys: dict[str, set[str]] = {}
         for (namespace, _), labels in self._selected.items():
             keys.setdefault(namespace, set()).update(labels or ())
+        for namespace, found in keys.items():
+            if len(found) > MAX_LABELS:
+                what = f"selectors name {len(found)} labels, and a target has {MAX_LABELS} of them at most"
+                problems.add(namespace, what)
+                # The import ends here: each name would be as long as that.
+                problems.check()
         self._root = _in_order(keys.pop(ROOT_NAMESPACE, set()))
         self._keys = {
             namespace: (*self._root, *_in_order(found - set(self._root))) for namespace, found in keys.items()

@@ -18,8 +18,8 @@ from meshid.policy.agreement import Standing
 from meshid.policy.decider import Decider, Prospects
 from meshid.policy.evidence import NamedByToken
 from meshid.policy.requests import REQUEST_FOLLOWS, Request, RequestLike
+from meshid.policy.target_form import check_target
 from meshid.support.sieve import Sieve
-from meshid.support.types import check_type
 
 REMEMBERED = 8192
 """Pairs of a peer and a target whose rules are remembered, requests of theirs that are allowed, and pairs of
@@ -69,7 +69,7 @@ class Memory:
 
     def look_up(self, who: Who, standing: Standing, target: str) -> Prospects:
         """Find the rules for a peer at a target, and remember them."""
-        check_type(type(target), str, "a target", "a str")
+        check_target(target)
         prospects = self.decider.prospects(standing, target)
         self.prospects.put((who, target), prospects)
         return prospects

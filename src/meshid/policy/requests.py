@@ -115,11 +115,8 @@ def _normalised(target: str, keep: Collection[str]) -> str:
         raise InvalidRequest(msg)
     if _PLAIN.fullmatch(encoded):
         return encoded
-    parts = _kept(checked_keep(keep)).split(encoded) if keep else [encoded]
-    # Every second one is an escape, which stays.
-    parts[::2] = map(_decoded, parts[::2])
-    path = "".join(part.upper() if number % 2 else part for number, part in enumerate(parts))
-    fault = _character_fault("".join(parts[::2])) or _segment_fault(path) or _form_fault(encoded, path)
+    path, decoded = _decoded_but(checked_keep(keep), encoded) if keep else (_decoded(encoded),) * 2
+    fault = _character_fault(decoded) or _segment_fault(path) or _form_fault(encoded, path)
     if fault:
         msg = f"the path {quote(encoded)} {fault}"
         raise InvalidRequest(msg)
@@ -188,6 +185,15 @@ def read_request(text: str, keep: Collection[str]) -> Request | str:
         return text
 
 
+def _decoded_but(keep: tuple[str, ...], path: str) -> tuple[str, str]:
+    """Return a path decoded, with what stays encoded and without it."""
+    parts = _kept(keep).split(path)
+    # Every second one is an escape.
+    parts[::2] = map(_decoded, parts[::2])
+    parts[1::2] = map(str.upper, parts[1::2])
+    return "".join(parts), "".join(parts[::2])
+
+
 def _decoded(path: str) -> str:
     if _BROKEN_ESCAPE.search(path):
         msg = f"the path {quote(path)} has a '%' without two hexadecimal digits"
@@ -220,9 +226,10 @@ def _character_fault(decoded: str) -> str | None:
 
 def _segment_fault(path: str) -> str | None:
     # Whoever is wrong about the server is at least not led out of a directory.
-    if {".", ".."} & set(_SLASHES.split(path)):
+    segments = path[1:].split("/")
+    if {".", ".."} & set(_SLASHES.split(path) if "%" in path else segments):
         return "has a dot segment"
-    return "has an empty segment" if "" in path[1:].split("/")[:-1] else None
+    return "has an empty segment" if "" in segments[:-1] else None
 
 
 def _form_fault(encoded: str, path: str) -> str | None:

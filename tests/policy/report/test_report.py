@@ -318,11 +318,11 @@ class TestPage:
         assert "At a glance" not in as_html(report(PARTNER + targets))
 
     def test_what_is_left_out_is_counted(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(matrix, "MAX_PEERS", 2)
+        monkeypatch.setattr(matrix, "MAX_PEERS", 1)
         made = report(ALL)
-        assert [each.left_out for each in made.matrices] == [1, 1]
-        assert "Left out of what follows: 1 more pattern of peers." in as_html(made)
-        assert "  left out: 1 more pattern of peers\n" in as_table(made)
+        assert [each.left_out for each in made.matrices] == [2, 2]
+        assert "Left out of what follows: 2 more patterns of peers." in as_html(made)
+        assert "  left out: 2 more patterns of peers\n" in as_table(made)
 
     def test_the_same_policy_gives_the_same_page(self) -> None:
         assert as_html(report(ALL)) == as_html(report(NO_CI + PARTNER + CHECKOUT))

@@ -11,14 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from meshid.errors import PolicyTooComplex
 from meshid.names.pattern import Pattern
 from meshid.names.peer_pattern import PeerPattern
 from meshid.names.spiffe_id import SpiffeId
 from meshid.policy import Policy, Request
+from meshid.policy.analysis import budget
 from meshid.policy.evidence import TokenName
+from meshid.policy.report import contents
 from meshid.policy.report.contents import Occasion, Report
 from meshid.policy.report.verdicts import Verdict
-from meshid.policy.rules import Rule
+from meshid.policy.rules import Rule, RuleSet
 from meshid.reasons import Reason
 from tests.helpers import named_world
 from tests.helpers.small_world import OLD, PARTNER, PROD, policy_of
@@ -238,3 +241,30 @@ def by_certificate(  # noqa: PLR0913, PLR0917 - an access has so many parts
         and (token is not None or not rule.needs_token)
         and (not rule.needs_request if request is None else rule.is_for(Request.parse(request)))
     )
+
+
+class TestBudget:
+    """What the rules have in common is bounded before it is paid, and said with the rules that cost most."""
+
+    def test_denies_that_meet_in_too_many_ways_are_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(budget, "_STEPS", 20_000)
+        allow = {"effect": "allow", "from": ["/**"], "to": ["**"], "http": [f"GET /{n}" for n in range(14)]}
+        denies = [
+            {"effect": "deny", "from": [f"/{'*/' * n}x/**"], "to": ["**"], "http": [f"GET /{n}"]}
+            for n in range(14)
+        ]
+        with pytest.raises(PolicyTooComplex, match=r"most of them for 'r"):
+            Report.of([policy_of([allow, *denies])], Occasion(now=0.0))
+
+    def test_all_environments_share_one(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A file with many environments costs no more than one budget."""
+        made: list[tuple[RuleSet, ...]] = []
+
+        def counted(*rules: RuleSet) -> budget.Budget:
+            made.append(rules)
+            return budget.Budget(*rules)
+
+        monkeypatch.setattr(contents, "Budget", counted)
+        policy = policy_of([{"effect": "allow", "from": ["/a"], "to": ["a"]}])
+        Report.of([policy, policy], Occasion(now=0.0))
+        assert [len(each) for each in made] == [2]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentParser, Namespace
 
-from meshid.cli.inputs import read_policy
+from meshid.cli.inputs import read_policy, target_named
 from meshid.cli.no_answer import errors_named
 from meshid.cli.policy.options import add_environment, add_file, add_output
 from meshid.cli.policy.output import YES, write
@@ -18,7 +18,11 @@ def add_arguments(parser: ArgumentParser) -> None:
     add_file(parser)
     add_environment(parser)
     parser.add_argument(
-        "--target", metavar="NAME", required=True, help="the one target that Envoy stands in front of"
+        "--target",
+        metavar="NAME",
+        type=target_named,
+        required=True,
+        help="the one target that Envoy stands in front of",
     )
     add_output(parser)
 

@@ -26,6 +26,9 @@ from meshid.policy.named_peers import NamedPeer
 from meshid.policy.report.verdicts import RuleBehind, Verdict
 from meshid.policy.rules import ANY_METHOD, Effect, Rule, RuleSet
 
+_STEPS_OF_A_REGION = 30
+"""In the measure of the budget: a step is one state of an automaton."""
+
 _EVERYBODY = PeerPattern(None, ANYTHING)
 
 
@@ -87,17 +90,15 @@ class CellJudge:
         self._rules = {rule.id: rule for rule in rules.rules}
         self._peers = {f"@{peer.name}": peer for peer in rules.peers}
         self._sets = {f"@{each.name}": each for each in rules.sets}
-        # The conditions of a rule are alike for all its peers and targets: one box stands for those that
-        # differ only by them.
-        self._alike: dict[int, list[Box]] = {}
-        first: dict[Effect, list[Box]] = {effect: [] for effect in Effect}
-        for rule in rules.rules:
-            for box in boxes_of(rule, budget):
-                if box.at[2] == 0:
-                    first[rule.effect].append(box)
-                    self._alike[id(box)] = []
-                self._alike[id(first[rule.effect][-1])].append(box)
-        self._index = {effect: BoxIndex(boxes, budget) for effect, boxes in first.items()}
+        # The conditions of a rule are alike for all its peers and targets: here, one box stands for those
+        # that differ only by them.
+        self._index = {
+            effect: BoxIndex(
+                (box for rule in rules.rules if rule.effect is effect for box in self._first_boxes(rule)),
+                budget,
+            )
+            for effect in Effect
+        }
         self._requests: dict[str, list[Box]] = {}
         self._open: dict[tuple[str, frozenset[str]], bool] = {}
 
@@ -159,6 +160,10 @@ class CellJudge:
 
     # -- Which boxes ------------------------------------------------------------
 
+    def _first_boxes(self, rule: Rule) -> Iterator[Box]:
+        for box in boxes_of(attrs.evolve(rule, http=rule.http[:1]), self._budget):
+            yield attrs.evolve(box, rule=rule)
+
     def _near(self, effect: Effect, asked: Asked) -> Iterator[Box]:
         index = self._index[effect]
         if asked.by_token is not None:
@@ -183,6 +188,7 @@ class CellJudge:
     def _is_empty(
         self, asked: Asked, domain: TrustDomain, inside: tuple[Extent, ...], outside: tuple[Extent, ...]
     ) -> bool:
+        self._budget.spend(_STEPS_OF_A_REGION + len(outside))
         region = Slice(domain, HANDSHAKE, asked.state, self._naming).region(inside, outside)
         return shortest_access([region], self._budget) is None
 
@@ -228,12 +234,13 @@ class CellJudge:
         return Verdict.REQUESTS
 
     def _lets_anybody_in(self, asked: Asked, allows: list[Box], denies: list[Box]) -> bool:
-        against = [box for deny in denies for box in self._alike[id(deny)]]
-        for allow in (box for first in allows for box in self._alike[id(first)]):
+        against = [box for deny in denies for box in _alike(deny)]
+        for allow in (box for first in allows for box in _alike(first)):
             self._budget.turn_to(allow.rule)
             told = methods_told(allow, against, self._methods)
             states = self._naming.states(allow, against) if asked.by_token is None else [asked.state]
             for cell in cells_of(allow, asked.domains, self._naming, told, states):
+                self._budget.spend(_STEPS_OF_A_REGION + len(against))
                 region = cell.region(
                     (asked.extent, allow.extent(cell.domain, self._own, cell.method)),
                     self._of(against, cell.domain, cell.method, cell.state),
@@ -244,7 +251,7 @@ class CellJudge:
 
     def _are_denied(self, asked: Asked, domain: TrustDomain, denies: list[Box]) -> bool:
         """Tell whether each access is denied, whether a rule would allow it or not."""
-        against = [box for deny in denies for box in self._alike[id(deny)]]
+        against = [box for deny in denies for box in _alike(deny)]
         return all(
             shortest_access(
                 [
@@ -354,6 +361,16 @@ class CellJudge:
             )
             self._requests[rule.id] = list(boxes_of(bare, self._budget))
         return self._requests[rule.id]
+
+
+def _alike(first: Box) -> list[Box]:
+    """Return the boxes of a rule that differ only by their conditions."""
+    path, target, _ = first.patterns
+    i, j, _ = first.at
+    return [
+        attrs.evolve(first, patterns=(path, target, each.path), method=each.method, at=(i, j, k))
+        for k, each in enumerate(first.rule.http)
+    ] or [first]
 
 
 def _enforced(boxes: list[Box]) -> list[Box]:

@@ -10,8 +10,6 @@ from enum import StrEnum
 
 import attrs
 
-from meshid.policy.rules import Effect
-
 
 class Verdict(StrEnum):
     """What is true of all peers of a row at all targets of a column; exactly one is."""
@@ -61,11 +59,6 @@ class RuleBehind:
     rule: str
     is_whole: bool
     observe: bool = False
-
-    @property
-    def effect(self) -> Effect:
-        """What it does."""
-        return Effect.ALLOW if self.allows else Effect.DENY
 
 
 @attrs.frozen
