@@ -23,6 +23,9 @@ from meshid.policy.analysis.extent import Extent, Patterns
 from meshid.policy.analysis.token_states import ANYTHING, NO_TOKEN, TokenState
 from meshid.policy.rules import ANY_METHOD, Effect, Rule
 
+ALL = -1
+"""In place of the index of a condition: all conditions of a rule."""
+
 HANDSHAKE = ""
 """In place of a method: a handshake, without a request."""
 
@@ -140,6 +143,13 @@ _BOX = 30
 """Steps for a box that is made and kept: its memory, too, is paid with them."""
 
 
+_MATCH = 2
+"""Steps for a look-up."""
+
+_MANY = 16
+"""Boxes that are looked up by the request, too; and conditions of a rule that one box stands for."""
+
+
 def boxes_of(rule: Rule, budget: Budget) -> list[Box]:
     """Take a rule apart into its boxes.
 
@@ -153,16 +163,18 @@ def boxes_of(rule: Rule, budget: Budget) -> list[Box]:
 
 
 def slabs_of(rule: Rule, budget: Budget) -> list[Box]:
-    """Take a rule apart into slabs: a box stands for all that differ by their conditions only.
+    """Take a rule apart into slabs: if it has many conditions, a box stands for all of them.
+
+    The index of its condition is then `ALL`.
 
     Raises:
         PolicyTooComplex: If the budget does not last.
     """
     product = Product.of(rule)
+    if len(product.requests) >= _MANY:
+        product = attrs.evolve(product, requests=((ALL, None, ANYTHING),))
     budget.turn_to(rule)
-    budget.spend(_BOX * len(product.sources) * len(product.targets))
-    if len(product.requests) > 1:
-        product = attrs.evolve(product, requests=((0, None, ANYTHING),))
+    budget.spend(_BOX * product.size)
     return list(product.boxes())
 
 
@@ -351,6 +363,13 @@ class BoxIndex:
         """Yield those of them for which a certificate is enough, whatever a token says."""
         return self._by_certificate.intersecting(path, target)
 
+    def holding(self, path: str, target: str, request: str | None) -> Iterator[Box]:
+        """Yield the boxes for which a certificate is enough that hold a peer's path and a target.
+
+        Those that do not hold the path of a request may be left out, if there is one.
+        """
+        return self._by_certificate.matching(path, target, request)
+
     def named(self, name: str, target: Pattern, more: Collection[str] = ()) -> Iterator[Box]:
         """Yield the boxes that may hold whom a token gives a name: of patterns, and of that name.
 
@@ -388,14 +407,38 @@ class _Tree:
 
     def __init__(self, budget: Budget) -> None:
         self._spend = budget.spend
-        self._by_path: PatternIndex[PatternIndex[list[Box]]] = PatternIndex()
+        self._by_path: PatternIndex[PatternIndex[_Leaf]] = PatternIndex()
 
     def add(self, box: Box) -> None:
         path, target, _ = box.patterns
-        self._by_path.setdefault(path, PatternIndex[list[Box]]).setdefault(target, list[Box]).append(box)
+        self._by_path.setdefault(path, PatternIndex[_Leaf]).setdefault(target, _Leaf).boxes.append(box)
 
     def intersecting(self, path: Pattern, target: Pattern) -> Iterator[Box]:
         for by_target in self._by_path.intersecting(path, self._spend):
-            for boxes in by_target.intersecting(target, self._spend):
-                self._spend(len(boxes))
+            for leaf in by_target.intersecting(target, self._spend):
+                self._spend(len(leaf.boxes))
+                yield from leaf.boxes
+
+    def matching(self, path: str, target: str, request: str | None) -> Iterator[Box]:
+        for by_target in self._by_path.matching(path):
+            for leaf in by_target.matching(target):
+                boxes = leaf.boxes if request is None else leaf.matching(request)
+                self._spend(_MATCH + len(boxes))
                 yield from boxes
+
+
+class _Leaf:
+    """Boxes with the same two patterns; by the path of the request, if they are many."""
+
+    def __init__(self) -> None:
+        self.boxes: list[Box] = []
+        self._by_request: PatternIndex[list[Box]] | None = None
+
+    def matching(self, request: str) -> list[Box]:
+        if len(self.boxes) < _MANY:
+            return self.boxes
+        if self._by_request is None:
+            self._by_request = PatternIndex()
+            for box in self.boxes:
+                self._by_request.setdefault(box.patterns[2], list[Box]).append(box)
+        return [box for boxes in self._by_request.matching(request) for box in boxes]

@@ -33,7 +33,6 @@ class Budget:
 
     Args:
         rules: Everything that it looks at: more rules may cost more.
-        progress: Is told, from time to time, of how many rules there are and how many had their turn.
     """
 
     def __init__(self, *rules: RuleSet) -> None:
@@ -45,10 +44,10 @@ class Budget:
         self._known: dict[Hashable, str | None] = {}
         self._size = 0
 
-    def turn_to(self, rule: Rule | None) -> None:
+    def turn_to(self, rule: Rule) -> None:
         """Say which rule the next steps are spent on."""
         self._book()
-        self._rule = rule.id if rule is not None else None
+        self._rule = rule.id
 
     def spend(self, steps: int = 1) -> None:
         """Count steps.
