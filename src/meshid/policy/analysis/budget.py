@@ -15,8 +15,8 @@ from meshid.errors import PolicyTooComplex
 from meshid.policy.rules import Rule, RuleSet
 from meshid.support.quoting import quote, some_of
 
-_STEPS = 5_000_000
-_STEPS_OF_A_RULE = 2_500
+_STEPS = 4_000_000
+_STEPS_OF_A_RULE = 1_500
 _NAMED = 3
 
 _REMEMBERED = 1 << 25
