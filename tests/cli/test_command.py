@@ -78,7 +78,13 @@ class TestCalling:
         assert ended.stderr == ""
         loaded = set(ended.stdout.rpartition("loaded: ")[2].split())
         assert "meshid.cli.commands" in loaded
-        unused = ["meshid.audit.replay", "meshid.cli.demo", "meshid.istio", "meshid.policy.report"]
+        unused = [
+            "meshid.audit.replay",
+            "meshid.cli.demo",
+            "meshid.envoy",
+            "meshid.istio",
+            "meshid.policy.report",
+        ]
         assert not loaded & {*unused, "meshid.testing"}
 
     @pytest.mark.parametrize("first", ["--", "--loud"])

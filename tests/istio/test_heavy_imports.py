@@ -12,9 +12,11 @@ import yaml
 
 from meshid import InvalidInput
 from meshid.istio import import_istio
-from meshid.istio.importing import MAX_PATTERNS, RuleReader
+from meshid.istio.fields import MAX_PATTERNS, FieldReader
 from meshid.istio.policies import IstioPolicy
 from meshid.istio.problems import Problems
+from meshid.istio.rule_reader import RuleReader
+from meshid.istio.targets import TargetReader
 from meshid.istio.yaml_documents import MAX_EVENTS
 from tests.helpers.cost import calls_of
 from tests.istio.test_istio import OWN, document
@@ -80,13 +82,15 @@ def test_a_file_twice_as_long_costs_about_twice_as_much(policies: Callable[[int]
 
 
 def test_ids_of_long_names_take_linear_time() -> None:
-    reader = RuleReader(Problems(), [OWN], [])
     spec = document(rules=[{}])["spec"]
     policies = [
         IstioPolicy("mesh.yaml", "shop", f"{'n' * 60}{each}", spec, is_dry_run=False)
         for each in range(20_000)
     ]
     began = time.process_time()
+    problems = Problems()
+    fields = FieldReader(problems, stricter=False)
+    reader = RuleReader(fields, TargetReader(problems, policies), [OWN], [])
     ids = {rule["id"] for policy in policies for rule in reader.rules(policy)}
     assert len(ids) == len(policies)
     assert time.process_time() - began < 5  # the square would be half a minute

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
+import attrs
 import pytest
 
-from meshid import REQUEST_FOLLOWS, Policy, Reason, SpiffeId
+from meshid import REQUEST_FOLLOWS, Policy, Reason, SpiffeId, TrustDomain
+from meshid.names.pattern import Pattern
+from meshid.names.peer_pattern import PeerPattern
 from meshid.policy import RequestLike
 from meshid.policy.explain import MAX_LOOKED_AT
+from meshid.policy.file.strings import condition
+from meshid.policy.rules import Effect, Environment, Rule, RuleSet
 
 TOML = """
 version = 1
@@ -118,10 +124,10 @@ def nearest(peer: str, target: str = "payments", request: RequestLike = None) ->
             "dev.example.org/ns/nobody/x",
             "payments",
             REQUEST_FOLLOWS,
-            'allow rule "checkout-charges-cards" would match, except for the trust domain:'
+            'allow rule "support-reads" would match, except for the trust domain:'
             " the peer is in dev.example.org, the rule wants prod.example.org"
             " (environment 'prod' neither has nor federates with dev.example.org),"
-            " and for the peer: it is '/ns/nobody/x', the rule wants '/ns/checkout/sa/api'",
+            " and for the peer: it is '/ns/nobody/x', the rule wants '/ns/support/**'",
             id="trust domain and path",
         ),
         pytest.param(
@@ -138,6 +144,112 @@ def test_a_refusal_names_the_nearest_miss(
     peer: str, target: str, request_: RequestLike, sentence: str
 ) -> None:
     assert nearest(peer, target, request_) == sentence
+
+
+PLAIN = Rule(
+    id="all-but-some",
+    effect=Effect.ALLOW,
+    sources=(PeerPattern.parse("/ns/**"),),
+    targets=(Pattern.parse("payments"),),
+)
+BUT = (PeerPattern.parse("/ns/x/**"), PeerPattern.parse("/ns/*/old"))
+GET_ONLY = (condition("GET /v1/**"),)
+NOT_INTERNAL = (condition("* /v1/internal/**"),)
+
+
+@pytest.mark.parametrize(
+    ("change", "peer", "target", "request_", "sentence"),
+    [
+        pytest.param(
+            {"not_sources": BUT},
+            "/ns/x/a",
+            "payments",
+            None,
+            "would match, but the rule leaves out '/ns/x/**' (not_from)",
+            id="a peer",
+        ),
+        pytest.param(
+            {"not_sources": BUT},
+            "/ns/x/old",
+            "payment",
+            None,
+            "would match, except for the target: it is 'payment', the rule wants 'payments'; and the rule"
+            " leaves out '/ns/x/**', '/ns/*/old' (not_from)",
+            id="a peer, at another target",
+        ),
+        pytest.param(
+            {"not_http": NOT_INTERNAL},
+            "/ns/a",
+            "payments",
+            "PUT /v1/internal/x",
+            "would match, but the rule leaves out '* /v1/internal/**' (not_http)",
+            id="a request",
+        ),
+        pytest.param(
+            {"not_http": NOT_INTERNAL},
+            "/ns/a",
+            "payments",
+            None,
+            "would match, except for the request: there is none (at a handshake, http=True promises one), the"
+            " rule wants any but '* /v1/internal/**'",
+            id="no request, where all but some count",
+        ),
+        pytest.param(
+            {"http": GET_ONLY, "not_http": NOT_INTERNAL},
+            "/ns/a",
+            "payments",
+            "PUT /v1/internal/x",
+            "would match, except for the request: it is 'PUT /v1/internal/x', the rule wants 'GET /v1/**'",
+            id="a request that it does not want either",
+        ),
+        pytest.param(
+            {"http": GET_ONLY, "not_http": NOT_INTERNAL},
+            "/ns/a",
+            "payments",
+            None,
+            "would match, except for the request: there is none (at a handshake, http=True promises one), the"
+            " rule wants 'GET /v1/**' but '* /v1/internal/**'",
+            id="no request, where some but some count",
+        ),
+    ],
+)
+def test_what_a_rule_leaves_out_is_said(
+    change: dict[str, Any], peer: str, target: str, request_: RequestLike, sentence: str
+) -> None:
+    policy = policy_of(attrs.evolve(PLAIN, **change))
+    asked = SpiffeId.parse(f"spiffe://prod.example.org{peer}")
+    detail = f'allow rule "all-but-some" {sentence}'
+    assert policy.decide(asked, target, request_).detail == detail
+    assert [str(each) for each in policy.explain(asked, target, request_).nearest] == [detail]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        pytest.param({"not_http": NOT_INTERNAL}, "unless it is '* /v1/internal/**'", id="all but some"),
+        pytest.param(
+            {"http": GET_ONLY, "not_http": NOT_INTERNAL},
+            "if the request is 'GET /v1/**', unless it is '* /v1/internal/**'",
+            id="some but some",
+        ),
+    ],
+)
+@pytest.mark.parametrize("effect", [Effect.ALLOW, Effect.DENY])
+def test_requests_to_come_are_awaited_by_a_rule_that_leaves_some_out(
+    effect: Effect, change: dict[str, Any], words: str
+) -> None:
+    policy = policy_of(attrs.evolve(PLAIN, effect=effect, **change))
+    asked = SpiffeId.parse("spiffe://prod.example.org/ns/a")
+    explanation = policy.explain(asked, "payments", REQUEST_FOLLOWS)
+    assert str(explanation.rules[0]) == f'{effect} rule "all-but-some" matches {words}'
+    assert explanation.decision.reason is (
+        Reason.REQUEST_AWAITED if effect is Effect.ALLOW else Reason.NO_RULE
+    )
+
+
+def policy_of(*rules: Rule) -> Policy:
+    environment = Environment("prod", (TrustDomain("prod.example.org"),))
+    return Policy(RuleSet(environment, rules, observe=False))
 
 
 def test_a_rule_that_only_observes_is_near_no_door() -> None:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, cast
 from types import SimpleNamespace
 
 import attrs
@@ -23,6 +24,7 @@ from meshid.__main__ import main
 from meshid.cli import inputs
 from meshid.cli.commands import POLICY_COMMANDS
 from meshid.cli.policy import replay as replay_command
+from meshid.envoy import export_rbac
 from meshid.names.spiffe_id import SpiffeId
 from meshid.policy import FindingKind, Policy
 from meshid.policy.file.schema import schema
@@ -678,6 +680,18 @@ class TestImport:
         assert told.status == 0
         assert Policy.from_toml(told.out, "prod").rules[0].id == "shop.p.0"
 
+    def test_what_has_no_equivalent_is_left_out_by_asking(self, ask: Ask) -> None:
+        Path("istio.yaml").write_text(
+            ISTIO.replace(", namespace: shop", "").replace("source: {", "source: {ipBlocks: [192.0.2.1], ")
+            + "---\n"
+            + ISTIO.replace("name: p", "name: q").replace("spec: {", "spec: {action: CUSTOM, ")
+        )
+        assert ask(*self.IMPORT, "--namespace", "shop", "--stricter").status == 2
+        told = ask(*self.IMPORT, "--namespace", "shop", "--stricter", "--without-custom")
+        assert (told.status, Policy.from_toml(told.out, "prod").rules) == (0, ())
+        assert "shop/p: spec.rules[0].from[0].source.ipBlocks: is about an address" in told.err
+        assert "shop/q: is left out, so everything that its extension provider would refuse" in told.err
+
     def test_it_is_written(self, ask: Ask) -> None:
         told = ask(*self.IMPORT, "-o", "mesh.toml")
         assert (told.status, told.out) == (0, "")
@@ -696,7 +710,7 @@ class TestImport:
         assert "meshid: note: 'istio.yaml': shop/q: has no rules, so it allows nothing\n" in told.err
 
     def test_what_is_not_imported_is_named_and_there_is_no_policy_file(self, ask: Ask) -> None:
-        Path("istio.yaml").write_text(f"{ISTIO}---\napiVersion: v1\nkind: Service\n")
+        Path("istio.yaml").write_text(f"{ISTIO}---\nkind: Service\n")
         told = ask(*self.IMPORT, "-o", "mesh.toml")
         assert (told.status, told.out) == (2, "")
         assert "'istio.yaml': 'Service': is not an AuthorizationPolicy, and is not imported" in told.err
@@ -713,11 +727,41 @@ class TestImport:
         assert policy.decide(bot, "shop/pay").rule == "shop.no-bots.0"
 
     def test_what_has_no_equal_is_refused(self, ask: Ask) -> None:
-        Path("istio.yaml").write_text(ISTIO.replace("principals", "notPrincipals"))
+        Path("istio.yaml").write_text(ISTIO.replace("principals", "ipBlocks"))
         told = ask(*self.IMPORT, "-o", "mesh.toml")
         assert (told.status, told.out) == (2, "")
-        assert "'istio.yaml': shop/p: spec.rules[0].from[0].source.notPrincipals" in told.err
+        assert "'istio.yaml': shop/p: spec.rules[0].from[0].source.ipBlocks" in told.err
         assert not Path("mesh.toml").exists()
+
+
+class TestExport:
+    EXPORT = ("export", "envoy", "policy.toml", *PROD, "--target", "payments")
+
+    def test_filters_are_printed_and_notes_told_beside_them(self, ask: Ask) -> None:
+        told = ask(*self.EXPORT)
+        policy = Policy.from_toml(FILE, "prod")
+        exported = export_rbac(policy, "payments")
+        assert (told.status, told.out) == (0, exported.yaml)
+        assert told.err.splitlines() == [f"meshid: note: {note}" for note in exported.notes]
+
+    def test_they_are_written(self, ask: Ask) -> None:
+        told = ask(*self.EXPORT, "-o", "rbac.yaml")
+        assert (told.status, told.out) == (0, "")
+        assert Path("rbac.yaml").read_text() == ask(*self.EXPORT).out
+
+    def test_the_policy_is_not_written_over(self, ask: Ask) -> None:
+        assert ask(*self.EXPORT, "-o", "policy.toml").status == 2
+        assert Path("policy.toml").read_text() == FILE
+
+    def test_what_envoy_cannot_say_is_named_and_nothing_is_written(self, ask: Ask) -> None:
+        Path("policy.toml").write_text(OBSERVING)
+        told = ask(*self.EXPORT, "-o", "rbac.yaml")
+        assert (told.status, told.out) == (2, "")
+        assert (
+            told.err
+            == "meshid: 'policy.toml': observe: the policy only observes, and Envoy would enforce it\n"
+        )
+        assert not Path("rbac.yaml").exists()
 
 
 class TestReport:
@@ -735,7 +779,12 @@ class TestReport:
 
     @pytest.mark.parametrize(
         ("form", "begins"),
-        [("html", "<!doctype html>"), ("table", "prod: "), ("json", "{"), ("mermaid", "flowchart LR")],
+        [
+            ("html", "<!doctype html>"),
+            ("table", "policy.toml, 20"),
+            ("json", "{"),
+            ("mermaid", "flowchart LR"),
+        ],
     )
     def test_each_format(self, form: str, begins: str, ask: Ask) -> None:
         assert ask("report", "policy.toml", "--format", form).out.startswith(begins)
@@ -746,6 +795,27 @@ class TestReport:
 
     def test_one_environment(self, ask: Ask) -> None:
         assert "dev:" not in ask("report", "policy.toml", *PROD).out
+
+    def test_what_it_is_called(self, ask: Ask) -> None:
+        assert ask("report", "policy.toml", "--revision", "v7\x1b[2J").out.startswith("v7\\x1b[2J, 20")
+        told = ask("report", "policy.toml", "--json")
+        assert (told.json["revision"], "changes" in told.json) == ("policy.toml", False)
+
+    def test_what_changed_since_the_version_signed_last(self, ask: Ask) -> None:
+        Path("signed.toml").write_text(FILE.replace("/ns/checkout/sa/api", "/ns/checkout/sa/old"))
+        told = ask("report", "policy.toml", "--since", "signed.toml", *PROD)
+        assert "since signed.toml" in told.lines
+        assert "changes in 'prod'" in told.out
+        assert "'dev'" not in told.out
+        told = ask("report", "policy.toml", "--since", "signed.toml", "--json")
+        assert sorted(cast("dict[str, Any]", told.json["changes"])) == ["dev", "prod"]
+        told = ask("report", "policy.toml", "--since", "signed.toml", "-o", "./signed.toml")
+        assert told == Told(2, "", "meshid: './signed.toml' is an input file; write to another file\n")
+
+    def test_standard_input_is_read_once(self, ask: Ask) -> None:
+        told = ask("report", "-", "--since", "-")
+        assert told.status == 2
+        assert "standard input can be read only once; name another file for --since" in told.err
 
 
 class TestWriting:

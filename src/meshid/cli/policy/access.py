@@ -76,7 +76,9 @@ class TargetAccess:
             "why": rule.why,
             "where": rule.place,
             "from": list(self._peers(rule)),
+            **({"not_from": list(self._spiffe_ids(rule.not_sources))} if rule.not_sources else {}),
             "http": list(map(str, rule.http)),
+            **({"not_http": list(map(str, rule.not_http))} if rule.not_http else {}),
             **({"evidence": ["x509", "token"]} if rule.needs_token else {}),
         }
 
@@ -85,8 +87,10 @@ class TargetAccess:
         yield f'  {rule.effect} rule "{rule.id}"{observing}'
         for name, words in (
             ("from", list(self._peers(rule))),
+            ("but", list(self._spiffe_ids(rule.not_sources))),
             ("with", ["a token"] if rule.needs_token else []),
             ("for", list(map(str, rule.http))),
+            ("not", list(map(str, rule.not_http))),
             ("why", [rule.why] if rule.why else []),
         ):
             for number, each in enumerate(words):

@@ -93,7 +93,7 @@ class Naming:
         self.known = tuple(dict.fromkeys((*self.own, *environment.federates_with)))
         self._agreement = Agreement(rules)
         self.provable = self._agreement.provable
-        self._has_svids = bool(self._agreement.svid_issuers)
+        self.has_svids = bool(self._agreement.svid_issuers)
         self._peers = {peer.name: peer for peer in rules.peers}
         self._at: dict[TrustDomain, dict[Pattern, str]] = {}
         self._aliases: PatternIndex[list[tuple[TrustDomain, str, Pattern]]] = PatternIndex()
@@ -111,11 +111,11 @@ class Naming:
     @property
     def _like(self) -> tuple[object, ...]:
         spiffe = {name: set(peer.spiffe) for name, peer in self._peers.items()}
-        return spiffe, self.provable, self._has_svids
+        return spiffe, self.provable, self.has_svids
 
     def has_own_svid(self, domain: TrustDomain) -> bool:
         """Tell whether a JWT-SVID of its own counts for each peer of a trust domain."""
-        return self._has_svids and domain in self.own
+        return self.has_svids and domain in self.own
 
     def names_at(self, path: Pattern) -> frozenset[str]:
         """Return the names that certificates with a path of a pattern may have."""
