@@ -77,7 +77,7 @@ def documents(draw: st.DrawFn) -> Document:
         values = {key: value for key, value in each.items() if value and key != "effect"}
         if each["effect"] == "deny":
             values.pop("until", None)
-        document[each["effect"]].append({"id": f"r{number}", "why": "Because.", **values})
+        document[str(each["effect"])].append({"id": f"r{number}", "why": "Because.", **values})
     return document
 
 
