@@ -413,6 +413,7 @@ def test_words_about_exceptions_and_sets() -> None:
         rule("allow", "d", '"/ns/*"', '"ship"', 'http = ["GET /a"]\nnot_http = ["* /**"]'),
         rule("allow", "e", '"/ns/*"', '"ship"', 'http = ["GET /a", "PUT /a"]\nnot_http = ["PUT /**"]'),
         rule("allow", "f", '"/**"', '"f"', 'not_from = ["/f"]'),
+        rule("allow", "g", '"/x"', '"g"', 'not_from = ["/x"]\nnot_http = ["* /**"]'),
     ]
     policy = Policy.from_toml(HEAD + "".join(rules), environment="prod")
     assert [str(each) for each in policy.lint(now=1_800_014_400.0, ignore=[FindingKind.LOOKALIKE])] == [
@@ -431,7 +432,31 @@ def test_words_about_exceptions_and_sets() -> None:
             'allow[6].from[0] (rule "f"): it allows every workload of this environment, but for its'
             " exceptions; name the ones you mean"
         ),
+        'allow[7] (rule "g"): it can never match: `not_from` leaves nothing of it, nor does `not_http`',
     ]
+
+
+def test_a_member_that_counts_only_elsewhere() -> None:
+    head = HEAD + '[environments.dev]\ntrust_domains = ["dev.example.org"]\n'
+    peers = '[[peers]]\nname = "s"\nmembers = ["/x", "spiffe://partner.example/x"]\n'
+    policy = Policy.from_toml(head + peers + rule("allow", "a", '"@s"'), environment="dev")
+    assert [f"{each.kind}: {each}" for each in policy.lint()] == [
+        (
+            "not_here: peers[0].members[1]: it counts for nothing here:"
+            " 'dev' does not federate with partner.example"
+        )
+    ]
+
+
+def test_what_an_ended_rule_names_cannot_go_before_it() -> None:
+    partner = PARTNER + "until = 2026-10-31\n"
+    named = rule("allow", "a", '"@s"', more="until = 2026-10-31")
+    found = Policy.from_toml(HEAD + partner + SETS.replace("batch", "s") + named, environment="prod").lint()
+    assert [f"{each.kind}: {each.where}" for each in found] == [
+        "expired: allow[0].until",
+        "expired: allow[1].until",
+    ]
+    assert all(each.kind.is_warning for each in found)
 
 
 def test_a_federated_trust_domain_that_no_rule_names_is_a_finding() -> None:
