@@ -356,7 +356,13 @@ members = ["/ns/batch/**", "/ns/ops"]
                     more='http = ["* /v1/orders"]\nnot_from = ["/ns/chekcout/**"]',
                 ),
                 rule("allow", "b", '"/ns/checkout/sa/web"', '"ship"', 'http = ["GET /v1/orders"]'),
-                rule("allow", "c", '"/ns/web/sa/checkout-1"', '"ship/8080"', 'http = ["GET /v1/oders/*"]'),
+                rule(
+                    "allow",
+                    "c",
+                    '"/ns/web/sa/checkout-1"',
+                    '"ship/8080"',
+                    'http = ["GET /v1/oders/*", "GET /health", "GET /healthz"]',
+                ),
                 rule(
                     "allow", "d", '"/ns/web/sa/checkout-2"', '"ship/8081"', 'not_http = ["GET /v1/order/*"]'
                 ),
