@@ -11,8 +11,7 @@ The rules of this module:
 - A rule that needs a token is undecided like one with http conditions, until the token has come.
 - A token that disagrees with the certificate is refused whatever the rules say, and even if the policy
   only observes: it is no question of the rules who a peer is.
-- What holds for a peer at a target is worked out once and remembered: a policy never changes. What a token
-  changes is remembered beside it, by the name that it gives: never the token.
+- A policy never changes, so what it decides is remembered.
 - A rule whose last day is over is no rule. What is remembered belongs to the time from the end of one rule to
   the end of the next.
 """
@@ -22,40 +21,29 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Collection
-from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, Self, TypeAlias
+from typing import Any, Protocol, Self, cast
 
 import attrs
 
 from meshid.decisions import Decision
-from meshid.errors import Refused
 from meshid.names.pattern import Pattern
 from meshid.names.peer_pattern import PeerPattern
 from meshid.names.spiffe_id import SpiffeId
-from meshid.policy.agreement import Standing
 from meshid.policy.analysis.answers import Counterexample, Proof
 from meshid.policy.analysis.finding import Finding, FindingKind
 from meshid.policy.analysis.policy_diff import PolicyDiff
-from meshid.policy.decider import Decider, Prospects
+from meshid.policy.decider import Decider
 from meshid.policy.evidence import NamedByToken
 from meshid.policy.explain import Explanation, look_at_all
 from meshid.policy.isolation import Isolation
 from meshid.policy.issuers import Issuer
+from meshid.policy.memory import REMEMBERED, Memory
 from meshid.policy.named_peers import NamedPeer, PeerSet
-from meshid.policy.requests import REQUEST_FOLLOWS, Request, RequestLike
+from meshid.policy.requests import Request, RequestLike
 from meshid.policy.rules import Environment, Rule, RuleSet
 from meshid.policy.stages import Stages
 from meshid.reasons import Reason
-from meshid.support.sieve import Sieve
-from meshid.support.types import check_type
-
-REMEMBERED = 8192
-"""Pairs of a peer and a target whose rules are remembered, requests of theirs that are allowed, and pairs of
-a certificate's name and a token's that agree: each."""
-
-_LONGEST_REMEMBERED = 512
-"""The most characters of the path of a request that is remembered: 16 MB in all, with the decisions."""
 
 
 class Named(Protocol):
@@ -64,10 +52,6 @@ class Named(Protocol):
     @property
     def spiffe_id(self) -> SpiffeId:
         """The name."""
-
-
-_Who: TypeAlias = SpiffeId | tuple[SpiffeId, str | None]
-"""A peer, as it is remembered: without a token, or with one and the name that it gives."""
 
 
 @attrs.frozen(init=False, repr=False)
@@ -97,25 +81,14 @@ class Policy:
     isolation: Isolation | None = attrs.field(eq=False)
     sets: tuple[PeerSet, ...] = attrs.field(eq=False)
     hash: str
-    _decider: Decider = attrs.field(eq=False)
-    _stages: Stages[Policy] | None = attrs.field(eq=False)
-    _prospects: Sieve[tuple[_Who, str], Prospects] = attrs.field(
-        init=False, eq=False, factory=lambda: Sieve(REMEMBERED)
-    )
-    _allowed: Sieve[tuple[_Who, str, Request], Decision] = attrs.field(
-        init=False, eq=False, factory=lambda: Sieve(REMEMBERED)
-    )
+    _memory: Memory | None = attrs.field(eq=False)
+    _stages: Stages[Memory] | None = attrs.field(eq=False)
+    """One of both: what is remembered for ever, if no rule ends, or in each stage."""
 
     def __init__(self, rules: RuleSet) -> None:
         policy_hash = rules.hash()
-        ends = {end for rule in rules.rules if (end := rule.ends_at) is not None}
         decider = Decider(rules, policy_hash, REMEMBERED)
-        make = partial(Policy._stage, rules, policy_hash, decider)
-        self._init(rules, policy_hash, decider, Stages(ends, make) if ends else None)
-
-    def _init(
-        self, rules: RuleSet, policy_hash: str, decider: Decider, stages: Stages[Policy] | None
-    ) -> None:
+        ends = {end for rule in rules.rules if (end := rule.ends_at) is not None}
         self.__attrs_init__(
             environment=rules.environment,
             rules=rules.rules,
@@ -125,8 +98,8 @@ class Policy:
             isolation=rules.isolation,
             sets=rules.sets,
             hash=policy_hash,
-            decider=decider,
-            stages=stages,
+            memory=Memory(decider) if not ends else None,
+            stages=Stages(ends, lambda until: Memory(decider.at(until))) if ends else None,
         )
 
     @classmethod
@@ -198,8 +171,7 @@ class Policy:
         Raises:
             TypeError: If an argument is of another type.
         """
-        if self._stages is not None:
-            return self._stages.at(now).decide(peer, target, request, token=token)
+        memory = self._memory or self._at(now)
         if isinstance(peer, SpiffeId):
             spiffe_id = peer
         else:
@@ -207,19 +179,19 @@ class Policy:
             spiffe_id = _attribute(peer, "spiffe_id", None)
             token = _attribute(peer, "token", None) if token is None else token
         if token is not None:
-            return self._decide_with_token(_name_of(peer), token, target, request)
+            return memory.decide_with_token(_name_of(peer), token, target, request)
         # First: most requests are asked again.
         if isinstance(request, Request):
-            known = self._allowed.get((spiffe_id, target, request))
+            known = memory.allowed.get((spiffe_id, target, request))
             if known is not None:
                 return known
-        prospects = self._prospects.get((spiffe_id, target))
+        prospects = memory.prospects.get((spiffe_id, target))
         if prospects is None:
             spiffe_id = _name_of(peer)
-            prospects = self._new_prospects(spiffe_id, self._decider.standing(spiffe_id, None), target)
+            prospects = memory.look_up(spiffe_id, memory.decider.standing(spiffe_id, None), target)
         elif request is None and prospects.without_request is not None:
             return prospects.without_request
-        return self._decide(prospects, spiffe_id, request)
+        return memory.decide(prospects, spiffe_id, request)
 
     def explain(
         self,
@@ -242,16 +214,17 @@ class Policy:
         Raises:
             TypeError: If an argument is of another type.
         """
-        if self._stages is not None:
-            return self._stages.at(now).explain(peer, target, request, token=token)
         spiffe_id = _name_of(peer)
         token = getattr(peer, "token", None) if token is None else token
-        decision = self.decide(spiffe_id, target, request, token=token)
+        # One instant for all of it.
+        now = self._instant(now)
+        decision = self.decide(spiffe_id, target, request, token=token, now=now)
         if not _BEFORE_RULES.isdisjoint((decision.reason, *decision.observed)):
             return Explanation(decision, (), self.environment)
         asked = Request.parse(request) if isinstance(request, str) else request
-        standing = self._decider.standing(spiffe_id, token)
-        looks = look_at_all(self.rules, standing, target, asked, self.environment, self._decider.until)
+        decider = (self._memory or self._at(now)).decider
+        standing = decider.standing(spiffe_id, token)
+        looks = look_at_all(self.rules, standing, target, asked, self.environment, decider.until)
         return Explanation(decision, looks, self.environment, standing.has_token)
 
     def agree(self, spiffe_id: SpiffeId, token: NamedByToken) -> NamedPeer | None:
@@ -268,7 +241,7 @@ class Policy:
             Refused: If they disagree (`TOKEN_DISAGREES`), or the environment has no such issuer
                 (`TOKEN_ISSUER_UNKNOWN`).
         """
-        return self._decider.standing(spiffe_id, token).peer
+        return (self._memory or self._at(0.0)).decider.standing(spiffe_id, token).peer
 
     def next_end(self, now: float) -> float:
         """Return when the next rule ends after *now*, both in POSIX seconds; infinity if none does.
@@ -310,8 +283,7 @@ class Policy:
         from meshid.policy.analysis.diff import compare
 
         # One instant for both.
-        now = self._instant(now) if now is not None or self._stages else other._instant(now)
-        return compare(self._rules_at(now), other._rules_at(now))
+        return compare(self._rule_set, other._rule_set, other._instant(self._instant(now)))
 
     def prove(
         self, never: PeerPattern | str, reach: Pattern | str = "**", *, now: float | None = None
@@ -360,60 +332,12 @@ class Policy:
     def _rules_at(self, now: float | None) -> RuleSet:
         return self._rule_set if now is None else self._rule_set.at(now)
 
-    @staticmethod
-    def _stage(rules: RuleSet, policy_hash: str, decider: Decider, until: float) -> Policy:
-        """Return the policy as it is in the stage that lasts until then, with a memory of its own."""
-        stage: Policy = Policy.__new__(Policy)
-        stage._init(rules, policy_hash, decider.at(until), None)
-        return stage
+    def _at(self, now: float | None) -> Memory:
+        """Return what is remembered where rules end."""
+        return cast("Stages[Memory]", self._stages).at(now)
 
     def __repr__(self) -> str:
         return f"<Policy {self.hash[:12]} for {self.environment.name}, {len(self.rules)} rules>"
-
-    def _decide_with_token(
-        self, spiffe_id: SpiffeId, token: NamedByToken, target: str, request: RequestLike
-    ) -> Decision:
-        try:
-            standing = self._decider.standing(spiffe_id, token)
-        except Refused as error:
-            return self._decider.refused(error, spiffe_id, target, request)
-        who = (spiffe_id, standing.name)
-        if isinstance(request, Request):
-            known = self._allowed.get((who, target, request))
-            if known is not None:
-                return known
-        prospects = self._prospects.get((who, target)) or self._new_prospects(who, standing, target)
-        return self._decide(prospects, who, request)
-
-    def _new_prospects(self, who: _Who, standing: Standing, target: str) -> Prospects:
-        check_type(type(target), str, "a target", "a str")
-        prospects = self._decider.prospects(standing, target)
-        self._prospects.put((who, target), prospects)
-        return prospects
-
-    def _decide(self, prospects: Prospects, who: _Who, request: RequestLike) -> Decision:
-        if request is None:
-            if prospects.without_request is None:
-                prospects.without_request = self._decider.without_request(prospects)
-            return prospects.without_request
-        if request is REQUEST_FOLLOWS:
-            if prospects.request_follows is None:
-                prospects.request_follows = self._decider.before_requests(prospects)
-            return prospects.request_follows
-        return self._decide_request(prospects, who, request)
-
-    def _decide_request(self, prospects: Prospects, who: _Who, request: Request | str) -> Decision:
-        asked = self._decider.asked(prospects, request)
-        if isinstance(asked, Decision):
-            return asked
-        known = self._allowed.get((who, prospects.target, asked))
-        if known is not None:
-            return known
-        decision = self._decider.about_request(prospects, asked)
-        # Only after a yes: whoever is refused chooses what is asked.
-        if decision.allowed and len(asked.path) <= _LONGEST_REMEMBERED:
-            self._allowed.put((who, prospects.target, asked), decision)
-        return decision
 
 
 _attribute: Callable[[object, str, None], Any] = getattr
