@@ -72,9 +72,11 @@ class Listening:
         context = stranger(who)
         statuses: list[int] = []
         with contextlib.ExitStack() as open_line:
-            line = None
+            line: Line | Line2 | None = None
             for method, target in requests:
-                line = line or open_line.enter_context(kind(self.port, context, host=name))
+                if line is None:
+                    line = kind(self.port, context, host=name)
+                    open_line.callback(line.__exit__)
                 statuses.append(line.ask(method, target).status)
                 if statuses[-1] not in JUDGED:
                     open_line.close()
@@ -110,8 +112,8 @@ def enforcing_envoy(
         whole = {"layered_runtime": _REGEX_SIZE, "static_resources": {"listeners": [listener]}}
         configuration = folder / "envoy.json"
         configuration.write_text(json.dumps(whole))
-        command = [ENVOY.path(), "-c", configuration, "--use-dynamic-base-id", "--concurrency", "1"]
-        with running_proxy([*command, "-l", "error"], port, folder):
+        once: list[str | Path] = [ENVOY.path(), "-c", configuration, "--use-dynamic-base-id"]
+        with running_proxy([*once, "--concurrency", "1", "-l", "error"], port, folder):
             yield Listening(port)
 
 

@@ -78,7 +78,7 @@ def _account(text: str, namespace: str) -> tuple[str, str]:
     return (where, name) if slash else (namespace, where)
 
 
-PROXIES = {"sidecar": _sidecar_is, "ztunnel": _ztunnel_is}
+PROXIES = (_sidecar_is, _ztunnel_is)
 KINDS = ("principals", "namespaces", "serviceAccounts")
 CONDITIONS = dict(zip(("source.principal", "source.namespace", "source.serviceAccount"), KINDS, strict=True))
 
@@ -135,25 +135,29 @@ def _hold(has: Has, conditions: Sequence[dict[str, Any]], port: str) -> bool:
     )
 
 
-def verdicts(
-    policies: Policies, name: str, workload: Workload, request: str, own: Sequence[str]
-) -> dict[str, set[str]]:
-    """Return the actions whose policies match, for each kind of proxy."""
-    matched: dict[str, set[str]] = {proxy: set() for proxy in PROXIES}
+def actions(policies: Policies, name: str, workload: Workload, request: str, own: Sequence[str]) -> set[str]:
+    """Return the actions that an import has to take.
+
+    An ALLOW, if all kinds of proxies find it in one entry of one rule; any other, if one of them does.
+    """
+    taken = set()
     method, _, path = request.partition(" ")
     for policy in filter(workload.is_selected, policies):
         spec = policy["spec"]
         action = spec.get("action", "ALLOW")
         if policy["metadata"].get("annotations", {}).get("istio.io/dry-run") == "true":
             action = "AUDIT"
+        proxies = [partial(is_, name, policy["metadata"]["namespace"], own) for is_ in PROXIES]
         for rule in spec.get("rules", []):
             if "to" in rule and not any(
                 _is_for(each["operation"], method, path, workload.port) for each in rule["to"]
             ):
                 continue
-            for proxy, is_ in PROXIES.items():
-                has = partial(is_, name, policy["metadata"]["namespace"], own)
-                is_from = "from" not in rule or any(_sees(has, each["source"]) for each in rule["from"])
-                if is_from and _hold(has, rule.get("when", []), workload.port):
-                    matched[proxy].add(action)
-    return matched
+            for entry in rule.get("from", [{"source": {}}]):
+                found = [
+                    _sees(has, entry["source"]) and _hold(has, rule.get("when", []), workload.port)
+                    for has in proxies
+                ]
+                if all(found) or (any(found) and action != "ALLOW"):
+                    taken.add(action)
+    return taken

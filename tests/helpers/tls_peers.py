@@ -8,7 +8,7 @@ import queue
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Literal, Protocol, Unpack
 
@@ -103,6 +103,7 @@ class Parts(Changes, total=False):
     clock: Callable[[], float]
     leaf_grace: float
     tokens: Literal["optional", "required"]
+    keep_encoded: Collection[str]
 
 
 def admission_of(mesh: Mesh) -> Admission:

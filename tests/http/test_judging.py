@@ -196,9 +196,9 @@ def test_only_what_was_allowed_and_is_short_is_remembered(
 ) -> None:
     judge, made = RequestJudge(mesh), list[str]()
 
-    def make(method: str, target: str) -> Request:
+    def make(method: str, target: str, keep: tuple[str, ...]) -> Request:
         made.append(target)
-        return Request(method, target)
+        return Request(method, target, keep)
 
     monkeypatch.setattr(judging, "Request", make)
     long = f"/charges/{'7' * judging.LONGEST_REMEMBERED}"

@@ -124,10 +124,10 @@ def nearest(peer: str, target: str = "payments", request: RequestLike = None) ->
             "dev.example.org/ns/nobody/x",
             "payments",
             REQUEST_FOLLOWS,
-            'allow rule "checkout-charges-cards" would match, except for the trust domain:'
+            'allow rule "support-reads" would match, except for the trust domain:'
             " the peer is in dev.example.org, the rule wants prod.example.org"
             " (environment 'prod' neither has nor federates with dev.example.org),"
-            " and for the peer: it is '/ns/nobody/x', the rule wants '/ns/checkout/sa/api'",
+            " and for the peer: it is '/ns/nobody/x', the rule wants '/ns/support/**'",
             id="trust domain and path",
         ),
         pytest.param(

@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshid.names.spiffe_id import SpiffeId, TrustDomain
-from meshid.policy import REQUEST_FOLLOWS, Environment, Policy, Request
+from meshid.policy import REQUEST_FOLLOWS, Environment, Policy, Request, RequestLike
 from meshid.policy.agreement import Standing
-from meshid.policy.explain import look_at_all
 from meshid.policy.file.loading import read_json
 from meshid.policy.matcher import Matcher
 from meshid.policy.rules import Rule, RuleSet
+from meshid.reasons import Reason
 from tests.helpers.cost import calls_of
 
 DOMAINS = ["prod.example.org", "old.example.org", "partner.example"]
@@ -69,18 +69,36 @@ def test_it_finds_what_each_rule_alone_would_say(drawn: list[Any], peer: SpiffeI
     assert found == tuple(rule for rule in rules if is_about(rule, peer, target, environment.trust_domains))
 
 
-@given(RULES, st.sampled_from(PEERS), st.sampled_from(["pay", "pay/card", "ship", "other"]))
-def test_the_nearest_is_the_one_that_misses_by_least(drawn: list[Any], peer: SpiffeId, target: str) -> None:
-    environment, rules = rules_of(drawn)
-    weights = {"trust domain": 1, "target": 2, "peer": 4}
-    looks = look_at_all(rules, Standing(peer), target, REQUEST_FOLLOWS, environment)
-    near = [
-        (distance, look.rule.id, look.rule)
-        for look in looks
-        if look.rule.could_allow and (distance := sum(weights.get(miss.by, 0) for miss in look.misses)) < 6
-    ]
-    expected = min(near, key=lambda each: each[:2])[2] if near else None
-    assert Matcher(rules, environment.trust_domains).near_miss(Standing(peer), target, None) == expected
+def _more_of(rule: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
+    days = st.sampled_from(["2027-01-31", "9999-12-31"])
+    return st.fixed_dictionaries(
+        {},
+        optional={
+            "http": st.lists(st.sampled_from(["GET /a", "* /b", "PUT /a/bc"]), min_size=1, max_size=2),
+            "not_http": st.just(["GET /a/bd"]),
+            **({"until": days} if rule["effect"] == "allow" else {}),
+        },
+    ).map(lambda more: rule | more)
+
+
+@given(
+    RULES.flatmap(lambda rules: st.tuples(*map(_more_of, rules))),
+    st.sampled_from(PEERS),
+    st.sampled_from(["pay", "pay/card", "ship", "shop", "other"]),
+)
+def test_a_refusal_names_the_rule_that_an_explanation_finds_the_nearest(
+    drawn: tuple[dict[str, Any], ...], peer: SpiffeId, target: str
+) -> None:
+    """The one looks at a few of the rules, the other at all."""
+    environment, rules = rules_of([*drawn])
+    policy = Policy(RuleSet(environment, rules, observe=False))
+    asked: list[RequestLike] = [None, REQUEST_FOLLOWS, "GET /b", "PUT /a/bd", "GET /a/bd"]
+    for request, now in product(asked, (0.0, 2e9)):
+        decision = policy.decide(peer, target, request, now=now)
+        near = policy.explain(peer, target, request, now=now).nearest
+        if decision.reason is Reason.NO_RULE:
+            says = str(near[0]) if near else f"no allow rule comes near {peer} at '{target}'"
+            assert decision.detail.startswith(says), (request, now)
 
 
 def policy_of(*rules: dict[str, object]) -> Policy:

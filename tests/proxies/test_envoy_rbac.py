@@ -89,12 +89,13 @@ def a_rule(random: Random, number: int, *, is_deny: bool) -> dict[str, Any]:
         "to": sorted(set(some(random, TARGETS, 1, 2))),
         "http": http,
         "not_http": [a_condition(random)] if random.random() < 0.3 else [],
+        "until": "2001-01-01" if not is_deny and random.random() < 0.1 else None,
     }
     return {key: value for key, value in rule.items() if value}
 
 
 def a_policy(random: Random) -> dict[str, Any]:
-    allows, denies = random.randint(1, 4), random.choice((0, 1, 2))
+    allows, denies = random.randint(2, 5), random.choice((0, 1, 2))
     return {
         "version": 1,
         "environments": {"prod": {"trust_domains": [PROD, OLD], "federates_with": [PARTNER]}},
@@ -136,6 +137,8 @@ def a_path(random: Random, like: str) -> str:
         segments += (sent(random, word) for word in words)
     if random.random() < 0.2:
         segments.insert(random.randint(0, len(segments)), random.choice(NASTY))
+    if random.random() < 0.2:
+        segments.append("")
     return f"/{'/'.join(segments)}{random.choice(QUERIES)}"
 
 
@@ -224,5 +227,5 @@ def test_every_answer_is_that_of_the_policy(envoy: Listening, authorities: dict[
                 if status in JUDGED and (status == 200) != is_allowed(case.policy, name, *request)
             ]
     assert different == []
-    assert judged[200] >= 1_000
+    assert judged[200] >= 800
     assert judged[200] + judged[403] >= 5_000

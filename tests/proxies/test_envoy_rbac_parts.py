@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 import attrs
@@ -12,9 +14,13 @@ from meshid import Policy
 from meshid.envoy import export_rbac
 from meshid.testing import CA, Issued
 from tests.helpers.envoy_filters import Asked, Enforcing, Fields, Listening, enforcing_envoy
-from tests.helpers.proxy_scene import Line, Line2
+from tests.helpers.mounted import eventually
+from tests.helpers.proxies import ENVOY, documented, filled, reserved_port, running_proxy
+from tests.helpers.proxy_scene import Line, Line2, policy_of, proxy_scene
 from tests.helpers.small_world import OLD, PARTNER, PROD
-from tests.helpers.tls_peers import stranger
+from tests.helpers.tls_peers import HOST, stranger
+from tests.helpers.whole_chain import changed
+from tests.proxies.test_envoy import put_bundles
 
 FILE = f"""
 version = 1
@@ -230,3 +236,55 @@ def test_sessions_are_not_resumed(envoy: Listening, peers: dict[str, Issued]) ->
         with Line(envoy.port, context, session, host=chain) as line:
             told[chain] = (line.tls.session_reused, line.ask(*GET).status)
     assert told == {"whole-spiffe": (False, 200), "resuming": (True, 403)}
+
+
+ACCESS_LOG = """stat_prefix: mesh
+          access_log:
+          - name: envoy.access_loggers.stdout
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.access_loggers.stream.v3.StdoutAccessLog
+              log_format: {text_format_source: {inline_string: "%REQ(:PATH)% %RESPONSE_CODE_DETAILS%\\n"}}
+"""
+
+
+SOON = ("--file-flush-interval-msec", "10")
+"""When the access log is written; else within ten seconds."""
+
+
+def test_the_documented_configuration(tmp_path: Path) -> None:
+    """As the page has it, with what its policy exports to in the place that the page says."""
+    exported = export_rbac(policy_of(documented("envoy", "version = 1")), "payments").yaml
+    with proxy_scene(tmp_path / "scene") as scene, reserved_port() as port:
+        put_bundles(scene, scene.clients.prod.bundle(), scene.clients.dev.bundle())
+        text = filled(
+            changed(
+                documented("envoy", "Envoy decides by itself"),
+                ("          # EXPORTED\n", indent(exported, 10 * " ")),
+                ("stat_prefix: mesh\n", ACCESS_LOG),
+            ),
+            {**scene.values(port), "HOST": HOST, "BUNDLES": scene.folder / "bundles"},
+        )
+        configuration = tmp_path / "envoy.yaml"
+        configuration.write_text(text)
+        command: list[str | Path] = [ENVOY.path(), "-c", configuration, "--use-dynamic-base-id"]
+        asked = [("GET", "/public"), ("POST", "/v1/charges"), ("GET", "/v1/charges/../../public")]
+        with running_proxy([*command, *SOON, "--concurrency", "1", "-l", "error"], port, tmp_path) as proxy:
+            told = {}
+            for name in ("checkout", "checkout, deep", "web", "federated"):
+                with Line(port, scene.context(name)) as line:
+                    told[name] = [line.ask(*request).status for request in asked]
+            for name in ("none", "forged", "expired", "of an unknown trust domain"):
+                with Line(port, scene.context(name)) as line:
+                    assert line.ask("GET", "/public").status == 0, name
+            assert eventually(lambda: proxy.said().count("rbac_access_denied") == 6)
+            assert "/v1/charges rbac_access_denied_matched_policy[none]\n" in proxy.said()
+            assert "/public rbac_access_denied_matched_policy[_unsafe_path]\n" in proxy.said()
+        served = [(it.line, it.all("x-forwarded-client-cert")) for it in scene.upstream.taken()]
+    assert told == {
+        "checkout": [200, 200, 403],
+        "checkout, deep": [200, 200, 403],
+        "web": [200, 403, 403],
+        "federated": [200, 403, 403],
+    }
+    assert len(served) == 6
+    assert all(len(elements) == 1 for _, elements in served)

@@ -13,7 +13,6 @@ The exit statuses are a contract with scripts:
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import io
 import os
 import sys
@@ -25,6 +24,7 @@ from typing_extensions import override
 from meshid.cli.no_answer import NoAnswer
 from meshid.cli.parsers import Command, Group, Parser, add_commands
 from meshid.cli.terminal import clean
+from meshid.cli.version import installed_version
 from meshid.errors import MeshidError
 from meshid.support.quoting import quote
 
@@ -145,11 +145,7 @@ class _Version(argparse.Action):
 
     @override
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
-        try:
-            version = importlib.metadata.version("meshid")
-        except importlib.metadata.PackageNotFoundError:
-            version = "(not installed: a source tree)"
-        print(f"meshid {version}")
+        print(f"meshid {installed_version()}")
         parser.exit()
 
 

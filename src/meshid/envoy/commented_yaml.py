@@ -20,7 +20,7 @@ _WORDS = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
 
 @attrs.frozen
 class Commented:
-    """A mapping, a list, a string or a truth value with lines of comment above it.
+    """A value with lines of comment above it.
 
     Attributes:
         comments: The lines; each is written as printable ASCII, and bounded.
@@ -36,30 +36,27 @@ Value: TypeAlias = "Mapping[str, Value] | list[Value] | str | bool | Commented"
 
 def yaml_of(document: Mapping[str, Value]) -> str:
     """Write a document."""
-    return "\n".join(_mapping(document)) + "\n"
+    return "\n".join(_lines(document)) + "\n"
 
 
-def _mapping(mapping: Mapping[str, Value]) -> Iterator[str]:
-    for key, each in mapping.items():
-        yield from _comments(each)
-        value = _bare(each)
-        if (inline := _inline(value)) is not None:
-            yield f"{_string(key)}: {inline}"
-            continue
-        yield f"{_string(key)}:"
-        if isinstance(value, list):
-            yield from _list(value)
-        elif isinstance(value, Mapping):
-            yield from (f"  {line}" for line in _mapping(value))
-
-
-def _list(values: list[Value]) -> Iterator[str]:
-    for each in values:
-        yield from _comments(each)
-        value = _bare(each)
-        lines = _mapping(value) if isinstance(value, Mapping) else iter([str(_inline(value))])
-        yield f"- {next(lines)}"
-        yield from (f"  {line}" for line in lines)
+def _lines(value: Value) -> Iterator[str]:
+    """Write a value in lines of its own."""
+    if isinstance(value, Mapping) and value:
+        for key, each in value.items():
+            yield from _comments(each)
+            if (inline := _inline(each)) is not None:
+                yield f"{_string(key)}: {inline}"
+            else:
+                yield f"{_string(key)}:"
+                indent = "" if isinstance(_bare(each), list) else "  "
+                yield from (f"{indent}{line}" for line in _lines(_bare(each)))
+    elif isinstance(value, list) and value:
+        for each in value:
+            yield from _comments(each)
+            for number, line in enumerate(_lines(_bare(each))):
+                yield f"  {line}" if number else f"- {line}"
+    else:
+        yield str(_inline(value))
 
 
 def _comments(value: Value) -> Iterator[str]:
@@ -72,18 +69,19 @@ def _bare(value: Value) -> Value:
 
 
 def _inline(value: Value) -> str | None:
-    """Write a value in one line; None if it has comments or a list in it, or is too long."""
+    """Write a value behind its key; None if it has a list or comments in it, or is too long."""
+    value = _bare(value)
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
         return _string(value)
     if not isinstance(value, Mapping):
-        return None
-    parts = {_string(key): _inline(each) for key, each in value.items()}
-    if None in parts.values():
-        return None
+        return None if value else "[]"
+    parts = {
+        _string(key): None if isinstance(each, Commented) else _inline(each) for key, each in value.items()
+    }
     line = f"{{{', '.join(f'{key}: {part}' for key, part in parts.items())}}}"
-    return line if len(line) <= _WIDTH else None
+    return None if None in parts.values() or len(line) > _WIDTH else line
 
 
 def _string(text: str) -> str:

@@ -97,12 +97,20 @@ def export_rbac(policy: Policy, target: str, *, now: float | None = None) -> Exp
     """
     check_type(type(target), str, "a target", "a str")
     now = time.time() if now is None else now
-    rules = [rule for rule in policy.rules if rule.ends_at is None or now < rule.ends_at]
-    about = [rule for rule in rules if any(each.matches(target) for each in rule.targets)]
+    rules = [rule for rule in policy.rules if not _has_ended(rule, now)]
+    about = [rule for rule in rules if _is_about(rule, target)]
     if problems := (*_policy_problems(policy), *(each for rule in about for each in _rule_problems(rule))):
         raise NotExportable(problems)
     text = yaml_of(_document(policy, target, about, judged(rules)))
     return Exported(text, tuple(_notes(policy, target, about, now)))
+
+
+def _has_ended(rule: Rule, now: float) -> bool:
+    return rule.ends_at is not None and rule.ends_at <= now
+
+
+def _is_about(rule: Rule, target: str) -> bool:
+    return any(each.matches(target) for each in rule.targets)
 
 
 # -- What Envoy cannot say ----------------------------------------------------------
@@ -130,14 +138,15 @@ def _rule_problems(rule: Rule) -> Iterator[Problem]:
     if rule.until is not None:
         yield Problem(where, f"ends after {rule.until}, and Envoy's filters know no date")
     for condition in rule.http if rule.effect is Effect.ALLOW else ():
-        if not condition.path.text.isascii():
-            what = f"allows {quote(str(condition))}, and Envoy cannot match a path outside ASCII exactly"
+        path = condition.path.text
+        if not path.isascii() or "%" in path:
+            what = f"allows {quote(str(condition))}: the filters deny what is encoded there, as it is sent"
             yield Problem(where, what)
 
 
 def _notes(policy: Policy, target: str, about: Iterable[Rule], now: float) -> Iterator[str]:
     for rule in policy.rules:
-        if rule.ends_at is not None and rule.ends_at <= now:
+        if _has_ended(rule, now) and _is_about(rule, target):
             yield f"the rule {quote(rule.id)} ended after {rule.until}, and is left out"
     if not any(rule.effect is Effect.ALLOW for rule in about):
         yield f"no rule lets anybody reach {quote(target)}, so the filters let nobody in: is that its name?"

@@ -90,16 +90,17 @@ class FieldReader:
         Raises:
             LeftOutError: If that is the end of the entry.
         """
-        if not self._is_stricter:
-            meant = "denies without it" if is_deny else "leaves it out"
-            self.problems.add(where, f"{why}; it {NO_EQUIVALENT} ('stricter' {meant})")
-        elif is_deny:
-            self.notes.append(f"{where}: {why}; left out, so more is denied than by Istio")
-        else:
-            self.notes.append(
-                f"{where}: {why}; what it is part of is left out, so less is allowed than by Istio"
-            )
+        self.inexact(where, why, is_deny=is_deny)
+        if self._is_stricter and not is_deny:
             raise LeftOutError
+
+    def inexact(self, where: str, why: str, *, is_deny: bool) -> None:
+        """Add a problem, or, with ``stricter``, a note that less is let in than by Istio."""
+        less = "more is denied" if is_deny else "less is allowed"
+        if self._is_stricter:
+            self.notes.append(f"{where}: {why}: {less} than by Istio")
+        else:
+            self.problems.add(where, f"{why}; it {NO_EQUIVALENT} ('stricter' imports it so that {less})")
 
     def texts(self, where: str, value: object) -> list[tuple[str, str]]:
         """Return the place and the text of each entry of a list of strings."""

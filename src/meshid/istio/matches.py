@@ -1,14 +1,13 @@
-"""Istio's matches of strings, as patterns.
+"""Istio's matches of peers, as patterns.
 
 Istio has four: exact, ``prefix*``, ``*suffix`` and ``*`` for anything. Its ``*`` runs
 across "/" and ours does not, so each form becomes patterns that match exactly the same
-SPIFFE IDs or paths, or is refused. What Istio's sidecars and its ztunnel read differently
+SPIFFE IDs, or is refused. What Istio's sidecars and its ztunnel read differently
 has two readings: the ztunnel's is the narrow one, and the sidecars' is the wide one.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 import attrs
@@ -22,8 +21,6 @@ MESH = "cluster.local"
 _PARTS = 5
 """Of a principal whose trust domain Istio replaces by each of the mesh's own: td/ns/NAMESPACE/sa/ACCOUNT."""
 
-_VISIBLE = re.compile(r"[!-~]+")
-
 
 def trust_domain_of(text: str, own: Sequence[str]) -> str | None:
     """Return the trust domain of others that a principal names; None if it names none."""
@@ -36,6 +33,14 @@ def trust_domain_of(text: str, own: Sequence[str]) -> str | None:
 def is_mistaken_for_ours(text: str, own: Sequence[str]) -> bool:
     """Tell whether a principal names `MESH`, and Istio does not take it for this mesh."""
     return trust_domain_of(text, own) == MESH
+
+
+def is_nobody(text: str) -> bool:
+    """Tell whether a principal matches no SPIFFE ID: it has a literal ``*``, no trust domain, or no path."""
+    if text.startswith("*"):
+        return False
+    domain, _, path = text.removesuffix("*").partition("/")
+    return "*" in domain + path or not domain or not (path or text.endswith("*"))
 
 
 @attrs.frozen
@@ -69,12 +74,13 @@ class Sources:
             return self._everywhere("/**")
         if text.startswith("*"):
             return self._with_suffix(text, text[1:])
+        if is_nobody(text):
+            return []
         domain, slash, path = text.removesuffix("*").partition("/")
-        if not slash or not domain or (not path and not text.endswith("*")):
-            msg = f"{quote(text)} must be TRUST-DOMAIN/PATH; a wildcard in the trust domain has no equivalent"
-            raise InvalidInput(msg)
-        _refuse_star(text, domain + path)
-        pattern = "/" + path if not text.endswith("*") else _prefix("/" + path)
+        if not slash:
+            known = (*self.own, *self.federated)
+            return [f"spiffe://{each}/**" for each in known if each.startswith(domain)]
+        pattern = "/" + path if not text.endswith("*") else f"/{path}*/**"
         return [pattern if _means_ours(text, domain, self.own) else f"spiffe://{domain}{pattern}"]
 
     def of_namespace(self, text: str) -> list[str]:
@@ -142,31 +148,6 @@ class Sources:
             raise InvalidInput(msg)
 
 
-def path_pattern(text: str) -> str:
-    """Return the pattern of the paths that *text* means.
-
-    Raises:
-        InvalidInput: If it has no exact equivalent.
-    """
-    if text == "*":
-        return "/**"
-    if "{" in text:
-        msg = f"{quote(text)} is a template, which has no exact equivalent; write the paths out"
-        raise InvalidInput(msg)
-    if not _VISIBLE.fullmatch(text):
-        msg = f"{quote(text)} has a character that no path has as Istio compares it, percent-encoded"
-        raise InvalidInput(msg)
-    if text.startswith("*"):
-        suffix = text[1:]
-        _refuse_star(text, suffix)
-        return f"/**{suffix}" if suffix.startswith("/") else f"/**/*{suffix}"
-    _refuse_star(text, text.removesuffix("*"))
-    if not text.startswith("/"):
-        msg = f"{quote(text)} does not begin with '/', and would match no path"
-        raise InvalidInput(msg)
-    return _prefix(text.removesuffix("*")) if text.endswith("*") else text
-
-
 def _means_ours(text: str, domain: str, own: Sequence[str]) -> bool:
     return _has_five_parts(text) and domain in {MESH, *own}
 
@@ -175,12 +156,7 @@ def _has_five_parts(text: str) -> bool:
     return text.count("/") == _PARTS - 1
 
 
-def _prefix(text: str) -> str:
-    """Return the pattern of every text that begins with *text*; its last segment may go on."""
-    return f"{text}*/**"
-
-
 def _refuse_star(text: str, rest: str) -> None:
     if "*" in rest:
-        msg = f"{quote(text)} has a '*' in the middle, where Istio takes it literally: nothing matches it"
+        msg = f"{quote(text)} has a '*' in the middle, which Istio's proxies read differently"
         raise InvalidInput(msg)

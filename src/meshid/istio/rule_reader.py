@@ -24,6 +24,7 @@ _CUSTOM = (
     "lets an extension provider decide, which has no equivalent in a policy file"
     " ('without-custom' leaves it out, so that nobody asks the provider)"
 )
+_TARGET_REFS = "is obeyed by waypoints and gateways only, beside what other proxies obey, and all must allow"
 _INNER = {"from": "source", "to": "operation"}
 
 _Read = TypeVar("_Read")
@@ -52,12 +53,21 @@ class RuleReader:
     def rules(self, policy: IstioPolicy) -> Iterator[dict[str, object]]:
         """Yield the tables of one policy; a rule with a problem is left out."""
         spec = policy.spec
-        check_fields(self._fields, f"{policy.where}: spec", spec, ("selector", "action", "rules"))
+        check_fields(
+            self._fields, f"{policy.where}: spec", spec, ("selector", "targetRefs", "action", "rules")
+        )
         action = spec.get("action", "ALLOW")
         if not isinstance(action, str) or action not in _ACTIONS:
             instead = _CUSTOM if action == "CUSTOM" else NO_EQUIVALENT
             self._fields.problems.add(f"{policy.where}: spec.action", f"{quote(str(action))} {instead}")
             return
+        if "targetRefs" in spec:
+            try:
+                self._fields.unjudged(
+                    f"{policy.where}: spec.targetRefs", _TARGET_REFS, is_deny=action == "DENY"
+                )
+            except LeftOutError:
+                return
         rules = spec.get("rules") or []
         if not isinstance(rules, list):
             self._fields.problems.add(f"{policy.where}: spec.rules", "must be a list")
@@ -66,24 +76,29 @@ class RuleReader:
             self._fields.notes.append(f"{policy.where}: has no rules, so it {_ACTIONS[action]}s nothing")
         reader = PartReader(self._fields, policy, self._own, self._federated, is_deny=action == "DENY")
         for number, rule in enumerate(rules):
-            before = self._fields.problems.count
-            parts = reader.parts(f"{policy.where}: spec.rules[{number}]", rule)
+            before, told = self._fields.problems.count, len(self._fields.notes)
+            where = f"{policy.where}: spec.rules[{number}]"
+            parts = reader.parts(where, rule)
             if self._fields.problems.count > before or not self._targets.is_known(policy):
                 continue
             for peers, requests in parts:
+                if action == "DENY" and len(self._fields.notes) > told and _is_everything(peers, requests):
+                    self._fields.notes.append(f"{where}: now denies everything to everybody")
                 yield self._table(policy, action, number, peers, requests)
 
     def _table(
         self, policy: IstioPolicy, action: str, number: int, peers: IstioPeers, requests: IstioRequests
     ) -> dict[str, object]:
-        self._fields.spend(sum(map(len, (peers.named, peers.left_out, requests.http, requests.not_http))))
+        targets = self._targets.targets(policy, requests.ports, is_deny=action == "DENY")
+        lists = (peers.named, peers.left_out, requests.http, requests.not_http, targets)
+        self._fields.spend(sum(map(len, lists)))
         return {
             "effect": _ACTIONS[action],
             "id": self._id(policy, number),
             "why": f"Istio {KIND} {policy.namespace}/{policy.name}, rule {number}.",
             "from": list(peers.named),
             "not_from": list(peers.left_out),
-            "to": self._targets.targets(policy, requests.ports, is_deny=action == "DENY"),
+            "to": targets,
             "http": list(requests.http),
             "not_http": list(requests.not_http),
             "observe": action == "AUDIT" or policy.is_dry_run,
@@ -112,7 +127,7 @@ class PartReader:
         self._fields = fields
         self._is_deny = is_deny
         self._sources = SourceReader(fields, own, federated, policy.namespace)
-        self._operations = OperationReader(fields)
+        self._operations = OperationReader(fields, is_deny=is_deny)
 
     def parts(self, at: str, rule: object) -> list[tuple[IstioPeers, IstioRequests]]:
         """Return whom and what a rule is about; each pair is a rule of its own."""
@@ -165,7 +180,8 @@ class PartReader:
 
     def _source(self, at: str, fields: dict[str, Any], conditions: _Conditions) -> list[IstioPeers]:
         if not fields:
-            self._fields.problems.add(at, "names no peer")
+            # Sidecars take it for everybody, and the ztunnel for nobody.
+            self._fields.problems.add(at, "names no peer; write whom it means, or leave 'from' out")
         self._fields.check_known(at, fields, SOURCE_FIELDS, is_deny=self._is_deny)
         restrictions = self._sources.restrictions(at, fields)
         return self._sources.peers(at, restrictions + conditions.peers, is_deny=self._is_deny)
@@ -206,6 +222,10 @@ def check_fields(reader: FieldReader, where: str, fields: dict[str, Any], known:
     for name in fields:
         if name not in known:
             reader.problems.add(f"{where}.{escaped(name)}", NO_EQUIVALENT)
+
+
+def _is_everything(peers: IstioPeers, requests: IstioRequests) -> bool:
+    return "/**" in peers.named and not (peers.left_out or requests.http or requests.not_http)
 
 
 def _merged_peers(found: list[IstioPeers]) -> list[IstioPeers]:

@@ -18,7 +18,7 @@ import attrs
 
 from meshid.errors import InvalidInput
 from meshid.istio.fields import FieldReader
-from meshid.istio.matches import MESH, Sources, is_mistaken_for_ours
+from meshid.istio.matches import MESH, Sources, is_mistaken_for_ours, is_nobody
 from meshid.istio.problems import NO_EQUIVALENT
 from meshid.names.peer_pattern import PeerPattern
 from meshid.policy.file.strings import source
@@ -157,6 +157,8 @@ class SourceReader:
                     f"{place}: {quote(text)} has not five parts, so Istio takes {MESH} literally: "
                     "it means no peer of this mesh"
                 )
+            if restriction.kind == "principals" and is_nobody(text):
+                self._fields.notes.append(f"{place}: {quote(text)} matches no SPIFFE ID, and is left out")
 
 
 def _kind(field: str) -> str:

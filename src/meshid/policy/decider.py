@@ -11,9 +11,10 @@ from meshid.decisions import Decision
 from meshid.errors import InvalidRequest, Refused
 from meshid.names.spiffe_id import SpiffeId
 from meshid.policy.agreement import Agreement, Standing
+from meshid.policy.candidates import Candidates, NearMiss
 from meshid.policy.evidence import NamedByToken
 from meshid.policy.explain import near_miss
-from meshid.policy.matcher import Candidates, Matcher
+from meshid.policy.matcher import Matcher
 from meshid.policy.methods import REGISTERED, judged
 from meshid.policy.requests import REQUEST_FOLLOWS, Request, RequestLike, without_query
 from meshid.policy.rules import Effect, Rule, RuleSet
@@ -34,12 +35,13 @@ class _Verdict(NamedTuple):
 class Prospects:
     """The rules for one peer at one target, and the decisions that depend on no request, made once."""
 
-    __slots__ = ("candidates", "request_follows", "standing", "target", "without_request")
+    __slots__ = ("candidates", "near", "request_follows", "standing", "target", "without_request")
 
     def __init__(self, standing: Standing, target: str, candidates: Candidates) -> None:
         self.standing = standing
         self.target = target
         self.candidates = candidates
+        self.near: NearMiss | None = None
         self.without_request: Decision | None = None
         self.request_follows: Decision | None = None
 
@@ -167,7 +169,9 @@ class Decider:
         observed = sorted([str(each) for each in matching if each.observe])
         detail = ""
         if reason is Reason.NO_RULE:
-            rule_missed = self._matcher.near_miss(prospects.standing, prospects.target, request)
+            if prospects.near is None:
+                prospects.near = self._matcher.near(prospects.standing, prospects.target)
+            rule_missed = prospects.near.to(request)
             detail = near_miss(
                 rule_missed, prospects.standing, prospects.target, request, self._environment, self.until
             )

@@ -1,19 +1,30 @@
 """Why: what every rule says of a peer, and which allow rules nearly let it in.
 
-Which rule is the nearest depends on the peer and the target, and the request only adds to the words;
-but a rule that lacks nothing but a token is nearer than one for other requests.
+Which rule is the nearest depends on the peer and the target first: on segments that differ, and on letters in
+them. Of rules about this peer and this target, one that lacks nothing but a token is nearer than one that has
+ended, and that one nearer than one for other requests; the last is one that leaves the peer out.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import attrs
 
 from meshid.decisions import Decision
-from meshid.names.spiffe_id import TrustDomain
+from meshid.names.peer_pattern import PeerPattern
+from meshid.names.spiffe_id import SpiffeId, TrustDomain
 from meshid.policy.agreement import Standing
+from meshid.policy.nearness import (
+    MISSED_BY,
+    NO_PATH,
+    OTHER_DOMAIN,
+    distance,
+    near_ones,
+    nearest_condition,
+)
 from meshid.policy.requests import REQUEST_FOLLOWS, Request, RequestLike
 from meshid.policy.rules import Effect, Environment, Rule
 from meshid.support.quoting import quote, quote_all
@@ -24,13 +35,9 @@ MAX_NEAR_MISSES = 3
 MAX_LOOKED_AT = 250
 """Patterns of one rule that are looked at to find words for a refusal; `Policy.explain` looks at all."""
 
-# How far off a rule is that misses by these: the same path in another trust domain is nearer than
-# another path. Each weighs more than the lighter ones together. What a peer only has to send, a request
-# or a token, weighs nothing.
-_WEIGHTS = {"trust domain": 1, "target": 2, "peer": 4}
-_NOT_NEAR = _WEIGHTS["peer"] + _WEIGHTS["target"]
 _EXCEPTION, _END = "exception", "end"
 _OF_THE_RULE = frozenset({_EXCEPTION, _END})
+_FAR = 1_000_000
 _FEW = 3
 _QUOTES = ("'", '"')
 
@@ -66,12 +73,14 @@ class RuleLook:
         misses: What keeps it from matching; may be empty.
         awaits: Whether it depends on a request or a token that is still to come.
         token: The token that it depends on, in words; empty for none.
+        distance: How far it is from matching: of two, the nearer one has the lesser.
     """
 
     rule: Rule
     misses: tuple[Miss, ...] = ()
     awaits: bool = False
     token: str = ""
+    distance: tuple[int, ...] = attrs.field(default=(), eq=False, repr=False)
 
     @property
     def matches(self) -> bool:
@@ -79,9 +88,9 @@ class RuleLook:
         return not self.misses and not self.awaits
 
     @property
-    def lacks_token(self) -> bool:
-        """Whether nothing but a token is missing."""
-        return [miss.by for miss in self.misses] == ["evidence"]
+    def is_near(self) -> bool:
+        """Whether the path of the peer or the target is right."""
+        return not {"peer", "target"} <= {miss.by for miss in self.misses}
 
     def __str__(self) -> str:
         observes = " (observe only)" if self.rule.observe else ""
@@ -125,12 +134,8 @@ class Explanation:
         """
         if any(_has_a_say(look) for look in self.rules):
             return ()
-        near = [
-            (_distance(look), not look.lacks_token, look.rule.id, look)
-            for look in self.rules
-            if look.rule.could_allow
-        ]
-        return tuple(look for distance, *_, look in sorted(near)[:MAX_NEAR_MISSES] if distance < _NOT_NEAR)
+        near = [look for look in self.rules if look.rule.could_allow and look.is_near]
+        return tuple(sorted(near, key=lambda look: (look.distance, look.rule.id))[:MAX_NEAR_MISSES])
 
     def __str__(self) -> str:
         decision = self.decision
@@ -202,23 +207,28 @@ def _has_a_say(look: RuleLook) -> bool:
     return not (look.misses or look.rule.observe or undecided)
 
 
-def _distance(look: RuleLook) -> int:
-    return sum(_WEIGHTS.get(miss.by, 0) for miss in look.misses)
-
-
 def _look(  # noqa: PLR0913, PLR0917  # the same
     rule: Rule, standing: Standing, target: str, request: RequestLike, environment: Environment, until: float
 ) -> RuleLook:
-    missed = list(_missed(rule, standing, target, environment))
-    if not rule.counts_until(until):
-        missed.append(_END)
+    away = _away(rule, standing, target, environment)
+    left_out = rule.excepts(standing.spiffe_id, environment.trust_domains)
+    ended = not rule.counts_until(until)
+    lacks_token = rule.needs_token and not standing.has_token
+    others = {_EXCEPTION: left_out, "evidence": lacks_token, _END: ended}
+    missed = [*away.by, *(by for by, is_missed in others.items() if is_missed)]
     token = _token_awaited(rule, standing, missed) if request is REQUEST_FOLLOWS else ""
     if token:
         return RuleLook(rule, (), awaits=True, token=token)
-    misses = [Miss(by, _words(by, rule, standing, target, environment)) for by in missed]
-    misses += _request_missed(rule, request)
+    misses = [Miss(by, _words(by, rule, away, standing, target, environment)) for by in missed]
+    about_request = list(_request_missed(rule, request))
     awaits = request is REQUEST_FOLLOWS and rule.needs_request and not misses
-    return RuleLook(rule, tuple(misses), awaits)
+    distance = (*away.distance, left_out, bool(about_request), ended, 0)
+    if away.by:
+        # What a peer only has to send weighs nothing.
+        distance = (*away.distance, False, False, ended, 0)
+    elif about_request and isinstance(request, Request):
+        distance = (*distance[:-1], nearest_condition(rule, request)[0])
+    return RuleLook(rule, (*misses, *about_request), awaits, distance=distance)
 
 
 def _token_awaited(rule: Rule, standing: Standing, missed: list[str]) -> str:
@@ -234,25 +244,68 @@ def _token_awaited(rule: Rule, standing: Standing, missed: list[str]) -> str:
     return f"a token that names {_shown(could_be)}" if could_be else ""
 
 
-def _missed(rule: Rule, standing: Standing, target: str, environment: Environment) -> Iterator[str]:
-    """Yield what does not match, apart from the request."""
-    if not _is_about(rule, standing, environment):
-        own, spiffe_id = environment.trust_domains, standing.spiffe_id
-        # If the rule has several patterns, the nearest one counts.
-        by_path = any(each.path.matches(spiffe_id.path) for each in rule.known_by)
-        domains = {domain for each in rule.known_by for domain in each.domains(own)}
-        if rule.peers:
-            domains |= {*own, *environment.federates_with}
-        if by_path or spiffe_id.trust_domain not in domains:
-            yield "trust domain"
-        if not by_path:
-            yield "peer"
-    if not any(each.matches(target) for each in rule.targets):
-        yield "target"
-    if rule.excepts(standing.spiffe_id, environment.trust_domains):
-        yield _EXCEPTION
-    if rule.needs_token and not standing.has_token:
-        yield "evidence"
+class _Away(NamedTuple):
+    """What a rule misses by in the peer and in the target.
+
+    Attributes:
+        by: What does not match.
+        nearest: The nearest of the peers that it is about, and of its targets, as they are written.
+        distance: How far both are, together; and what they miss by, the lighter ones first.
+    """
+
+    by: tuple[str, ...]
+    nearest: tuple[str, str]
+    distance: tuple[int, int]
+
+
+def _away(rule: Rule, standing: Standing, target: str, environment: Environment) -> _Away:
+    spiffe_id = standing.spiffe_id
+    by: tuple[str, ...] = ()
+    is_about = _is_about(rule, standing, environment)
+    is_at_target = any(each.matches(target) for each in rule.targets)
+    if not (is_about or is_at_target or any(each.path.matches(spiffe_id.path) for each in rule.known_by)):
+        # It is not near, so nobody asks how far it is.
+        sources = (*rule.known_by, None) if rule.peers or not rule.known_by else rule.known_by
+        domains = {domain for each in sources for domain in _domains(each, environment)}
+        by = ("trust domain",) if spiffe_id.trust_domain not in domains else ()
+        return _Away((*by, "peer", "target"), ("", ""), (_FAR, 0))
+    far, nearest, nearest_target = 0, "", ""
+    if not is_about:
+        far, source = _nearest_source(rule, spiffe_id, environment)
+        by += ("trust domain",) if spiffe_id.trust_domain not in _domains(source, environment) else ()
+        by += ("peer",) if source is None or not source.path.matches(spiffe_id.path) else ()
+        nearest = str(source or "")
+    if not is_at_target:
+        by += ("target",)
+        candidates = near_ones(rule.targets, target)
+        to_target = [distance(each, target) for each in candidates]
+        far += min(to_target)
+        nearest_target = str(candidates[to_target.index(min(to_target))])
+    return _Away(by, (nearest, nearest_target), (far, sum(MISSED_BY[each] for each in by)))
+
+
+def _nearest_source(
+    rule: Rule, spiffe_id: SpiffeId, environment: Environment
+) -> tuple[int, PeerPattern | None]:
+    """Return the nearest of the peers that a rule is about, None for one by name; after how far it is."""
+    is_other = spiffe_id.trust_domain not in _domains(None, environment)
+    found: list[tuple[int, int, PeerPattern | None]]
+    found = [(NO_PATH + OTHER_DOMAIN * is_other, -1, None)] if rule.peers or not rule.known_by else []
+    paths = set(near_ones([each.path for each in rule.known_by], spiffe_id.path))
+    for number, each in enumerate(rule.known_by):
+        if each.path in paths:
+            is_other = spiffe_id.trust_domain not in _domains(each, environment)
+            far = distance(each.path, spiffe_id.path) + OTHER_DOMAIN * is_other
+            found.append((far, number, each))
+    far, _, source = min(found)
+    return far, source
+
+
+def _domains(source: PeerPattern | None, environment: Environment) -> tuple[TrustDomain, ...]:
+    """Return the trust domains of peers that are meant; a token can name one of any that is known."""
+    if source is None:
+        return (*environment.trust_domains, *environment.federates_with)
+    return source.domains(environment.trust_domains)
 
 
 def _is_about(rule: Rule, standing: Standing, environment: Environment) -> bool:
@@ -261,10 +314,13 @@ def _is_about(rule: Rule, standing: Standing, environment: Environment) -> bool:
     return by_name or any(each.matches(spiffe_id, own) for each in rule.known_by)
 
 
-def _words(by: str, rule: Rule, standing: Standing, target: str, environment: Environment) -> str:
+def _words(  # noqa: PLR0913, PLR0917  # the same
+    by: str, rule: Rule, away: _Away, standing: Standing, target: str, environment: Environment
+) -> str:
     spiffe_id = standing.spiffe_id
+    nearest, nearest_target = away.nearest
     if by == "target":
-        return f"it is {quote(target)}, the rule wants {_shown(rule.targets)}"
+        return f"it is {quote(target)}, the rule wants {_shown(rule.targets, nearest_target)}"
     if by == _END:
         return f"{rule.until} (until)"
     if by == _EXCEPTION:
@@ -275,7 +331,7 @@ def _words(by: str, rule: Rule, standing: Standing, target: str, environment: En
         return "a token is needed, and there is none"
     if by == "peer":
         name = f" (@{standing.name})" if standing.name else ""
-        return f"it is {quote(spiffe_id.path)}{name}, the rule wants {_shown(rule.who)}"
+        return f"it is {quote(spiffe_id.path)}{name}, the rule wants {_shown(rule.listed_from, nearest)}"
     own = environment.trust_domains
     by_path = [each for each in rule.known_by if each.path.matches(spiffe_id.path)]
     wanted = sorted({str(each.domains(own)[0]) for each in by_path or rule.known_by}) or [str(own[0])]
@@ -295,7 +351,8 @@ def _request_missed(rule: Rule, request: RequestLike) -> Iterator[Miss]:
         return
     if isinstance(request, Request):
         if rule.http and not any(each.matches(request) for each in rule.http):
-            yield Miss("request", f"it is {quote(str(request))}, the rule wants {_shown(rule.http)}")
+            wanted = _shown(rule.http, str(nearest_condition(rule, request)[1]))
+            yield Miss("request", f"it is {quote(str(request))}, the rule wants {wanted}")
         elif excepting := [each for each in rule.not_http if each.matches(request)]:
             yield Miss(_EXCEPTION, f"{_shown(excepting)} (not_http)")
     # At a handshake without requests to come, a deny rule for some of them denies all.
@@ -306,5 +363,6 @@ def _request_missed(rule: Rule, request: RequestLike) -> Iterator[Miss]:
         yield Miss("request", f"{promise}, the rule wants {wanted}{but}")
 
 
-def _shown(patterns: Iterable[object]) -> str:
-    return quote_all([str(each) for each in patterns], limit=_FEW)
+def _shown(patterns: Iterable[object], first: str = "") -> str:
+    """Return the first few patterns as text; *first* before the others, if it is one of them."""
+    return quote_all(sorted(map(str, patterns), key=lambda each: each != first), limit=_FEW)

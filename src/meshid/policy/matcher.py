@@ -12,13 +12,24 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Iterator
 from copy import copy
+from itertools import islice
+from typing import TypeAlias
 
 from meshid.names.pattern_index import PatternIndex
 from meshid.names.peer_pattern import PeerPattern
 from meshid.names.spiffe_id import SpiffeId, TrustDomain
 from meshid.policy.agreement import Standing
-from meshid.policy.requests import REQUEST_FOLLOWS, Request, RequestLike
-from meshid.policy.rules import ANY_METHOD, Effect, Rule
+from meshid.policy.candidates import Candidates, NearMiss
+from meshid.policy.nearness import (
+    MISSED_BY,
+    NO_PATH,
+    OTHER_DOMAIN,
+    Allowing,
+    Distances,
+    Nearby,
+    Sources,
+)
+from meshid.policy.rules import Effect, Rule
 from meshid.support.sieve import Sieve
 
 _REMEMBERED = 1024
@@ -27,58 +38,16 @@ _REMEMBERED = 1024
 _MANY = 256
 """Pairs of a source and a target up to which a rule is indexed under each; more take too much memory."""
 
+_TARGETS, _PATHS = 12, 20
+"""Patterns that the target and the path of a peer who is refused are compared with."""
 
-class Candidates:
-    """The rules about a peer and a target, sorted by id, whatever the request."""
+_INDICES, _DOMAINS = 16, 4
+"""Lists of rules that they are taken from, and trust domains in each: however many there are."""
 
-    __slots__ = ("_filed", "_for_all", "rules")
+_BY_DOMAIN, _BY_TARGET, _BY_PATH = (MISSED_BY[each] for each in ("trust domain", "target", "peer"))
 
-    def __init__(self, rules: tuple[Rule, ...]) -> None:
-        self.rules = rules
-        self._for_all = [rule for rule in rules if not rule.needs_request]
-        self._filed: tuple[_Conditions, _Conditions] | None = None
-
-    def about(self, request: RequestLike) -> Iterable[Rule]:
-        """Return those of the rules that no request keeps from matching, sorted by id."""
-        if request is REQUEST_FOLLOWS:
-            return self.rules
-        return self.matching(request) if isinstance(request, Request) else self._for_all
-
-    def matching(self, request: Request) -> list[Rule]:
-        """Return those of the rules that are about this request, too, sorted by id."""
-        if self._filed is None:
-            self._filed = _Conditions(self.rules), _Conditions(self.rules, excepting=True)
-        wanted, excepted = self._filed
-        found = {rule.id: rule for rule in wanted.met_by(request)}
-        for rule in excepted.met_by(request):
-            found.pop(rule.id, None)
-        return sorted((*self._for_all, *found.values()), key=lambda rule: rule.id)
-
-
-class _Conditions:
-    """What rules say of requests, found by a request.
-
-    Args:
-        rules: The rules.
-        excepting: Whether what they leave out is meant.
-    """
-
-    __slots__ = ("_by_path", "_of_any")
-
-    def __init__(self, rules: Iterable[Rule], *, excepting: bool = False) -> None:
-        self._by_path: PatternIndex[list[tuple[str, Rule]]] = PatternIndex()
-        # "All but some": what is left out is all that it says.
-        self._of_any = [rule for rule in rules if rule.not_http and not (rule.http or excepting)]
-        for rule in rules:
-            for condition in rule.not_http if excepting else rule.http:
-                filed = self._by_path.setdefault(condition.path, list[tuple[str, Rule]])
-                filed.append((condition.method, rule))
-
-    def met_by(self, request: Request) -> Iterator[Rule]:
-        """Yield the rules that have a condition which a request meets."""
-        yield from self._of_any
-        for conditions in self._by_path.matching(request.path):
-            yield from (rule for method, rule in conditions if method in {ANY_METHOD, request.method})
+_Near: TypeAlias = tuple[int, int, bool, int]
+"""How far a rule is, what it misses by, whether it has ended, and its number."""
 
 
 class _Exceptions:
@@ -114,12 +83,12 @@ def _excepting(rules: Iterable[Rule], own: Collection[TrustDomain]) -> Iterator[
 class _Targets:
     """The rules about the peers of one pattern, as indices into the sorted rules."""
 
-    __slots__ = ("by_target", "first", "wide")
+    __slots__ = ("allowing", "by_target", "wide")
 
     def __init__(self) -> None:
         self.by_target: PatternIndex[list[int]] = PatternIndex()
         self.wide: list[tuple[int, PatternIndex[None]]] = []
-        self.first: int | None = None
+        self.allowing = Allowing()
 
     def matching(self, target: str) -> Iterator[int]:
         for numbers in self.by_target.matching(target):
@@ -157,11 +126,12 @@ class Matcher:
         self._by_name: dict[str, _Targets] = {}
         self._by_any_name = _Targets()
         self._needing = frozenset(number for number, rule in enumerate(rules) if rule.needs_token)
+        self._could_allow = frozenset(number for number, rule in enumerate(rules) if rule.could_allow)
         self._excepting = dict(_excepting(rules, self._own))
         self._ending = {number: end for number, rule in enumerate(rules) if (end := rule.ends_at) is not None}
         self._until = -math.inf
         self._by_path: PatternIndex[_ByDomain] = PatternIndex()
-        self._by_target: PatternIndex[dict[TrustDomain | None, int]] = PatternIndex()
+        self._by_target: PatternIndex[Allowing] = PatternIndex()
         self._candidates: Sieve[tuple[int, ...], Candidates] = Sieve(_REMEMBERED)
         for number, rule in enumerate(rules):
             self._file(number, rule)
@@ -195,39 +165,77 @@ class Matcher:
         found = self._counting(standing.spiffe_id, found)
         return [self._rules[number] for number in sorted(found) if self._rules[number].effect is Effect.ALLOW]
 
-    def near_miss(self, standing: Standing, target: str, request: RequestLike) -> Rule | None:
-        """Return the allow rule that comes nearest to matching; None if none comes near.
+    def near(self, standing: Standing, target: str) -> NearMiss:
+        """Return the allow rules that come nearest to matching; the request is asked about later.
 
-        The nearest lacks nothing but a token. Otherwise, a request and a missing token do not count, a wrong
-        trust domain counts least, then a wrong target, then a wrong path. Among rules that are equally near,
-        the first by id is returned.
+        That is the one that `Explanation.nearest` begins with, if the few that are looked at have it.
         """
-        spiffe_id = standing.spiffe_id
-        if self._needing and not standing.has_token:
-            needed = self._by_certificate(spiffe_id, target) & self._needing
-            needing = self._remembered(self._counting(spiffe_id, needed))
-            lacking = (rule for rule in needing.about(request) if rule.could_allow)
-            if (rule := next(lacking, None)) is not None:
-                return rule
-        keys = self._keys(spiffe_id.trust_domain)
-        paths = self._by_path.matching(spiffe_id.path)
+        ours, others = self._of_peer(standing)
+        numbers = set[int]().union(*(self._allowing(each, target) for each in ours))
+        if numbers:
+            return NearMiss(self._groups(standing.spiffe_id, numbers), None)
+        best = min(self._near_ones(standing, target, ours, others), default=None)
+        return NearMiss((), None if best is None else self._rules[best[-1]])
+
+    def _of_peer(self, standing: Standing) -> tuple[list[_Targets], list[_Targets]]:
+        """Return what rules are about this peer, and about one of the same path in another trust domain."""
+        keys = self._keys(standing.spiffe_id.trust_domain)
+        paths = self._by_path.matching(standing.spiffe_id.path)
         ours = [targets for each in paths for key, targets in each.items() if key in keys]
         if standing.has_token and standing.name in self._by_name:
             ours.append(self._by_name[standing.name])
-        foreign = [targets for each in paths for key, targets in each.items() if key not in keys]
-        at_target = self._by_target.matching(target)
-        for numbers in (
-            (number for each in ours for number in self._allowing(each, target)),
-            (number for each in foreign for number in self._allowing(each, target)),
-            (each.first for each in ours),
-            (each.first for each in foreign),
-            (each[key] for each in at_target for key in keys if key in each),
-            (number for each in at_target for number in each.values()),
-        ):
-            first = min((number for number in numbers if number is not None), default=None)
-            if first is not None:
-                return self._rules[first]
-        return None
+        return ours, [targets for each in paths for key, targets in each.items() if key not in keys]
+
+    def _groups(self, spiffe_id: SpiffeId, numbers: set[int]) -> tuple[tuple[Candidates, Candidates], ...]:
+        """Return rules about a peer and a target: those that do not leave the peer out, and those that do.
+
+        Of each, those that count, and those that have ended.
+        """
+        ended, left_out = self._ended(numbers), self._left_out(spiffe_id, numbers)
+        return tuple(
+            (self._remembered(some - ended), self._remembered(some & ended))
+            for some in (numbers - left_out, left_out)
+        )
+
+    def _near_ones(
+        self, standing: Standing, target: str, ours: list[_Targets], others: list[_Targets]
+    ) -> Iterator[_Near]:
+        """Yield rules that miss by the peer or by the target, of all that there are those that are alike."""
+        for each in others:
+            at_target = self._allowing(each, target)
+            yield from (self._near(OTHER_DOMAIN, _BY_DOMAIN, number) for number in at_target)
+        distances = Distances(target, _TARGETS)
+        for far, by, every in ((0, 0, ours), (OTHER_DOMAIN, _BY_DOMAIN, others)):
+            for each in islice(every, _INDICES):
+                nearby = each.allowing.targets(self._rules)
+                yield from self._nearby(nearby, distances, far, by + _BY_TARGET)
+        at_targets = islice(self._by_target.matching(target), _INDICES)
+        yield from self._at_target(standing.spiffe_id, [each.sources(self._rules) for each in at_targets])
+
+    def _at_target(self, spiffe_id: SpiffeId, at_target: list[Sources]) -> Iterator[_Near]:
+        """Yield rules that miss by the peer alone."""
+        keys = self._keys(spiffe_id.trust_domain)
+        is_known = None in keys or spiffe_id.trust_domain in self._federated
+        far, by = (0, 0) if is_known else (OTHER_DOMAIN, _BY_DOMAIN)
+        named = (number for each in at_target for number in each.named)
+        yield from (self._near(far + NO_PATH, by + _BY_PATH, number) for number in named)
+        distances = Distances(spiffe_id.path, _PATHS)
+        ours = [each.by_domain[key] for each in at_target for key in keys if key in each.by_domain]
+        for nearby in ours:
+            yield from self._nearby(nearby, distances, 0, _BY_PATH)
+        for each in at_target:
+            foreign = (nearby for key, nearby in each.by_domain.items() if key not in keys)
+            for nearby in islice(foreign, _DOMAINS):
+                yield from self._nearby(nearby, distances, OTHER_DOMAIN, _BY_DOMAIN + _BY_PATH)
+
+    def _nearby(self, nearby: Nearby, distances: Distances, far: int, by: int) -> Iterator[_Near]:
+        for pattern, numbers in nearby.around(distances.text):
+            # What is the same misses by the trust domain alone, and was looked at before.
+            if distance := distances.to(pattern):
+                yield from (self._near(far + distance, by, number) for number in numbers)
+
+    def _near(self, distance: int, by: int, number: int) -> _Near:
+        return distance, by, number in self._ending and self._ending[number] < self._until, number
 
     def _remembered(self, numbers: set[int]) -> Candidates:
         found = tuple(sorted(numbers))
@@ -250,17 +258,20 @@ class Matcher:
     def _counting(self, spiffe_id: SpiffeId, numbers: set[int]) -> set[int]:
         """Return the numbers without the rules that leave a peer out, and those that have ended."""
         if self._ending:
-            ended = {each for each in numbers & self._ending.keys() if self._ending[each] < self._until}
-            numbers -= ended
-        if not self._excepting:
-            return numbers
+            numbers -= self._ended(numbers)
+        return numbers - self._left_out(spiffe_id, numbers) if self._excepting else numbers
+
+    def _ended(self, numbers: set[int]) -> set[int]:
+        return {number for number in numbers & self._ending.keys() if self._ending[number] < self._until}
+
+    def _left_out(self, spiffe_id: SpiffeId, numbers: set[int]) -> set[int]:
         excepting = {number: self._excepting[number] for number in numbers & self._excepting.keys()}
         # Many rules may leave out the same peers, and are asked together.
         having = {each for each in set(excepting.values()) if each.have(spiffe_id)}
-        return numbers - {number for number, each in excepting.items() if each in having}
+        return {number for number, each in excepting.items() if each in having}
 
-    def _allowing(self, targets: _Targets, target: str) -> Iterable[int]:
-        return (number for number in targets.matching(target) if self._rules[number].could_allow)
+    def _allowing(self, targets: _Targets, target: str) -> frozenset[int]:
+        return self._could_allow.intersection(targets.matching(target))
 
     def _keys(self, domain: TrustDomain) -> tuple[TrustDomain | None, ...]:
         return (domain, None) if domain in self._own else (domain,)
@@ -280,19 +291,13 @@ class Matcher:
         if any(peer.name in self._provable for peer in rule.peers):
             self._add(self._by_any_name, number, wide)
         if rule.could_allow:
-            # A near miss is only words: a rule that names more trust domains is told for the first ones.
-            domains = list(dict.fromkeys(source.trust_domain for source in sources))[:_MANY]
-            if rule.peers:
-                domains = list(dict.fromkeys((*domains, None, *self._federated[:_MANY])))
             for target in rule.targets:
-                at_target = self._by_target.setdefault(target, dict[TrustDomain | None, int])
-                for domain in domains:
-                    at_target.setdefault(domain, number)
+                self._by_target.setdefault(target, Allowing).numbers.append(number)
 
     def _add(self, targets: _Targets, number: int, wide: PatternIndex[None] | None) -> None:
         rule = self._rules[number]
-        if rule.could_allow and targets.first is None:
-            targets.first = number
+        if rule.could_allow:
+            targets.allowing.numbers.append(number)
         if wide is not None:
             targets.wide.append((number, wide))
             return

@@ -40,7 +40,7 @@ from meshid.policy.isolation import Isolation
 from meshid.policy.issuers import Issuer
 from meshid.policy.memory import REMEMBERED, Memory
 from meshid.policy.named_peers import NamedPeer, PeerSet
-from meshid.policy.requests import Request, RequestLike
+from meshid.policy.requests import KEEPABLE, Request, RequestLike
 from meshid.policy.rules import Environment, Rule, RuleSet
 from meshid.policy.stages import Stages
 from meshid.reasons import Reason
@@ -265,7 +265,7 @@ class Policy:
         """
         from meshid.policy.analysis.lint import lint
 
-        return lint(self._rules_at(self._instant(now)), ignore)
+        return lint(self._rule_set, ignore, self._instant(now))
 
     def diff(self, other: Policy, *, now: float | None = None) -> PolicyDiff:
         """Return what changes, and for which peers, from this policy to another.
@@ -307,9 +307,8 @@ class Policy:
         access = find_access(self._rules_at(now), peers, targets)
         example = None
         if access is not None:
-            decision = self.decide(
-                access.spiffe_id, access.target, access.request, token=access.token, now=now
-            )
+            asked = None if access.request is None else Request.parse(access.request, KEEPABLE)
+            decision = self.decide(access.spiffe_id, access.target, asked, token=access.token, now=now)
             example = Counterexample(access, decision)
         return Proof(peers, targets, self.environment, self.hash, example)
 

@@ -40,11 +40,13 @@ class Environment:
         name: Its name in the file.
         trust_domains: Its own trust domains: the current one first, then aliases for a migration.
         federates_with: Trust domains of others, which rules may name.
+        elsewhere: Trust domains that only other environments of its file know; they decide nothing.
     """
 
     name: str
     trust_domains: tuple[TrustDomain, ...]
     federates_with: tuple[TrustDomain, ...] = ()
+    elsewhere: tuple[TrustDomain, ...] = attrs.field(default=(), eq=False)
 
 
 @attrs.frozen
@@ -84,6 +86,7 @@ class Rule:
             those in ``not_from``; for people, decide nothing.
         listed_from: The entries of ``from`` as they are written; for people, decide nothing.
         not_sources: Patterns of the peers that it is not about, by their certificates (``not_from``).
+        listed_not_from: The entries of ``not_from`` as they are written; for people, decide nothing.
         needs_token: Whether a peer must prove itself with a token, too (``evidence``).
         targets: Patterns of what they want to reach (``to``).
         http: The requests that it is about; empty for all.
@@ -103,6 +106,7 @@ class Rule:
     sets: tuple[str, ...] = attrs.field(default=(), eq=False)
     listed_from: tuple[str, ...] = attrs.field(eq=False)
     not_sources: tuple[PeerPattern, ...] = ()
+    listed_not_from: tuple[str, ...] = attrs.field(eq=False)
     needs_token: bool = False
     targets: tuple[Pattern, ...]
     http: tuple[HttpCondition, ...] = ()
@@ -113,6 +117,10 @@ class Rule:
     @listed_from.default
     def _what_is_listed(self) -> tuple[str, ...]:
         return self.who
+
+    @listed_not_from.default
+    def _what_is_excepted(self) -> tuple[str, ...]:
+        return tuple(map(str, self.not_sources))
 
     @property
     def could_allow(self) -> bool:

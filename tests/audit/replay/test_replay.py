@@ -37,8 +37,9 @@ from meshid.audit.replay.result import (
     Replayed,
     Requests,
 )
-from meshid.policy import RequestLike
+from meshid.policy import Request, RequestLike
 from meshid.policy.evidence import TokenName
+from meshid.policy.requests import KEEPABLE
 from meshid.testing import CA
 from tests.helpers.named_world import ALIASES, document_of
 from tests.helpers.named_world import policy_of as named_policy_of
@@ -138,6 +139,12 @@ class TestFlips:
         (flip,) = replay([line], NOBODY).flips
         assert flip.now == NOBODY.decide(SpiffeId.parse(SHOP), "pay", request_)
         assert replay([line], EVERYBODY).flips == ()
+
+    def test_a_request_in_which_something_stayed_encoded_is_replayed(self) -> None:
+        line = asked(EVERYBODY, Request("GET", "/a%2Fb%3B%23%252F", KEEPABLE))
+        (flip,) = replay([line], NOBODY).flips
+        assert flip.now.request == "GET /a%2Fb%3B%23%252F"
+        assert flip.now.reason is Reason.NO_RULE
 
     def test_a_request_that_is_recorded_decoded_is_replayed(self) -> None:
         line = edited(asked(EVERYBODY, "GET /a"), "meshid.request", "GET /a b")

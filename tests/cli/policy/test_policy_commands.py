@@ -14,6 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, cast
 from types import SimpleNamespace
 
 import attrs
@@ -23,6 +24,7 @@ from meshid.__main__ import main
 from meshid.cli import inputs
 from meshid.cli.commands import POLICY_COMMANDS
 from meshid.cli.policy import replay as replay_command
+from meshid.envoy import export_rbac
 from meshid.names.spiffe_id import SpiffeId
 from meshid.policy import FindingKind, Policy
 from meshid.policy.file.schema import schema
@@ -732,6 +734,36 @@ class TestImport:
         assert not Path("mesh.toml").exists()
 
 
+class TestExport:
+    EXPORT = ("export", "envoy", "policy.toml", *PROD, "--target", "payments")
+
+    def test_filters_are_printed_and_notes_told_beside_them(self, ask: Ask) -> None:
+        told = ask(*self.EXPORT)
+        policy = Policy.from_toml(FILE, "prod")
+        exported = export_rbac(policy, "payments")
+        assert (told.status, told.out) == (0, exported.yaml)
+        assert told.err.splitlines() == [f"meshid: note: {note}" for note in exported.notes]
+
+    def test_they_are_written(self, ask: Ask) -> None:
+        told = ask(*self.EXPORT, "-o", "rbac.yaml")
+        assert (told.status, told.out) == (0, "")
+        assert Path("rbac.yaml").read_text() == ask(*self.EXPORT).out
+
+    def test_the_policy_is_not_written_over(self, ask: Ask) -> None:
+        assert ask(*self.EXPORT, "-o", "policy.toml").status == 2
+        assert Path("policy.toml").read_text() == FILE
+
+    def test_what_envoy_cannot_say_is_named_and_nothing_is_written(self, ask: Ask) -> None:
+        Path("policy.toml").write_text(OBSERVING)
+        told = ask(*self.EXPORT, "-o", "rbac.yaml")
+        assert (told.status, told.out) == (2, "")
+        assert (
+            told.err
+            == "meshid: 'policy.toml': observe: the policy only observes, and Envoy would enforce it\n"
+        )
+        assert not Path("rbac.yaml").exists()
+
+
 class TestReport:
     def test_a_table_for_the_terminal(self, ask: Ask) -> None:
         told = ask("report", "policy.toml")
@@ -747,7 +779,12 @@ class TestReport:
 
     @pytest.mark.parametrize(
         ("form", "begins"),
-        [("html", "<!doctype html>"), ("table", "prod: "), ("json", "{"), ("mermaid", "flowchart LR")],
+        [
+            ("html", "<!doctype html>"),
+            ("table", "policy.toml, 20"),
+            ("json", "{"),
+            ("mermaid", "flowchart LR"),
+        ],
     )
     def test_each_format(self, form: str, begins: str, ask: Ask) -> None:
         assert ask("report", "policy.toml", "--format", form).out.startswith(begins)
@@ -758,6 +795,27 @@ class TestReport:
 
     def test_one_environment(self, ask: Ask) -> None:
         assert "dev:" not in ask("report", "policy.toml", *PROD).out
+
+    def test_what_it_is_called(self, ask: Ask) -> None:
+        assert ask("report", "policy.toml", "--revision", "v7\x1b[2J").out.startswith("v7\\x1b[2J, 20")
+        told = ask("report", "policy.toml", "--json")
+        assert (told.json["revision"], "changes" in told.json) == ("policy.toml", False)
+
+    def test_what_changed_since_the_version_signed_last(self, ask: Ask) -> None:
+        Path("signed.toml").write_text(FILE.replace("/ns/checkout/sa/api", "/ns/checkout/sa/old"))
+        told = ask("report", "policy.toml", "--since", "signed.toml", *PROD)
+        assert "since signed.toml" in told.lines
+        assert "changes in 'prod'" in told.out
+        assert "'dev'" not in told.out
+        told = ask("report", "policy.toml", "--since", "signed.toml", "--json")
+        assert sorted(cast("dict[str, Any]", told.json["changes"])) == ["dev", "prod"]
+        told = ask("report", "policy.toml", "--since", "signed.toml", "-o", "./signed.toml")
+        assert told == Told(2, "", "meshid: './signed.toml' is an input file; write to another file\n")
+
+    def test_standard_input_is_read_once(self, ask: Ask) -> None:
+        told = ask("report", "-", "--since", "-")
+        assert told.status == 2
+        assert "standard input can be read only once; name another file for --since" in told.err
 
 
 class TestWriting:

@@ -164,8 +164,8 @@ LONG = "/" + "/".join(["x" * 31] * 63 + ["x" * 12])
             ],
             [
                 (
-                    "lookalike: allow[2].from[0] (rule \"b\"): '/ns/chekout/sa/api' looks like"
-                    " '/ns/checkout/sa/api': is one of them a typo?"
+                    "lookalike: allow[2].from[0] (rule \"b\"): 'chekout' in '/ns/chekout/sa/api' looks like"
+                    " 'checkout' in '/ns/checkout/sa/api': is one of them a typo?"
                 )
             ],
             id="a letter too few",
@@ -174,8 +174,8 @@ LONG = "/" + "/".join(["x" * 31] * 63 + ["x" * 12])
             [rule("allow", "a", '"/ns/chekcout/api"'), rule("allow", "b", '"/ns/checkout/api"', '"ship"')],
             [
                 (
-                    "lookalike: allow[1].from[0] (rule \"a\"): '/ns/chekcout/api' looks like"
-                    " '/ns/checkout/api': is one of them a typo?"
+                    "lookalike: allow[1].from[0] (rule \"a\"): 'chekcout' in '/ns/chekcout/api' looks like"
+                    " 'checkout' in '/ns/checkout/api': is one of them a typo?"
                 )
             ],
             id="two letters that changed places",

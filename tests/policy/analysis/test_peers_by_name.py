@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from meshid.policy import Policy
+from meshid.support.quoting import quote
 from tests.helpers.named_world import ALIASES, OLD, PARTNER, PROD, document_of, policy_of
 
 BOTH, MANY, TOKEN, CERT = ALIASES
@@ -35,7 +36,7 @@ class TestLint:
     def test_a_name_and_its_certificate_in_one_list(self) -> None:
         assert said(world(rule("/a", "@both"))) == [
             (
-                "pointless: allow[0].from (rule \"r0\"): '/a' is pointless, and can go:"
+                "pointless: allow[0].from[0] (rule \"r0\"): '/a' is pointless, and can go:"
                 ' allow rule "r0" covers it'
             )
         ]
@@ -98,15 +99,16 @@ class TestLint:
         partner = rule("/z", f"spiffe://{PARTNER}/z", needs_token=True)
         assert said(world(partner, peers=[], issuers=("spire",))) == [
             (
-                'not_here: allow[0].from[1] (rule "r0"): it matches nobody here: it needs a token, and no'
-                " issuer here gives one to such peers"
+                "not_here: allow[0].from[1] (rule \"r0\"): 'spiffe://partner.example/z' matches nobody here:"
+                " it needs a token, and no issuer here gives one to such peers"
             )
         ]
 
     def test_a_pattern_that_no_spiffe_id_can_match_beside_others(self) -> None:
         long = "/" + "/".join(["x" * 31] * 63 + ["x" * 12])
         assert said(world(rule("/z", long))) == [
-            'never_matches: allow[0].from[1] (rule "r0"): it can never match: no SPIFFE ID is that long',
+            f'never_matches: allow[0].from[1] (rule "r0"): {quote(long)} can never match:'
+            " no SPIFFE ID is that long",
             *_unused("cluster", names=ALIASES),
         ]
 
@@ -116,7 +118,7 @@ class TestLint:
         everybody = "it allows every workload of this environment that has a token; name the ones you mean"
         assert found == [f'wide: peers[0].spiffe[0] (rule "r0"): {everybody}']
         found = said(world(rule("/**", "@all", needs_token=True), peers=[all_of_us]))
-        assert f'wide: allow[0].from (rule "r0"): {everybody}' in found
+        assert f'wide: allow[0].from[0] (rule "r0"): {everybody}' in found
 
     def test_peers_and_issuers_that_nothing_uses(self) -> None:
         policy = world(rule("@both"), peers=[BOTH, CERT], issuers=("cluster", "spire"))

@@ -624,12 +624,12 @@ WRONG = [
     ),
     rule(
         "a backslash",
-        {"http[0]": "no judged path has '\\\\'; write '/'"},
+        {"http[0]": "no judged path has '\\\\'; put '/' in its place"},
         http="['GET /a\\b']",
     ),
     rule(
         "a decomposed path",
-        {"http[0]": "every judged path is in Unicode's normal form C; write '/caf\\xe9'"},
+        {"http[0]": "every judged path is in Unicode's normal form C; write 'GET /caf\\xe9'"},
         http='["GET /cafe\\u0301"]',
     ),
     rule(

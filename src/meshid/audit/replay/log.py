@@ -36,7 +36,7 @@ from meshid.errors import InvalidRequest, InvalidSpiffeId
 from meshid.names.spiffe_id import SpiffeId
 from meshid.policy import REQUEST_FOLLOWS, Request, RequestLike
 from meshid.policy.evidence import Binding, TokenName
-from meshid.policy.requests import as_sent
+from meshid.policy.requests import KEEPABLE, as_sent
 from meshid.reasons import Reason
 from meshid.support.quoting import MAX_QUOTED, quote
 
@@ -225,8 +225,8 @@ def _request(decision: Decision, fields: _Fields) -> RequestLike:
         return _UNSAFE
     method, _, path = decision.request.partition(" ")
     try:
-        # Older logs have the path decoded, and methods in lower case.
-        asked = Request(method.upper(), as_sent(path))
+        # Older logs have the path decoded, and methods in lower case. What is encoded has stayed so.
+        asked = Request(method.upper(), as_sent(path), KEEPABLE)
     except InvalidRequest as error:
         raise SkipError(Cause.WRONG_EVENT, f"{REQUEST}: {error}") from error
     return asked if asked.method == method else _UNSAFE

@@ -3,7 +3,8 @@
 The rules of this module:
 
 - A word is a text that can really occur: "/" and segments, none of them empty, "." or "..".
-  Only the path of a request may end in "/".
+  Only the path of a request may end in "/"; and only there, "%" begins an escape, one of those that
+  can stay in a judged path.
 - The answer is exact. Each pattern is an automaton over characters; they run side by side,
   breadth first, and no state is visited twice. All characters that no automaton waits for
   at a state do the same, so that one of them stands for all.
@@ -90,8 +91,8 @@ def _search(words: Words, inside: list[_Automaton], outside: list[_Automaton], b
         is_in = all(accepted[: len(inside)]) and not any(accepted[len(inside) :])
         if is_in and _may_end(words, shape):
             return _read_back(before, state)
-        for letter in _letters(words, every, places):
-            after = _after(shape, letter)
+        for letter in _NEXT.get(shape) or _letters(words, every, places):
+            after = _after(words, shape, letter)
             if after is None:
                 continue
             moved = tuple(automaton.step(at, letter) for automaton, at in zip(every, places, strict=True))
@@ -133,6 +134,13 @@ class _Shape(Enum):
     DOT = 2
     DOTS = 3
     SEGMENT = 4
+    ESCAPE = 5
+    ESCAPE_2 = 6
+    ESCAPE_3 = 7
+    DOTS_ESCAPE = 8
+    DOTS_ESCAPE_2 = 9
+    INNER = 10
+    """After an encoded "/", where what follows must not be a dot segment to whoever decodes it."""
 
 
 _SHAPES: dict[tuple[_Shape | None, str], _Shape] = {
@@ -143,20 +151,54 @@ _SHAPES: dict[tuple[_Shape | None, str], _Shape] = {
 }
 
 
-def _after(shape: _Shape | None, letter: str) -> _Shape | None:
+_ESCAPES: dict[tuple[_Shape | None, str], _Shape] = {
+    (_Shape.SLASH, "%"): _Shape.ESCAPE,
+    (_Shape.SEGMENT, "%"): _Shape.ESCAPE,
+    (_Shape.INNER, "%"): _Shape.ESCAPE,
+    (_Shape.DOT, "%"): _Shape.DOTS_ESCAPE,
+    (_Shape.DOTS, "%"): _Shape.DOTS_ESCAPE,
+    (_Shape.ESCAPE, "2"): _Shape.ESCAPE_2,
+    (_Shape.ESCAPE, "3"): _Shape.ESCAPE_3,
+    (_Shape.ESCAPE_2, "F"): _Shape.INNER,
+    (_Shape.ESCAPE_2, "3"): _Shape.SEGMENT,
+    (_Shape.ESCAPE_2, "5"): _Shape.SEGMENT,
+    (_Shape.ESCAPE_3, "B"): _Shape.SEGMENT,
+    (_Shape.DOTS_ESCAPE, "2"): _Shape.DOTS_ESCAPE_2,
+    (_Shape.DOTS_ESCAPE, "3"): _Shape.ESCAPE_3,
+    (_Shape.DOTS_ESCAPE_2, "3"): _Shape.SEGMENT,
+    (_Shape.DOTS_ESCAPE_2, "5"): _Shape.SEGMENT,
+    (_Shape.INNER, "."): _Shape.DOT,
+    (_Shape.INNER, "/"): _Shape.SLASH,
+}
+_IN_ESCAPE = (
+    _Shape.ESCAPE,
+    _Shape.ESCAPE_2,
+    _Shape.ESCAPE_3,
+    _Shape.DOTS_ESCAPE,
+    _Shape.DOTS_ESCAPE_2,
+)
+_NEXT = {shape: sorted(letter for before, letter in _ESCAPES if before is shape) for shape in _IN_ESCAPE}
+
+
+def _after(words: Words, shape: _Shape | None, letter: str) -> _Shape | None:
     if (shape, letter) in _SHAPES:
         return _SHAPES[shape, letter]
+    if words is Words.REQUEST_PATHS and (letter == "%" or shape in _IN_ESCAPE or shape is _Shape.INNER):
+        after = _ESCAPES.get((shape, letter))
+        return _Shape.SEGMENT if after is None and shape is _Shape.INNER else after
     return None if letter == "/" or shape in {_Shape.START, None} else _Shape.SEGMENT
 
 
 def _may_end(words: Words, shape: _Shape) -> bool:
-    return shape is _Shape.SEGMENT or (shape is _Shape.SLASH and words is Words.REQUEST_PATHS)
+    if shape is _Shape.SLASH:
+        return words is Words.REQUEST_PATHS
+    return shape in {_Shape.SEGMENT, _Shape.INNER}
 
 
 def _is_word(words: Words, text: str) -> bool:
     shape: _Shape | None = _Shape.START
     for letter in text:
-        shape = _after(shape, letter)
+        shape = _after(words, shape, letter)
     return shape is not None and _may_end(words, shape)
 
 

@@ -251,13 +251,13 @@ class Product:
                         source.name,
                     )
 
-    def only(self, kind: int, number: int) -> Self:
-        """Return what is left with one entry of one list."""
-        return self._with(kind, lambda at: at == number)
+    def only(self, kind: int, numbers: Collection[int]) -> Self:
+        """Return what is left with some entries of one list."""
+        return self._with(kind, lambda at: at in numbers)
 
-    def without(self, kind: int, number: int) -> Self:
-        """Return what is left without one entry of one list."""
-        return self._with(kind, lambda at: at != number)
+    def without(self, kind: int, numbers: Collection[int]) -> Self:
+        """Return what is left without some entries of one list."""
+        return self._with(kind, lambda at: at not in numbers)
 
     def _with(self, kind: int, is_kept: Callable[[int], bool]) -> Self:
         if kind == 0:

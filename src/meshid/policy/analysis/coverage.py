@@ -6,8 +6,9 @@ from the lists alone, and of most that do something, the first box is enough.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeAlias
 
 import attrs
 
@@ -24,21 +25,32 @@ from meshid.policy.analysis.boxes import (
 )
 from meshid.policy.analysis.budget import Budget
 from meshid.policy.analysis.finding import Finding, FindingKind
+from meshid.policy.analysis.lint_words import (
+    by_rules,
+    covered_by,
+    never_here,
+    never_matches,
+    of_entry,
+    some_names,
+)
 from meshid.policy.analysis.prove import cells
 from meshid.policy.analysis.regions import shortest_access
 from meshid.policy.analysis.token_states import Naming
+from meshid.policy.analysis.written import WrittenEntry, WrittenLists
 from meshid.policy.methods import judged
 from meshid.policy.rules import ANY_METHOD, Effect, Rule, RuleSet
-from meshid.support.quoting import some_of
-
-_LISTS = ("from", "to", "http")
-_FEW = 3
 
 _TRIED = 4
 """Rules that are compared with a product entry by entry; they hold its first box."""
 
 _COVER = 3
 """Steps to compare two boxes."""
+
+
+_Entry: TypeAlias = tuple[int, frozenset[int]]
+"""A list of a rule, as a number, and indices of what stands in it."""
+
+_NONE: frozenset[int] = frozenset()
 
 
 class Coverage:
@@ -53,6 +65,7 @@ class Coverage:
         self._own = rules.environment.trust_domains
         self._budget = budget
         self._names = Naming(rules)
+        self._lists = WrittenLists(rules)
         self._methods = judged(rules.rules)
         # The later of two equal rules is reported.
         self._rules = sorted((rule for rule in rules.rules if not rule.observe), key=place_of)
@@ -82,8 +95,12 @@ class Coverage:
                 continue
             if key not in done:
                 done[key] = self._does_nothing(self._left[first.id])
-            kind, words = done[key] or (FindingKind.POINTLESS, _pointless([first]))
+            kind, words = done[key] or (FindingKind.POINTLESS, covered_by([first]))
             yield Finding(kind, rule.place, rule.id, words)
+
+    def left(self) -> Iterator[Product]:
+        """Yield what is left of each rule that is left, once `findings` has ended."""
+        yield from self._left.values()
 
     def _index_of(self, effect: Effect) -> BoxIndex:
         rules = [rule for rule in self._first.values() if rule.effect is effect]
@@ -108,7 +125,7 @@ class Coverage:
         others = self._covered_by(product, _same_or_deny(rule))
         if others is not None and not self._name_alone(rule, None):
             del self._left[rule.id]
-            yield Finding(FindingKind.POINTLESS, rule.place, rule.id, _pointless(others))
+            yield Finding(FindingKind.POINTLESS, rule.place, rule.id, covered_by(others))
             return
         yield from self._of_entries(rule)
 
@@ -119,47 +136,60 @@ class Coverage:
         if product.rule.effect is Effect.ALLOW:
             denied = self._covered_by(product, (Effect.DENY,))
             if denied is not None:
-                return FindingKind.SWALLOWED, f"it allows nothing: {_by(denied, 'refuse')} all of it"
+                return FindingKind.SWALLOWED, f"it allows nothing: {by_rules(denied, 'refuse')} all of it"
         return None
 
     def _never(self, product: Product) -> tuple[FindingKind, str]:
         """Say why a part of a rule matches nobody."""
+        rule = product.rule
+        if self._would_match(product, attrs.evolve(rule, not_sources=())):
+            return never_matches("`not_from` leaves nothing of it")
+        if self._would_match(product, attrs.evolve(rule, not_http=())):
+            return never_matches("`not_http` leaves nothing of it")
+        plain = attrs.evolve(rule, not_sources=(), not_http=())
+        if self._would_match(product, plain):
+            return never_matches("`not_from` and `not_http` together leave nothing of it")
         if all(each.by_token is not None for each in product.sources):
-            who = _listed(product.rule.who)
-            return (
-                FindingKind.NOT_HERE,
-                f"it matches nobody here: {who} counts for nothing in this environment",
-            )
-        without = attrs.evolve(product, rule=attrs.evolve(product.rule, needs_token=False))
-        if self._covered_by(without, ()) is None:
-            words = "it matches nobody here: it needs a token, and no issuer here gives one to such peers"
-            return FindingKind.NOT_HERE, words
-        return FindingKind.NEVER_MATCHES, "it can never match: no SPIFFE ID is that long"
+            return never_here(f"{some_names(rule.listed_from)} counts for nothing in this environment")
+        if self._would_match(product, attrs.evolve(plain, needs_token=False)):
+            return never_here("it needs a token, and no issuer here gives one to such peers")
+        return never_matches("no SPIFFE ID is that long")
+
+    def _would_match(self, product: Product, rule: Rule) -> bool:
+        """Tell whether a part of a rule, which matches nobody, would match somebody if it were of another."""
+        return rule != product.rule and self._covered_by(attrs.evolve(product, rule=rule), ()) is None
 
     def _of_entries(self, rule: Rule) -> Iterator[Finding]:
-        for kind, entries in enumerate((rule.who, rule.targets, rule.http)):
-            for number in reversed(range(len(entries)) if len(entries) > 1 else ()):
-                entry, rest = (
-                    self._left[rule.id].only(kind, number),
-                    self._left[rule.id].without(kind, number),
-                )
-                if not entry.size:
-                    continue
-                # Names and patterns stand in one list, and only patterns are in its order.
-                at = "" if kind == 0 and rule.peers else f"[{number}]"
-                where = f"{rule.place}.{_LISTS[kind]}{at}"
-                others = self._covered_by(entry, _same_or_deny(rule), (kind, number))
-                if others and not self._name_alone(rule, rest):
-                    words = f"{str(entries[number])!r} is pointless, and can go: {_by(others, 'cover')} it"
-                    finding = FindingKind.POINTLESS, words
-                # Of a name that counts for nothing here, the finding about the peer says so.
-                elif others == [] and not all(each.by_token is not None for each in entry.sources):
-                    finding = self._never(entry)
-                else:
-                    continue
-                self._left[rule.id] = rest
-                self._gone[rule.id] = self._gone.get(rule.id, frozenset()) | {(kind, number)}
-                yield Finding(finding[0], where, rule.id, finding[1])
+        for kind, entries in enumerate(self._lists.included(rule)):
+            count = Counter(number for entry in entries for number in entry.numbers)
+            for entry in reversed(entries if len(entries) > 1 else ()):
+                alone = frozenset(number for number in entry.numbers if count[number] == 1)
+                finding = self._of_entry(rule, kind, entry, alone)
+                if finding is not None:
+                    count.subtract(entry.numbers)
+                    yield finding
+
+    def _of_entry(self, rule: Rule, kind: int, entry: WrittenEntry, alone: frozenset[int]) -> Finding | None:
+        """Tell of an entry that does nothing, of which no other entry of its list has some *alone*."""
+        left = self._left[rule.id]
+        part, rest = left.only(kind, alone), left.without(kind, alone)
+        is_once = len(alone) == len(entry.numbers)
+        if not rest.size or (is_once and not part.size):
+            return None
+        others = self._covered_by(part, _same_or_deny(rule), (kind, alone)) if part.size else [rule]
+        if others == [] and is_once:
+            # Of a name that counts for nothing here, the finding about the peer says so.
+            if all(each.by_token is not None for each in part.sources):
+                return None
+            found, words = self._never(part)
+        elif others is not None and not self._name_alone(rule, rest):
+            found = FindingKind.POINTLESS
+            words = covered_by(others or [rule])
+        else:
+            return None
+        self._left[rule.id] = rest
+        self._gone[rule.id] = self._gone.get(rule.id, frozenset()) | {(kind, number) for number in alone}
+        return Finding(found, entry.where, rule.id, of_entry(entry.text, words))
 
     def _name_alone(self, rule: Rule, rest: Product | None) -> bool:
         """Tell whether, with a rest of a rule only, a method would be neither registered nor named."""
@@ -173,14 +203,14 @@ class Coverage:
         )
 
     def _covered_by(
-        self, part: Product, effects: Sequence[Effect], entry: tuple[int, int] | None = None
+        self, part: Product, effects: Sequence[Effect], entry: _Entry | None = None
     ) -> list[Rule] | None:
         """Return the rules that cover all of a part of a rule; None if something is left.
 
         Args:
             part: The part.
             effects: The effects of these rules.
-            entry: The list and the index of the only entry that the part has of it; None for a whole rule.
+            entry: The list, and the indices of all that the part has of it; None for a whole rule.
         """
         covering: dict[str, Rule] = {}
         waiting = [part]
@@ -202,7 +232,7 @@ class Coverage:
             waiting += product.less(whole)
         return list(covering.values())
 
-    def _others(self, box: Box, effects: Sequence[Effect], entry: tuple[int, int] | None) -> Iterator[Box]:
+    def _others(self, box: Box, effects: Sequence[Effect], entry: _Entry | None) -> Iterator[Box]:
         """Yield the boxes that may have something in common with one, but for those of its own part."""
         names = self._names.names_of(box)
         for slab in self._slabs(box, effects):
@@ -210,15 +240,16 @@ class Coverage:
             if left is None or not (slab.by_token is None or names is None or slab.by_token in names):
                 continue
             gone = self._gone.get(slab.rule.id, frozenset())
+            own: tuple[frozenset[int], ...] = (_NONE, _NONE, _NONE)
             if slab.rule.id == box.rule.id:
                 if entry is None:
                     continue
-                gone |= {entry}
-            if (0, slab.at[0]) in gone or (1, slab.at[1]) in gone:
+                own = tuple(entry[1] if kind == entry[0] else _NONE for kind in range(len(own)))
+            if any((kind, slab.at[kind]) in gone or slab.at[kind] in own[kind] for kind in (0, 1)):
                 continue
             self._budget.spend(len(left.requests))
             for k, method, request in left.requests:
-                if (2, k) not in gone and _may_meet(box, method, request):
+                if (2, k) not in gone and k not in own[2] and _may_meet(box, method, request):
                     yield slab if len(slab.rule.http) <= 1 else of_request(slab, k, method, request)
 
     def _slabs(self, box: Box, effects: Sequence[Effect]) -> Iterator[Box]:
@@ -229,7 +260,7 @@ class Coverage:
             yield from self._met[key]
 
     def _alone(
-        self, product: Product, box: Box, others: list[Box], entry: tuple[int, int] | None
+        self, product: Product, box: Box, others: list[Box], entry: _Entry | None
     ) -> tuple[Rule, Product] | None:
         """Return a rule that holds the first box of a product alone, and what it holds of the product."""
         self._budget.spend(len(others))
@@ -334,19 +365,3 @@ def _may_meet(box: Box, method: str | None, request: Pattern) -> bool:
 
 def _same_or_deny(rule: Rule) -> tuple[Effect, ...]:
     return (Effect.DENY,) if rule.effect is Effect.DENY else (Effect.ALLOW, Effect.DENY)
-
-
-def _listed(names: Sequence[str]) -> str:
-    return some_of(names, _FEW, repr)
-
-
-def _pointless(others: list[Rule]) -> str:
-    return f"it is pointless, and can go: {_by(others, 'cover')} it"
-
-
-def _by(rules: list[Rule], verb: str) -> str:
-    ids = [f'{rule.effect} rule "{rule.id}"' for rule in rules]
-    if len(ids) == 1:
-        return f"{ids[0]} {verb}s"
-    shown = [*ids[:_FEW], *([f"{len(ids) - _FEW} more"] if len(ids) > _FEW else [])]
-    return f"{', '.join(shown[:-1])} and {shown[-1]} together {verb}"

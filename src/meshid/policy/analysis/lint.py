@@ -8,65 +8,97 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
+from meshid.names.pattern import Pattern
 from meshid.names.peer_pattern import PeerPattern
-from meshid.names.spiffe_id import TrustDomain
 from meshid.policy.analysis.budget import Budget
 from meshid.policy.analysis.coverage import Coverage, place_of
 from meshid.policy.analysis.finding import Finding, FindingKind
-from meshid.policy.analysis.lint_names import about_names
-from meshid.policy.analysis.token_states import ANYTHING
+from meshid.policy.analysis.lint_exceptions import Exceptions
+from meshid.policy.analysis.lint_names import about_names, about_sets
 from meshid.policy.analysis.typos import lookalikes
+from meshid.policy.analysis.written import WrittenLists
 from meshid.policy.rules import Rule, RuleSet
 
+EVERY_PATH = Pattern.parse("/*/**")
+"""It matches every path of a SPIFFE ID, and every target: they have at least one segment."""
 
-def lint(rules: RuleSet, ignore: Collection[FindingKind] = ()) -> list[Finding]:
+
+def lint(rules: RuleSet, ignore: Collection[FindingKind] = (), now: float | None = None) -> list[Finding]:
     """Return the findings in the order of the file, without the kinds to *ignore*.
+
+    Args:
+        rules: Everything that a file says for an environment.
+        ignore: The kinds of findings to leave out.
+        now: The POSIX time in seconds: rules whose last day is over are no rules; None if none has one.
 
     Raises:
         PolicyTooComplex: If the rules are too entangled for an exact answer.
     """
-    found = [
-        *_unused_federations(rules),
-        *about_names(rules),
-        *Coverage(rules, Budget(rules)).findings(),
-        *(finding for rule in rules.rules for finding in (*_wide(rule, rules), *_without_why(rule))),
-        *lookalikes(rules.rules),
-    ]
-    kept = [finding for finding in found if finding.kind not in ignore]
+    in_force = rules if now is None else rules.at(now)
+    found = [finding for finding in _all(in_force) if finding.kind not in ignore]
+    if FindingKind.EXPIRED not in ignore:
+        found += _expired(rules, in_force)
     order = {rule.id: number for number, rule in enumerate(sorted(rules.rules, key=place_of))}
-    return sorted(kept, key=lambda finding: (order.get(finding.rule or "", -1), finding.where, finding.kind))
+    return sorted(found, key=lambda finding: (order.get(finding.rule or "", -1), finding.where, finding.kind))
+
+
+def _all(rules: RuleSet) -> Iterator[Finding]:
+    budget = Budget(rules)
+    yield from _unused_federations(rules)
+    yield from about_names(rules)
+    yield from about_sets(rules, budget)
+    coverage = Coverage(rules, budget)
+    yield from coverage.findings()
+    yield from Exceptions(rules, budget).findings(coverage.left())
+    lists = WrittenLists(rules)
+    for rule in rules.rules:
+        yield from _wide(rule, rules, lists)
+        yield from _without_why(rule)
+    yield from lookalikes(rules)
+
+
+def _expired(rules: RuleSet, in_force: RuleSet) -> Iterator[Finding]:
+    kept = {rule.id for rule in in_force.rules}
+    for rule in rules.rules:
+        if rule.id not in kept:
+            words = f"the rule ended on {rule.until}: remove it, or set a new last day"
+            yield Finding(FindingKind.EXPIRED, f"{rule.place}.until", rule.id, words)
 
 
 # -- Rules that do too much ----------------------------------------------------
 
 
-def _wide(rule: Rule, rules: RuleSet) -> Iterator[Finding]:
+def _wide(rule: Rule, rules: RuleSet, lists: WrittenLists) -> Iterator[Finding]:
     if not rule.could_allow:
         return
-    for number, source in enumerate(rule.sources):
-        if source.path.contains(ANYTHING):
-            where = f"{rule.place}.from" + ("" if rule.peers else f"[{number}]")
-            yield _wide_source(rule, where, source, rules)
+    for entry in lists.sources(rule):
+        for number in sorted(each for each in entry.numbers if each < len(rule.sources)):
+            source = rule.sources[number]
+            if source.path.contains(EVERY_PATH):
+                through = f", by {entry.text!r}," if entry.text.startswith("@") else ""
+                yield Finding(
+                    FindingKind.WIDE, entry.where, rule.id, _everybody(rule, source, rules, through)
+                )
     for peer in rule.peers:
         for number, source in enumerate(peer.spiffe):
-            if source.path.contains(ANYTHING):
-                yield _wide_source(rule, f"{peer.place}.spiffe[{number}]", source, rules)
+            if source.path.contains(EVERY_PATH):
+                where = f"{peer.place}.spiffe[{number}]"
+                yield Finding(FindingKind.WIDE, where, rule.id, _everybody(rule, source, rules))
     for number, target in enumerate(rule.targets):
-        if target.contains(ANYTHING):
+        if target.contains(EVERY_PATH):
             words = "it allows every target; name the ones you mean"
             yield Finding(FindingKind.WIDE, f"{rule.place}.to[{number}]", rule.id, words)
 
 
-def _wide_source(rule: Rule, where: str, source: PeerPattern, rules: RuleSet) -> Finding:
-    token = " that has a token" if rule.needs_token else ""
-    words = f"it allows {_everybody(source.trust_domain, rules, token)}"
-    return Finding(FindingKind.WIDE, where, rule.id, words)
-
-
-def _everybody(domain: TrustDomain | None, rules: RuleSet, token: str) -> str:
-    if domain in rules.environment.federates_with:
-        return f"every workload of {domain}{token}, whatever its name; name the ones you mean"
-    return f"every workload of this environment{token}; name the ones you mean"
+def _everybody(rule: Rule, source: PeerPattern, rules: RuleSet, through: str = "") -> str:
+    who = (" that has a token" if rule.needs_token else "") + (
+        ", but for its exceptions" if rule.not_sources else ""
+    )
+    own = rules.environment.trust_domains
+    if set(source.domains(own)) == set(own):
+        return f"it allows{through} every workload of this environment{who}; name the ones you mean"
+    domain = source.trust_domain
+    return f"it allows{through} every workload of {domain}{who}, whatever its name; name the ones you mean"
 
 
 def _unused_federations(rules: RuleSet) -> Iterator[Finding]:

@@ -28,8 +28,9 @@ from meshid.policy.rules import Effect
 
 # -- What the strings are -----------------------------------------------------
 
-CONDITION_FORM = re.compile(r"(?:\*|[A-Z0-9_.-]{1,32}) /[^%?#;\\]*")
-"""No registered method has other characters (RFC 9110 section 16.1.1), and no judged path has these."""
+CONDITION_FORM = re.compile(r"(?:\*|[A-Z0-9_.-]{1,32}) /(?:[^%?#;\\]|%2F|%3B|%23|%25)*")
+"""No registered method has other characters (RFC 9110 section 16.1.1), and no judged path has these; what
+can stay encoded in one is written so."""
 
 _TRUST_DOMAIN = Text(
     wanted="a trust domain",
@@ -145,7 +146,8 @@ HTTP = TableKey(
     name="http",
     holds=Texts(_CONDITION),
     meaning="The requests that the rule is about, each 'METHOD /path' with '*' for any method and wildcards "
-    "in the path as it is after decoding; every request, if the key is left out.",
+    "in the path as it is after decoding (%2F, %3B, %23 and %25 are those that stay encoded there); every "
+    "request, if the key is left out.",
 )
 NOT_HTTP = TableKey(
     name="not_http",

@@ -13,6 +13,8 @@ from datetime import date
 from functools import cache
 from pathlib import Path
 
+import attrs
+
 from meshid.errors import InvalidPolicy, InvalidSpiffeId
 from meshid.names.spiffe_id import TrustDomain
 from meshid.policy.file import form
@@ -102,6 +104,9 @@ class _Reader(TableReader):
         sets: list[PeerSet] = []
         issuers = self._isolated(peers)
         if environment:
+            known_here = {*environment.trust_domains, *environment.federates_with}
+            elsewhere = [each for each in {**self.owners, **self.federated} if each not in known_here]
+            environment = attrs.evolve(environment, elsewhere=tuple(elsewhere))
             known = Known(environment, self.owners, self.suggestions)
             self.source = cache(known.source)
             self.named = self._resolved(peers, environment, by_kind(issuers[environment.name]))
@@ -223,6 +228,7 @@ class _Reader(TableReader):
             sets=listed.sets,
             listed_from=listed.listed_from,
             not_sources=listed.not_sources,
+            listed_not_from=listed.listed_not_from,
             targets=self.texts(table, where, form.TO, self.target),
             http=self.texts(table, where, form.HTTP, self.condition),
             not_http=self.texts(table, where, form.NOT_HTTP, self.condition),

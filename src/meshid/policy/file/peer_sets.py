@@ -86,6 +86,7 @@ class Listed:
     peers: tuple[NamedPeer, ...]
     listed_from: tuple[str, ...]
     not_sources: tuple[PeerPattern, ...]
+    listed_not_from: tuple[str, ...]
     sets: tuple[str, ...]
 
 
@@ -127,6 +128,7 @@ class Expansion:
             peers=tuple({peer.name: peer for peer in peers}.values()),
             listed_from=tuple(_shown(each) for _, each in included),
             not_sources=tuple(dict.fromkeys(self._excepted(excluded, excepted))),
+            listed_not_from=tuple(_shown(each) for _, each in excluded),
             sets=tuple(name for name in {**named, **excepted} if name in self._sets),
         )
 
