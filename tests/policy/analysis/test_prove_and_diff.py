@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from meshid.policy import Policy
+from meshid.policy import Policy, PolicyDiff
 
 FILE = """
 version = 1
@@ -35,6 +35,11 @@ id = "no-ci"
 from = ["/ns/checkout/**"]
 to = ["**"]
 """
+
+
+def lines(diff: PolicyDiff) -> list[str]:
+    """Return the lines about rules."""
+    return [line for line in str(diff).splitlines() if line.startswith("  ") and "  policy " not in line]
 
 
 def policy(*rules: str, environment: str = "prod", head: str = FILE) -> Policy:
@@ -113,16 +118,13 @@ class TestDiff:
         diff = one.diff(two)
         assert str(diff).splitlines() == [
             "changes in 'prod'",
-            (
-                '  + may reach:        /ns/checkout/** -> payments (rule "checkout",'
-                " except what stays as it was because of allow: checkout)"
-            ),
-            "      such as spiffe://old.example.org/ns/checkout at 'payments'",
-            (
-                "  - no longer reach:  spiffe://partner.example/ns/** -> payments for GET /v1/charges/*"
-                ' (rule "reads")'
-            ),
-            "      such as spiffe://partner.example/ns at 'payments' with 'GET /v1/charges/'",
+            '  allow "checkout"',
+            "    + /ns/checkout/** -> payments",
+            '        except /ns/checkout/sa/api -> payments: allowed before by "checkout"',
+            "        such as spiffe://old.example.org/ns/checkout at 'payments'",
+            '  allow "reads" (gone)',
+            "    - spiffe://partner.example/ns/** -> payments for GET /v1/charges/*",
+            "        such as spiffe://partner.example/ns at 'payments' with 'GET /v1/charges/'",
             f"  policy {one.hash} -> {two.hash}",
         ]
         assert diff.as_dict() == {
@@ -130,11 +132,22 @@ class TestDiff:
             "gains": [
                 {
                     "rule": "checkout",
-                    "peers": "/ns/checkout/**",
-                    "targets": "payments",
-                    "requests": None,
-                    "within": None,
-                    "unless": ["allow: checkout"],
+                    "effect": "allow",
+                    "status": "edited",
+                    "peers": ["/ns/checkout/**"],
+                    "targets": ["payments"],
+                    "requests": ["* /**"],
+                    "connections": True,
+                    "unchanged": [
+                        {
+                            "rule": "checkout",
+                            "effect": "allow",
+                            "peers": ["/ns/checkout/sa/api"],
+                            "targets": ["payments"],
+                            "requests": ["* /**"],
+                            "connections": True,
+                        }
+                    ],
                     "example": {
                         "peer": "spiffe://old.example.org/ns/checkout",
                         "target": "payments",
@@ -150,18 +163,20 @@ class TestDiff:
 
     def test_a_deny_that_comes_and_one_that_goes(self) -> None:
         one, two = policy(CHECKOUT, NO_CI), policy(CHECKOUT)
-        (gain,) = one.diff(two).gains
-        (loss,) = two.diff(one).losses
-        assert str(gain) == (
-            '/ns/checkout/sa/api -> payments (rule "checkout",'
-            " where deny: no-ci refuses it on the other side)\n"
-            "      such as spiffe://old.example.org/ns/checkout/sa/api at 'payments'"
-        )
-        assert gain == loss
+        assert lines(one.diff(two)) == [
+            '  deny "no-ci" (gone)',
+            '    + /ns/checkout/** -> **, which "checkout" allows',
+            "        such as spiffe://old.example.org/ns/checkout/sa/api at 'payments'",
+        ]
+        assert lines(two.diff(one))[:2] == [
+            '  deny "no-ci" (new)',
+            '    - /ns/checkout/** -> **, which "checkout" allows',
+        ]
+        assert one.diff(two).as_dict()["gains"][0]["allowed_by"] == ["checkout"]  # type: ignore[index]
 
-    def test_an_allow_that_gives_way_to_a_deny_is_lost_once(self) -> None:
-        (loss,) = policy(CHECKOUT).diff(policy(NO_CI)).losses
-        assert (loss.rule, loss.within) == ("checkout", None)
+    def test_an_allow_that_gives_way_to_a_deny_is_lost_by_both(self) -> None:
+        losses = policy(CHECKOUT).diff(policy(NO_CI)).losses
+        assert [(each.rule, each.status) for each in losses] == [("checkout", "gone")]
 
     def test_an_alias_that_comes_gains_what_the_others_have(self) -> None:
         before = FILE.replace(', "old.example.org"', "")
@@ -174,7 +189,7 @@ class TestDiff:
         before = before.replace(', "old.example.org"]', "]", 1)
         after = FILE
         (loss,) = policy(partner, NO_CI, head=before).diff(policy(partner, NO_CI, head=after)).losses
-        assert loss.within == "deny: no-ci"
+        assert (loss.rule, loss.effect, loss.allowed_by) == ("no-ci", "deny", ("checkout",))
 
     def test_two_environments_are_compared_own_with_own(self) -> None:
         prod, dev = policy(CHECKOUT, NO_CI, READS), policy(CHECKOUT, NO_CI, READS, environment="dev")
