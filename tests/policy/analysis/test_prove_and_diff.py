@@ -214,3 +214,67 @@ class TestDiff:
         assert "  the new policy only observes: it lets EVERY verified peer in" in str(one.diff(two))
         assert "  the old policy only observed" in str(two.diff(one))
         assert not one.diff(two).is_empty
+
+    def test_a_deny_of_a_method_is_an_exception(self) -> None:
+        posts = NO_CI.replace('to = ["**"]', 'to = ["**"]\nhttp = ["POST /**"]')
+        assert lines(policy(posts).diff(policy(posts, CHECKOUT)))[:3] == [
+            '  allow "checkout" (new)',
+            "    + /ns/checkout/sa/api -> payments for all requests",
+            '        except /ns/checkout/** -> ** for POST /**: still denied by "no-ci"',
+        ]
+
+    def test_a_change_for_one_trust_domain_is_told_for_that_one(self) -> None:
+        before = FILE.replace(', "old.example.org"', "")
+        diff = policy(CHECKOUT, head=before).diff(policy(CHECKOUT))
+        assert lines(diff) == [
+            '  allow "checkout" (the rule itself is the same)',
+            "    + spiffe://old.example.org/ns/checkout/sa/api -> payments",
+            "        such as spiffe://old.example.org/ns/checkout/sa/api at 'payments'",
+            "  ~ this environment's own trust domains: now 'old.example.org'",
+        ]
+
+    def test_connections_and_requests_are_told_apart(self) -> None:
+        every = CHECKOUT + 'http = ["* /**"]\n'
+        assert lines(policy(every).diff(policy(CHECKOUT)))[1] == (
+            "    + /ns/checkout/sa/api -> payments for connections without requests"
+        )
+
+    def test_one_edited_entry_is_one_line(self) -> None:
+        rule = READS.replace('"spiffe://partner.example/ns/**"', '"/a", "/b", "/c"')
+        rule = rule.replace('"payments"', '"p", "q", "r", "s"').replace('*"]', '*", "PUT /x", "GET /y"]')
+        for old, new in (('"/c"', '"/d"'), ('"s"', '"t"'), ("GET /y", "GET /z")):
+            diff = policy(rule).diff(policy(rule.replace(old, new)))
+            assert (len(diff.gains), len(diff.losses)) == (1, 1)
+            assert [each.unchanged for each in (*diff.gains, *diff.losses)] == [(), ()]
+
+    def test_an_exception_that_comes_is_told_as_what_it_leaves_out(self) -> None:
+        whole = CHECKOUT.replace("/sa/api", "/**")
+        less = whole + 'not_from = ["/ns/checkout/sa/old"]\n'
+        assert lines(policy(whole).diff(policy(less)))[:2] == [
+            '  allow "checkout"',
+            "    - /ns/checkout/sa/old of /ns/checkout/** -> payments",
+        ]
+
+    def test_what_decides_nothing_today_is_told_apart(self) -> None:
+        said = CHECKOUT + 'owner = "team-a"\nuntil = 2030-01-31\n'
+        diff = policy(CHECKOUT).diff(policy(said), now=0.0)
+        assert not diff.is_empty
+        assert lines(diff) == [
+            '  ~ allow "checkout": until 2030-01-31, was without one',
+            "  ~ allow \"checkout\": owner 'team-a', was nobody",
+        ]
+        assert diff.as_dict()["ends"] == list(diff.ends)
+        watched = policy(CHECKOUT).diff(policy(CHECKOUT, NO_CI + "observe = true\n"))
+        assert watched.is_empty
+        assert watched.as_dict()["notes"] == ['deny "no-ci" (new): only observes']
+        decides = policy(CHECKOUT, NO_CI + "observe = true\n").diff(policy(CHECKOUT, NO_CI))
+        assert '  ~ deny "no-ci": decides from now on; it only observed' in lines(decides)
+        assert policy(said).diff(policy(CHECKOUT), now=0.0).ends == (
+            'allow "checkout": without a last day, was until 2030-01-31',
+        )
+
+    def test_many_exceptions_are_counted(self) -> None:
+        denies = [NO_CI.replace("no-ci", f"no-{each}").replace("/**", f"/{each}/**", 1) for each in range(10)]
+        wider = CHECKOUT.replace("/sa/api", "/**")
+        diff = policy(*denies).diff(policy(*denies, wider))
+        assert '        except what deny "no-8", deny "no-9" say as well' in lines(diff)
