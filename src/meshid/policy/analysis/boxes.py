@@ -174,7 +174,7 @@ def slabs_of(rule: Rule, budget: Budget) -> list[Box]:
     return list(product.boxes())
 
 
-def of_source(box: Box, source: Source) -> Box:
+def of_source(box: Box, source: RuleSource) -> Box:
     """Return a box with other peers."""
     _, target, request = box.patterns
     _, j, k = box.at
@@ -201,7 +201,7 @@ COVER = 3
 
 
 @attrs.frozen
-class Source:
+class RuleSource:
     """Peers that a rule is about.
 
     Attributes:
@@ -229,7 +229,7 @@ class Product:
     """
 
     rule: Rule
-    sources: tuple[Source, ...]
+    sources: tuple[RuleSource, ...]
     targets: tuple[tuple[int, Pattern], ...]
     requests: tuple[tuple[int, str | None, Pattern], ...]
 
@@ -328,11 +328,11 @@ class Product:
         yield from (each for each in left if each.size)
 
 
-def _sources_of(rule: Rule) -> Iterator[Source]:
-    yield from (Source(at, source) for at, source in enumerate(rule.sources))
+def _sources_of(rule: Rule) -> Iterator[RuleSource]:
+    yield from (RuleSource(at, source) for at, source in enumerate(rule.sources))
     for at, peer in enumerate(rule.peers, len(rule.sources)):
-        yield from (Source(at, source, None, peer.name) for source in peer.spiffe)
-        yield Source(at, PeerPattern(None, ANYTHING), peer.name, peer.name)
+        yield from (RuleSource(at, source, None, peer.name) for source in peer.spiffe)
+        yield RuleSource(at, PeerPattern(None, ANYTHING), peer.name, peer.name)
 
 
 class BoxesByName:
