@@ -83,8 +83,8 @@ def nearest(peer: str, target: str = "payments", request: RequestLike = None) ->
             "prod.example.org/ns/support/x",
             "payments",
             None,
-            'allow rule "support-reads" would match, except for the request:'
-            " there is none (at a handshake, http=True promises one), the rule wants 'GET /v1/charges/*'",
+            "allow rule \"support-reads\" is about requests only, 'GET /v1/charges/*', and none is promised:"
+            " pass http=True to server_context(), and check() each request",
             id="no request",
         ),
         pytest.param(
@@ -190,8 +190,8 @@ NOT_INTERNAL = (condition("* /v1/internal/**"),)
             "/ns/a",
             "payments",
             None,
-            "would match, except for the request: there is none (at a handshake, http=True promises one), the"
-            " rule wants any but '* /v1/internal/**'",
+            "is about requests only, any but '* /v1/internal/**', and none is promised: pass http=True to"
+            " server_context(), and check() each request",
             id="no request, where all but some count",
         ),
         pytest.param(
@@ -207,8 +207,8 @@ NOT_INTERNAL = (condition("* /v1/internal/**"),)
             "/ns/a",
             "payments",
             None,
-            "would match, except for the request: there is none (at a handshake, http=True promises one), the"
-            " rule wants 'GET /v1/**' but '* /v1/internal/**'",
+            "is about requests only, 'GET /v1/**' but '* /v1/internal/**', and none is promised: pass"
+            " http=True to server_context(), and check() each request",
             id="no request, where some but some count",
         ),
     ],
@@ -272,7 +272,7 @@ def test_an_explanation_reads_from_top_to_bottom() -> None:
             " (environment 'prod' neither has nor federates with dev.example.org),"
             " and for the peer: it is '/ns/checkout/sa/api',"
             " the rule wants '/ns/support/**', and for the request: there is none"
-            " (at a handshake, http=True promises one), the rule wants 'GET /v1/charges/*'"
+            ", and none is promised (http=True), the rule wants 'GET /v1/charges/*'"
         ),
         f"  policy {POLICY.hash}",
     ]
@@ -325,6 +325,36 @@ def test_a_rule_that_waits_for_a_request_is_shown_and_nothing_is_near() -> None:
     explanation = POLICY.explain(peer, "payments", REQUEST_FOLLOWS)
     assert "  allow rule \"support-reads\" matches if the request is 'GET /v1/charges/*'" in str(explanation)
     assert explanation.nearest == ()
+
+
+def test_without_a_request_some_requests_may_be_allowed() -> None:
+    peer = SpiffeId.parse("spiffe://prod.example.org/ns/support/x")
+    explanation = POLICY.explain(peer, "payments")
+    waits = "allow rule \"support-reads\" matches if the request is 'GET /v1/charges/*'"
+    assert str(explanation).splitlines() == [
+        "some requests: spiffe://prod.example.org/ns/support/x at 'payments'",
+        "  without requests: No allow rule matches.",
+        f"  with requests (http=True): {waits}",
+        f"  near: {explanation.decision.detail}",
+        "  near: " + str(explanation.nearest[1]),
+        f"  policy {POLICY.hash}",
+    ]
+    assert explanation.as_dict()["some_requests"] == [waits]
+    for asked in (REQUEST_FOLLOWS, "GET /v1/charges/1", "POST /v1/charges/1"):
+        assert POLICY.explain(peer, "payments", asked).some_requests == ()
+    for refused in ("/ns/nobody/x", "/ns/watched/x"):
+        asked_for = SpiffeId.parse(f"spiffe://prod.example.org{refused}")
+        assert POLICY.explain(asked_for, "payments").some_requests == ()
+
+
+def test_what_is_denied_without_requests_only_may_be_allowed_with_some() -> None:
+    deny = attrs.evolve(PLAIN, id="no-deletes", effect=Effect.DENY, http=(condition("DELETE /**"),))
+    explanation = policy_of(PLAIN, deny).explain(SpiffeId.parse("spiffe://prod.example.org/ns/a"), "payments")
+    assert explanation.decision.reason is Reason.DENIED
+    assert [str(look) for look in explanation.some_requests] == [
+        'allow rule "all-but-some" matches',
+        "deny rule \"no-deletes\" matches if the request is 'DELETE /**'",
+    ]
 
 
 def test_a_denied_peer_is_near_nothing() -> None:

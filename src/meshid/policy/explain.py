@@ -35,7 +35,7 @@ MAX_NEAR_MISSES = 3
 MAX_LOOKED_AT = 250
 """Patterns of one rule that are looked at to find words for a refusal; `Policy.explain` looks at all."""
 
-_EXCEPTION, _END = "exception", "end"
+_EXCEPTION, _END, _PROMISE = "exception", "end", "promise"
 _OF_THE_RULE = frozenset({_EXCEPTION, _END})
 _FAR = 1_000_000
 _FEW = 3
@@ -48,6 +48,7 @@ class Miss:
 
     Attributes:
         by: What does not match: ``trust domain``, ``peer``, ``target``, ``evidence`` or ``request``;
+            ``promise``, if there is no request, and no promise that any is asked about;
             ``exception``, for what ``not_from`` or ``not_http`` leaves out; ``end``, for a last day that is
             over.
         words: What was found, and what the rule wants.
@@ -59,6 +60,8 @@ class Miss:
     def __str__(self) -> str:
         if self.by == _EXCEPTION:
             return f"the rule leaves out {self.words}"
+        if self.by == _PROMISE:
+            return f"the request: {self.words}"
         if self.by == _END:
             return f"its last day was {self.words}"
         return f"the {self.by}: {self.words}"
@@ -95,6 +98,10 @@ class RuleLook:
     def __str__(self) -> str:
         observes = " (observe only)" if self.rule.observe else ""
         rule = f'{self.rule.effect} rule "{self.rule.id}"{observes}'
+        if [miss.by for miss in self.misses] == [_PROMISE]:
+            # What an engineer has forgotten who has written the right rule.
+            promise = "pass http=True to server_context(), and check() each request"
+            return f"{rule} is about requests only, {_wanted(self.rule)}, and none is promised: {promise}"
         if self.misses:
             others = [str(miss) for miss in self.misses if miss.by not in _OF_THE_RULE]
             limits = " and ".join(str(miss) for miss in self.misses if miss.by in _OF_THE_RULE)
@@ -118,12 +125,15 @@ class Explanation:
         rules: A look at every rule, sorted by id; empty if the request was unsafe, or the token disagrees.
         environment: The environment of the policy.
         has_token: Whether the peer has a token, and it agrees with the certificate.
+        some_requests: Of a peer that is refused without a request: the rules that decide about its requests,
+            if it may be there for some of them.
     """
 
     decision: Decision
     rules: tuple[RuleLook, ...]
     environment: Environment
     has_token: bool = False
+    some_requests: tuple[RuleLook, ...] = ()
 
     @property
     def nearest(self) -> tuple[RuleLook, ...]:
@@ -139,12 +149,14 @@ class Explanation:
 
     def __str__(self) -> str:
         decision = self.decision
-        verdict = "allowed" if decision.allowed else "refused"
+        verdict = "allowed" if decision.allowed else "some requests" if self.some_requests else "refused"
         # One that is not safe is in quotes already.
         asked = decision.request or ""
         request = f" for {asked if asked[:1] in _QUOTES else quote(asked)}" if asked else ""
         lines = [f"{verdict}: {decision.name} at {quote(decision.target or '')}{request}"]
-        lines.append(f"  {decision.reason.meaning}")
+        without = "without requests: " if self.some_requests else ""
+        lines.append(f"  {without}{decision.reason.meaning}")
+        lines += [f"  with requests (http=True): {look}" for look in self.some_requests]
         lines += (
             [f"  it is @{decision.peer_name}{' by a token' * self.has_token}"] if decision.peer_name else []
         )
@@ -164,6 +176,7 @@ class Explanation:
             "matching_rules": [str(look) for look in self.rules if look.matches],
             # The nearest one of all may be the detail of the decision already.
             "near_misses": [each for each in near if each != self.decision.detail],
+            "some_requests": [str(look) for look in self.some_requests],
             "environment": self.environment.name,
             "policy_hash": self.decision.policy_hash or "",
         }
@@ -357,10 +370,14 @@ def _request_missed(rule: Rule, request: RequestLike) -> Iterator[Miss]:
             yield Miss(_EXCEPTION, f"{_shown(excepting)} (not_http)")
     # At a handshake without requests to come, a deny rule for some of them denies all.
     elif rule.effect is not Effect.DENY:
-        wanted = _shown(rule.http) if rule.http else "any"
-        but = f" but {_shown(rule.not_http)}" if rule.not_http else ""
-        promise = "there is none (at a handshake, http=True promises one)"
-        yield Miss("request", f"{promise}, the rule wants {wanted}{but}")
+        yield Miss(
+            _PROMISE, f"there is none, and none is promised (http=True), the rule wants {_wanted(rule)}"
+        )
+
+
+def _wanted(rule: Rule) -> str:
+    but = f" but {_shown(rule.not_http)}" if rule.not_http else ""
+    return f"{_shown(rule.http) if rule.http else 'any'}{but}"
 
 
 def _shown(patterns: Iterable[object], first: str = "") -> str:

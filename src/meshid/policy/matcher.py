@@ -27,7 +27,7 @@ from meshid.policy.nearness import (
     Allowing,
     Distances,
     Nearby,
-    Sources,
+    NearbyPeers,
 )
 from meshid.policy.rules import Effect, Rule
 from meshid.support.sieve import Sieve
@@ -212,7 +212,7 @@ class Matcher:
         at_targets = islice(self._by_target.matching(target), _INDICES)
         yield from self._at_target(standing.spiffe_id, [each.sources(self._rules) for each in at_targets])
 
-    def _at_target(self, spiffe_id: SpiffeId, at_target: list[Sources]) -> Iterator[_Near]:
+    def _at_target(self, spiffe_id: SpiffeId, at_target: list[NearbyPeers]) -> Iterator[_Near]:
         """Yield rules that miss by the peer alone."""
         keys = self._keys(spiffe_id.trust_domain)
         is_known = None in keys or spiffe_id.trust_domain in self._federated

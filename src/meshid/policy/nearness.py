@@ -202,7 +202,7 @@ def _far_from(condition: HttpCondition, request: Request) -> int:
 
 
 @attrs.frozen
-class Sources:
+class NearbyPeers:
     """The peers that rules are about: paths, by trust domain; and the first rules about peers by name."""
 
     by_domain: dict[TrustDomain | None, Nearby]
@@ -219,7 +219,7 @@ class Allowing:
 
     def __init__(self) -> None:
         self.numbers: list[int] = []
-        self._sources: Sources | None = None
+        self._sources: NearbyPeers | None = None
         self._targets: Nearby | None = None
 
     def targets(self, rules: tuple[Rule, ...]) -> Nearby:
@@ -232,7 +232,7 @@ class Allowing:
             )
         return self._targets
 
-    def sources(self, rules: tuple[Rule, ...]) -> Sources:
+    def sources(self, rules: tuple[Rule, ...]) -> NearbyPeers:
         """Return their peers."""
         if self._sources is None:
             found: dict[TrustDomain | None, list[tuple[Pattern, int]]] = {}
@@ -241,7 +241,7 @@ class Allowing:
                 for source in rule.known_by[: _share(len(rule.targets))]:
                     found.setdefault(source.trust_domain, []).append((source.path, number))
             named = (each for each in self.numbers if rules[each].peers or not rules[each].known_by)
-            self._sources = Sources(
+            self._sources = NearbyPeers(
                 {domain: Nearby(patterns) for domain, patterns in found.items()}, [*islice(named, _ALIKE)]
             )
         return self._sources

@@ -21,6 +21,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Collection
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, Self, cast
 
@@ -35,12 +36,12 @@ from meshid.policy.analysis.finding import Finding, FindingKind
 from meshid.policy.analysis.policy_diff import PolicyDiff
 from meshid.policy.decider import Decider
 from meshid.policy.evidence import NamedByToken
-from meshid.policy.explain import Explanation, look_at_all
+from meshid.policy.explain import Explanation, RuleLook, look_at_all
 from meshid.policy.isolation import Isolation
 from meshid.policy.issuers import Issuer
 from meshid.policy.memory import REMEMBERED, Memory
 from meshid.policy.named_peers import NamedPeer, PeerSet
-from meshid.policy.requests import KEEPABLE, Request, RequestLike
+from meshid.policy.requests import KEEPABLE, REQUEST_FOLLOWS, Request, RequestLike
 from meshid.policy.rules import Environment, Rule, RuleSet
 from meshid.policy.stages import Stages
 from meshid.reasons import Reason
@@ -205,6 +206,8 @@ class Policy:
     ) -> Explanation:
         """Decide as `decide` does, and say of every rule why it matches or does not.
 
+        Of a peer that is refused without a request, it says which requests it may make all the same.
+
         Args:
             peer: As for `decide`.
             target: As for `decide`.
@@ -226,8 +229,17 @@ class Policy:
         asked = Request.parse(request) if isinstance(request, str) else request
         decider = (self._memory or self._at(now)).decider
         standing = decider.standing(spiffe_id, token)
-        looks = look_at_all(self.rules, standing, target, asked, self.environment, decider.until)
-        return Explanation(decision, looks, self.environment, standing.has_token)
+        look = partial(
+            look_at_all, self.rules, standing, target, environment=self.environment, until=decider.until
+        )
+        some: tuple[RuleLook, ...] = ()
+        follow = partial(self.decide, spiffe_id, target, REQUEST_FOLLOWS, token=token, now=now)
+        if request is None and not decision and follow():
+            looks = look(request=REQUEST_FOLLOWS)
+            some = tuple(each for each in looks if not (each.misses or each.rule.observe))
+            # Where only a token is missing, that is what is said.
+            some = some if any(each.rule.needs_request for each in some) else ()
+        return Explanation(decision, look(request=asked), self.environment, standing.has_token, some)
 
     def agree(self, spiffe_id: SpiffeId, token: NamedByToken) -> NamedPeer | None:
         """Return the peer by name that a certificate and a token name together.

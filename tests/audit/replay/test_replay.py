@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import tracemalloc
+from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 import pytest
@@ -233,6 +234,29 @@ class TestHandshakes:
         some = policy_of(rule(1, "/**", "**"), deny=[rule(2, "/**", "**", "GET /v1/**")])
         replayed = replay([asked(some, request_)], some)
         assert (replayed.replayed, replayed.flipped) == (1, 0)
+
+
+class TestRulesThatEnd:
+    """All of it is decided again as of one instant, whenever it was decided first."""
+
+    DURING, AFTER = (datetime(2027, month, 1, tzinfo=UTC).timestamp() for month in (1, 2))
+
+    @pytest.mark.parametrize(
+        ("now", "flipped"), [(DURING, 0), (AFTER, 1), (None, 1)], ids=["during", "after", "now"]
+    )
+    def test_it_is_the_instant_of_the_replay_that_counts(self, now: float | None, flipped: int) -> None:
+        until = "2027-01-31" if now else "2020-01-01"
+        ending = policy_of(rule(1, "/**", "**") | {"until": until})
+        assert replay([asked(EVERYBODY, "GET /a")], ending, now).flipped == flipped
+
+    @pytest.mark.parametrize("request_", [None, REQUEST_FOLLOWS], ids=["none", "to follow"])
+    def test_the_policy_that_decided_knew_only_what_counted_then(self, request_: RequestLike) -> None:
+        """Then, it let in all; now, it lets in those that are asked about."""
+        ending = policy_of(rule(1, "/**", "**") | {"until": "2027-01-31"}, rule(2, "/**", "**", "GET /v1/**"))
+        decided = ending.decide(SpiffeId.parse(SHOP), "pay", request_, now=self.DURING)
+        replayed = replay([line_of(decided, time=self.DURING)], ending, self.AFTER)
+        assert causes(replayed) == {Cause.REQUESTS_UNKNOWN: 1}
+        assert replay([line_of(decided, time=self.DURING)], ending, self.DURING).replayed == 1
 
 
 GOOD = asked(EVERYBODY, "GET /a")

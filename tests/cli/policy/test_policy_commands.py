@@ -345,6 +345,92 @@ class TestExplain:
         assert "write the whole SPIFFE ID of the peer, such as spiffe://" in told.err
 
 
+class TestExplainOfRulesThatEnd:
+    """And of what they leave out."""
+
+    QUESTION = ("explain", "ending.toml", *PROD, "--target", "payments")
+
+    @pytest.fixture(autouse=True)
+    def ending(self) -> None:
+        Path("ending.toml").write_text(
+            'version = 1\n[environments.prod]\ntrust_domains = ["prod.example.org"]\n'
+            '[[allow]]\nid = "batch"\nwhy = "Nightly."\nfrom = ["/ns/**"]\nnot_from = ["/ns/old/**"]\n'
+            'to = ["payments"]\nhttp = ["GET /v1/**"]\nnot_http = ["* /v1/internal/**"]\nuntil = 2027-01-31\n'
+        )
+
+    @pytest.mark.parametrize(
+        ("now", "status"),
+        [
+            ("2027-01-31", 0),
+            ("2027-01-31T23:59:59Z", 0),
+            ("2027-02-01", 1),
+            ("2027-02-01T01:00+02:00", 0),
+            ("2027-02-01T00:00:00Z", 1),
+        ],
+    )
+    def test_as_of_another_day(self, ask: Ask, now: str, status: int) -> None:
+        told = ask(*self.QUESTION, "--peer", CHECKOUT, "--request", "GET /v1/a", "--now", now)
+        assert told.status == status
+        assert ("its last day was 2027-01-31 (until)" in told.out) is bool(status)
+        listed = ask(*self.QUESTION, "--now", now)
+        assert listed.status == status
+        over = ", which is over" if status else ""
+        assert f'  allow rule "batch"{over}' in listed.lines
+        assert listed.lines[0].startswith(
+            "no peer may reach 'payments': no allow rule is about it any more" if over else "who"
+        )
+
+    def test_a_listing_has_all_that_a_rule_says(self, ask: Ask) -> None:
+        told = ask(*self.QUESTION, "--now", "2027-01-31")
+        assert told.lines[1:-1] == [
+            '  allow rule "batch"',
+            "    from  spiffe://prod.example.org/ns/**",
+            "    but   spiffe://prod.example.org/ns/old/**",
+            "    for   GET /v1/**",
+            "    not   * /v1/internal/**",
+            "    till  2027-01-31",
+            "    why   Nightly.",
+        ]
+        (rule,) = json.loads(ask(*self.QUESTION, "--json", "--now", "2027-02-01").out)["rules"]
+        assert (
+            rule
+            | {
+                "not_from": ["spiffe://prod.example.org/ns/old/**"],
+                "not_http": ["* /v1/internal/**"],
+                "until": "2027-01-31",
+                "over": True,
+            }
+            == rule
+        )
+
+    def test_requests_to_follow(self, ask: Ask) -> None:
+        question = (*self.QUESTION, "--peer", CHECKOUT, "--now", "2027-01-31")
+        alone, following = ask(*question), ask(*question, "--requests-follow")
+        waits = (
+            "allow rule \"batch\" matches if the request is 'GET /v1/**', unless it is '* /v1/internal/**'"
+        )
+        assert (alone.status, following.status) == (1, 0)
+        assert alone.lines[0] == f"some requests: {CHECKOUT} at 'payments'"
+        assert f"  with requests (http=True): {waits}" in alone.lines
+        assert following.lines[0] == f"allowed: {CHECKOUT} at 'payments'"
+        assert f"  {waits}" in following.lines
+
+    @pytest.mark.parametrize(
+        ("arguments", "why"),
+        [
+            (["--now", "tomorrow"], "'tomorrow' is no day; write it as 2027-01-31"),
+            (["--now", "2027-01-31T18:00"], "names no time zone; add Z for UTC"),
+            (["--requests-follow"], "add --peer SPIFFE_ID"),
+            (["--requests-follow", "--request", "GET /"], "not allowed with argument"),
+        ],
+        ids=["no day", "no zone", "nobody", "both"],
+    )
+    def test_what_is_no_question(self, ask: Ask, arguments: list[str], why: str) -> None:
+        told = ask(*self.QUESTION, *arguments)
+        assert (told.status, told.out) == (2, "")
+        assert why in told.err
+
+
 class TestLint:
     def test_nothing_is_found(self, ask: Ask) -> None:
         assert ask("lint", "policy.toml") == Told(0, "nothing found\n", "")
@@ -407,8 +493,8 @@ class TestDiff:
         told = ask("diff", "policy.toml", "wider.toml", *PROD)
         assert (told.status, told.err) == (1, "")
         assert told.lines[0] == "changes in 'prod'"
-        assert told.lines[1].startswith("  + may reach:        /ns/checkout/** -> payments")
-        assert ask("diff", "wider.toml", "policy.toml", *PROD).lines[1].startswith("  - no longer reach:  ")
+        assert told.lines[2].startswith("    + /ns/checkout/** -> payments")
+        assert ask("diff", "wider.toml", "policy.toml", *PROD).lines[2].startswith("    - ")
 
     def test_the_same(self, ask: Ask) -> None:
         assert ask("diff", "policy.toml", "policy.toml", *PROD).status == 0
@@ -553,6 +639,15 @@ class TestReplay:
         log(asked(OLD, peer=BOT, target="payments"))
         told = ask(*self.QUESTION)
         assert (told.status, told.lines[0]) == (0, "none of 1 decision would flip")
+
+    def test_as_of_another_day(self, ask: Ask) -> None:
+        Path("new.toml").write_text(
+            FILE.replace('to   = ["payments"]', 'to = ["payments"]\nuntil = 2027-01-31', 1)
+        )
+        log(asked(OLD, peer=CHECKOUT, target="payments"))
+        assert ask(*self.QUESTION, "--now", "2027-01-31").status == 0
+        told = ask(*self.QUESTION, "--now", "2027-02-01")
+        assert (told.status, told.lines[0]) == (1, "1 of 1 decision would flip")
 
     def test_many_requests_of_one_flip_are_summed_up(self, ask: Ask) -> None:
         log(*(asked(OLD, f"GET /{number}", peer=CHECKOUT, target="payments") for number in range(8)))

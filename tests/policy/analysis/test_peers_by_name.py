@@ -107,8 +107,10 @@ class TestLint:
     def test_a_pattern_that_no_spiffe_id_can_match_beside_others(self) -> None:
         long = "/" + "/".join(["x" * 31] * 63 + ["x" * 12])
         assert said(world(rule("/z", long))) == [
-            f'never_matches: allow[0].from[1] (rule "r0"): {quote(long)} can never match:'
-            " no SPIFFE ID is that long",
+            (
+                f'never_matches: allow[0].from[1] (rule "r0"): {quote(long)} can never match:'
+                " no SPIFFE ID is that long"
+            ),
             *_unused("cluster", names=ALIASES),
         ]
 
@@ -188,12 +190,19 @@ class TestProve:
 class TestDiff:
     def test_who_gains_with_a_token(self) -> None:
         diff = world(rule("@both")).diff(world(rule("@both"), rule("@token")))
+        assert "    + @token -> pay\n        such as" in str(diff)
         (gain,) = diff.gains
-        assert str(gain) == (
-            '@token -> pay (rule "r1")\n      such as'
-            " spiffe://partner.example/a at 'pay' with a bound token of 'cluster' that names 'ns/c'"
+        assert str(gain.example) == (
+            "spiffe://old.example.org/b at 'pay' with a bound token of 'cluster' that names 'ns/c'"
         )
         assert diff.losses == ()
+
+    def test_who_gains_nothing_by_a_token_is_excepted(self) -> None:
+        one, two = world(rule("/z")), world(rule("/z"), rule("@token"))
+        excepted = "    + @token -> pay\n        except for peers that already reached it without a token\n"
+        assert excepted in str(one.diff(two))
+        assert one.diff(two).gains[0].as_dict()["reached_without_token"]
+        assert "        except for peers that still reach it without a token\n" in str(two.diff(one))
 
     def test_a_token_that_is_needed_from_now_on(self) -> None:
         diff = world(rule("@both")).diff(world(rule("@both", needs_token=True)))
@@ -213,7 +222,13 @@ class TestDiff:
         diff = world(rule("@both", needs_token=True), peers=[BOTH, MANY]).diff(
             world(rule("@both", needs_token=True), peers=other)
         )
-        assert [str(each.example.spiffe_id.path) for each in diff.losses] == ["/a"]
+        # A certificate and the token of another name do not agree: that is told of the names.
+        assert (diff.gains, diff.losses) == ((), ())
+        assert "certificates that are '@both': no longer '/a'" in diff.names
+        assert (
+            "certificates that are '@many': no longer '/b/*', 'spiffe://partner.example/b', now '/a'"
+            in diff.names
+        )
 
     def test_whom_tokens_name_is_told_apart(self) -> None:
         moved = [{**BOTH, "kubernetes": ["ns/a2"]}, {**MANY, "kubernetes": ["ns/b"]}, TOKEN, CERT]
@@ -240,10 +255,13 @@ class TestDiff:
 
     def test_a_deny_rule_that_only_a_token_makes_match(self) -> None:
         (loss,) = world(rule("/z")).diff(world(rule("/z"), rule("@token", effect="deny"))).losses
-        assert loss.within == "deny: r1"
+        assert (loss.rule, loss.effect, loss.allowed_by) == ("r1", "deny", ("r0",))
         assert str(loss.example.token) == "a bound token of 'cluster' that names 'ns/c'"
 
-    def test_a_peer_that_is_gone_is_in_the_losses_only(self) -> None:
+    def test_a_peer_that_is_gone_leaves_certificates_without_a_name(self) -> None:
         diff = world(rule("@both"), rule("@token")).diff(world(rule("@both"), peers=[BOTH]))
-        assert diff.names == ()
+        assert diff.names == (
+            "certificates that are '@cert': no longer '/c', '/a/b/**'",
+            "certificates that are '@many': no longer '/b/*', 'spiffe://partner.example/b'",
+        )
         assert {each.rule for each in diff.losses} == {"r1"}

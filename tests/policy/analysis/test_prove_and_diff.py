@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from meshid.errors import InvalidPattern
-from meshid.policy import Policy
+from meshid.policy import Policy, PolicyDiff
 
 FILE = """
 version = 1
@@ -38,6 +38,11 @@ id = "no-ci"
 from = ["/ns/checkout/**"]
 to = ["**"]
 """
+
+
+def lines(diff: PolicyDiff) -> list[str]:
+    """Return the lines about rules."""
+    return [line for line in str(diff).splitlines() if line.startswith("  ") and "  policy " not in line]
 
 
 def policy(*rules: str, environment: str = "prod", head: str = FILE) -> Policy:
@@ -104,6 +109,7 @@ class TestProof:
         [
             ([CHECKOUT], "/ns/chekout/**", "'/ns/chekout/**'; did you mean '/ns/checkout/**'?"),
             ([CHECKOUT], "/ns/ci/**", "'/ns/ci/**'"),
+            ([CHECKOUT], "/ns/chekout/sa/web", "'/ns/chekout/sa/web'"),
             (
                 [CHECKOUT],
                 "spiffe://partner.example/ns/checkout/**",
@@ -119,6 +125,7 @@ class TestProof:
         ids=[
             "a typo",
             "no rule",
+            "more than a typo",
             "elsewhere",
             "a federated one",
             "everybody",
@@ -139,6 +146,15 @@ class TestProof:
                 f"  nothing that is loaded can be called {doubts}",
             ]
             assert proof.as_dict()["doubts"] == [f"nothing that is loaded can be called {doubts}"]
+
+    def test_a_proof_about_a_target_that_no_allow_rule_is_about_says_so(self) -> None:
+        checked = policy(CHECKOUT)
+        assert checked.prove("/ns/checkout/**", "paymetns").doubts == (
+            "no allow rule is about 'paymetns', so this holds for every peer; did you mean 'payments'?",
+        )
+        assert checked.prove("/**", "x").doubts == (
+            "no allow rule is about 'x', so this holds for every peer",
+        )
 
     def test_a_policy_that_only_observes_proves_nothing(self) -> None:
         proof = policy(CHECKOUT, head=f"observe = true\n{FILE}").prove(never="spiffe://dev.example.org/**")
@@ -166,16 +182,13 @@ class TestDiff:
         diff = one.diff(two)
         assert str(diff).splitlines() == [
             "changes in 'prod'",
-            (
-                '  + may reach:        /ns/checkout/** -> payments (rule "checkout",'
-                " except what stays as it was because of allow: checkout)"
-            ),
-            "      such as spiffe://old.example.org/ns/checkout at 'payments'",
-            (
-                "  - no longer reach:  spiffe://partner.example/ns/** -> payments for GET /v1/charges/*"
-                ' (rule "reads")'
-            ),
-            "      such as spiffe://partner.example/ns at 'payments' with 'GET /v1/charges/'",
+            '  allow "checkout"',
+            "    + /ns/checkout/** -> payments",
+            '        except /ns/checkout/sa/api -> payments: allowed before by "checkout"',
+            "        such as spiffe://old.example.org/ns/checkout at 'payments'",
+            '  allow "reads" (gone)',
+            "    - spiffe://partner.example/ns/** -> payments for GET /v1/charges/*",
+            "        such as spiffe://partner.example/ns at 'payments' with 'GET /v1/charges/'",
             f"  policy {one.hash} -> {two.hash}",
         ]
         assert diff.as_dict() == {
@@ -183,11 +196,22 @@ class TestDiff:
             "gains": [
                 {
                     "rule": "checkout",
-                    "peers": "/ns/checkout/**",
-                    "targets": "payments",
-                    "requests": None,
-                    "within": None,
-                    "unless": ["allow: checkout"],
+                    "effect": "allow",
+                    "status": "edited",
+                    "peers": ["/ns/checkout/**"],
+                    "targets": ["payments"],
+                    "requests": ["* /**"],
+                    "connections": True,
+                    "unchanged": [
+                        {
+                            "rule": "checkout",
+                            "effect": "allow",
+                            "peers": ["/ns/checkout/sa/api"],
+                            "targets": ["payments"],
+                            "requests": ["* /**"],
+                            "connections": True,
+                        }
+                    ],
                     "example": {
                         "peer": "spiffe://old.example.org/ns/checkout",
                         "target": "payments",
@@ -203,18 +227,20 @@ class TestDiff:
 
     def test_a_deny_that_comes_and_one_that_goes(self) -> None:
         one, two = policy(CHECKOUT, NO_CI), policy(CHECKOUT)
-        (gain,) = one.diff(two).gains
-        (loss,) = two.diff(one).losses
-        assert str(gain) == (
-            '/ns/checkout/sa/api -> payments (rule "checkout",'
-            " where deny: no-ci refuses it on the other side)\n"
-            "      such as spiffe://old.example.org/ns/checkout/sa/api at 'payments'"
-        )
-        assert gain == loss
+        assert lines(one.diff(two)) == [
+            '  deny "no-ci" (gone)',
+            '    + /ns/checkout/** -> **, which "checkout" allows',
+            "        such as spiffe://old.example.org/ns/checkout/sa/api at 'payments'",
+        ]
+        assert lines(two.diff(one))[:2] == [
+            '  deny "no-ci" (new)',
+            '    - /ns/checkout/** -> **, which "checkout" allows',
+        ]
+        assert one.diff(two).as_dict()["gains"][0]["allowed_by"] == ["checkout"]  # type: ignore[index]
 
-    def test_an_allow_that_gives_way_to_a_deny_is_lost_once(self) -> None:
-        (loss,) = policy(CHECKOUT).diff(policy(NO_CI)).losses
-        assert (loss.rule, loss.within) == ("checkout", None)
+    def test_an_allow_that_gives_way_to_a_deny_is_lost_by_both(self) -> None:
+        losses = policy(CHECKOUT).diff(policy(NO_CI)).losses
+        assert [(each.rule, each.status) for each in losses] == [("checkout", "gone")]
 
     def test_an_alias_that_comes_gains_what_the_others_have(self) -> None:
         before = FILE.replace(', "old.example.org"', "")
@@ -227,7 +253,7 @@ class TestDiff:
         before = before.replace(', "old.example.org"]', "]", 1)
         after = FILE
         (loss,) = policy(partner, NO_CI, head=before).diff(policy(partner, NO_CI, head=after)).losses
-        assert loss.within == "deny: no-ci"
+        assert (loss.rule, loss.effect, loss.allowed_by) == ("no-ci", "deny", ("checkout",))
 
     def test_two_environments_are_compared_own_with_own(self) -> None:
         prod, dev = policy(CHECKOUT, NO_CI, READS), policy(CHECKOUT, NO_CI, READS, environment="dev")
@@ -252,3 +278,67 @@ class TestDiff:
         assert "  the new policy only observes: it lets EVERY verified peer in" in str(one.diff(two))
         assert "  the old policy only observed" in str(two.diff(one))
         assert not one.diff(two).is_empty
+
+    def test_a_deny_of_a_method_is_an_exception(self) -> None:
+        posts = NO_CI.replace('to = ["**"]', 'to = ["**"]\nhttp = ["POST /**"]')
+        assert lines(policy(posts).diff(policy(posts, CHECKOUT)))[:3] == [
+            '  allow "checkout" (new)',
+            "    + /ns/checkout/sa/api -> payments for all requests",
+            '        except /ns/checkout/** -> ** for POST /**: still denied by "no-ci"',
+        ]
+
+    def test_a_change_for_one_trust_domain_is_told_for_that_one(self) -> None:
+        before = FILE.replace(', "old.example.org"', "")
+        diff = policy(CHECKOUT, head=before).diff(policy(CHECKOUT))
+        assert lines(diff) == [
+            '  allow "checkout" (the rule itself is the same)',
+            "    + spiffe://old.example.org/ns/checkout/sa/api -> payments",
+            "        such as spiffe://old.example.org/ns/checkout/sa/api at 'payments'",
+            "  ~ this environment's own trust domains: now 'old.example.org'",
+        ]
+
+    def test_connections_and_requests_are_told_apart(self) -> None:
+        every = CHECKOUT + 'http = ["* /**"]\n'
+        assert lines(policy(every).diff(policy(CHECKOUT)))[1] == (
+            "    + /ns/checkout/sa/api -> payments for connections without requests"
+        )
+
+    def test_one_edited_entry_is_one_line(self) -> None:
+        rule = READS.replace('"spiffe://partner.example/ns/**"', '"/a", "/b", "/c"')
+        rule = rule.replace('"payments"', '"p", "q", "r", "s"').replace('*"]', '*", "PUT /x", "GET /y"]')
+        for old, new in (('"/c"', '"/d"'), ('"s"', '"t"'), ("GET /y", "GET /z")):
+            diff = policy(rule).diff(policy(rule.replace(old, new)))
+            assert (len(diff.gains), len(diff.losses)) == (1, 1)
+            assert [each.unchanged for each in (*diff.gains, *diff.losses)] == [(), ()]
+
+    def test_an_exception_that_comes_is_told_as_what_it_leaves_out(self) -> None:
+        whole = CHECKOUT.replace("/sa/api", "/**")
+        less = whole + 'not_from = ["/ns/checkout/sa/old"]\n'
+        assert lines(policy(whole).diff(policy(less)))[:2] == [
+            '  allow "checkout"',
+            "    - /ns/checkout/sa/old of /ns/checkout/** -> payments",
+        ]
+
+    def test_what_decides_nothing_today_is_told_apart(self) -> None:
+        said = CHECKOUT + 'owner = "team-a"\nuntil = 2030-01-31\n'
+        diff = policy(CHECKOUT).diff(policy(said), now=0.0)
+        assert not diff.is_empty
+        assert lines(diff) == [
+            '  ~ allow "checkout": until 2030-01-31, was without one',
+            "  ~ allow \"checkout\": owner 'team-a', was nobody",
+        ]
+        assert diff.as_dict()["ends"] == list(diff.ends)
+        watched = policy(CHECKOUT).diff(policy(CHECKOUT, NO_CI + "observe = true\n"))
+        assert watched.is_empty
+        assert watched.as_dict()["notes"] == ['deny "no-ci" (new): only observes']
+        decides = policy(CHECKOUT, NO_CI + "observe = true\n").diff(policy(CHECKOUT, NO_CI))
+        assert '  ~ deny "no-ci": decides from now on; it only observed' in lines(decides)
+        assert policy(said).diff(policy(CHECKOUT), now=0.0).ends == (
+            'allow "checkout": without a last day, was until 2030-01-31',
+        )
+
+    def test_many_exceptions_are_counted(self) -> None:
+        denies = [NO_CI.replace("no-ci", f"no-{each}").replace("/**", f"/{each}/**", 1) for each in range(10)]
+        wider = CHECKOUT.replace("/sa/api", "/**")
+        diff = policy(*denies).diff(policy(*denies, wider))
+        assert '        except what deny "no-8", deny "no-9" say as well' in lines(diff)

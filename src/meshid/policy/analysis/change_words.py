@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -51,7 +51,7 @@ def _about(change: Change, *, is_gain: bool) -> Iterator[str]:
     yield from (f"        except {_kept(each, is_gain=is_gain)}" for each in change.unchanged[:_FEW])
     if len(change.unchanged) > _FEW:
         more = dict.fromkeys(f'{each.effect} "{each.rule}"' for each in change.unchanged[_FEW:])
-        yield f"        except what {some_of(list(more), _FEW)} {'say' if len(more) > 1 else 'says'} as well"
+        yield f"        except what {some_of(list(more), _FEW)} {_verb(list(more), 'say')} as well"
     if change.reached_without_token:
         reach = "already reached" if is_gain else "still reach"
         yield f"        except for peers that {reach} it without a token"
@@ -61,11 +61,18 @@ def _about(change: Change, *, is_gain: bool) -> Iterator[str]:
 def _why(change: Change, *, is_gain: bool) -> str:
     if not change.allowed_by:
         return ""
-    rules = some_of(change.allowed_by, _FEW, '"{}"'.format)
-    if change.effect is Effect.DENY and change.area.peers:
-        return f", which {rules} allow{'s' * (len(change.allowed_by) == 1)}"
-    judged = "are judged now" if is_gain else "are judged no longer"
-    return f": requests with a method that this rule names {judged}, by {rules}"
+    rules = f"{some_of(change.allowed_by, _FEW, _RULE)} {_verb(change.allowed_by, 'allow')}"
+    if change.area.peers:
+        return f", which {rules}"
+    judged = "judged from now on" if is_gain else "no longer judged"
+    return f": this rule {'names' if is_gain else 'named'} the method, so that it is {judged}; {rules} it"
+
+
+_RULE = '"{}"'.format
+
+
+def _verb(rules: Sequence[str], verb: str) -> str:
+    return verb if len(rules) > 1 else f"{verb}s"
 
 
 def _kept(each: Unchanged, *, is_gain: bool) -> str:
@@ -82,8 +89,9 @@ def _area(area: Area) -> str:
         peers = f"{some_of(area.only_peers, _FEW)} of {peers}"
     if area.not_peers:
         peers += f" but not {some_of(area.not_peers, _FEW)}"
-    where = f"{peers} -> {some_of(area.targets, _FEW)}" if area.peers else "*"
-    return f"{where}{_requests(area)}"
+    if not area.peers:
+        return some_of(area.requests, _FEW)
+    return f"{peers} -> {some_of(area.targets, _FEW)}{_requests(area)}"
 
 
 def _requests(area: Area) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from meshid.policy.analysis.changed_names import changed_domains
 from meshid.policy.rules import Rule, RuleSet
 from meshid.support.quoting import quote
 
@@ -19,6 +20,7 @@ def changed_ends(before: RuleSet, after: RuleSet) -> Iterator[str]:
 
 def changed_notes(before: RuleSet, after: RuleSet) -> Iterator[str]:
     """Yield a sentence for each rule with another owner or reviewer, and for what rules begin to observe."""
+    yield from changed_domains(before, after)
     known = {rule.id for rule in before.rules}
     for old, new in _pairs(before, after):
         for what, one, two in (("owner", old.owner, new.owner), ("reviewer", old.reviewer, new.reviewer)):

@@ -19,7 +19,7 @@ from meshid.policy.analysis.budget import Budget
 from meshid.policy.analysis.change_lines import Hole, Piece, Who, lines_of_pieces
 from meshid.policy.analysis.changed_names import changed_names
 from meshid.policy.analysis.changed_rules import changed_ends, changed_notes
-from meshid.policy.analysis.diff_sides import DiffCell, DiffSide, Pair, needs_tokens
+from meshid.policy.analysis.diff_sides import Concerns, DiffCell, DiffSide, Pair, needs_tokens
 from meshid.policy.analysis.diff_telling import LineTelling, change_of_methods
 from meshid.policy.analysis.extent import Extent
 from meshid.policy.analysis.policy_diff import Change, PolicyDiff
@@ -42,13 +42,17 @@ def compare(before: RuleSet, after: RuleSet, now: float | None = None) -> Policy
     """
     budget = Budget(before, after)
     old, new = (DiffSide(each if now is None else each.at(now), budget) for each in (before, after))
+    concerns = Concerns(Pair(old, new, is_gain=False), budget)
+    old.take_apart(concerns)
+    new.take_apart(concerns)
+    names = tuple(changed_names(before, after))
     return PolicyDiff(
         gains=tuple(_changes(Pair(new, old, is_gain=True), budget)),
         losses=tuple(_changes(Pair(old, new, is_gain=False), budget)),
         observes=(before.observe, after.observe),
-        names=tuple(changed_names(before, after)),
+        names=names,
         ends=tuple(changed_ends(before, after)),
-        notes=tuple(changed_notes(before, after)),
+        notes=tuple(each for each in changed_notes(before, after) if each not in names),
         environments=(before.environment.name, after.environment.name),
         hashes=(before.hash(), after.hash()),
     )
@@ -99,8 +103,9 @@ class _Search:
         side, other = self.pair.side, self.pair.other
         pair, is_any = self.pair, box.method in {None, ANY_METHOD}
         denied, allowed = side.meeting(box, Effect.DENY), other.meeting(box, Effect.ALLOW)
-        self.budget.spend(len(denied) + len(allowed))
-        told = [each for each in methods_told(box, [*denied, *allowed], side.methods) if side.judges(each)]
+        involved = [*denied, *allowed, *other.meeting(box, Effect.DENY)]
+        self.budget.spend(len(involved))
+        told = [each for each in methods_told(box, involved, side.methods) if side.judges(each)]
         for is_request in (False, True):
             methods = [each for each in told if (each != HANDSHAKE) is is_request and box.is_for(each)]
             if not methods:
@@ -131,7 +136,7 @@ class _Search:
         """
         pair, cell = self.pair, piece.cell
         regions = []
-        for method in piece.methods:
+        for method, out in outside.items():
             held = piece.extents(pair, method)
             if held is None:
                 continue
@@ -140,7 +145,7 @@ class _Search:
                 if extent is None:
                     continue
                 held.append(extent)
-            regions.append(pair.region(cell, method, held, outside[method]))
+            regions.append(pair.region(cell, method, held, out))
         example = shortest_access(regions, self.budget)
         return None if example is None else attrs.evolve(piece, example=example)
 
@@ -199,19 +204,17 @@ class _Search:
         )
         self.budget.spend(len(denied))
         told = methods_told(box, [allowing, *denied, *allowed], side.methods & other.methods)
+        told = [each for each in told if side.judges(each) and box.is_for(each) and allowing.is_for(each)]
         for is_request in (False, True):
-            methods = [
-                each
-                for each in told
-                if (each != HANDSHAKE) is is_request
-                and side.judges(each)
-                and other.judges(each)
-                and box.is_for(each)
-                and allowing.is_for(each)
-            ]
-            if not methods:
+            methods = [each for each in told if (each != HANDSHAKE) is is_request]
+            # With other methods, nothing was allowed; what denies them is an exception nevertheless.
+            outside = {
+                method: self.pair.extents(side, denied, cell, method)
+                for method in methods
+                if other.judges(method)
+            }
+            if not outside:
                 continue
-            outside = {method: self.pair.extents(side, denied, cell, method) for method in methods}
             for hole in self._lifted(box, denied, side, cell, methods[0]):
                 piece = Piece(box, who, cell, is_request, hole, allowing, tuple(methods))
                 tries = (self._first(piece, outside, each) for each in allowed)

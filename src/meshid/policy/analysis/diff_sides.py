@@ -6,13 +6,16 @@ from collections.abc import Collection, Iterable, Iterator
 
 import attrs
 
+from meshid.names.pattern import Pattern
+from meshid.names.pattern_index import PatternIndex
 from meshid.names.spiffe_id import TrustDomain
-from meshid.policy.analysis.boxes import HANDSHAKE, Box, BoxIndex, boxes_of
+from meshid.policy.analysis.box_index import BoxIndex
+from meshid.policy.analysis.boxes import HANDSHAKE, Box, boxes_of
 from meshid.policy.analysis.budget import Budget
 from meshid.policy.analysis.extent import Extent
 from meshid.policy.analysis.prove import Slice
 from meshid.policy.analysis.regions import Region
-from meshid.policy.analysis.token_states import NO_TOKEN, Elsewhere, Naming, TokenState
+from meshid.policy.analysis.token_states import ANYTHING, NO_TOKEN, Elsewhere, Naming, TokenState
 from meshid.policy.methods import judged
 from meshid.policy.rules import Effect, Rule, RuleSet
 
@@ -32,13 +35,18 @@ class DiffSide:
         self.methods = judged(rules.rules)
         self.rules = {rule.id: rule for rule in rules.rules}
         self.boxes: dict[str, list[Box]] = {}
-        for rule in rules.rules:
-            if not rule.observe:
-                budget.turn_to(rule)
-                self.boxes[rule.id] = list(boxes_of(rule, budget))
-        self._of = {effect: BoxIndex(self._boxes(effect), budget) for effect in Effect}
-        self._keys = {box.key for boxes in self.boxes.values() for box in boxes}
+        self._budget = budget
+        self._of: dict[Effect, BoxIndex] = {}
+        self._keys: set[tuple[object, ...]] = set()
         self._met: dict[tuple[Effect, int], list[Box]] = {}
+
+    def take_apart(self, concerns: Concerns) -> None:
+        """Take the rules apart into boxes that have something to do with what changes."""
+        for rule in self.rules.values():
+            if not rule.observe and concerns.holds(rule):
+                self.boxes[rule.id] = boxes_of(rule, self._budget)
+        self._of = {effect: BoxIndex(self._boxes(effect), self._budget) for effect in Effect}
+        self._keys = {box.key for boxes in self.boxes.values() for box in boxes}
 
     def _boxes(self, effect: Effect) -> Iterator[Box]:
         for boxes in self.boxes.values():
@@ -121,6 +129,9 @@ class Pair:
         """Yield the states of the peers of a box, and of one that denies it on the other side if given."""
         if box.by_token is not None:
             yield TokenState(has_token=True, name=box.by_token)
+        elif box.rule.needs_token and box.name is not None:
+            # A token agrees with a certificate that has a name only if it gives the same.
+            yield TokenState(has_token=True, name=box.name)
         elif box.rule.needs_token:
             yield from self.side.naming.with_token(names)
             if self.side.naming.has_svids and not self.other.naming.has_svids:
@@ -181,6 +192,58 @@ class Pair:
             elsewhere = (Elsewhere(self.other.naming, cell.there, cell.state_there),)
         part = Slice(cell.domain, method, cell.state, self.side.naming)
         return part.region(tuple(inside), tuple(outside), elsewhere)
+
+
+class Concerns:
+    """Which rules may have something in common with a rule that is not the same on both sides.
+
+    Most changes are small: the other rules need not be looked at.
+
+    Args:
+        pair: The two sides.
+        budget: The budget of the diff.
+    """
+
+    def __init__(self, pair: Pair, budget: Budget) -> None:
+        one, two = pair.side, pair.other
+        self._all = not pair.has_domains_alike or one.methods != two.methods
+        self._budget = budget
+        self._paths: PatternIndex[bool] = PatternIndex()
+        self._targets: PatternIndex[bool] = PatternIndex()
+        if self._all:
+            return
+        here, there = ({_key(rule): rule for rule in each.rules.values()} for each in (one, two))
+        names = () if pair.has_names_alike else (*here.values(), *there.values())
+        changed = [here.get(key) or there[key] for key in here.keys() ^ there.keys()]
+        changed += [rule for rule in names if rule.peers or rule.needs_token]
+        for rule in changed:
+            for path in _paths(rule):
+                self._paths.setdefault(path, lambda: True)
+            for target in rule.targets:
+                self._targets.setdefault(target, lambda: True)
+
+    def holds(self, rule: Rule) -> bool:
+        """Tell whether a rule may have something in common with what changes."""
+        if self._all:
+            return True
+        self._budget.turn_to(rule)
+        self._budget.spend(len(rule.targets) + len(rule.who))
+        return _any_meets(self._targets, rule.targets) and _any_meets(self._paths, _paths(rule))
+
+
+def _any_meets(index: PatternIndex[bool], patterns: Iterable[Pattern]) -> bool:
+    return any(True for each in patterns for _ in index.intersecting(each))
+
+
+def _paths(rule: Rule) -> Iterator[Pattern]:
+    # A token may give a name to any certificate.
+    return iter((ANYTHING,)) if rule.peers else (each.path for each in rule.sources)
+
+
+def _key(rule: Rule) -> tuple[object, ...]:
+    lists = (rule.sources, rule.targets, rule.http, rule.not_sources, rule.not_http)
+    peers = frozenset((each.name, frozenset(each.spiffe)) for each in rule.peers)
+    return rule.effect, rule.observe, rule.needs_token, peers, *map(frozenset, lists)
 
 
 def needs_tokens(box: Box) -> bool:

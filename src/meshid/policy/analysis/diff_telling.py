@@ -20,6 +20,7 @@ from meshid.policy.analysis.regions import shortest_access
 from meshid.policy.analysis.token_states import ANYTHING
 from meshid.policy.rules import ANY_METHOD, Effect, HttpCondition, Rule
 
+_COMPARED = 200
 _ANY_REQUEST = (HttpCondition(ANY_METHOD, ANYTHING),)
 
 
@@ -236,11 +237,12 @@ def _decisive(rule: Rule) -> tuple[object, ...]:
 
 
 def _without_covered(boxes: Iterable[Box]) -> list[Box]:
-    kept: list[Box] = []
-    for box in boxes:
+    boxes, kept = list(boxes), list[Box]()
+    # Each is compared with each; nobody reads so many that it would be worth it.
+    for box in boxes if len(boxes) <= _COMPARED else ():
         if not any(each.covers(box) for each in kept):
             kept = [*(each for each in kept if not box.covers(each)), box]
-    return kept
+    return kept or boxes
 
 
 class _Parts:
