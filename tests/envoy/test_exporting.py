@@ -143,6 +143,10 @@ def test_what_people_wrote_stays_in_its_comment() -> None:
     assert max(len(line) for line in found.yaml.splitlines() if "#" in line) < 400
 
 
-def test_a_target_is_text() -> None:
-    with pytest.raises(TypeError, match="a target must be a str"):
+def test_a_target_is_a_name() -> None:
+    with pytest.raises(TypeError, match="target must be a str"):
         export_rbac(policy(rule()), None)  # type: ignore[arg-type]
+    # No rule means it, and `**` would match it.
+    for target in ("", "payments/", "/payments", "a//b", "a\n"):
+        with pytest.raises(ValueError, match="target must be a name such as 'payments'"):
+            export_rbac(policy(rule()), target)

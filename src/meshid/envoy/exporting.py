@@ -36,8 +36,8 @@ from meshid.policy.methods import judged
 from meshid.policy.policy import Policy
 from meshid.policy.requests import MAX_PATH_LENGTH, MAX_PATH_SEGMENTS
 from meshid.policy.rules import ANY_METHOD, Effect, HttpCondition, Rule
+from meshid.policy.target_form import check_target
 from meshid.support.quoting import quote
-from meshid.support.types import check_type
 
 _TYPE = "type.googleapis.com/envoy.extensions"
 _EVERYTHING: Mapping[str, Value] = {"any": True}
@@ -93,9 +93,11 @@ def export_rbac(policy: Policy, target: str, *, now: float | None = None) -> Exp
 
     Raises:
         TypeError: If *target* is not a string.
+        ValueError: If *target* is none, such as an empty one.
         NotExportable: With every rule, and everything else of the policy, that Envoy cannot say exactly.
     """
-    check_type(type(target), str, "a target", "a str")
+    # Of another text, `**` would let everybody in there, and no such target is ever asked about.
+    check_target(target)
     now = time.time() if now is None else now
     rules = [rule for rule in policy.rules if not _has_ended(rule, now)]
     about = [rule for rule in rules if _is_about(rule, target)]
