@@ -10,13 +10,12 @@ a certificate alone finds its rules; a token adds those of the name that it give
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from copy import copy
 from itertools import islice
 from typing import TypeAlias
 
 from meshid.names.pattern_index import PatternIndex
-from meshid.names.peer_pattern import PeerPattern
 from meshid.names.spiffe_id import SpiffeId, TrustDomain
 from meshid.policy.agreement import Standing
 from meshid.policy.candidates import Candidates, NearMiss
@@ -50,36 +49,6 @@ _Near: TypeAlias = tuple[int, int, bool, int]
 """How far a rule is, what it misses by, whether it has ended, and its number."""
 
 
-class _Exceptions:
-    """The peers that rules with the same ``not_from`` leave out."""
-
-    __slots__ = ("_by_path", "_own")
-
-    def __init__(self, patterns: Iterable[PeerPattern], own: Collection[TrustDomain]) -> None:
-        self._own = own
-        self._by_path: PatternIndex[set[TrustDomain | None]] = PatternIndex()
-        for each in patterns:
-            self._by_path.setdefault(each.path, set[TrustDomain | None]).add(each.trust_domain)
-
-    def have(self, spiffe_id: SpiffeId) -> bool:
-        """Tell whether a peer is left out."""
-        domain = spiffe_id.trust_domain
-        return any(
-            domain in domains or (None in domains and domain in self._own)
-            for domains in self._by_path.matching(spiffe_id.path)
-        )
-
-
-def _excepting(rules: Iterable[Rule], own: Collection[TrustDomain]) -> Iterator[tuple[int, _Exceptions]]:
-    """Yield the number of each rule that leaves somebody out, with whom."""
-    known: dict[tuple[PeerPattern, ...], _Exceptions] = {}
-    for number, rule in enumerate(rules):
-        if rule.not_sources:
-            if rule.not_sources not in known:
-                known[rule.not_sources] = _Exceptions(rule.not_sources, own)
-            yield number, known[rule.not_sources]
-
-
 class _Targets:
     """The rules about the peers of one pattern, as indices into the sorted rules."""
 
@@ -99,6 +68,7 @@ class _Targets:
 
 
 _ByDomain = dict[TrustDomain | None, _Targets]
+_Numbers = dict[TrustDomain | None, set[int]]
 
 
 class Matcher:
@@ -127,7 +97,9 @@ class Matcher:
         self._by_any_name = _Targets()
         self._needing = frozenset(number for number, rule in enumerate(rules) if rule.needs_token)
         self._could_allow = frozenset(number for number, rule in enumerate(rules) if rule.could_allow)
-        self._excepting = dict(_excepting(rules, self._own))
+        self._excepting = frozenset(number for number, rule in enumerate(rules) if rule.not_sources)
+        # One index for all: many rules may leave out the same set of peers.
+        self._exceptions: PatternIndex[_Numbers] = PatternIndex()
         self._ending = {number: end for number, rule in enumerate(rules) if (end := rule.ends_at) is not None}
         self._until = -math.inf
         self._by_path: PatternIndex[_ByDomain] = PatternIndex()
@@ -265,10 +237,18 @@ class Matcher:
         return {number for number in numbers & self._ending.keys() if self._ending[number] < self._until}
 
     def _left_out(self, spiffe_id: SpiffeId, numbers: set[int]) -> set[int]:
-        excepting = {number: self._excepting[number] for number in numbers & self._excepting.keys()}
-        # Many rules may leave out the same peers, and are asked together.
-        having = {each for each in set(excepting.values()) if each.have(spiffe_id)}
-        return {number for number, each in excepting.items() if each in having}
+        excepting = numbers & self._excepting
+        if not excepting:
+            return excepting
+        keys = self._keys(spiffe_id.trust_domain)
+        by_domains = self._exceptions.matching(spiffe_id.path)
+        return {
+            number
+            for by_domain in by_domains
+            for key in keys
+            if key in by_domain
+            for number in excepting & by_domain[key]
+        }
 
     def _allowing(self, targets: _Targets, target: str) -> frozenset[int]:
         return self._could_allow.intersection(targets.matching(target))
@@ -286,6 +266,9 @@ class Matcher:
         for source in sources:
             by_domain = self._by_path.setdefault(source.path, _ByDomain)
             self._add(by_domain.setdefault(source.trust_domain, _Targets()), number, wide)
+        for each in rule.not_sources:
+            by_numbers = self._exceptions.setdefault(each.path, _Numbers)
+            by_numbers.setdefault(each.trust_domain, set()).add(number)
         for peer in rule.peers:
             self._add(self._by_name.setdefault(peer.name, _Targets()), number, wide)
         if any(peer.name in self._provable for peer in rule.peers):

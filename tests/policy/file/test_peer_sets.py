@@ -452,3 +452,18 @@ def test_a_set_that_is_named_twice_in_a_rule_counts_once() -> None:
     (rule,) = loaded(written).rules
     assert texts(rule.sources) == ["/a1", "/a0", *(f"/a{n}" for n in range(2, 10))]
     assert rule.listed_from == ("@s", "/a1", "@s")
+
+
+def test_rules_that_leave_out_one_set_share_what_finds_its_members() -> None:
+    written = crowded(0, 330, "from")
+    written["peers"] = [{"name": "s", "members": [f"/**/a{n}*/**/b*/**" for n in range(300)]}]
+    for number, rule in enumerate(written["allow"]):
+        rule |= {"from": ["/**"], "not_from": ["@s", f"/z{number}/**"]}
+    began = time.process_time()
+    policy = loaded(written)
+    for number in range(200):
+        peer = SpiffeId.parse(f"spiffe://prod.example.org/p{number}/a2/b")
+        assert not policy.decide(peer, "t").allowed
+    assert policy.decide(SpiffeId.parse("spiffe://prod.example.org/z0/x"), "t").rule == "r1"
+    # With the members for each rule, that took ten seconds and 280 MB.
+    assert time.process_time() - began < 4
