@@ -58,6 +58,8 @@ class TestSentences:
             ("except /ns/a -> x/8080: allowed before", ["/ns/a", "x/8080"]),
             ("for * /v1/**: 'a' and 'b/c", ["* /v1/**", "b/c"]),
             ("at /v1/a:b", ["/v1/a:b"]),
+            ("for GET /a,b/(x)/**, * /y('1'): kept", ["GET /a,b/(x)/**", "* /y('1')"]),
+            ("it (that is /a/b) ends", ["/a/b"]),
             ("nothing changes in 'prod'", []),
             ("<b> & /<i>", ["/<i>"]),
         ],

@@ -19,9 +19,9 @@ _MARKS = {
 
 _PATTERN = re.compile(
     r"""(?:(?<![^\s"'(])(?:[A-Z][A-Z0-9_.-]*|[*])[ ](?=/))?"""
-    r"""[^\s,;"'()/]*/(?:[^\s,;:"'()]|:(?=\S))*|(?<!\S)[*]{2}(?!\S)"""
+    r"""[^\s,;"'()/]*/(?:[^\s,;:"'()]|[,;:](?=[^\s,;:"'()])|\([^\s()]*\))*|(?<!\S)[*]{2}(?!\S)"""
 )
-"""A pattern, or a condition, within a sentence; the colon after it is of the sentence."""
+"""A pattern, or a condition, within a sentence; a comma or a colon after it is of the sentence."""
 
 _WHOLE = 24
 """Characters up to which a pattern never breaks, nor any of its segments."""
