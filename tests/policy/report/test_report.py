@@ -259,7 +259,7 @@ class TestPage:
 
     def test_it_says_what_the_matrix_says(self) -> None:
         text = Reader(as_html(report(ALL))).text
-        assert "Who reaches payments and whoever reaches ** /ns/checkout/sa/api ✓ allowed checkout" in text
+        assert "Who reaches payments and what stands under ** /ns/checkout/sa/api ✓ allowed checkout" in text
         assert "/ns/ci/** ✕ denied no-ci" in text
         assert "spiffe://partner.example/ns/** ◐ some requests partner GET /v1/** PUT /v1/x" in text
         assert "✕ deny no-ci Because. /ns/ci/** ** all none none none" in text

@@ -79,7 +79,7 @@ class MatrixTables:
         also = ""
         if wider:
             links = " ".join(f'<a href="#{target_id(each)}">{code(each)}</a>' for each in wider)
-            also = f' <small class="also">and whoever reaches {links}</small>'
+            also = f' <small class="also">and what stands under {links}</small>'
         head = f"Who reaches {code(target)}{also}"
         tall = ' class="tall"' if len(peers) > _TALL else ""
         first = f'<tr class="group"><th scope="rowgroup" colspan="{len(groups) + 1}">{head}</th></tr>'
