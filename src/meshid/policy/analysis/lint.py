@@ -35,18 +35,21 @@ def lint(rules: RuleSet, ignore: Collection[FindingKind] = (), now: float | None
         PolicyTooComplex: If the rules are too entangled for an exact answer.
     """
     in_force = rules if now is None else rules.at(now)
-    found = [finding for finding in _all(in_force) if finding.kind not in ignore]
-    if FindingKind.EXPIRED not in ignore:
-        found += _expired(rules, in_force)
+    found = [
+        *_expired(rules, in_force),
+        # What a rule names cannot go before the rule, even if that has ended.
+        *_unused_federations(rules),
+        *about_names(rules),
+        *_of_rules(in_force, rules),
+    ]
+    kept = [finding for finding in found if finding.kind not in ignore]
     order = {rule.id: number for number, rule in enumerate(sorted(rules.rules, key=place_of))}
-    return sorted(found, key=lambda finding: (order.get(finding.rule or "", -1), finding.where, finding.kind))
+    return sorted(kept, key=lambda finding: (order.get(finding.rule or "", -1), finding.where, finding.kind))
 
 
-def _all(rules: RuleSet) -> Iterator[Finding]:
+def _of_rules(rules: RuleSet, written: RuleSet) -> Iterator[Finding]:
     budget = Budget(rules)
-    yield from _unused_federations(rules)
-    yield from about_names(rules)
-    yield from about_sets(rules, budget)
+    yield from about_sets(written, budget)
     coverage = Coverage(rules, budget)
     yield from coverage.findings()
     yield from Exceptions(rules, budget).findings(coverage.left())
