@@ -137,6 +137,16 @@ class TestUsage:
         assert named in err
         assert "--help" in err
 
+    def test_an_unknown_option_points_to_the_help_of_its_command(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert (
+            main(["policy", "import", "istio", "a", "--environment", "e", "--trust-domain", "t", "--stricer"])
+            == 2
+        )
+        said = "meshid: unrecognized arguments: --stricer; see: meshid policy import istio --help\n"
+        assert capsys.readouterr().err == said
+
 
 class TestEnding:
     def test_a_failure_of_meshid_itself_is_not_taken_for_a_refusal(

@@ -297,6 +297,21 @@ def test_each_form_of_a_path_has_its_pattern() -> None:
         ),
         pytest.param(document(action="LOG"), f"spec.action: 'LOG' {NO_EQUAL}", id="an unknown action"),
         pytest.param(
+            document(action="ALOW"),
+            "spec.action: 'ALOW' is unknown; did you mean 'ALLOW'?",
+            id="a mistyped action",
+        ),
+        pytest.param(
+            from_source(principal=["*"]),
+            "spec.rules[0].from[0].source.principal: is unknown; did you mean 'principals'?",
+            id="a mistyped field of a source",
+        ),
+        pytest.param(
+            document(rule=[{}]),
+            "spec.rule: is unknown; did you mean 'rules'?",
+            id="a mistyped field of a spec",
+        ),
+        pytest.param(
             document(targetRefs=[], rules=[{}]),
             "spec.targetRefs: is obeyed by waypoints and gateways only, beside what other proxies obey, and"
             f" all must allow; {OR_LESS}",

@@ -203,8 +203,8 @@ def test_a_policy_without_a_namespace_has_the_one_that_is_given() -> None:
     with pytest.raises(InvalidIstioPolicy) as caught:
         import_istio(data, environment="prod", trust_domains=[OWN])
     assert str(caught.value) == (
-        "'a.yaml': 'no-bots': metadata: must have a name, and a namespace, which decides what is selected;"
-        " --namespace is for those without"
+        "'a.yaml': 'no-bots': metadata: has no namespace, which decides what is selected; add it, or"
+        " give the one of all policies without: --namespace NAME"
     )
     with pytest.raises(InvalidIstioPolicy, match="--namespace: 'Pay' is not a namespace"):
         import_istio([], environment="prod", trust_domains=[OWN], namespace="Pay")

@@ -102,13 +102,10 @@ def test_labels_and_ports_are_told() -> None:
             "targets are called namespace/app/port: name each service like that, as in"
             " Mesh(service='shop/payments/8080')"
         ),
+        ("in shop, app is the value of the labels istio/app/version; write '-' for one that a service lacks"),
         (
-            "in shop, a target's app is istio/app/version, its values of these labels; write '-' for one that"
-            " it does not have"
-        ),
-        (
-            "in every other namespace, a target's app is istio, its values of these labels; write '-' for one"
-            " that it does not have"
+            "in every other namespace, app is the value of the label istio; write '-' for one"
+            " that a service lacks"
         ),
         "Istio lets everybody reach a workload that no ALLOW policy selects; here, nobody may",
     )

@@ -110,7 +110,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     try:
         _check_streams()
-        arguments = _parser(argv).parse_args(argv)
+        arguments, unknown = _parser(argv).parse_known_args(argv)
+        if unknown:
+            # Argparse would point to the help of `meshid`, which knows no option of the command.
+            msg = f"unrecognized arguments: {' '.join(unknown)}; see: {arguments.prog} --help"
+            raise NoAnswer(msg)
         status: int = arguments.run(arguments)
         # Flushed now, so that a closed pipe is noticed here and not when the interpreter exits.
         sys.stdout.flush()

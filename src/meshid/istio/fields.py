@@ -7,9 +7,11 @@ field, so it denies more.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from meshid.istio.problems import NO_EQUIVALENT, Problems
+from meshid.support.did_you_mean import Suggestions
 from meshid.support.quoting import escaped, quote
 
 MAX_PATTERNS = 100_000
@@ -68,6 +70,7 @@ class FieldReader:
         self.notes: list[str] = []
         self.problems = problems
         self._is_stricter = stricter
+        self._suggestions = Suggestions()
         self._patterns = 0
 
     def check_known(
@@ -82,7 +85,12 @@ class FieldReader:
             if name in UNJUDGED:
                 self.unjudged(f"{where}.{name}", UNJUDGED[name], is_deny=is_deny)
             elif name not in known:
-                self.problems.add(f"{where}.{escaped(name)}", NO_EQUIVALENT)
+                self.problems.add(f"{where}.{escaped(name)}", self.why_unknown(name, (*known, *UNJUDGED)))
+
+    def why_unknown(self, word: str, known: Iterable[str]) -> str:
+        """Return what is wrong with a word that is not known: it is mistyped, or has no equivalent."""
+        near = self._suggestions.to(word, known)
+        return f"is unknown; did you mean {quote(near)}?" if near else NO_EQUIVALENT
 
     def unjudged(self, where: str, why: str, *, is_deny: bool) -> None:
         """Add a problem, or, with ``stricter``, a note.

@@ -116,11 +116,16 @@ class PolicyReader:
         self._known(where, fields, ("apiVersion", "kind", "metadata", "spec", "status"))
         if fields.get("apiVersion") not in _VERSIONS:
             self._problems.add(f"{where}: apiVersion", f"must be one of: {', '.join(_VERSIONS)}")
-        if not (_is_name(name) and _is_name(namespace)):
+        if _is_name(name) and namespace is None:
             self._problems.add(
                 f"{where}: metadata",
-                "must have a name, and a namespace, which decides what is selected; --namespace is for those"
-                " without",
+                "has no namespace, which decides what is selected; add it, or give the one of all policies"
+                " without: --namespace NAME",
+            )
+            return
+        if not (_is_name(name) and _is_name(namespace)):
+            self._problems.add(
+                f"{where}: metadata", "must have a name and a namespace, as Kubernetes has them"
             )
             return
         spec = fields.get("spec")

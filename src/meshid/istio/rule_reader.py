@@ -14,7 +14,6 @@ from meshid.istio.fields import PORT_KEY, UNJUDGED, FieldReader, LeftOutError
 from meshid.istio.kinds import KIND
 from meshid.istio.operation_reader import OPERATION_FIELDS, IstioRequests, OperationReader
 from meshid.istio.policies import IstioPolicy
-from meshid.istio.problems import NO_EQUIVALENT
 from meshid.istio.source_reader import SOURCE_FIELDS, IstioPeers, Restriction, SourceReader
 from meshid.istio.targets import TargetReader
 from meshid.support.quoting import escaped, quote
@@ -58,7 +57,7 @@ class RuleReader:
         )
         action = spec.get("action", "ALLOW")
         if not isinstance(action, str) or action not in _ACTIONS:
-            instead = _CUSTOM if action == "CUSTOM" else NO_EQUIVALENT
+            instead = _CUSTOM if action == "CUSTOM" else self._fields.why_unknown(str(action), _ACTIONS)
             self._fields.problems.add(f"{policy.where}: spec.action", f"{quote(str(action))} {instead}")
             return
         if "targetRefs" in spec:
@@ -223,7 +222,7 @@ def check_fields(reader: FieldReader, where: str, fields: dict[str, Any], known:
     """Add a problem for each field that is not *known*."""
     for name in fields:
         if name not in known:
-            reader.problems.add(f"{where}.{escaped(name)}", NO_EQUIVALENT)
+            reader.problems.add(f"{where}.{escaped(name)}", reader.why_unknown(name, known))
 
 
 def _is_everything(peers: IstioPeers, requests: IstioRequests) -> bool:

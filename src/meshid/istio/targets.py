@@ -72,8 +72,8 @@ class TargetReader:
         names = {**self._keys, **({"every other namespace": self._root} if self._root else {})}
         notes += [
             (
-                f"in {namespace}, a target's app is {'/'.join(keys)}, its values of these labels;"
-                f" write {NO_LABEL!r} for one that it does not have"
+                f"in {namespace}, app is the value of the label{'s' if len(keys) > 1 else ''}"
+                f" {'/'.join(keys)}; write {NO_LABEL!r} for one that a service lacks"
             )
             for namespace, keys in names.items()
             if keys not in ((), ("app",))

@@ -110,6 +110,21 @@ class TestCells:
         assert (cell.verdict, cell.is_named) == (Verdict.NO_RULE, False)
         assert cell.behind == (RuleBehind(allows=False, rule="d", is_whole=False),)
 
+    def test_an_exception_stands_in_the_cells_of_its_peers_only(self) -> None:
+        both = rule("allow", "r", '/ns/a/**", "/ns/b/**', more=f'{WHY}not_from = ["/ns/a/x"]\n')
+        made = report(both, "prod")
+        (one,) = made.matrices
+        shown = {row: list(map(str, cell.behind[0].not_for)) for (row, _), cell in one.cells.items()}
+        assert shown == {"/ns/a/**": ["/ns/a/x"], "/ns/b/**": []}
+        text = Reader(as_html(made)).text
+        assert "/ns/b/** ✓ allowed r" in text
+        assert text.count("not for /ns/a/x") == as_table(made).count("not for /ns/a/x") * 2 == 2
+
+    def test_where_all_is_denied_the_rules_that_would_allow_it_are_told_apart(self) -> None:
+        made = report(NO_CI + rule("allow", "ci", "/ns/ci/x"), "prod")
+        assert "/ns/ci/x ✕ denied no-ci ci would allow" in Reader(as_html(made)).text
+        assert "denied   no-ci, ci (would allow)\n" in as_table(made)
+
     def test_a_deny_of_some_requests_does_not_deny_the_others(self) -> None:
         deny = rule("deny", "d", "/ns/ci/x", more=f'{WHY}http = ["DELETE /**"]')
         (one,) = report(deny, "prod").matrices
@@ -244,7 +259,7 @@ class TestPage:
 
     def test_it_says_what_the_matrix_says(self) -> None:
         text = Reader(as_html(report(ALL))).text
-        assert "Who reaches payments and whoever reaches ** /ns/checkout/sa/api ✓ allowed checkout" in text
+        assert "Who reaches payments and what stands under ** /ns/checkout/sa/api ✓ allowed checkout" in text
         assert "/ns/ci/** ✕ denied no-ci" in text
         assert "spiffe://partner.example/ns/** ◐ some requests partner GET /v1/** PUT /v1/x" in text
         assert "✕ deny no-ci Because. /ns/ci/** ** all none none none" in text
@@ -265,7 +280,7 @@ class TestPage:
     def test_what_only_observes_is_marked_with_what_it_would_do(self) -> None:
         made = report(CHECKOUT + rule("allow", "o", "/ns/a", "logs", more=OBSERVING))
         text = Reader(as_html(made)).text
-        assert "/ns/a - no rule if nothing only observed: ✓ allowed o observes only" in text
+        assert "/ns/a - no rule if observing rules decided: ✓ allowed o observes only" in text
         assert "✓ allow observes only o" in text
         assert "Only observed (1) o" in text
         assert "  logs      /ns/a                no rule  o (observes, would allow)\n" in as_table(made)

@@ -37,6 +37,11 @@ WORDS = ["/" + "/".join(word) for n in (1, 2) for word in product(["a", "b", "ab
 WORDS += [f"/{one}/c/{two}" for one, two in product(["a", "b", "ab", "c"], repeat=2)]
 PEERS = [SpiffeId.parse(f"spiffe://{domain}{word}") for domain in (PROD, OLD, PARTNER) for word in WORDS]
 PLACES = ["a", "b", "ab", "a/b", "b/b", "a/b/b", "b/b/b"]
+BY_NAME = [
+    *named_world.IDS,
+    # One that no exception names.
+    *(SpiffeId.parse(f"spiffe://{domain}/b/y") for domain in (PROD, OLD, PARTNER)),
+]
 REQUESTS = [
     None,
     *(
@@ -197,7 +202,7 @@ class TestPeersByName:
         by_name = row.startswith("@")
         who = [
             (peer, token)
-            for peer in named_world.IDS
+            for peer in BY_NAME
             for token in named_world.TOKENS
             if reading.refuses(peer, token) is None
             and (

@@ -6,11 +6,16 @@ import sys
 from argparse import ArgumentParser, Namespace
 
 from meshid.cli.inputs import read_policy, target_named
-from meshid.cli.no_answer import errors_named
+from meshid.cli.no_answer import NoAnswer, errors_named
 from meshid.cli.policy.options import add_environment, add_file, add_output
 from meshid.cli.policy.output import YES, write
 from meshid.cli.terminal import clean
 from meshid.envoy import export_rbac
+
+_INSTEAD = (
+    "nothing is exported; let Envoy ask meshid about each request (meshid authorizer), or export a copy of"
+    " the file in which these are left out or written in another way"
+)
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -34,8 +39,11 @@ def run(arguments: Namespace) -> int:
         NoAnswer: If the policy cannot be loaded, or with everything that Envoy cannot say exactly.
     """
     policy = read_policy(arguments.file, arguments.environment)
-    with errors_named(arguments.file):
-        exported = export_rbac(policy, arguments.target)
+    try:
+        with errors_named(arguments.file):
+            exported = export_rbac(policy, arguments.target)
+    except NoAnswer as error:
+        raise NoAnswer(*error.lines, _INSTEAD) from error
     write(exported.yaml, arguments.output, inputs=[arguments.file])
     for note in exported.notes:
         print(clean(f"meshid: note: {note}"), file=sys.stderr)

@@ -151,13 +151,19 @@ class CellJudge:
         of_rules: dict[str, list[Box]] = {}
         for box in boxes:
             of_rules.setdefault(box.rule.id, []).append(box)
-        behind = sorted(
-            RuleBehind(
-                each[0].rule.effect is Effect.ALLOW, rule, self._is_whole(asked, each), each[0].rule.observe
-            )
-            for rule, each in of_rules.items()
-        )
+        behind = sorted(self._behind(asked, each) for each in of_rules.values())
         return Judged(verdict, tuple(behind), if_enforced)
+
+    def _behind(self, asked: list[Asked], boxes: list[Box]) -> RuleBehind:
+        rule = boxes[0].rule
+        self._budget.spend(len(rule.not_sources) * len(asked))
+        return RuleBehind(
+            rule.effect is Effect.ALLOW,
+            rule.id,
+            self._is_whole(asked, boxes),
+            rule.observe,
+            tuple(it for it in rule.not_sources if any(it.path.intersects(each.path) for each in asked)),
+        )
 
     # -- Which boxes ------------------------------------------------------------
 

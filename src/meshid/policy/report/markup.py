@@ -18,9 +18,10 @@ _MARKS = {
 }
 
 _PATTERN = re.compile(
-    r"""(?:(?<![^\s"'(])(?:[A-Z][A-Z0-9_.-]*|[*])[ ](?=/))?[^\s,;"'()/]*/[^\s,;"'()]*|(?<!\S)[*]{2}(?!\S)"""
+    r"""(?:(?<![^\s"'(])(?:[A-Z][A-Z0-9_.-]*|[*])[ ](?=/))?"""
+    r"""[^\s,;"'()/]*/(?:[^\s,;:"'()]|[,;:](?=[^\s,;:"'()])|\([^\s()]*\))*|(?<!\S)[*]{2}(?!\S)"""
 )
-"""A pattern, or a condition, within a sentence."""
+"""A pattern, or a condition, within a sentence; a comma or a colon after it is of the sentence."""
 
 _WHOLE = 24
 """Characters up to which a pattern never breaks, nor any of its segments."""
@@ -50,11 +51,13 @@ def code(text: str) -> str:
 
 
 def prose(text: str) -> str:
-    """Return a sentence; each pattern in it stands as `code` shows it, with the method before it."""
+    """Return a sentence; each pattern in it stands as `code` shows it, with its method and without quotes."""
     shown, at = "", 0
     for found in _PATTERN.finditer(text):
-        shown += escape(text[at : found.start()]) + code(found[0])
-        at = found.end()
+        start, end = found.span()
+        is_quoted = text[at:start].endswith("'") and text.startswith("'", end)
+        shown += escape(text[at : start - is_quoted]) + code(found[0])
+        at = end + is_quoted
     return shown + escape(text[at:])
 
 

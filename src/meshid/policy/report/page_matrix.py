@@ -79,7 +79,7 @@ class MatrixTables:
         also = ""
         if wider:
             links = " ".join(f'<a href="#{target_id(each)}">{code(each)}</a>' for each in wider)
-            also = f' <small class="also">and whoever reaches {links}</small>'
+            also = f' <small class="also">and what stands under {links}</small>'
         head = f"Who reaches {code(target)}{also}"
         tall = ' class="tall"' if len(peers) > _TALL else ""
         first = f'<tr class="group"><th scope="rowgroup" colspan="{len(groups) + 1}">{head}</th></tr>'
@@ -104,18 +104,20 @@ class MatrixTables:
             return cell(label, badge(Verdict.NO_RULE))
         shown = badge(found.verdict)
         if found.if_enforced not in {None, found.verdict}:
-            shown += f" <small>if nothing only observed: {badge(Verdict(str(found.if_enforced)))}</small>"
+            shown += f" <small>if observing rules decided: {badge(Verdict(str(found.if_enforced)))}</small>"
         shown += "".join(f'<div class="behind">{self._behind(found, each)}</div>' for each in found.behind)
         return cell(label, shown)
 
     def _behind(self, found: Cell, each: RuleBehind) -> str:
         """Return a rule behind a verdict: its link, the requests that it is about, and what limits it."""
         rule = self._rules[each.rule]
-        words = "" if each.allows or found.verdict is Verdict.DENIED else '<span class="not">denies</span> '
+        words = "" if each.allows else '<span class="not">denies</span> '
+        if found.verdict is Verdict.DENIED:
+            words = "<small>would allow</small> " if each.allows else ""
         shown = f"{link(each.rule)} {words}{_requests(rule)}"
         if not each.is_whole:
             shown += " <small>for some of them</small>"
-        shown += _some(" <small>not for</small> ", rule.not_sources)
+        shown += _some(" <small>not for</small> ", each.not_for)
         if rule.needs_token:
             shown += " <small>with a token</small>"
         return shown + (f" {flag('observes only')}" if each.observe else "")

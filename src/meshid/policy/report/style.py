@@ -39,8 +39,8 @@ tbody th { font-weight: 500; }
 .targets tr:not(.group) th { padding-left: 1.5rem; }
 .also { font-weight: 400; margin-left: 0.6rem; }
 .behind { font-size: 0.9em; }
-.rules th { min-width: 9rem; }
-.rules td:nth-child(2) { min-width: 12rem; max-width: 24rem; }
+.rules tbody th { min-width: 8rem; }
+.rules td:nth-child(2) { min-width: 9rem; max-width: 24rem; }
 .expired td, .expired .id { color: var(--quiet); }
 .expired .id { text-decoration: line-through; }
 tr:target > * { background: var(--some-bg); }
@@ -72,10 +72,26 @@ ul { margin: 0.3rem 0 0.6rem; padding-left: 1.3rem; }
 input, select { font: inherit; color: inherit; background: var(--band); border: 1px solid var(--quiet);
   border-radius: 0.3em; padding: 0.25em 0.5em; max-width: 60vw; }
 :focus-visible { outline: 3px solid var(--some); outline-offset: 2px; }
-.signers td, .signers th { height: 3.2rem; vertical-align: bottom; }
+.signers tbody > tr > * { height: 3.2rem; vertical-align: bottom; }
 .signers th:first-child { width: 14rem; }
 .signers th:last-child { width: 40%; }
 @media screen { .off { display: none; } }
+@media screen and (max-width: 84rem) {
+  .rules { font-size: 0.85em; }
+  .rules th, .rules td { padding: 0.35rem 0.3rem; }
+  .rules tbody th { min-width: 7rem; }
+  .rules td:nth-child(2) { min-width: 8rem; }
+}
+@media screen and (max-width: 64rem) {
+  .rules { font-size: 1em; }
+  .rules thead { display: none; }
+  .rules, .rules :is(tbody, tr, th, td) { display: block; min-width: 0 !important; max-width: 100%; }
+  .rules tr { border: 1px solid var(--line); border-radius: 0.4rem; padding: 0.4rem 0.6rem;
+    margin: 0 0 0.6rem; }
+  .rules .off { display: none; }
+  .rules :is(th, td) { border: 0; padding: 0.1rem 0; }
+  .rules td::before { content: attr(data-label) ": "; color: var(--quiet); font-size: 0.87em; }
+}
 @media screen and (max-width: 44rem) {
   .wide { overflow: visible; }
   thead { display: none; }
@@ -89,13 +105,14 @@ input, select { font: inherit; color: inherit; background: var(--band); border: 
   .targets .group { border: 0; padding: 0; margin: 1.2rem 0 0.4rem; }
   .also { display: block; margin: 0; }
   .filters { position: static; }
-  .signers th, .signers td { height: 2.4rem; border-bottom: 1px solid var(--line); width: auto !important; }
+  .signers tbody > tr > * { height: 2.4rem; border-bottom: 1px solid var(--line); width: auto !important; }
 }
 @media print {
   :root { color-scheme: light; --ink: #000; --quiet: #333; --line: #999; --page: #fff; --band: #eee;
     --good: #000; --good-bg: #fff; --some: #000; --some-bg: #fff; --bad: #000; --bad-bg: #fff;
     --link: #000; }
-  @page { size: A4 landscape; margin: 9mm 10mm; }
+  @page { size: A4 landscape; margin: 9mm 10mm;
+    @bottom-right { content: "page " counter(page) " of " counter(pages); font: 6pt sans-serif; } }
   body { font-size: 7pt; line-height: 1.2; }
   main { max-width: none; padding: 0; }
   h1 { font-size: 14pt; } h2 { font-size: 11pt; margin-top: 1rem; } h3 { font-size: 9pt; margin-top: 0.7rem; }
@@ -113,7 +130,7 @@ input, select { font: inherit; color: inherit; background: var(--band); border: 
   .targets tbody:not(.tall) { break-inside: avoid; }
   .targets .group { break-after: avoid; }
   .targets .group th { padding-top: 0.35rem; border-bottom-width: 1px; }
-  .signers td, .signers th { height: 12mm; }
+  .signers tbody > tr > * { height: 12mm; }
   .behind { display: inline-block; margin-left: 0.8em; }
   h2, h3 { break-after: avoid; }
   .badge, .flag { border: 0.5px solid #000; line-height: 1.1; }

@@ -67,10 +67,14 @@ def _table(matrix: Matrix, report: Report) -> Iterator[str]:
 
 
 def _behind(cell: Cell, each: RuleBehind, rule: Rule) -> str:
-    words = [] if each.allows or cell.verdict is Verdict.DENIED else ["denies"]
-    words += [f"observes, would {rule.effect}"] if each.observe else []
+    is_denied = cell.verdict is Verdict.DENIED
+    words = ["denies"] if not each.allows and not is_denied else []
+    if each.observe:
+        words.append(f"observes, would {rule.effect}")
+    elif each.allows and is_denied:
+        words.append("would allow")
     words += ["for some of them"] if not each.is_whole else []
-    words += [f"not for {', '.join(map(str, rule.not_sources))}"] if rule.not_sources else []
+    words += [f"not for {', '.join(map(str, each.not_for))}"] if each.not_for else []
     words += [" and ".join(map(str, rule.http))] if rule.http else []
     words += [f"but not {' and '.join(map(str, rule.not_http))}"] if rule.not_http else []
     words += ["with a token"] if rule.needs_token else []

@@ -10,6 +10,8 @@ from enum import StrEnum
 
 import attrs
 
+from meshid.names.peer_pattern import PeerPattern
+
 
 class Verdict(StrEnum):
     """What is true of all peers of a row at all targets of a column; exactly one is."""
@@ -53,12 +55,14 @@ class RuleBehind:
         rule: Its id.
         is_whole: Whether it is about all of the peers at all of the targets; the requests do not count.
         observe: Whether it only observes, so that the verdict is as it would be without it.
+        not_for: The exceptions of it that are about some of the peers.
     """
 
     allows: bool
     rule: str
     is_whole: bool
     observe: bool = False
+    not_for: tuple[PeerPattern, ...] = attrs.field(default=(), order=False)
 
 
 @attrs.frozen
