@@ -15,13 +15,15 @@ from typing import Self
 import attrs
 
 from meshid.names.pattern import Pattern
-from meshid.names.pattern_index import PatternIndex
 from meshid.names.peer_pattern import PeerPattern
 from meshid.names.spiffe_id import TrustDomain
 from meshid.policy.analysis.budget import Budget
 from meshid.policy.analysis.extent import Extent, Patterns
 from meshid.policy.analysis.token_states import ANYTHING, NO_TOKEN, TokenState
 from meshid.policy.rules import ANY_METHOD, Effect, Rule
+
+ALL = -1
+"""In place of the index of a condition: all conditions of a rule."""
 
 HANDSHAKE = ""
 """In place of a method: a handshake, without a request."""
@@ -140,6 +142,10 @@ _BOX = 30
 """Steps for a box that is made and kept: its memory, too, is paid with them."""
 
 
+_MANY = 16
+"""Conditions of a rule that one box may stand for."""
+
+
 def boxes_of(rule: Rule, budget: Budget) -> list[Box]:
     """Take a rule apart into its boxes.
 
@@ -153,20 +159,22 @@ def boxes_of(rule: Rule, budget: Budget) -> list[Box]:
 
 
 def slabs_of(rule: Rule, budget: Budget) -> list[Box]:
-    """Take a rule apart into slabs: a box stands for all that differ by their conditions only.
+    """Take a rule apart into slabs: if it has many conditions, a box stands for all of them.
+
+    The index of its condition is then `ALL`.
 
     Raises:
         PolicyTooComplex: If the budget does not last.
     """
     product = Product.of(rule)
+    if len(product.requests) >= _MANY:
+        product = attrs.evolve(product, requests=((ALL, None, ANYTHING),))
     budget.turn_to(rule)
-    budget.spend(_BOX * len(product.sources) * len(product.targets))
-    if len(product.requests) > 1:
-        product = attrs.evolve(product, requests=((0, None, ANYTHING),))
+    budget.spend(_BOX * product.size)
     return list(product.boxes())
 
 
-def of_source(box: Box, source: Source) -> Box:
+def of_source(box: Box, source: RuleSource) -> Box:
     """Return a box with other peers."""
     _, target, request = box.patterns
     _, j, k = box.at
@@ -188,8 +196,12 @@ def of_request(box: Box, at: int, method: str | None, request: Pattern) -> Box:
     return Box(box.rule, box.peers, (path, target, request), method, (i, j, at), box.by_token, box.name)
 
 
+COVER = 3
+"""Steps to compare two boxes."""
+
+
 @attrs.frozen
-class Source:
+class RuleSource:
     """Peers that a rule is about.
 
     Attributes:
@@ -217,7 +229,7 @@ class Product:
     """
 
     rule: Rule
-    sources: tuple[Source, ...]
+    sources: tuple[RuleSource, ...]
     targets: tuple[tuple[int, Pattern], ...]
     requests: tuple[tuple[int, str | None, Pattern], ...]
 
@@ -234,6 +246,43 @@ class Product:
     def size(self) -> int:
         """The number of its boxes."""
         return len(self.sources) * len(self.targets) * len(self.requests)
+
+    @property
+    def first(self) -> Self:
+        """The part of it that is its first box."""
+        return attrs.evolve(
+            self, sources=self.sources[:1], targets=self.targets[:1], requests=self.requests[:1]
+        )
+
+    @property
+    def methods(self) -> set[str]:
+        """The methods that it names."""
+        named = {method for _, method, _ in self.requests if method is not None}
+        return named | {each.method for each in self.rule.not_http}
+
+    def held_by(self, box: Box, other: Product, by: Box, budget: Budget) -> Product:
+        """Return the part that another product holds entry by entry, as *by* of it holds *box* of this."""
+        budget.spend(
+            COVER
+            * (
+                len(self.sources) * len(other.sources)
+                + len(self.targets) * len(other.targets)
+                + len(self.requests) * len(other.requests)
+            )
+        )
+        by_sources = [of_source(by, each) for each in other.sources]
+        by_targets = [of_target(by, *each) for each in other.targets]
+        by_requests = [of_request(by, *each) for each in other.requests]
+
+        def held(one: Box, others: list[Box]) -> bool:
+            return any(each.covers(one) for each in others)
+
+        return attrs.evolve(
+            self,
+            sources=tuple(each for each in self.sources if held(of_source(box, each), by_sources)),
+            targets=tuple(each for each in self.targets if held(of_target(box, *each), by_targets)),
+            requests=tuple(each for each in self.requests if held(of_request(box, *each), by_requests)),
+        )
 
     def boxes(self) -> Iterator[Box]:
         """Yield its boxes."""
@@ -279,11 +328,11 @@ class Product:
         yield from (each for each in left if each.size)
 
 
-def _sources_of(rule: Rule) -> Iterator[Source]:
-    yield from (Source(at, source) for at, source in enumerate(rule.sources))
+def _sources_of(rule: Rule) -> Iterator[RuleSource]:
+    yield from (RuleSource(at, source) for at, source in enumerate(rule.sources))
     for at, peer in enumerate(rule.peers, len(rule.sources)):
-        yield from (Source(at, source, None, peer.name) for source in peer.spiffe)
-        yield Source(at, PeerPattern(None, ANYTHING), peer.name, peer.name)
+        yield from (RuleSource(at, source, None, peer.name) for source in peer.spiffe)
+        yield RuleSource(at, PeerPattern(None, ANYTHING), peer.name, peer.name)
 
 
 class BoxesByName:
@@ -314,88 +363,3 @@ class BoxesByName:
         name = state.name or holder
         boxes = self._all if name is None else [*self._of.get(None, ()), *self._of.get(name, ())]
         return [each for each in boxes if each.is_of(domain, own, method, state)]
-
-
-class BoxIndex:
-    """Finds the boxes that intersect a pattern of peers and one of targets.
-
-    Boxes of one name lie together as well: whoever has a token that gives a name is of any path.
-
-    Args:
-        boxes: The boxes.
-        budget: What look-ups are paid from.
-    """
-
-    def __init__(self, boxes: Iterable[Box], budget: Budget) -> None:
-        def tree() -> _Tree:
-            return _Tree(budget)
-
-        self._by_certificate = tree()
-        self._by_token = tree()
-        self._of: defaultdict[str | None, _Tree] = defaultdict(tree)
-        self._tokens_of: defaultdict[str, _Tree] = defaultdict(tree)
-        for box in boxes:
-            if box.by_token is None:
-                self._by_certificate.add(box)
-                self._of[box.name].add(box)
-            else:
-                self._by_token.add(box)
-                self._tokens_of[box.by_token].add(box)
-
-    def intersecting(self, path: Pattern, target: Pattern) -> Iterator[Box]:
-        """Yield the boxes that have a peer's path and a target in common with these."""
-        yield from self.by_certificate(path, target)
-        yield from self._by_token.intersecting(path, target)
-
-    def by_certificate(self, path: Pattern, target: Pattern) -> Iterator[Box]:
-        """Yield those of them for which a certificate is enough, whatever a token says."""
-        return self._by_certificate.intersecting(path, target)
-
-    def named(self, name: str, target: Pattern, more: Collection[str] = ()) -> Iterator[Box]:
-        """Yield the boxes that may hold whom a token gives a name: of patterns, and of that name.
-
-        Args:
-            name: The name.
-            target: The pattern of the targets.
-            more: More names that their certificates may have.
-        """
-        for each in dict.fromkeys((None, name, *more)):
-            if each in self._of:
-                yield from self._of[each].intersecting(ANYTHING, target)
-        if name in self._tokens_of:
-            yield from self._tokens_of[name].intersecting(ANYTHING, target)
-
-    def meeting(self, box: Box, moved: Collection[str] = ()) -> Iterator[Box]:
-        """Yield the boxes that may have something in common with one.
-
-        Args:
-            box: The box.
-            moved: If the box is of another policy, the names whose certificates are not the same here.
-        """
-        path, target, _ = box.patterns
-        if box.by_token is not None:
-            yield from self.named(box.by_token, target, moved)
-            return
-        yield from self.by_certificate(path, target)
-        if box.name is None:
-            yield from self._by_token.intersecting(path, target)
-        elif box.name in self._tokens_of:
-            yield from self._tokens_of[box.name].intersecting(path, target)
-
-
-class _Tree:
-    """Boxes by the pattern of the peers' path, and then by that of the target."""
-
-    def __init__(self, budget: Budget) -> None:
-        self._spend = budget.spend
-        self._by_path: PatternIndex[PatternIndex[list[Box]]] = PatternIndex()
-
-    def add(self, box: Box) -> None:
-        path, target, _ = box.patterns
-        self._by_path.setdefault(path, PatternIndex[list[Box]]).setdefault(target, list[Box]).append(box)
-
-    def intersecting(self, path: Pattern, target: Pattern) -> Iterator[Box]:
-        for by_target in self._by_path.intersecting(path, self._spend):
-            for boxes in by_target.intersecting(target, self._spend):
-                self._spend(len(boxes))
-                yield from boxes

@@ -15,8 +15,8 @@ from meshid.errors import PolicyTooComplex
 from meshid.policy.rules import Rule, RuleSet
 from meshid.support.quoting import quote, some_of
 
-_STEPS = 5_000_000
-_STEPS_OF_A_RULE = 2_500
+_STEPS = 4_000_000
+_STEPS_OF_A_RULE = 1_500
 _NAMED = 3
 
 _REMEMBERED = 1 << 25
@@ -33,7 +33,6 @@ class Budget:
 
     Args:
         rules: Everything that it looks at: more rules may cost more.
-        progress: Is told, from time to time, of how many rules there are and how many had their turn.
     """
 
     def __init__(self, *rules: RuleSet) -> None:
@@ -45,10 +44,10 @@ class Budget:
         self._known: dict[Hashable, str | None] = {}
         self._size = 0
 
-    def turn_to(self, rule: Rule | None) -> None:
+    def turn_to(self, rule: Rule) -> None:
         """Say which rule the next steps are spent on."""
         self._book()
-        self._rule = rule.id if rule is not None else None
+        self._rule = rule.id
 
     def spend(self, steps: int = 1) -> None:
         """Count steps.

@@ -13,17 +13,20 @@ from typing import TypeAlias
 import attrs
 
 from meshid.names.pattern import Pattern
+from meshid.policy.analysis.automata import Words, shortest
+from meshid.policy.analysis.box_index import BoxIndex
 from meshid.policy.analysis.boxes import (
+    ALL,
+    COVER,
+    HANDSHAKE,
     Box,
     BoxesByName,
-    BoxIndex,
     Product,
     of_request,
-    of_source,
-    of_target,
     slabs_of,
 )
 from meshid.policy.analysis.budget import Budget
+from meshid.policy.analysis.extent import Extent, Point
 from meshid.policy.analysis.finding import Finding, FindingKind
 from meshid.policy.analysis.lint_words import (
     by_rules,
@@ -34,7 +37,7 @@ from meshid.policy.analysis.lint_words import (
     some_names,
 )
 from meshid.policy.analysis.prove import cells
-from meshid.policy.analysis.regions import shortest_access
+from meshid.policy.analysis.regions import Region, shortest_access
 from meshid.policy.analysis.token_states import Naming
 from meshid.policy.analysis.written import WrittenEntry, WrittenLists
 from meshid.policy.methods import judged
@@ -43,14 +46,11 @@ from meshid.policy.rules import ANY_METHOD, Effect, Rule, RuleSet
 _TRIED = 4
 """Rules that are compared with a product entry by entry; they hold its first box."""
 
-_COVER = 3
-"""Steps to compare two boxes."""
-
+_MADE = 10
+"""Steps for a box that is made."""
 
 _Entry: TypeAlias = tuple[int, frozenset[int]]
 """A list of a rule, as a number, and indices of what stands in it."""
-
-_NONE: frozenset[int] = frozenset()
 
 
 class Coverage:
@@ -193,10 +193,10 @@ class Coverage:
 
     def _name_alone(self, rule: Rule, rest: Product | None) -> bool:
         """Tell whether, with a rest of a rule only, a method would be neither registered nor named."""
-        lost = _named_in(self._left[rule.id]) - (_named_in(rest) if rest and rest.size else set())
+        lost = self._left[rule.id].methods - (rest.methods if rest and rest.size else set())
         return any(
             not any(
-                each is not rule and each.id in self._left and method in _named_in(self._left[each.id])
+                each is not rule and each.id in self._left and method in self._left[each.id].methods
                 for each in self._naming[method]
             )
             for method in lost & self._naming.keys()
@@ -217,40 +217,93 @@ class Coverage:
         while waiting:
             product = waiting.pop()
             box = next(product.boxes())
-            others = list(self._others(box, effects, entry))
-            covered = self._alone(product, box, others, entry)
+            covered = self._alone(product, box, self._holding(box, effects, entry), entry)
             if covered is not None and self._together(box, []) is None:
                 rule, whole = covered
                 covering[rule.id] = rule
             else:
-                rules = self._together(box, others)
+                if covered is None and self._stands_out(box, effects, entry):
+                    return None
+                rules = self._together(box, list(self._others(box, effects, entry)))
                 if rules is None:
                     return None
                 covering |= rules
-                whole = _one_of(product)
+                whole = product.first
             self._budget.spend(len(product.sources) + len(product.targets) + len(product.requests))
             waiting += product.less(whole)
         return list(covering.values())
+
+    def _holding(self, box: Box, effects: Sequence[Effect], entry: _Entry | None) -> list[Box]:
+        """Return those of the others that may hold all of a box: they hold its shortest names."""
+        if _is_about_tokens(box):
+            return list(self._others(box, effects, entry))
+        path = shortest(Words.PEER_PATHS, box.patterns[:1], (), self._budget)
+        target = shortest(Words.TARGETS, box.patterns[1:2], (), self._budget)
+        request = shortest(Words.REQUEST_PATHS, box.patterns[2:], (), self._budget)
+        if path is None or target is None or request is None:
+            return []
+        slabs = (slab for effect in effects for slab in self._index[effect].holding(path, target, request))
+        return [each for slab in slabs for each in self._left_of(slab, box, entry)]
+
+    def _stands_out(self, box: Box, effects: Sequence[Effect], entry: _Entry | None) -> bool:
+        """Tell whether others leave something of the simplest slice of a box, as most do of most boxes.
+
+        They are looked up point by point: few of those that meet the box ever matter. If nothing of the slice
+        is left, more has to be looked at; so it has where a token makes a difference.
+        """
+        domains = box.peers.domains(self._own)
+        if _is_about_tokens(box) or not domains:
+            return False
+        domain, method = domains[0], self._simplest(box)
+
+        def holding(point: Point) -> Iterator[Extent]:
+            path, target, request = point
+            asked = None if method == HANDSHAKE else request
+            for effect in effects:
+                for slab in self._index[effect].holding(path, target, asked):
+                    for each in self._left_of(slab, box, entry):
+                        if each.is_of(domain, self._own, method):
+                            extent = each.extent(domain, self._own, method)
+                            self._budget.spend(extent.cost)
+                            if extent.holds(point):
+                                yield extent
+
+        region = Region(domain, method, (box.extent(domain, self._own, method),), ())
+        return shortest_access([region], self._budget, holding) is not None
+
+    def _simplest(self, box: Box) -> str:
+        """Return a method of the requests of a box, or none if it has handshakes."""
+        if box.is_for(HANDSHAKE):
+            return HANDSHAKE
+        return box.method if box.method not in {None, ANY_METHOD} else "GET"
 
     def _others(self, box: Box, effects: Sequence[Effect], entry: _Entry | None) -> Iterator[Box]:
         """Yield the boxes that may have something in common with one, but for those of its own part."""
         names = self._names.names_of(box)
         for slab in self._slabs(box, effects):
-            left = self._left.get(slab.rule.id)
-            if left is None or not (slab.by_token is None or names is None or slab.by_token in names):
-                continue
-            gone = self._gone.get(slab.rule.id, frozenset())
-            own: tuple[frozenset[int], ...] = (_NONE, _NONE, _NONE)
-            if slab.rule.id == box.rule.id:
-                if entry is None:
-                    continue
-                own = tuple(entry[1] if kind == entry[0] else _NONE for kind in range(len(own)))
-            if any((kind, slab.at[kind]) in gone or slab.at[kind] in own[kind] for kind in (0, 1)):
-                continue
-            self._budget.spend(len(left.requests))
-            for k, method, request in left.requests:
-                if (2, k) not in gone and k not in own[2] and _may_meet(box, method, request):
-                    yield slab if len(slab.rule.http) <= 1 else of_request(slab, k, method, request)
+            if slab.by_token is None or names is None or slab.by_token in names:
+                yield from self._left_of(slab, box, entry)
+
+    def _left_of(self, slab: Box, box: Box, entry: _Entry | None) -> Iterator[Box]:
+        """Yield the boxes of a slab that may meet one, without what is gone and what is of its own part."""
+        left = self._left.get(slab.rule.id)
+        gone = self._gone.get(slab.rule.id, frozenset())
+        if slab.rule.id == box.rule.id:
+            if entry is None:
+                return
+            kind, numbers = entry
+            gone |= {(kind, number) for number in numbers}
+        if left is None or not gone.isdisjoint(enumerate(slab.at)):
+            return
+        if slab.at[2] != ALL:
+            if _may_meet(box, slab.method, slab.patterns[2]):
+                yield slab
+            return
+        self._budget.spend(len(left.requests))
+        for k, method, request in left.requests:
+            if (2, k) not in gone and _may_meet(box, method, request):
+                self._budget.spend(_MADE)
+                yield of_request(slab, k, method, request)
 
     def _slabs(self, box: Box, effects: Sequence[Effect]) -> Iterator[Box]:
         for effect in effects:
@@ -263,7 +316,7 @@ class Coverage:
         self, product: Product, box: Box, others: list[Box], entry: _Entry | None
     ) -> tuple[Rule, Product] | None:
         """Return a rule that holds the first box of a product alone, and what it holds of the product."""
-        self._budget.spend(len(others))
+        self._budget.spend(COVER * len(others))
         holding = {each.rule.id: each for each in others if each.covers(box)}
         found = None
         for by in list(holding.values())[:_TRIED]:
@@ -272,36 +325,12 @@ class Coverage:
             mine = self._left[by.rule.id]
             if entry is not None and by.rule.id == product.rule.id:
                 mine = mine.without(*entry)
-            part = self._held(product, box, mine, by)
+            part = product.held_by(box, mine, by, self._budget)
             if part.size == product.size:
                 return by.rule, part
             if found is None or part.size > found[1].size:
                 found = by.rule, part
         return found
-
-    def _held(self, product: Product, box: Box, other: Product, by: Box) -> Product:
-        """Return the part of a product that another holds entry by entry, as *by* of it holds *box*."""
-        self._budget.spend(
-            _COVER
-            * (
-                len(product.sources) * len(other.sources)
-                + len(product.targets) * len(other.targets)
-                + len(product.requests) * len(other.requests)
-            )
-        )
-        by_sources = [of_source(by, each) for each in other.sources]
-        by_targets = [of_target(by, *each) for each in other.targets]
-        by_requests = [of_request(by, *each) for each in other.requests]
-
-        def held(one: Box, others: list[Box]) -> bool:
-            return any(each.covers(one) for each in others)
-
-        return attrs.evolve(
-            product,
-            sources=tuple(each for each in product.sources if held(of_source(box, each), by_sources)),
-            targets=tuple(each for each in product.targets if held(of_target(box, *each), by_targets)),
-            requests=tuple(each for each in product.requests if held(of_request(box, *each), by_requests)),
-        )
 
     def _together(self, box: Box, others: list[Box]) -> dict[str, Rule] | None:
         """Return rules that hold all of a box together; None if something is left."""
@@ -342,16 +371,8 @@ def _key(rule: Rule) -> tuple[object, ...]:
     )
 
 
-def _named_in(product: Product) -> set[str]:
-    named = {method for _, method, _ in product.requests if method is not None}
-    return named | {each.method for each in product.rule.not_http}
-
-
-def _one_of(product: Product) -> Product:
-    """Return the part of a product that is its first box."""
-    return attrs.evolve(
-        product, sources=product.sources[:1], targets=product.targets[:1], requests=product.requests[:1]
-    )
+def _is_about_tokens(box: Box) -> bool:
+    return box.by_token is not None or box.rule.needs_token
 
 
 def _may_meet(box: Box, method: str | None, request: Pattern) -> bool:

@@ -9,7 +9,8 @@ import attrs
 from meshid.names.pattern import Pattern
 from meshid.names.pattern_index import PatternIndex
 from meshid.names.spiffe_id import TrustDomain
-from meshid.policy.analysis.boxes import HANDSHAKE, Box, BoxIndex, boxes_of
+from meshid.policy.analysis.box_index import BoxIndex
+from meshid.policy.analysis.boxes import HANDSHAKE, Box, boxes_of
 from meshid.policy.analysis.budget import Budget
 from meshid.policy.analysis.extent import Extent
 from meshid.policy.analysis.prove import Slice

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TypeAlias
 
 import attrs
@@ -26,6 +27,11 @@ class Extent:
 
     patterns: Patterns
     holes: tuple[Patterns, ...] = ()
+
+    @cached_property
+    def cost(self) -> int:
+        """Steps to compare it with something."""
+        return sum(pattern.cost for patterns in (self.patterns, *self.holes) for pattern in patterns)
 
     @property
     def is_plainly_empty(self) -> bool:

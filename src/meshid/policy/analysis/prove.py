@@ -14,7 +14,8 @@ from meshid.names.pattern import Pattern
 from meshid.names.peer_pattern import PeerPattern
 from meshid.names.spiffe_id import TrustDomain
 from meshid.policy.analysis.answers import Access
-from meshid.policy.analysis.boxes import HANDSHAKE, Box, BoxesByName, BoxIndex, boxes_of
+from meshid.policy.analysis.box_index import BoxIndex
+from meshid.policy.analysis.boxes import HANDSHAKE, Box, BoxesByName, boxes_of
 from meshid.policy.analysis.budget import Budget
 from meshid.policy.analysis.extent import Extent
 from meshid.policy.analysis.regions import Region, shortest_access

@@ -1,0 +1,95 @@
+"""The worst inputs end: with an answer, or with the rules that cost most."""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+
+from meshid.errors import PolicyTooComplex
+from meshid.policy import Policy
+from meshid.policy.analysis.budget import Budget
+from meshid.policy.rules import RuleSet
+from tests.policy.analysis import worst_inputs
+
+SECONDS = 20
+"""Twice what a quiet machine may need."""
+
+MEGABYTES = 300
+
+CALLS = ("lint", "prove")
+
+ONCE = """
+import sys
+from meshid.errors import PolicyTooComplex
+from meshid.policy import Policy
+from tests.policy.analysis import worst_inputs
+policy = Policy.from_json(worst_inputs.text_of(getattr(worst_inputs, sys.argv[1])), "prod")
+try:
+    policy.lint() if sys.argv[2] == "lint" else policy.prove("/**/zz/**", "**/z")
+except PolicyTooComplex as error:
+    assert "most of them for" in str(error)
+"""
+
+
+def policy_of(make: Callable[[], dict[str, Any]]) -> Policy:
+    return Policy.from_json(json.dumps(make()), "prod")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("make", worst_inputs.INPUTS, ids=lambda each: each.__name__)
+def test_it_ends_in_time_and_in_memory(make: Callable[[], dict[str, Any]], call: str) -> None:
+    def bound() -> None:
+        resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
+        resource.setrlimit(resource.RLIMIT_DATA, (MEGABYTES << 20, MEGABYTES << 20))
+
+    subprocess.run([sys.executable, "-c", ONCE, make.__name__, call], check=True, preexec_fn=bound)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        worst_inputs.one_cube,
+        worst_inputs.cube_of_denies,
+        worst_inputs.equal_rules,
+        worst_inputs.peers_in_wide_rules,
+        worst_inputs.few_deep_chains,
+    ],
+    ids=lambda each: each.__name__,
+)
+def test_what_has_an_easy_answer_gets_it(
+    make: Callable[[], dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("meshid.policy.analysis.budget._STEPS", 2_000_000)
+    monkeypatch.setattr("meshid.policy.analysis.budget._STEPS_OF_A_RULE", 0)
+    assert policy_of(make).lint()
+
+
+@pytest.mark.parametrize(
+    "make", [worst_inputs.wide_square, worst_inputs.cubes], ids=lambda each: each.__name__
+)
+def test_boxes_are_paid_before_they_are_made(make: Callable[[], dict[str, Any]]) -> None:
+    with pytest.raises(PolicyTooComplex, match=r"no exact answer after \d+ steps, most of them for .allow"):
+        policy_of(make).lint()
+
+
+def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("meshid.policy.analysis.budget._REMEMBERED", 1_000)
+    policy = Policy.from_json(json.dumps(worst_inputs.equal_rules()), "prod")
+    budget = Budget(RuleSet(policy.environment, policy.rules, policy.observe))
+    asked: list[int] = []
+
+    def answer(number: int) -> str:
+        asked.append(number)
+        return "/a"
+
+    for number in (0, 1, 0, *range(2, 100), 0):
+        assert budget.remember(number, 10, partial(answer, number)) == "/a"
+    assert asked.count(0) == 2
