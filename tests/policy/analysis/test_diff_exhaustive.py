@@ -143,8 +143,13 @@ def _first(bits: int) -> object:
     return next(WORLD.points(bits), None)
 
 
+MANY = [range(first, first + 250) for first in range(150, 1150, 250)]
+
+
 @pytest.mark.parametrize(
-    "seeds", [range(150), pytest.param(range(150, 1150), marks=pytest.mark.slow)], ids=["few", "many"]
+    "seeds",
+    [range(150), *(pytest.param(each, marks=pytest.mark.slow) for each in MANY)],
+    ids=lambda each: str(each.start),
 )
 def test_a_diff_claims_exactly_what_changes(seeds: range) -> None:
     for seed in seeds:

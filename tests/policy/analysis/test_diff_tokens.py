@@ -118,7 +118,7 @@ def test_a_few_diffs_claim_exactly_what_changes(
 
 
 @pytest.mark.slow
-@many(400)
+@many(150)
 @given(one=documents(), two=documents(), same_names=st.booleans())
 def test_many_diffs_claim_exactly_what_changes(
     one: dict[str, Any], two: dict[str, Any], *, same_names: bool

@@ -19,7 +19,7 @@ from meshid.policy.analysis.budget import Budget
 from meshid.policy.analysis.change_lines import Hole, Piece, Who, lines_of_pieces
 from meshid.policy.analysis.changed_names import changed_names
 from meshid.policy.analysis.changed_rules import changed_ends, changed_notes
-from meshid.policy.analysis.diff_sides import Concerns, DiffCell, DiffSide, Pair, needs_tokens
+from meshid.policy.analysis.diff_sides import COMPARED, Concerns, DiffCell, DiffSide, Pair, needs_tokens
 from meshid.policy.analysis.diff_telling import LineTelling, change_of_methods
 from meshid.policy.analysis.extent import Extent
 from meshid.policy.analysis.policy_diff import Change, PolicyDiff
@@ -104,8 +104,9 @@ class _Search:
         pair, is_any = self.pair, box.method in {None, ANY_METHOD}
         denied, allowed = side.meeting(box, Effect.DENY), other.meeting(box, Effect.ALLOW)
         involved = [*denied, *allowed, *other.meeting(box, Effect.DENY)]
-        self.budget.spend(len(involved))
+        self.budget.spend(COMPARED * len(involved))
         told = [each for each in methods_told(box, involved, side.methods) if side.judges(each)]
+        self.budget.spend(COMPARED * len(told) * (len(denied) + len(allowed)))
         for is_request in (False, True):
             methods = [each for each in told if (each != HANDSHAKE) is is_request and box.is_for(each)]
             if not methods:
@@ -199,11 +200,11 @@ class _Search:
     def _denied(self, box: Box, allowing: Box, cell: DiffCell, who: Who) -> Iterator[Piece]:
         side, other = self.pair.side, self.pair.other
         denied = side.meeting(allowing, Effect.DENY)
-        allowed = sorted(
-            other.meeting(allowing, Effect.ALLOW), key=lambda each: each.rule.id != allowing.rule.id
-        )
-        self.budget.spend(len(denied))
-        told = methods_told(box, [allowing, *denied, *allowed], side.methods & other.methods)
+        allowed = self._allowed_by(allowing)
+        involved = [allowing, *denied, *(each for each in allowed if each is not None)]
+        self.budget.spend(COMPARED * len(involved))
+        told = methods_told(box, involved, side.methods & other.methods)
+        self.budget.spend(COMPARED * len(told) * len(denied))
         told = [each for each in told if side.judges(each) and box.is_for(each) and allowing.is_for(each)]
         for is_request in (False, True):
             methods = [each for each in told if (each != HANDSHAKE) is is_request]
@@ -219,6 +220,14 @@ class _Search:
                 piece = Piece(box, who, cell, is_request, hole, allowing, tuple(methods))
                 tries = (self._first(piece, outside, each) for each in allowed)
                 yield next((each for each in tries if each is not None), piece)
+
+    def _allowed_by(self, box: Box) -> list[Box | None]:
+        """Return boxes of the other side, of one of which must be what is told; None if all of a box is."""
+        other = self.pair.other
+        if self._is_known(other, box):
+            return [None]
+        met = other.meeting(box, Effect.ALLOW)
+        return [*sorted(met, key=lambda each: each.rule.id != box.rule.id)]
 
     # -- Methods that only this side judges ------------------------------------
 
@@ -245,11 +254,11 @@ class _Search:
             yield change_of_methods(self.pair, self.budget, list(chain(*pieces_of)), methods)
 
     def _with(self, method: str, box: Box) -> Iterator[Piece]:
-        side, other = self.pair.side, self.pair.other
+        side = self.pair.side
         denied = side.meeting(box, Effect.DENY)
         also: list[Box | None] = []
         if box.method in {None, ANY_METHOD}:
-            also = [None] if other.has(box) else [*other.meeting(box, Effect.ALLOW)]
+            also = self._allowed_by(box)
         for cell in self.pair.cells(box, self.pair.names_told(box.rule)):
             self.budget.spend(1 + len(also))
             who = Who(box.at[0], box.peers, box.by_token, cell.domain, cell.state)

@@ -19,6 +19,9 @@ from meshid.policy.analysis.token_states import ANYTHING, NO_TOKEN, Elsewhere, N
 from meshid.policy.methods import judged
 from meshid.policy.rules import Effect, Rule, RuleSet
 
+COMPARED = 4
+"""Steps for a box that another is compared with, for a method."""
+
 
 class DiffSide:
     """One of the two policies.

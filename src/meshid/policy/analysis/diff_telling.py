@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from meshid.names.pattern import Pattern
 from meshid.names.peer_pattern import PeerPattern
@@ -13,7 +13,7 @@ from meshid.policy.analysis.boxes import Box
 from meshid.policy.analysis.budget import Budget
 from meshid.policy.analysis.change_lines import Line, Piece, Who
 from meshid.policy.analysis.change_words import ALL_REQUESTS
-from meshid.policy.analysis.diff_sides import DiffSide, Pair, needs_tokens
+from meshid.policy.analysis.diff_sides import COMPARED, DiffSide, Pair, needs_tokens
 from meshid.policy.analysis.extent import Extent
 from meshid.policy.analysis.policy_diff import Area, Change, Unchanged
 from meshid.policy.analysis.regions import shortest_access
@@ -272,23 +272,30 @@ class _Parts:
             is_without = piece.cell.state.has_token and not needs_tokens(box)
             if self.reached_without_token if is_without else id(box) in self.allowed:
                 continue
-            if self._is_hit(piece, other, box, denied, refused):
+            if self._is_hit(piece, other, box, *self._denying(box, denied, refused)):
                 if is_without:
                     self.reached_without_token = True
                 else:
                     self.allowed[id(box)] = box
+
+    def _denying(self, box: Box, denied: list[Box], refused: list[Box]) -> tuple[list[Box], list[Box]]:
+        """Return what of the deny rules on either side may deny something of a box."""
+        if not self._pair.has_names_alike:
+            return denied, refused
+        return self._pair.side.meeting(box, Effect.DENY), self._pair.other.meeting(box, Effect.DENY)
 
     def _is_hit(
         self,
         piece: Piece,
         side: DiffSide,
         box: Box,
-        denied: Iterable[Box] = (),
-        refused: Iterable[Box] = (),
+        denied: Sequence[Box] = (),
+        refused: Sequence[Box] = (),
     ) -> bool:
         """Tell whether something of a piece lies in a box and is denied by none of others, of either side."""
         pair, cell = self._pair, piece.cell
         regions = []
+        self._budget.spend(COMPARED * len(piece.methods) * (1 + len(denied) + len(refused)))
         for method in piece.methods:
             if side is pair.other and not side.judges(method):
                 continue

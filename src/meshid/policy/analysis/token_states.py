@@ -96,6 +96,7 @@ class Naming:
         self.has_svids = bool(self._agreement.svid_issuers)
         self._peers = {peer.name: peer for peer in rules.peers}
         self._at: dict[TrustDomain, dict[Pattern, str]] = {}
+        self._words: dict[Pattern, str] = {}
         self._aliases: PatternIndex[list[tuple[TrustDomain, str, Pattern]]] = PatternIndex()
         for peer in rules.peers:
             for each in peer.spiffe:
@@ -198,7 +199,7 @@ class Naming:
         svid_issuers = self._agreement.svid_issuers
         if peer.tokens:
             alias = peer.tokens[0]
-            return alias.issuer, (shortest(Words.TARGETS, (alias.principal,)) or "").removeprefix("/")
+            return alias.issuer, self._word(alias.principal)
         if (
             any(each.matches(spiffe_id, self.own) for each in peer.spiffe)
             and spiffe_id.trust_domain in self.own
@@ -207,6 +208,12 @@ class Naming:
         alias_of_own = next(each for each in peer.spiffe if set(each.domains(self.own)) & set(self.own))
         path = shortest(Words.PEER_PATHS, (alias_of_own.path,)) or ""
         return svid_issuers[0], str(SpiffeId(alias_of_own.domains(self.own)[0], path))
+
+    def _word(self, pattern: Pattern) -> str:
+        # An example may be asked for again and again; there are no more patterns than aliases.
+        if pattern not in self._words:
+            self._words[pattern] = (shortest(Words.TARGETS, (pattern,)) or "").removeprefix("/")
+        return self._words[pattern]
 
     def may_be(self, name: str, state: TokenState) -> bool:
         """Tell whether a peer with a certificate of a name can be in a state with a token."""
