@@ -7,7 +7,7 @@ from the lists alone, and of most that do something, the first box is enough.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeAlias
 
 import attrs
@@ -78,14 +78,19 @@ class Coverage:
         self._gone: dict[str, frozenset[tuple[int, int]]] = {}
         self._met: dict[tuple[object, ...], list[Box]] = {}
 
-    def findings(self) -> Iterator[Finding]:
+    def findings(self, progress: Callable[[int, int], None] | None = None) -> Iterator[Finding]:
         """Yield what does nothing, from the last rule to the first.
+
+        Args:
+            progress: Is told how many rules are done, of how many.
 
         Raises:
             PolicyTooComplex: If the budget does not last.
         """
         done: dict[object, tuple[FindingKind, str] | None] = {}
-        for rule in reversed(self._rules):
+        for number, rule in enumerate(reversed(self._rules)):
+            if progress is not None:
+                progress(number, len(self._rules))
             self._budget.turn_to(rule)
             self._met.clear()
             key = _key(rule)

@@ -6,7 +6,7 @@ What looks like a typo is a guess, and its message says so.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from meshid.names.pattern import Pattern
 from meshid.names.peer_pattern import PeerPattern
@@ -23,32 +23,40 @@ EVERY_PATH = Pattern.parse("/*/**")
 """It matches every path of a SPIFFE ID, and every target: they have at least one segment."""
 
 
-def lint(rules: RuleSet, ignore: Collection[FindingKind] = (), now: float | None = None) -> list[Finding]:
+def lint(
+    rules: RuleSet,
+    ignore: Collection[FindingKind] = (),
+    now: float | None = None,
+    *,
+    budget: Budget | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Finding]:
     """Return the findings in the order of the file, without the kinds to *ignore*.
 
     Args:
         rules: Everything that a file says for an environment.
         ignore: The kinds of findings to leave out.
         now: The POSIX time in seconds: rules whose last day is over are no rules; None if none has one.
+        budget: What it is paid from; None for one of its own.
+        progress: Is told how many rules are done, of how many.
 
     Raises:
         PolicyTooComplex: If the rules are too entangled for an exact answer.
     """
     in_force = rules if now is None else rules.at(now)
-    found = [finding for finding in _all(in_force) if finding.kind not in ignore]
+    found = [each for each in _all(in_force, budget or Budget(in_force), progress) if each.kind not in ignore]
     if FindingKind.EXPIRED not in ignore:
         found += _expired(rules, in_force)
     order = {rule.id: number for number, rule in enumerate(sorted(rules.rules, key=place_of))}
     return sorted(found, key=lambda finding: (order.get(finding.rule or "", -1), finding.where, finding.kind))
 
 
-def _all(rules: RuleSet) -> Iterator[Finding]:
-    budget = Budget(rules)
+def _all(rules: RuleSet, budget: Budget, progress: Callable[[int, int], None] | None) -> Iterator[Finding]:
     yield from _unused_federations(rules)
     yield from about_names(rules)
     yield from about_sets(rules, budget)
     coverage = Coverage(rules, budget)
-    yield from coverage.findings()
+    yield from coverage.findings(progress)
     yield from Exceptions(rules, budget).findings(coverage.left())
     lists = WrittenLists(rules)
     for rule in rules.rules:
