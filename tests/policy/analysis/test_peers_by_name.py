@@ -107,8 +107,10 @@ class TestLint:
     def test_a_pattern_that_no_spiffe_id_can_match_beside_others(self) -> None:
         long = "/" + "/".join(["x" * 31] * 63 + ["x" * 12])
         assert said(world(rule("/z", long))) == [
-            f'never_matches: allow[0].from[1] (rule "r0"): {quote(long)} can never match:'
-            " no SPIFFE ID is that long",
+            (
+                f'never_matches: allow[0].from[1] (rule "r0"): {quote(long)} can never match:'
+                " no SPIFFE ID is that long"
+            ),
             *_unused("cluster", names=ALIASES),
         ]
 

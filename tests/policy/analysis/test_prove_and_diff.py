@@ -109,6 +109,7 @@ class TestProof:
         [
             ([CHECKOUT], "/ns/chekout/**", "'/ns/chekout/**'; did you mean '/ns/checkout/**'?"),
             ([CHECKOUT], "/ns/ci/**", "'/ns/ci/**'"),
+            ([CHECKOUT], "/ns/chekout/sa/web", "'/ns/chekout/sa/web'"),
             (
                 [CHECKOUT],
                 "spiffe://partner.example/ns/checkout/**",
@@ -124,6 +125,7 @@ class TestProof:
         ids=[
             "a typo",
             "no rule",
+            "more than a typo",
             "elsewhere",
             "a federated one",
             "everybody",
@@ -144,6 +146,15 @@ class TestProof:
                 f"  nothing that is loaded can be called {doubts}",
             ]
             assert proof.as_dict()["doubts"] == [f"nothing that is loaded can be called {doubts}"]
+
+    def test_a_proof_about_a_target_that_no_allow_rule_is_about_says_so(self) -> None:
+        checked = policy(CHECKOUT)
+        assert checked.prove("/ns/checkout/**", "paymetns").doubts == (
+            "no allow rule is about 'paymetns', so this holds for every peer; did you mean 'payments'?",
+        )
+        assert checked.prove("/**", "x").doubts == (
+            "no allow rule is about 'x', so this holds for every peer",
+        )
 
     def test_a_policy_that_only_observes_proves_nothing(self) -> None:
         proof = policy(CHECKOUT, head=f"observe = true\n{FILE}").prove(never="spiffe://dev.example.org/**")

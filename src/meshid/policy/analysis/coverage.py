@@ -153,7 +153,7 @@ class Coverage:
             return never_matches("`not_http` leaves nothing of it")
         plain = attrs.evolve(rule, not_sources=(), not_http=())
         if self._would_match(product, plain):
-            return never_matches("`not_from` and `not_http` together leave nothing of it")
+            return never_matches("`not_from` leaves nothing of it, nor does `not_http`")
         if all(each.by_token is not None for each in product.sources):
             return never_here(f"{some_names(rule.listed_from)} counts for nothing in this environment")
         if self._would_match(product, attrs.evolve(plain, needs_token=False)):
@@ -351,6 +351,9 @@ class Coverage:
             region = cell.region((inside,), tuple(outside))
             if shortest_access([region], self._budget) is not None:
                 return None
+            if inside.holes and shortest_access([cell.region((inside,), ())], self._budget) is None:
+                # Nothing covers what is nothing.
+                continue
             whole = [rule for extent, rule in outside.items() if extent.contains(inside)]
             covering |= {rule.id: rule for rule in whole[:1] or outside.values()}
         return covering

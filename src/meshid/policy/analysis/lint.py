@@ -44,17 +44,22 @@ def lint(
         PolicyTooComplex: If the rules are too entangled for an exact answer.
     """
     in_force = rules if now is None else rules.at(now)
-    found = [each for each in _all(in_force, budget or Budget(in_force), progress) if each.kind not in ignore]
-    if FindingKind.EXPIRED not in ignore:
-        found += _expired(rules, in_force)
+    found = [
+        *_expired(rules, in_force),
+        # What a rule names cannot go before the rule, even if that has ended.
+        *_unused_federations(rules),
+        *about_names(rules),
+        *_of_rules(in_force, rules, budget or Budget(in_force), progress),
+    ]
+    kept = [finding for finding in found if finding.kind not in ignore]
     order = {rule.id: number for number, rule in enumerate(sorted(rules.rules, key=place_of))}
-    return sorted(found, key=lambda finding: (order.get(finding.rule or "", -1), finding.where, finding.kind))
+    return sorted(kept, key=lambda finding: (order.get(finding.rule or "", -1), finding.where, finding.kind))
 
 
-def _all(rules: RuleSet, budget: Budget, progress: Callable[[int, int], None] | None) -> Iterator[Finding]:
-    yield from _unused_federations(rules)
-    yield from about_names(rules)
-    yield from about_sets(rules, budget)
+def _of_rules(
+    rules: RuleSet, written: RuleSet, budget: Budget, progress: Callable[[int, int], None] | None
+) -> Iterator[Finding]:
+    yield from about_sets(written, budget)
     coverage = Coverage(rules, budget)
     yield from coverage.findings(progress)
     yield from Exceptions(rules, budget).findings(coverage.left())

@@ -5,7 +5,7 @@ changed places, in a segment that stands where another one stands, after the sam
 "/"; a `*` after a word that is a whole name elsewhere, so that `agent*` matches `agentish` as
 well; a name that only begins like another one; and a method that is nearly a registered one.
 Digits are not slips: `api-1` and `api-2` are two names. Nor is what several rules say a slip,
-and in the path of a request, an "s" at the end: people write `/user` and `/users`, and mean it.
+and in the path of a request, an "s" at the end, or what one rule says of both (`/health`, `/healthz`).
 """
 
 from __future__ import annotations
@@ -110,6 +110,8 @@ def _among(entries: list[_Entry]) -> Iterator[Finding]:
         unslashed[text.replace("/", "")].add(text)
     for entry in entries:
         text = entry.text
+        if not text.strip("/*"):
+            continue
         if finding := _glued(entry, common):
             yield finding
         elif others := sorted(each for each in unslashed[text.replace("/", "")] if _more(each, text, common)):
@@ -124,12 +126,13 @@ def _misspelt(entry: _Entry, words: _Vocabulary, *, plurals: bool = False) -> It
     """Yield a finding for the first word of an entry that is one slip away from a commoner one."""
     for before, word in entry.words:
         other = words.meant(before, word)
-        if other is not None and not (plurals and word.removesuffix("s") == other.removesuffix("s")):
-            one, two = repr(entry.text), repr(words.example(before, other))
-            if len(entry.pattern.segments) > 1:
-                one, two = f"{word!r} in {one}", f"{other!r} in {two}"
-            yield entry.alike(f"{one} looks like {two}: is one of them a typo?")
-            return
+        if other is None or (plurals and _is_meant(entry, words, before, word, other)):
+            continue
+        one, two = repr(entry.text), repr(words.example(before, other))
+        if len(entry.pattern.segments) > 1:
+            one, two = f"{word!r} in {one}", f"{other!r} in {two}"
+        yield entry.alike(f"{one} looks like {two}: is one of them a typo?")
+        return
 
 
 def _more(text: str, than: str, common: Counter[str]) -> bool:
@@ -164,6 +167,11 @@ def _begun(text: str, common: Counter[str]) -> str | None:
     return None
 
 
+def _is_meant(entry: _Entry, words: _Vocabulary, before: str, word: str, other: str) -> bool:
+    """Tell whether a word of a request is another one's plural, or both stand in one rule."""
+    return word.removesuffix("s") == other.removesuffix("s") or words.has(before, other, entry.owner)
+
+
 def respelt(pattern: Pattern, known: Iterable[Pattern]) -> Pattern | None:
     """Return a pattern with one word as it stands in a known one, if it is one slip away from that."""
     known = list(known)
@@ -181,14 +189,14 @@ class _Vocabulary:
     """The words of some entries, by the word before each."""
 
     def __init__(self, entries: Iterable[_Entry]) -> None:
-        owners: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
+        self._owners: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
         self._examples: dict[tuple[str, str], str] = {}
         for entry in entries:
             for each in entry.words:
-                owners[each].add(entry.owner)
+                self._owners[each].add(entry.owner)
                 self._examples.setdefault(each, entry.text)
         self._count: defaultdict[str, Counter[str]] = defaultdict(Counter)
-        for (before, word), its in owners.items():
+        for (before, word), its in self._owners.items():
             self._count[before][word] = len(its)
         self._slips = {before: _Slips(count) for before, count in self._count.items() if len(count) > 1}
 
@@ -197,6 +205,10 @@ class _Vocabulary:
         if self._count[before][word] > 1 or before not in self._slips:
             return None
         return next(iter(self._slips[before].of(word)), None)
+
+    def has(self, before: str, word: str, owner: str) -> bool:
+        """Tell whether a word stands in a rule."""
+        return owner in self._owners[before, word]
 
     def example(self, before: str, word: str) -> str:
         """Return a text that a word stands in."""
