@@ -13,26 +13,36 @@ from typing import Any
 import pytest
 
 from meshid.errors import PolicyTooComplex
+from meshid.names.pattern import Pattern
 from meshid.policy import Policy
+from meshid.policy.analysis.boxes import Box, of_request
 from meshid.policy.analysis.budget import Budget
+from meshid.policy.report.contents import Occasion, Report
 from meshid.policy.rules import RuleSet
 from tests.policy.analysis import worst_inputs
 
-SECONDS = 20
-"""Twice what a quiet machine may need."""
+SECONDS = 15
+"""A quiet machine needs less than 10; these are of processor time, which a shared one stretches, too."""
 
 MEGABYTES = 300
 
-CALLS = ("lint", "prove")
+CALLS = ("lint", "prove", "diff", "report")
 
 ONCE = """
 import sys
 from meshid.errors import PolicyTooComplex
 from meshid.policy import Policy
+from meshid.policy.report.contents import Occasion, Report
 from tests.policy.analysis import worst_inputs
 policy = Policy.from_json(worst_inputs.text_of(getattr(worst_inputs, sys.argv[1])), "prod")
+calls = {
+    "lint": policy.lint,
+    "prove": lambda: policy.prove("/**/zz/**", "**/z"),
+    "diff": lambda: Policy.from_json(worst_inputs.text_of(worst_inputs.many_exceptions), "prod").diff(policy),
+    "report": lambda: Report.of([policy], Occasion(now=0.0)),
+}
 try:
-    policy.lint() if sys.argv[2] == "lint" else policy.prove("/**/zz/**", "**/z")
+    calls[sys.argv[2]]()
 except PolicyTooComplex as error:
     assert "most of them for" in str(error)
 """
@@ -78,6 +88,39 @@ def test_what_has_an_easy_answer_gets_it(
 def test_boxes_are_paid_before_they_are_made(make: Callable[[], dict[str, Any]]) -> None:
     with pytest.raises(PolicyTooComplex, match=r"no exact answer after \d+ steps, most of them for .allow"):
         policy_of(make).lint()
+
+
+def test_what_a_report_looks_at_is_paid(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("meshid.policy.analysis.budget._STEPS", 400_000)
+    monkeypatch.setattr("meshid.policy.analysis.budget._STEPS_OF_A_RULE", 0)
+    made: list[int] = []
+
+    def count(box: Box, at: int, method: str | None, request: Pattern) -> Box:
+        made.append(at)
+        return of_request(box, at, method, request)
+
+    monkeypatch.setattr("meshid.policy.report.cell_judge.of_request", count)
+    # For each cell, the conditions of each deny rule are taken apart: that may be a million.
+    policy = policy_of(worst_inputs.cube_of_denies)
+    with pytest.raises(PolicyTooComplex, match="most of them for 'deny0', 'allow0'"):
+        Report.of([policy], Occasion(now=0.0))
+    assert len(made) < 20_000
+
+
+def test_a_report_has_one_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Budget] = []
+    start = Budget.__init__
+
+    def init(self: Budget, *rules: RuleSet) -> None:
+        start(self, *rules)
+        # A question about a name alone, such as the shortest of a pattern, has one of no rules.
+        if rules:
+            made.append(self)
+
+    policies = [policy_of(worst_inputs.peers_in_wide_rules)] * 2
+    monkeypatch.setattr(Budget, "__init__", init)
+    Report.of(policies, Occasion(now=0.0), policies)
+    assert len(made) == 1
 
 
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
