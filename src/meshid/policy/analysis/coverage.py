@@ -242,11 +242,10 @@ class Coverage:
         """Return those of the others that may hold all of a box: they hold its shortest names."""
         if _is_about_tokens(box):
             return list(self._others(box, effects, entry))
-        path = shortest(Words.PEER_PATHS, box.patterns[:1], (), self._budget)
-        target = shortest(Words.TARGETS, box.patterns[1:2], (), self._budget)
-        request = shortest(Words.REQUEST_PATHS, box.patterns[2:], (), self._budget)
-        if path is None or target is None or request is None:
-            return []
+        path, target, request = (
+            shortest(words, (pattern,), (), self._budget) or ""
+            for words, pattern in zip(Words, box.patterns, strict=True)
+        )
         slabs = (slab for effect in effects for slab in self._index[effect].holding(path, target, request))
         return [each for slab in slabs for each in self._left_of(slab, box, entry)]
 

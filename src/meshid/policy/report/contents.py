@@ -82,7 +82,8 @@ class Report:
             PolicyTooComplex: If the rules are too entangled for an exact answer.
         """
         rules = {rule.id: rule for policy in policies for rule in policy.rules}
-        budget = Budget(*map(rule_set_of, (*policies, *(since or ()))))
+        # Twice: lint looks at them, too.
+        budget = Budget(*map(rule_set_of, (*policies, *policies, *(since or ()))))
         matrices = tuple(Matrix.of(each, rule_set_of(each), budget, occasion.now) for each in policies)
         changes = None if since is None else _changes(since, policies, occasion.now, budget)
         return cls(matrices, tuple(rules[each] for each in sorted(rules)), occasion, changes)
