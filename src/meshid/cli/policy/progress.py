@@ -6,7 +6,7 @@ import os
 import stat
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from typing import BinaryIO, Self
 
@@ -20,7 +20,7 @@ def with_progress(lines: Iterable[bytes], file: BinaryIO) -> Iterator[bytes]:
 
 
 @contextmanager
-def progress_of(doing: str) -> Iterator[Callable[[int, int], None] | None]:
+def progress_of(doing: str) -> Generator[Callable[[int, int], None] | None, None, None]:
     """Give what is to be told how many rules are done, of how many; None if it is not a terminal."""
     if not sys.stderr.isatty():
         yield None

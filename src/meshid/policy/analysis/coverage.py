@@ -279,7 +279,7 @@ class Coverage:
         """Return a method of the requests of a box, or none if it has handshakes."""
         if box.is_for(HANDSHAKE):
             return HANDSHAKE
-        return box.method if box.method not in {None, ANY_METHOD} else "GET"
+        return "GET" if box.method is None or box.method == ANY_METHOD else box.method
 
     def _others(self, box: Box, effects: Sequence[Effect], entry: _Entry | None) -> Iterator[Box]:
         """Yield the boxes that may have something in common with one, but for those of its own part."""
