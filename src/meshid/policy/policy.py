@@ -267,19 +267,26 @@ class Policy:
         """
         return math.inf if self._stages is None else self._stages.next_end(now)
 
-    def lint(self, *, ignore: Collection[FindingKind] = (), now: float | None = None) -> list[Finding]:
+    def lint(
+        self,
+        *,
+        ignore: Collection[FindingKind] = (),
+        now: float | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> list[Finding]:
         """Return what is in the policy and probably not meant, in the order of the file.
 
         Args:
             ignore: The kinds of findings to leave out.
             now: As for `decide`.
+            progress: Called before each rule with the number of rules that are done, and of all of them.
 
         Raises:
             PolicyTooComplex: If the rules are too entangled for an exact answer.
         """
         from meshid.policy.analysis.lint import lint
 
-        return lint(self._rule_set, ignore, self._instant(now))
+        return lint(self._rule_set, ignore, self._instant(now), progress=progress)
 
     def diff(self, other: Policy, *, now: float | None = None) -> PolicyDiff:
         """Return what changes, and for which peers, from this policy to another.

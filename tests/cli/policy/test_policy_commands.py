@@ -758,20 +758,22 @@ class TestProgress:
         """Replay a log with standard error on a terminal, and return what is shown there."""
         Path("new.toml").write_text(NEW)
         log(*[asked(OLD, peer=CHECKOUT, target="payments")] * lines)
+        return self.run(["replay", log_file, "--policy", "new.toml", *PROD], Path("audit.jsonl").read_bytes())
+
+    def run(self, arguments: list[str], given: bytes = b"", seconds: float = 0.02) -> str:
         script = (
             "import sys\n"
             "from meshid.__main__ import main\n"
             "from meshid.cli.policy import progress\n"
-            "progress._SECONDS = 0.02\n"
+            f"progress._SECONDS = {seconds}\n"
             "sys.exit(main(sys.argv[1:]))\n"
         )
-        command = [sys.executable, "-c", script, "policy", "replay", log_file, "--policy", "new.toml", *PROD]
+        command = [sys.executable, "-c", script, "policy", *arguments]
         control, terminal = pty.openpty()
-        log_bytes = Path("audit.jsonl").read_bytes()
         # Read while it runs: a terminal holds a few kilobytes, and then whoever writes to it waits.
         with os.fdopen(control, "rb", buffering=0) as reading, ThreadPoolExecutor(1) as pool:
             shown = pool.submit(read_to_the_end, reading)
-            subprocess.run(command, input=log_bytes, stdout=subprocess.PIPE, stderr=terminal, check=False)
+            subprocess.run(command, input=given, stdout=subprocess.PIPE, stderr=terminal, check=False)
             os.close(terminal)
             return shown.result(timeout=60).decode()
 
@@ -787,6 +789,17 @@ class TestProgress:
         shown = self.shown("-")
         assert re.search(r"\r\d+ lines", shown)
         assert "%" not in shown
+
+    def test_lint_counts_the_rules(self) -> None:
+        rules = "".join(
+            f'[[allow]]\nid = "r{each}"\nwhy = "w"\nfrom = ["/a{each}"]\nto = ["t"]\n' for each in range(1001)
+        )
+        Path("many.toml").write_text(
+            'version = 1\n[environments.prod]\ntrust_domains = ["prod.example.org"]\n' + rules
+        )
+        shown = self.run(["lint", "many.toml", *PROD], seconds=0)
+        assert "\rlinting: 0 of 1 001 rules\rlinting: 1 of 1 001 rules" in shown
+        assert re.search(r"\rlinting: 1 000 of 1 001 rules\r +\r$", shown)
 
     def test_it_is_for_terminals_only(self, ask: Ask) -> None:
         Path("new.toml").write_text(NEW)

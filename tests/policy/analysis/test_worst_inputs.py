@@ -13,26 +13,37 @@ from typing import Any
 import pytest
 
 from meshid.errors import PolicyTooComplex
-from meshid.policy import Policy
+from meshid.names.pattern import Pattern
+from meshid.policy import FindingKind, Policy
+from meshid.policy.analysis.box_index import BoxIndex
+from meshid.policy.analysis.boxes import Box, boxes_of, of_request
 from meshid.policy.analysis.budget import Budget
+from meshid.policy.report.contents import Occasion, Report
 from meshid.policy.rules import RuleSet
 from tests.policy.analysis import worst_inputs
 
-SECONDS = 20
-"""Twice what a quiet machine may need."""
+SECONDS = 15
+"""A quiet machine needs less than 10; these are of processor time, which a shared one stretches, too."""
 
 MEGABYTES = 300
 
-CALLS = ("lint", "prove")
+CALLS = ("lint", "prove", "diff", "report")
 
 ONCE = """
 import sys
 from meshid.errors import PolicyTooComplex
 from meshid.policy import Policy
+from meshid.policy.report.contents import Occasion, Report
 from tests.policy.analysis import worst_inputs
 policy = Policy.from_json(worst_inputs.text_of(getattr(worst_inputs, sys.argv[1])), "prod")
+calls = {
+    "lint": policy.lint,
+    "prove": lambda: policy.prove("/**/zz/**", "**/z"),
+    "diff": lambda: Policy.from_json(worst_inputs.text_of(worst_inputs.many_exceptions), "prod").diff(policy),
+    "report": lambda: Report.of([policy], Occasion(now=0.0)),
+}
 try:
-    policy.lint() if sys.argv[2] == "lint" else policy.prove("/**/zz/**", "**/z")
+    calls[sys.argv[2]]()
 except PolicyTooComplex as error:
     assert "most of them for" in str(error)
 """
@@ -78,6 +89,68 @@ def test_what_has_an_easy_answer_gets_it(
 def test_boxes_are_paid_before_they_are_made(make: Callable[[], dict[str, Any]]) -> None:
     with pytest.raises(PolicyTooComplex, match=r"no exact answer after \d+ steps, most of them for .allow"):
         policy_of(make).lint()
+
+
+def test_what_a_report_looks_at_is_paid(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+
+    def count(box: Box, at: int, method: str | None, request: Pattern) -> Box:
+        made.append(at)
+        return of_request(box, at, method, request)
+
+    monkeypatch.setattr("meshid.policy.report.cell_judge.of_request", count)
+    # For each cell, the conditions of each deny rule are taken apart: that may be a million.
+    policy = policy_of(worst_inputs.cube_of_denies)
+    with pytest.raises(PolicyTooComplex, match="most of them for"):
+        Report.of([policy], Occasion(now=0.0))
+    assert 0 < len(made) < 140_000
+
+
+def test_what_a_look_up_finds_is_paid() -> None:
+    policy = policy_of(worst_inputs.all_sources_one_target)
+    budget = Budget(RuleSet(policy.environment, policy.rules, policy.observe))
+    index = BoxIndex((box for rule in policy.rules for box in boxes_of(rule, budget)), budget)
+    anything = Pattern.parse("/**")
+
+    def ask() -> None:
+        # A step for each box, at least.
+        for _ in range(4_000):
+            assert len(list(index.intersecting(anything, anything))) == len(policy.rules)
+
+    with pytest.raises(PolicyTooComplex):
+        ask()
+
+
+def test_lint_tells_how_far_it_is() -> None:
+    policy = policy_of(worst_inputs.peers_in_wide_rules)
+    told: list[tuple[int, int]] = []
+    policy.lint(progress=lambda done, of: told.append((done, of)))
+    assert told == [(number, 100) for number in range(100)]
+
+
+def test_tokens_of_one_name_cover_no_certificates_of_another() -> None:
+    document = worst_inputs.many_peers(2)
+    rule = {"why": "w", "to": ["pay"], "evidence": ["x509", "token"]}
+    document["allow"] = [{"id": "a", "from": ["/m0"], **rule}, {"id": "b", "from": ["@n1"], **rule}]
+    document["deny"] = []
+    policy = Policy.from_json(json.dumps(document), "prod")
+    assert not [each for each in policy.lint() if each.kind in {FindingKind.POINTLESS, FindingKind.SWALLOWED}]
+
+
+def test_a_report_has_one_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Budget] = []
+    start = Budget.__init__
+
+    def init(self: Budget, *rules: RuleSet) -> None:
+        start(self, *rules)
+        # A question about a name alone, such as the shortest of a pattern, has one of no rules.
+        if rules:
+            made.append(self)
+
+    policies = [policy_of(worst_inputs.peers_in_wide_rules)] * 2
+    monkeypatch.setattr(Budget, "__init__", init)
+    Report.of(policies, Occasion(now=0.0), policies)
+    assert len(made) == 1
 
 
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from the lists alone, and of most that do something, the first box is enough.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeAlias
 
 import attrs
@@ -78,14 +78,19 @@ class Coverage:
         self._gone: dict[str, frozenset[tuple[int, int]]] = {}
         self._met: dict[tuple[object, ...], list[Box]] = {}
 
-    def findings(self) -> Iterator[Finding]:
+    def findings(self, progress: Callable[[int, int], None] | None = None) -> Iterator[Finding]:
         """Yield what does nothing, from the last rule to the first.
+
+        Args:
+            progress: Is told how many rules are done, of how many.
 
         Raises:
             PolicyTooComplex: If the budget does not last.
         """
         done: dict[object, tuple[FindingKind, str] | None] = {}
-        for rule in reversed(self._rules):
+        for number, rule in enumerate(reversed(self._rules)):
+            if progress is not None:
+                progress(number, len(self._rules))
             self._budget.turn_to(rule)
             self._met.clear()
             key = _key(rule)
@@ -237,11 +242,10 @@ class Coverage:
         """Return those of the others that may hold all of a box: they hold its shortest names."""
         if _is_about_tokens(box):
             return list(self._others(box, effects, entry))
-        path = shortest(Words.PEER_PATHS, box.patterns[:1], (), self._budget)
-        target = shortest(Words.TARGETS, box.patterns[1:2], (), self._budget)
-        request = shortest(Words.REQUEST_PATHS, box.patterns[2:], (), self._budget)
-        if path is None or target is None or request is None:
-            return []
+        path, target, request = (
+            shortest(words, (pattern,), (), self._budget) or ""
+            for words, pattern in zip(Words, box.patterns, strict=True)
+        )
         slabs = (slab for effect in effects for slab in self._index[effect].holding(path, target, request))
         return [each for slab in slabs for each in self._left_of(slab, box, entry)]
 
@@ -275,7 +279,7 @@ class Coverage:
         """Return a method of the requests of a box, or none if it has handshakes."""
         if box.is_for(HANDSHAKE):
             return HANDSHAKE
-        return box.method if box.method not in {None, ANY_METHOD} else "GET"
+        return "GET" if box.method is None or box.method == ANY_METHOD else box.method
 
     def _others(self, box: Box, effects: Sequence[Effect], entry: _Entry | None) -> Iterator[Box]:
         """Yield the boxes that may have something in common with one, but for those of its own part."""

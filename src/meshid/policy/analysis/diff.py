@@ -29,18 +29,21 @@ from meshid.policy.analysis.token_states import NO_TOKEN
 from meshid.policy.rules import ANY_METHOD, Effect, Rule, RuleSet
 
 
-def compare(before: RuleSet, after: RuleSet, now: float | None = None) -> PolicyDiff:
+def compare(
+    before: RuleSet, after: RuleSet, now: float | None = None, *, budget: Budget | None = None
+) -> PolicyDiff:
     """Compare what the rules of two policies allow.
 
     Args:
         before: The one policy.
         after: The other.
         now: When, in POSIX seconds, for rules that have a last day; None to compare as if all were in force.
+        budget: What it is paid from; None for one of its own.
 
     Raises:
         PolicyTooComplex: If the rules are too entangled for an exact answer.
     """
-    budget = Budget(before, after)
+    budget = budget or Budget(before, after)
     old, new = (DiffSide(each if now is None else each.at(now), budget) for each in (before, after))
     concerns = Concerns(Pair(old, new, is_gain=False), budget)
     old.take_apart(concerns)

@@ -33,11 +33,6 @@ class Extent:
         """Steps to compare it with something."""
         return sum(pattern.cost for patterns in (self.patterns, *self.holes) for pattern in patterns)
 
-    @property
-    def is_plainly_empty(self) -> bool:
-        """Whether one hole holds all of it."""
-        return any(_contains(hole, self.patterns) for hole in self.holes)
-
     def holds(self, point: Point) -> bool:
         """Tell whether a point lies in it."""
         return _matches(self.patterns, point) and self.hole_at(point) is None

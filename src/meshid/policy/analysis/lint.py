@@ -6,7 +6,7 @@ What looks like a typo is a guess, and its message says so.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from meshid.names.pattern import Pattern
 from meshid.names.peer_pattern import PeerPattern
@@ -23,13 +23,22 @@ EVERY_PATH = Pattern.parse("/*/**")
 """It matches every path of a SPIFFE ID, and every target: they have at least one segment."""
 
 
-def lint(rules: RuleSet, ignore: Collection[FindingKind] = (), now: float | None = None) -> list[Finding]:
+def lint(
+    rules: RuleSet,
+    ignore: Collection[FindingKind] = (),
+    now: float | None = None,
+    *,
+    budget: Budget | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Finding]:
     """Return the findings in the order of the file, without the kinds to *ignore*.
 
     Args:
         rules: Everything that a file says for an environment.
         ignore: The kinds of findings to leave out.
         now: The POSIX time in seconds: rules whose last day is over are no rules; None if none has one.
+        budget: What it is paid from; None for one of its own.
+        progress: Is told how many rules are done, of how many.
 
     Raises:
         PolicyTooComplex: If the rules are too entangled for an exact answer.
@@ -40,18 +49,19 @@ def lint(rules: RuleSet, ignore: Collection[FindingKind] = (), now: float | None
         # What a rule names cannot go before the rule, even if that has ended.
         *_unused_federations(rules),
         *about_names(rules),
-        *_of_rules(in_force, rules),
+        *_of_rules(in_force, rules, budget or Budget(in_force), progress),
     ]
     kept = [finding for finding in found if finding.kind not in ignore]
     order = {rule.id: number for number, rule in enumerate(sorted(rules.rules, key=place_of))}
     return sorted(kept, key=lambda finding: (order.get(finding.rule or "", -1), finding.where, finding.kind))
 
 
-def _of_rules(rules: RuleSet, written: RuleSet) -> Iterator[Finding]:
-    budget = Budget(rules)
+def _of_rules(
+    rules: RuleSet, written: RuleSet, budget: Budget, progress: Callable[[int, int], None] | None
+) -> Iterator[Finding]:
     yield from about_sets(written, budget)
     coverage = Coverage(rules, budget)
-    yield from coverage.findings()
+    yield from coverage.findings(progress)
     yield from Exceptions(rules, budget).findings(coverage.left())
     lists = WrittenLists(rules)
     for rule in rules.rules:

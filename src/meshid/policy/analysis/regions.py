@@ -67,15 +67,6 @@ class Region:
         """Steps to tell whether a point lies in it."""
         return sum(each.cost for each in (*self.inside, *self.outside))
 
-    @property
-    def is_plainly_empty(self) -> bool:
-        """Whether an outside box holds all of an inside box."""
-        if any(each.is_plainly_empty for each in self.inside):
-            return True
-        if any(out.contains(each) for out in self.outside for each in self.inside):
-            return True
-        return any(paths.holds(each.patterns[0]) for paths in self.elsewhere for each in self.inside)
-
 
 @attrs.frozen(order=True)
 class _Candidate:

@@ -64,11 +64,6 @@ class Elsewhere:
         """Return such an alias that a path matches, if there is one."""
         return next(self._matching(path), None)
 
-    def holds(self, path: Pattern) -> bool:
-        """Tell whether such an alias holds all of a pattern of paths."""
-        word = shortest(Words.PEER_PATHS, (path,))
-        return word is not None and any(alias.contains(path) for alias in self._matching(word))
-
     def _matching(self, path: str) -> Iterator[Pattern]:
         for name, alias in self.naming.aliases_of(self.domain, path):
             if not self.naming.may_be(name, self.state):
@@ -95,7 +90,6 @@ class Naming:
         self.provable = self._agreement.provable
         self.has_svids = bool(self._agreement.svid_issuers)
         self._peers = {peer.name: peer for peer in rules.peers}
-        self._at: dict[TrustDomain, dict[Pattern, str]] = {}
         self._words: dict[Pattern, str] = {}
         self._aliases: PatternIndex[list[tuple[TrustDomain, str, Pattern]]] = PatternIndex()
         for peer in rules.peers:
@@ -103,7 +97,6 @@ class Naming:
                 aliases = self._aliases.setdefault(each.path, list[tuple[TrustDomain, str, Pattern]])
                 for domain in each.domains(self.own):
                     aliases.append((domain, peer.name, each.path))
-                    self._at.setdefault(domain, {})[each.path] = peer.name
 
     def is_like(self, other: Naming) -> bool:
         """Tell whether the same peers have the same SPIFFE IDs, and tokens give the same names."""
@@ -117,10 +110,6 @@ class Naming:
     def has_own_svid(self, domain: TrustDomain) -> bool:
         """Tell whether a JWT-SVID of its own counts for each peer of a trust domain."""
         return self.has_svids and domain in self.own
-
-    def names_at(self, path: Pattern) -> frozenset[str]:
-        """Return the names that certificates with a path of a pattern may have."""
-        return frozenset(name for aliases in self._aliases.intersecting(path) for _, name, _ in aliases)
 
     def domains(self, box: Box) -> tuple[TrustDomain, ...]:
         """Return the trust domains of the peers of a box."""
@@ -171,10 +160,6 @@ class Naming:
         if state.name is not None:
             return state.name in self.provable
         return bool(self.provable - state.others) or self.has_own_svid(domain)
-
-    def aliases_at(self, domain: TrustDomain) -> dict[Pattern, str]:
-        """Return the aliases in a trust domain, with their names."""
-        return self._at.get(domain, {})
 
     def aliases_of(self, domain: TrustDomain, path: str) -> Iterator[tuple[str, Pattern]]:
         """Yield each alias of the peer with a SPIFFE ID, with its name."""

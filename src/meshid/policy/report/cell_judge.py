@@ -8,7 +8,7 @@ part are gone through together, as far as they meet; but only those that could s
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 import attrs
 
@@ -16,7 +16,7 @@ from meshid.names.pattern import Pattern
 from meshid.names.peer_pattern import PeerPattern
 from meshid.names.spiffe_id import TrustDomain
 from meshid.policy.analysis.box_index import BoxIndex
-from meshid.policy.analysis.boxes import HANDSHAKE, Box, boxes_of
+from meshid.policy.analysis.boxes import HANDSHAKE, Box, boxes_of, of_request
 from meshid.policy.analysis.budget import Budget
 from meshid.policy.analysis.extent import Extent
 from meshid.policy.analysis.prove import Slice, cells_of, methods_told
@@ -24,55 +24,23 @@ from meshid.policy.analysis.regions import shortest_access
 from meshid.policy.analysis.token_states import ANYTHING, NO_TOKEN, Naming, TokenState
 from meshid.policy.methods import judged
 from meshid.policy.named_peers import NamedPeer
+from meshid.policy.report.asked import Asked, Judged
 from meshid.policy.report.verdicts import RuleBehind, Verdict
 from meshid.policy.rules import ANY_METHOD, Effect, Rule, RuleSet
 
 _STEPS_OF_A_REGION = 30
 """In the measure of the budget: a step is one state of an automaton."""
 
+_LOOK = 5
+"""Steps to look at a box."""
+
+_BOX = 30
+"""Steps for a box that is made."""
+
+_KEPT = 2
+"""Steps for a deny rule of those that were looked at together, which is kept."""
+
 _EVERYBODY = PeerPattern(None, ANYTHING)
-
-
-@attrs.frozen
-class Asked:
-    """Peers of a row at all targets of a column.
-
-    Attributes:
-        path: The pattern of the paths in their certificates.
-        target: The pattern of the targets.
-        domains: Their trust domains.
-        by_token: The name that their tokens give; None for peers without a token.
-    """
-
-    path: Pattern
-    target: Pattern
-    domains: tuple[TrustDomain, ...]
-    by_token: str | None = None
-
-    @property
-    def extent(self) -> Extent:
-        """All of these peers, at all of these targets, with any request."""
-        return Extent((self.path, self.target, ANYTHING))
-
-    @property
-    def state(self) -> TokenState:
-        """What these peers show beside their certificates."""
-        return NO_TOKEN if self.by_token is None else TokenState(has_token=True, name=self.by_token)
-
-
-@attrs.frozen
-class Judged:
-    """What is found of a cell.
-
-    Attributes:
-        verdict: The verdict.
-        behind: The rules behind it.
-        if_enforced: The verdict if the observing rules decided, too; None if none is about the cell.
-    """
-
-    verdict: Verdict
-    behind: tuple[RuleBehind, ...]
-    if_enforced: Verdict | None
 
 
 class CellJudge:
@@ -145,6 +113,8 @@ class CellJudge:
         if any(box.rule.needs_token for box in allows):
             denies += self._denies_by_token(asked)
         boxes = [*denies, *allows]
+        # For each box, whether it is whole.
+        self._spend_on(boxes, sum(len(each.domains) for each in asked))
         verdict = self._verdict(asked, _enforced(allows), _enforced(denies))
         observes = any(box.rule.observe for box in boxes)
         if_enforced = self._verdict(asked, allows, denies) if observes else None
@@ -180,6 +150,7 @@ class CellJudge:
     def _meeting(self, effect: Effect, asked: Asked) -> Iterator[Box]:
         for box in self._near(effect, asked):
             self._budget.turn_to(box.rule)
+            self._spend_on([box], len(asked.domains))
             if any(self._meets(asked, domain, box) for domain in asked.domains):
                 yield box
 
@@ -223,6 +194,17 @@ class CellJudge:
         }
         return list(found.values())
 
+    def _alike(self, first: Box) -> list[Box]:
+        """Return the boxes of a rule that differ only by their conditions."""
+        self._budget.spend(_BOX * len(first.rule.http))
+        found = [of_request(first, k, each.method, each.path) for k, each in enumerate(first.rule.http)]
+        return found or [first]
+
+    def _spend_on(self, boxes: list[Box], times: int) -> None:
+        """Pay for a look at each of some boxes, with its exceptions."""
+        holes = sum(len(each.rule.not_sources) + len(each.rule.not_http) for each in boxes)
+        self._budget.spend((_LOOK * len(boxes) + holes) * times)
+
     # -- The verdict ------------------------------------------------------------
 
     def _verdict(self, asked: list[Asked], allows: list[Box], denies: list[Box]) -> Verdict:
@@ -241,11 +223,13 @@ class CellJudge:
         return Verdict.REQUESTS
 
     def _lets_anybody_in(self, asked: Asked, allows: list[Box], denies: list[Box]) -> bool:
-        against = [box for deny in denies for box in _alike(deny)]
-        for allow in (box for first in allows for box in _alike(first)):
+        against = [box for deny in denies for box in self._alike(deny)]
+        for allow in (box for first in allows for box in self._alike(first)):
             self._budget.turn_to(allow.rule)
+            self._spend_on(against, 1)
             told = methods_told(allow, against, self._methods)
-            states = self._naming.states(allow, against) if asked.by_token is None else [asked.state]
+            states = list(self._naming.states(allow, against)) if asked.by_token is None else [asked.state]
+            self._budget.spend(len(asked.domains) * len(states) * len(told))
             for cell in cells_of(allow, asked.domains, self._naming, told, states):
                 self._budget.spend(_STEPS_OF_A_REGION + len(against))
                 region = cell.region(
@@ -258,7 +242,7 @@ class CellJudge:
 
     def _are_denied(self, asked: Asked, domain: TrustDomain, denies: list[Box]) -> bool:
         """Tell whether each access is denied, whether a rule would allow it or not."""
-        against = [box for deny in denies for box in _alike(deny)]
+        against = [box for deny in denies for box in self._alike(deny)]
         return all(
             shortest_access(
                 [
@@ -275,6 +259,7 @@ class CellJudge:
     def _of(
         self, boxes: list[Box], domain: TrustDomain, method: str, state: TokenState
     ) -> tuple[Extent, ...]:
+        self._spend_on(boxes, 1)
         return tuple(
             box.extent(domain, self._own, method)
             for box in boxes
@@ -300,6 +285,7 @@ class CellJudge:
         self, asked: Asked, domain: TrustDomain, allows: list[Box], denies: list[Box]
     ) -> bool:
         """Tell whether one of the peers has, at one of the targets, no request that is allowed."""
+        self._spend_on([*allows, *denies], 1)
         allows = self._in_state(allows, asked, domain)
         denies = self._in_state(denies, asked, domain)
         always = frozenset(
@@ -310,6 +296,7 @@ class CellJudge:
         while waiting:
             at, met = waiting.pop()
             against = always | {deny.rule.id for deny in met}
+            self._spend_on(allows, 1)
             inside = (asked.extent, *(self._extent(deny, domain) for deny in met))
             left = tuple(
                 self._extent(allow, domain) for allow in allows if self._is_open(allow.rule, against)
@@ -319,7 +306,7 @@ class CellJudge:
             if met and self._is_empty(asked, domain, inside, ()):
                 continue
             more = [n for n in range(at, len(cutting)) if cutting[n].rule.id not in against]
-            self._budget.spend(len(more))
+            self._budget.spend(len(more) * (1 + len(met)))
             waiting += [(n + 1, (*met, cutting[n])) for n in more]
         return False
 
@@ -328,13 +315,17 @@ class CellJudge:
         every = always | {deny.rule.id for deny in denies}
         rules = {allow.rule.id: allow.rule for allow in allows}.values()
         shut = [rule for rule in rules if self._is_open(rule, always) and not self._is_open(rule, every)]
+        self._budget.spend(
+            sum(1 + len(deny.rule.http) for deny in denies) * sum(1 + len(rule.http) for rule in shut)
+        )
         found = [deny for deny in denies if any(_have_requests_in_common(deny.rule, rule) for rule in shut)]
         return sorted(found, key=lambda deny: deny.rule.needs_request)
 
-    def _is_open(self, allow: Rule, denies: Collection[str]) -> bool:
+    def _is_open(self, allow: Rule, denies: frozenset[str]) -> bool:
         """Tell whether deny rules leave any request of an allow rule, where they all match."""
-        key = (allow.id, frozenset(denies))
+        key = (allow.id, denies)
         if key not in self._open:
+            self._budget.spend(_KEPT * (1 + len(denies)))
             self._open[key] = self._leave_a_request(allow, [self._rules[each] for each in denies])
         return self._open[key]
 
@@ -344,6 +335,7 @@ class CellJudge:
         against = [box for deny in denies for box in self._requests_of(deny)]
         domain = self._own[0]
         for box in self._requests_of(allow):
+            self._spend_on(against, 1)
             for method in methods_told(box, against, self._methods):
                 if method != HANDSHAKE and box.is_for(method):
                     outside = self._of(against, domain, method, NO_TOKEN)
@@ -368,16 +360,6 @@ class CellJudge:
             )
             self._requests[rule.id] = list(boxes_of(bare, self._budget))
         return self._requests[rule.id]
-
-
-def _alike(first: Box) -> list[Box]:
-    """Return the boxes of a rule that differ only by their conditions."""
-    path, target, _ = first.patterns
-    i, j, _ = first.at
-    return [
-        attrs.evolve(first, patterns=(path, target, each.path), method=each.method, at=(i, j, k))
-        for k, each in enumerate(first.rule.http)
-    ] or [first]
 
 
 def _enforced(boxes: list[Box]) -> list[Box]:

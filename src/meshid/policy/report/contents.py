@@ -9,6 +9,7 @@ from typing import Self
 import attrs
 
 from meshid.policy.analysis.budget import Budget
+from meshid.policy.analysis.diff import compare
 from meshid.policy.analysis.finding import Finding, by_environment
 from meshid.policy.analysis.policy_diff import PolicyDiff
 from meshid.policy.named_peers import PeerSet
@@ -81,13 +82,10 @@ class Report:
             PolicyTooComplex: If the rules are too entangled for an exact answer.
         """
         rules = {rule.id: rule for policy in policies for rule in policy.rules}
-        counting = [rule_set_of(policy).at(occasion.now) for policy in policies]
-        budget = Budget(*counting)
-        matrices = tuple(
-            Matrix.of(policy, each, budget, occasion.now)
-            for policy, each in zip(policies, counting, strict=True)
-        )
-        changes = None if since is None else _changes(since, policies, occasion.now)
+        # Twice: lint looks at them, too.
+        budget = Budget(*map(rule_set_of, (*policies, *policies, *(since or ()))))
+        matrices = tuple(Matrix.of(each, rule_set_of(each), budget, occasion.now) for each in policies)
+        changes = None if since is None else _changes(since, policies, occasion.now, budget)
         return cls(matrices, tuple(rules[each] for each in sorted(rules)), occasion, changes)
 
     @property
@@ -147,7 +145,9 @@ def rule_set_of(policy: Policy) -> RuleSet:
     )
 
 
-def _changes(since: Sequence[Policy], policies: Sequence[Policy], now: float) -> dict[str, PolicyDiff | str]:
+def _changes(
+    since: Sequence[Policy], policies: Sequence[Policy], now: float, budget: Budget
+) -> dict[str, PolicyDiff | str]:
     before = {policy.environment.name: policy for policy in since}
     found: dict[str, PolicyDiff | str] = {}
     for policy in policies:
@@ -155,7 +155,7 @@ def _changes(since: Sequence[Policy], policies: Sequence[Policy], now: float) ->
         old = before.pop(name, None)
         found[name] = "the environment is new: that version had none of this name"
         if old is not None:
-            found[name] = old.diff(policy, now=now)
+            found[name] = compare(rule_set_of(old), rule_set_of(policy), now, budget=budget)
     return found | dict.fromkeys(before, "the environment is gone: only that version had it")
 
 

@@ -18,6 +18,7 @@ from meshid.names.pattern import Pattern
 from meshid.names.pattern_index import PatternIndex
 from meshid.policy.analysis.budget import Budget
 from meshid.policy.analysis.finding import Finding
+from meshid.policy.analysis.lint import lint
 from meshid.policy.policy import Policy
 from meshid.policy.report.cell_judge import CellJudge
 from meshid.policy.report.verdicts import Cell, Verdict
@@ -28,6 +29,12 @@ MAX_PEERS = 1000
 
 MAX_GRID = (24, 10)
 """Peers and targets up to which each pair has its cell; beyond, only those that rules name."""
+
+_LOOK = 2
+"""Steps to compare two patterns."""
+
+_KEPT = 10
+"""Steps for what is kept of it, and shown."""
 
 
 @attrs.frozen
@@ -41,6 +48,7 @@ class Matrix:
             policy about which there is a rule.
         peers: The patterns of peers; with an ``@``, the peers by name and the sets; sorted.
         targets: The patterns of targets, sorted.
+        wider: For each target, the other ones that hold all of it: what their cells say is true of it, too.
         left_out: How many patterns of peers are not shown, because there are too many.
     """
 
@@ -49,6 +57,7 @@ class Matrix:
     cells: dict[tuple[str, str], Cell]
     peers: tuple[str, ...]
     targets: tuple[str, ...]
+    wider: dict[str, list[str]]
     left_out: int
 
     @classmethod
@@ -57,21 +66,23 @@ class Matrix:
 
         Args:
             policy: The policy.
-            rules: Its rules, without those whose last day is over.
+            rules: Everything that its file says for the environment.
             budget: The budget of the whole report.
             now: The time, in POSIX seconds.
 
         Raises:
             PolicyTooComplex: If the rules are too entangled for an exact answer.
         """
-        peers = sorted({each for rule in rules.rules for each in rule.listed_from})
-        pairs = _Pairs(rules, peers[:MAX_PEERS], budget)
+        in_force = rules.at(now)
+        peers = sorted({each for rule in in_force.rules for each in rule.listed_from})
+        pairs = _Pairs(in_force, peers[:MAX_PEERS], budget)
         return cls(
             policy,
-            tuple(policy.lint(now=now)),
+            tuple(lint(rules, now=now, budget=budget)),
             pairs.cells,
             tuple(pairs.peers),
             tuple(sorted(pairs.targets)),
+            pairs.wider(),
             len(peers) - len(pairs.peers),
         )
 
@@ -93,24 +104,6 @@ class Matrix:
             if cell and cell.is_named:
                 yield peer, cell
 
-    @property
-    def wider(self) -> dict[str, list[str]]:
-        """For each target, the other ones that hold all of it: what their cells say is true of it, too."""
-        wide: PatternIndex[list[Pattern]] = PatternIndex()
-        parsed = [Pattern.parse(each) for each in self.targets]
-        for each in parsed:
-            if not each.is_literal:
-                wide.setdefault(each, list[Pattern]).append(each)
-        return {
-            str(one): [
-                str(each)
-                for patterns in wide.intersecting(one)
-                for each in patterns
-                if each != one and each.contains(one)
-            ]
-            for one in parsed
-        }
-
 
 class _Pairs:
     """The cells of a policy, as they are found: what rules name, then what wider cells leave open."""
@@ -130,6 +123,16 @@ class _Pairs:
                 for target in self.targets.values():
                     self._add(peer, target, is_named=False)
 
+    def wider(self) -> dict[str, list[str]]:
+        """Return, for each target, the other ones that hold all of it."""
+        return {target: list(self._holding(self.targets[target])) for target in sorted(self.targets)}
+
+    def _holding(self, target: Pattern) -> Iterator[str]:
+        for each in self._near(target):
+            if each != target and each.contains(target):
+                self._budget.spend(_KEPT)
+                yield str(each)
+
     def _add_named(self, rules: RuleSet) -> None:
         named: defaultdict[str, set[Pattern]] = defaultdict(set)
         for rule in rules.rules:
@@ -148,8 +151,12 @@ class _Pairs:
         return cell is not None and Verdict.PARTLY in {cell.verdict, cell.if_enforced}
 
     def _within(self, target: Pattern) -> Iterator[Pattern]:
+        return (each for each in self._near(target) if target.contains(each))
+
+    def _near(self, target: Pattern) -> Iterator[Pattern]:
         for columns in self._columns.intersecting(target, self._budget.spend):
-            yield from (each for each in columns if target.contains(each))
+            self._budget.spend(_LOOK * len(columns))
+            yield from columns
 
     def _add(self, peer: str, target: Pattern, *, is_named: bool, unless: Verdict | None = None) -> None:
         key = (peer, str(target))
