@@ -294,7 +294,7 @@ class TestDiff:
             '  allow "checkout" (the rule itself is the same)',
             "    + spiffe://old.example.org/ns/checkout/sa/api -> payments",
             "        such as spiffe://old.example.org/ns/checkout/sa/api at 'payments'",
-            "  ~ this environment's own trust domains: now 'old.example.org'",
+            "  ~ this environment's own trust domains: also 'old.example.org'",
         ]
 
     def test_connections_and_requests_are_told_apart(self) -> None:
@@ -336,6 +336,43 @@ class TestDiff:
         assert policy(said).diff(policy(CHECKOUT), now=0.0).ends == (
             'allow "checkout": without a last day, was until 2030-01-31',
         )
+
+    def test_a_guard_that_goes_is_told_even_if_nobody_gains(self) -> None:
+        guard = NO_CI.replace("checkout", "ci")
+        narrowed, renamed = guard + 'http = ["DELETE /**"]\n', guard.replace("no-ci", "ci-out")
+        for rules, told in (
+            ((), ['deny "no-ci" (gone): nobody\'s access changes by it today']),
+            ((narrowed,), ['deny "no-ci" (edited): nobody\'s access changes by it today']),
+            (
+                (renamed,),
+                [
+                    'deny "ci-out" (new): nobody\'s access changes by it today',
+                    'deny "no-ci" (gone): nobody\'s access changes by it today',
+                ],
+            ),
+        ):
+            diff = policy(CHECKOUT, guard).diff(policy(CHECKOUT, *rules))
+            assert diff.is_empty
+            assert list(diff.notes) == told
+
+    def test_a_rule_that_time_takes_is_not_gone(self) -> None:
+        day = 86400.0
+        ends = CHECKOUT + "until = 1970-01-01\n"
+        for one, two, status in (
+            (CHECKOUT, ends, "its last day is over"),
+            (ends, CHECKOUT, "in force again"),
+        ):
+            assert lines(policy(one).diff(policy(two), now=2 * day))[0] == f'  allow "checkout" ({status})'
+
+    def test_members_of_a_set_are_told_by_its_name(self) -> None:
+        named = '[[peers]]\nname = "x"\nspiffe = ["/x"]\n'
+        peers = named + '[[peers]]\nname = "all"\nmembers = ["/a", "/b"]\n'
+        rule = CHECKOUT.replace("/ns/checkout/sa/api", "@all")
+        diff = policy(rule, head=FILE + peers).diff(
+            policy(rule, head=FILE + peers.replace('"/b"', '"/c", "@x"'))
+        )
+        assert "  ~ '@all' is no longer '/b', also '/c', '@x'" in lines(diff)
+        assert policy(rule, head=FILE + peers).diff(policy(CHECKOUT)).notes == ()
 
     def test_many_exceptions_are_counted(self) -> None:
         denies = [NO_CI.replace("no-ci", f"no-{each}").replace("/**", f"/{each}/**", 1) for each in range(10)]

@@ -42,6 +42,8 @@ _STATUS = {
     "new": " (new)",
     "gone": " (gone)",
     "edited": "",
+    "ended": " (its last day is over)",
+    "in force again": " (in force again)",
     "the same": " (the rule itself is the same)",
 }
 

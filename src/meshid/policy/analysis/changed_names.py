@@ -47,7 +47,7 @@ def changed_domains(before: RuleSet, after: RuleSet) -> Iterator[str]:
     if before.environment.name == after.environment.name:
         old, new = (each.environment.trust_domains for each in (before, after))
         words = [f"no longer {quote_all(gone)}"] if (gone := _less(old, new)) else []
-        words += [f"now {quote_all(more)}"] if (more := _less(new, old)) else []
+        words += [f"also {quote_all(more)}"] if (more := _less(new, old)) else []
         if words:
             yield f"this environment's own trust domains: {', '.join(words)}"
 

@@ -1,12 +1,17 @@
-"""What changes of rules beside whom they let in today: their last days, and what they say for people."""
+"""What changes of rules and sets beside whom they let in today.
+
+Their last days; what they say for people; and whatever is edited and lets in nobody else, so that no
+guard goes unseen.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from meshid.policy.analysis.changed_names import changed_domains
+from meshid.policy.named_peers import PeerSet
 from meshid.policy.rules import Rule, RuleSet
-from meshid.support.quoting import quote
+from meshid.support.quoting import quote, quote_all
 
 
 def changed_ends(before: RuleSet, after: RuleSet) -> Iterator[str]:
@@ -18,19 +23,67 @@ def changed_ends(before: RuleSet, after: RuleSet) -> Iterator[str]:
             yield f'{new.effect} "{new.id}": {now}, was {was}'
 
 
-def changed_notes(before: RuleSet, after: RuleSet) -> Iterator[str]:
-    """Yield a sentence for each rule with another owner or reviewer, and for what rules begin to observe."""
+def changed_notes(before: RuleSet, after: RuleSet, told: Collection[str]) -> Iterator[str]:
+    """Yield a sentence for whatever else is edited: owners, rules that observe, sets, rules of no effect.
+
+    Args:
+        before: The one policy.
+        after: The other.
+        told: The ids of the rules of which is told already whom they let in, or keep out.
+    """
     yield from changed_domains(before, after)
-    known = {rule.id for rule in before.rules}
+    yield from _changed_sets(before, after)
     for old, new in _pairs(before, after):
         for what, one, two in (("owner", old.owner, new.owner), ("reviewer", old.reviewer, new.reviewer)):
             if one != two:
                 yield f'{new.effect} "{new.id}": {what} {_shown(two)}, was {_shown(one)}'
         if old.observe != new.observe:
             yield f'{new.effect} "{new.id}": {_observes(new)}'
-    for rule in after.rules:
-        if rule.id not in known and rule.observe:
-            yield f'{rule.effect} "{rule.id}" (new): only observes'
+    yield from _quiet(before, after, told)
+
+
+def _changed_sets(before: RuleSet, after: RuleSet) -> Iterator[str]:
+    new = {each.name: each for each in after.sets}
+    for old in before.sets:
+        if old.name in new:
+            was, now = _members(old), _members(new[old.name])
+            words = (
+                [f"no longer {quote_all(gone)}"]
+                if (gone := [each for each in was if each not in now])
+                else []
+            )
+            words += (
+                [f"also {quote_all(more)}"] if (more := [each for each in now if each not in was]) else []
+            )
+            if words:
+                yield f"'@{old.name}' is {', '.join(words)}"
+
+
+def _members(peers: PeerSet) -> list[str]:
+    return [*map(str, peers.sources), *(f"@{peer.name}" for peer in peers.peers)]
+
+
+def _quiet(before: RuleSet, after: RuleSet, told: Collection[str]) -> Iterator[str]:
+    """Yield a sentence for each rule that is new, gone or edited, and of which nothing else is told."""
+    old, new = ({rule.id: rule for rule in each.rules} for each in (before, after))
+    for name in sorted((old.keys() | new.keys()) - set(told)):
+        rule = new.get(name) or old[name]
+        if name not in new:
+            status = "gone"
+        elif name not in old:
+            status = "new"
+        elif _said(old[name]) != _said(new[name]):
+            status = "edited"
+        else:
+            continue
+        does = "only observes" if rule.observe else "nobody's access changes by it today"
+        yield f'{rule.effect} "{name}" ({status}): {does}'
+
+
+def _said(rule: Rule) -> tuple[object, ...]:
+    """Return what a rule says of peers, targets and requests; names and sets as they are written."""
+    written = rule.listed_from, rule.listed_not_from, rule.targets, rule.http, rule.not_http
+    return (rule.effect, rule.needs_token, *map(frozenset, written))
 
 
 def _pairs(before: RuleSet, after: RuleSet) -> Iterator[tuple[Rule, Rule]]:

@@ -9,7 +9,7 @@ one rule, as products of its entries, with what of them does not change.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from itertools import chain
 
 import attrs
@@ -46,16 +46,30 @@ def compare(before: RuleSet, after: RuleSet, now: float | None = None) -> Policy
     old.take_apart(concerns)
     new.take_apart(concerns)
     names = tuple(changed_names(before, after))
+    # A rule that both files have is neither new nor gone: its last day is over, or was.
+    both = {rule.id for rule in before.rules} & {rule.id for rule in after.rules}
+    gains, losses = (
+        tuple(_by_time(each, both) for each in _changes(pair, budget))
+        for pair in (Pair(new, old, is_gain=True), Pair(old, new, is_gain=False))
+    )
+    told = {change.rule for change in (*gains, *losses)}
     return PolicyDiff(
-        gains=tuple(_changes(Pair(new, old, is_gain=True), budget)),
-        losses=tuple(_changes(Pair(old, new, is_gain=False), budget)),
+        gains=gains,
+        losses=losses,
         observes=(before.observe, after.observe),
         names=names,
         ends=tuple(changed_ends(before, after)),
-        notes=tuple(each for each in changed_notes(before, after) if each not in names),
+        notes=tuple(each for each in changed_notes(before, after, told) if each not in names),
         environments=(before.environment.name, after.environment.name),
         hashes=(before.hash(), after.hash()),
     )
+
+
+def _by_time(change: Change, both: Collection[str]) -> Change:
+    by_time = {"gone": "ended", "new": "in force again"}
+    if change.rule in both and change.status in by_time:
+        return attrs.evolve(change, status=by_time[change.status])
+    return change
 
 
 def _changes(pair: Pair, budget: Budget) -> Iterator[Change]:

@@ -77,8 +77,8 @@ class Change:
         rule: The id of the rule: an allow rule that allows it on the one side; a deny rule that refuses it
             on the other; or the rule that alone names a method.
         effect: The effect of the rule.
-        status: What has become of the rule: ``new``, ``gone``, ``edited``, or ``the same`` if something
-            else makes the change.
+        status: What has become of the rule: ``new``, ``gone``, ``edited``, ``ended`` or ``in force again``
+            by its last day, or ``the same`` if something else makes the change.
         area: What changes.
         allowed_by: The ids of the allow rules that allow it on the one side, if *rule* is none of
             them: only what they are about changes.
@@ -125,7 +125,8 @@ class PolicyDiff:
         names: What changes in whom certificates and tokens name, a sentence each. The gains and losses are
             about names.
         ends: What changes in the last days of rules, a sentence each.
-        notes: What else changes, and decides nothing: owners, reviewers, rules that only observe.
+        notes: What else changes, and decides nothing today: owners, reviewers, rules that only observe, rules
+            that come or go and let in nobody else, members of sets.
     """
 
     gains: tuple[Change, ...]
