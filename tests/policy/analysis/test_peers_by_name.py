@@ -214,6 +214,25 @@ class TestDiff:
         (loss,) = before.diff(after).losses
         assert str(loss.example.token) == "a token of 'cluster' that names 'ns/a'"
 
+    def test_svids_that_count_no_longer_are_told_apart_from_tokens_that_still_do(self) -> None:
+        needs = rule("/z", needs_token=True)
+        before = world(needs, peers=[BOTH], issuers=("cluster", "spire"))
+        after = world(needs, peers=[BOTH])
+        (loss,) = before.diff(after).losses
+        assert loss.area.peers == tuple(
+            f"spiffe://{each}/z with a token that names none of @both" for each in (OLD, PROD)
+        )
+        assert str(loss.example.token) == f"a token of 'spire' that names 'spiffe://{OLD}/z'"
+        assert before.diff(after).gains == ()
+        (gain,) = after.diff(before).gains
+        assert (gain.area, gain.example) == (loss.area, loss.example)
+
+    def test_a_name_is_told_in_parts_if_some_need_no_token(self) -> None:
+        partner = rule(f"spiffe://{PARTNER}/**")
+        (loss,) = world(partner, rule("@token")).diff(world(partner)).losses
+        assert loss.area.peers == tuple(f"@token by token beside spiffe://{each}/**" for each in (OLD, PROD))
+        assert (loss.unchanged, loss.reached_without_token) == ((), False)
+
     def test_an_alias_that_goes_to_another_peer(self) -> None:
         other = [
             {"name": "both", "kubernetes": ["ns/a"]},

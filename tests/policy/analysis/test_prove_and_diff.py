@@ -297,6 +297,16 @@ class TestDiff:
             "  ~ this environment's own trust domains: also 'old.example.org'",
         ]
 
+    def test_entries_that_mean_others_on_the_two_sides_are_told_by_trust_domain(self) -> None:
+        one_domain = FILE.replace(', "old.example.org"', "")
+        before, after = policy(CHECKOUT, head=one_domain), policy(CHECKOUT.replace("/sa/api", "/**"))
+        (gain,) = before.diff(after).gains
+        both = [f"spiffe://{each}.example.org/ns/checkout/**" for each in ("old", "prod")]
+        assert gain.area.peers == tuple(both)
+        assert [each.area.peers for each in gain.unchanged] == [
+            ("spiffe://prod.example.org/ns/checkout/sa/api",)
+        ]
+
     def test_connections_and_requests_are_told_apart(self) -> None:
         every = CHECKOUT + 'http = ["* /**"]\n'
         assert lines(policy(every).diff(policy(CHECKOUT)))[1] == (
@@ -318,6 +328,10 @@ class TestDiff:
             '  allow "checkout"',
             "    - /ns/checkout/sa/old of /ns/checkout/** -> payments",
         ]
+        of_one_domain = whole + 'not_from = ["spiffe://prod.example.org/ns/checkout/sa/old"]\n'
+        (loss,) = policy(whole).diff(policy(of_one_domain)).losses
+        assert loss.area.only_peers == ("spiffe://prod.example.org/ns/checkout/sa/old",)
+        assert loss.area.peers == ("/ns/checkout/**",)
 
     def test_what_decides_nothing_today_is_told_apart(self) -> None:
         said = CHECKOUT + 'owner = "team-a"\nuntil = 2030-01-31\n'
