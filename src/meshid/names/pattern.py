@@ -121,11 +121,6 @@ class Pattern:
         """Whether the pattern has no wildcard, and so matches only itself."""
         return "*" not in self.text
 
-    @cached_property
-    def cost(self) -> int:
-        """About how many microseconds a comparison with it may take."""
-        return 1 if self.is_literal else 1 + (len(self.segments) ** 2 >> 4)
-
     def matches(self, value: str) -> bool:
         """Return whether the whole of *value* is in the set, exactly and case-sensitively."""
         segments = tuple(value.removeprefix("/").split("/")) if value else ()
