@@ -321,6 +321,33 @@ class TestDiff:
             assert (len(diff.gains), len(diff.losses)) == (1, 1)
             assert [each.unchanged for each in (*diff.gains, *diff.losses)] == [(), ()]
 
+    def test_only_the_exceptions_that_have_to_do_with_a_change_are_told(self) -> None:
+        head = CHECKOUT.replace("/ns/checkout/sa/api", "/a/**")
+        holes = 'not_from = ["/a/x"]\nnot_http = ["GET /v1/x"]\n'
+        before = policy(head, 'http = ["GET /v1/**"]\n', holes)
+        (gain,) = before.diff(
+            policy(head.replace('"/a/**"', '"/a/**", "/b/**"'), 'http = ["GET /v1/**"]\n', holes)
+        ).gains
+        assert (gain.area.peers, gain.area.not_peers) == (("/b/**",), ())
+        assert gain.area.not_requests == ("GET /v1/x",)
+        (gain,) = before.diff(policy(head, 'http = ["GET /v1/**", "PUT /**"]\n', holes)).gains
+        assert (gain.area.requests, gain.area.not_requests) == (("PUT /**",), ())
+        assert gain.area.not_peers == ("/a/x",)
+
+    def test_of_a_deny_only_the_entries_that_change_are_told(self) -> None:
+        allow = CHECKOUT.replace('"/ns/checkout/sa/api"', '"/**"')
+        gone = NO_CI.replace('"/ns/checkout/**"', '"/a", "/b/x"')
+        stays = NO_CI.replace("/ns/checkout/**", "/b/**").replace("no-ci", "no-b")
+        (gain,) = policy(allow, gone, stays).diff(policy(allow, stays)).gains
+        assert (gain.rule, gain.area.peers, gain.unchanged) == ("no-ci", ("/a",), ())
+
+    def test_an_exception_within_another_is_not_told(self) -> None:
+        narrow = NO_CI.replace("/ns/checkout/**", "/ns/checkout/sa/api").replace("no-ci", "no-api")
+        wider = CHECKOUT.replace("/ns/checkout/sa/api", "/ns/**")
+        for denies in ((narrow, NO_CI), (NO_CI, narrow)):
+            (gain,) = policy(*denies).diff(policy(*denies, wider)).gains
+            assert [each.rule for each in gain.unchanged] == ["no-ci"]
+
     def test_an_exception_that_comes_is_told_as_what_it_leaves_out(self) -> None:
         whole = CHECKOUT.replace("/sa/api", "/**")
         less = whole + 'not_from = ["/ns/checkout/sa/old"]\n'
