@@ -168,7 +168,9 @@ class TestProof:
 
 class TestDiff:
     def test_nothing_changes(self) -> None:
-        one, two = policy(CHECKOUT, READS), policy(READS, CHECKOUT)
+        batch = '[[peers]]\nname = "batch"\nmembers = ["/ns/batch/**"]\n'
+        of_batch = CHECKOUT.replace("/ns/checkout/sa/api", "@batch")
+        one, two = policy(batch, of_batch, READS), policy(batch, READS, of_batch)
         diff = one.diff(two)
         assert diff.is_empty
         assert str(diff).splitlines() == [
