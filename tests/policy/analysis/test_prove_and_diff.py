@@ -407,6 +407,11 @@ class TestDiff:
         ):
             assert lines(policy(one).diff(policy(two), now=2 * day))[0] == f'  allow "checkout" ({status})'
 
+    def test_a_rule_that_turns_into_a_deny_has_no_last_day(self) -> None:
+        turned = CHECKOUT.replace("allow", "deny")
+        assert lines(policy(CHECKOUT).diff(policy(turned)))[0] == '  allow "checkout" (gone)'
+        assert lines(policy(turned, READS).diff(policy(CHECKOUT, READS)))[0] == '  allow "checkout" (new)'
+
     def test_members_of_a_set_are_told_by_its_name(self) -> None:
         named = '[[peers]]\nname = "x"\nspiffe = ["/x"]\n'
         peers = named + '[[peers]]\nname = "all"\nmembers = ["/a", "/b"]\n'

@@ -50,9 +50,9 @@ def compare(
     new.take_apart(concerns)
     names = tuple(changed_names(before, after))
     # A rule that both files have is neither new nor gone: its last day is over, or was.
-    both = {rule.id for rule in before.rules} & {rule.id for rule in after.rules}
+    kept, found = ({(rule.id, rule.effect) for rule in each.rules} for each in (before, after))
     gains, losses = (
-        tuple(_by_time(each, both) for each in _changes(pair, budget))
+        tuple(_by_time(each, kept & found) for each in _changes(pair, budget))
         for pair in (Pair(new, old, is_gain=True), Pair(old, new, is_gain=False))
     )
     told = {change.rule for change in (*gains, *losses)}
@@ -68,9 +68,9 @@ def compare(
     )
 
 
-def _by_time(change: Change, both: Collection[str]) -> Change:
+def _by_time(change: Change, both: Collection[tuple[str, Effect]]) -> Change:
     by_time = {"gone": "ended", "new": "in force again"}
-    if change.rule in both and change.status in by_time:
+    if (change.rule, change.effect) in both and change.status in by_time:
         return attrs.evolve(change, status=by_time[change.status])
     return change
 
