@@ -72,12 +72,14 @@ class OpenConnection:
         peer = None if connection is None else connection.peer
         if self.generation != generation or self.until <= now:
             return True
-        if peer is None:
-            return False
-        token = peer.token
-        return peer.not_after.timestamp() <= now or (
-            token is not None and (token.expires_at <= now or token.issuer in overdue)
-        )
+        return peer is not None and _has_expired(peer, now, overdue)
+
+
+def _has_expired(peer: Peer, now: float, overdue: Container[str]) -> bool:
+    token = peer.token
+    return peer.not_after.timestamp() <= now or (
+        token is not None and (token.expires_at <= now or token.issuer in overdue)
+    )
 
 
 class OpenConnections:

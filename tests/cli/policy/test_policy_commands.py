@@ -24,6 +24,7 @@ from meshid.__main__ import main
 from meshid.cli import inputs
 from meshid.cli.commands import POLICY_COMMANDS
 from meshid.cli.policy import replay as replay_command
+from meshid.cli.policy.progress import progress_of
 from meshid.envoy import export_rbac
 from meshid.names.spiffe_id import SpiffeId
 from meshid.policy import FindingKind, Policy
@@ -784,6 +785,15 @@ class TestProgress:
 
     def test_a_short_log_needs_none(self) -> None:
         assert self.shown("audit.jsonl", 1) == ""
+
+    def test_rules_are_counted_now_and_then_only(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        terminal = io.StringIO()
+        monkeypatch.setattr(terminal, "isatty", lambda: True)
+        monkeypatch.setattr(sys, "stderr", terminal)
+        with progress_of("linting") as tell:
+            assert tell is not None
+            tell(1, 1000)
+        assert terminal.getvalue() == ""
 
     def test_of_a_pipe_the_lines_are_counted(self) -> None:
         shown = self.shown("-")
