@@ -16,7 +16,7 @@ from itertools import count, islice
 from policy_scene import DOMAIN, Rule, Scene, document
 
 from meshid import Policy, SpiffeId, TrustDomain
-from meshid.policy.policy import REMEMBERED
+from meshid.policy.memory import REMEMBERED
 
 Call = Callable[[], bool]
 

@@ -37,7 +37,7 @@ PAGES = {
     "Look it up": ["verification", "reasons", "performance", "reference"],
     "The project": ["/CONTRIBUTING", "/SECURITY", "/CHANGELOG"],
 }
-MODULES = ["sources", "http", "grpc", "port", "tokens", "metrics", "testing", "istio"]
+MODULES = ["sources", "http", "grpc", "port", "tokens", "metrics", "testing", "istio", "envoy"]
 PUBLIC = [importlib.import_module(name) for name in ("meshid", *(f"meshid.{it}" for it in MODULES))]
 REFERENCE = [
     "mesh",

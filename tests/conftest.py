@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Generator
 from unittest import mock
@@ -29,7 +30,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_runtest_setup() -> None:
-    """Let no test see the log lines that another one's handlers have lost: they are the process's."""
+    """Let no test see the lines that another one's handlers have lost, nor hear those that it asked for."""
+    # A framework that a test has made may have asked for every line of the process.
+    logging.getLogger().setLevel(logging.WARNING)
     logs._LOST.clear()  # noqa: SLF001 - only a line that goes through does this
 
 

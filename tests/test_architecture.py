@@ -18,7 +18,7 @@ import meshid
 CONFIG = Path(__file__).parent.parent / "pyproject.toml"
 PACKAGE = Path(meshid.__file__).parent
 MAX_LINES = 400
-MAX_ENTRIES = 27
+MAX_ENTRIES = 28
 
 COMMANDS = {
     *("authorizer", "diff", "explain", "lint", "policy", "port", "prove", "replay", "report", "schema"),

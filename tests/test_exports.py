@@ -19,6 +19,7 @@ PUBLIC = [(name, getattr(meshid, name, None)) for name in meshid.__all__]
 OPTIONAL = [
     "meshid.__main__",
     "meshid.cli",
+    "meshid.envoy",
     "meshid.grpc",
     "meshid.http",
     "meshid.istio",
@@ -28,6 +29,7 @@ OPTIONAL = [
 LOADED_WHEN_USED = [
     "meshid.audit.replay",
     "meshid.cli",
+    "meshid.envoy",
     "meshid.grpc",
     "meshid.health.state_file",
     "meshid.http",

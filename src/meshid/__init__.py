@@ -5,7 +5,7 @@
 `Mesh.admit()` is the one way in. `Mesh.server_context()` and `Mesh.client_context()` return
 `ssl.SSLContext` objects that call it in every handshake, and `Mesh.check()` decides again for each
 call. `Mesh.from_env()` follows what the platform mounts. Import `meshid.sources`, `meshid.http`,
-`meshid.metrics`, `meshid.istio` and `meshid.testing` by name.
+`meshid.metrics`, `meshid.istio`, `meshid.envoy` and `meshid.testing` by name.
 """
 
 from meshid.admission.snapshot import Snapshot

@@ -19,9 +19,10 @@
         ├── InvalidRequest
         ├── InvalidForwarded
         ├── PolicyTooComplex
-        ├── InvalidPolicy       .problems has all of them, here and in the two below
+        ├── InvalidPolicy       .problems has all of them, here and in the three below
         ├── InvalidSettings
-        └── InvalidIstioPolicy
+        ├── InvalidIstioPolicy
+        └── NotExportable
 
 A wrong type or a wrong combination of arguments in the calling code is a
 `TypeError` or a `ValueError`, as everywhere in Python.
@@ -166,6 +167,15 @@ class InvalidIstioPolicy(_ManyProblems):
 
     # Whoever imports a mesh needs the whole list, and the command line has only this text.
     _most_shown = None
+
+
+class NotExportable(_ManyProblems):
+    """A policy says something that the filters of a proxy cannot say exactly.
+
+    Attributes:
+        problems: Everything that cannot be said; each names its rule.
+        file: None: a policy that is loaded no longer knows its file.
+    """
 
 
 class PolicyTooComplex(InvalidInput):

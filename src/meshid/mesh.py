@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self, Unpack
@@ -38,9 +38,6 @@ from meshid.trust.revocations import Revocations
 if TYPE_CHECKING:
     from meshid.sources.refresher import Refresher
 
-_START_SECONDS = 10.0
-"""A sidecar that starts beside us may write its first files a little later."""
-
 
 class Mesh(Deciding):
     """Decides who may be at the other end of a service's connections.
@@ -66,6 +63,8 @@ class Mesh(Deciding):
             leaf, which the peer has renewed meanwhile; see `check`.
         tokens: ``"required"`` if each request needs a token of an issuer in the policy, and any other
             token is refused; handshakes need none.
+        keep_encoded: What stays percent-encoded in a path, as for `Request`; only if the server is known to
+            read it so, or else a rule about one path lets another one through.
 
     What is passed here, and every log handler and signal handler, may call every method of the mesh:
     meshid holds no lock while it calls them.
@@ -78,7 +77,7 @@ class Mesh(Deciding):
         InvalidBundle: If none of the authorities of a bundle is in date.
         MissingExtra: If tokens are required, and PyJWT is not installed.
         TypeError: If an argument has the wrong type.
-        ValueError: If *tokens* is neither ``"optional"`` nor ``"required"``.
+        ValueError: If *tokens* is neither ``"optional"`` nor ``"required"``; as `Request` for *keep_encoded*.
     """
 
     def __init__(  # noqa: PLR0913  # a mesh has that many parts, all named
@@ -96,14 +95,14 @@ class Mesh(Deciding):
         clock: Callable[[], float] = time.time,
         leaf_grace: float = 0.0,
         tokens: Literal["optional", "required"] = "optional",
+        keep_encoded: Collection[str] = (),
     ) -> None:
         check_type(type(tokens), str, "tokens", "'optional' or 'required'")
         if tokens not in {"optional", "required"}:
             msg = f"tokens must be 'optional' or 'required', not {quote(tokens)}"
             raise ValueError(msg)
         if tokens == "required":
-            # Now, and not at each request.
-            require_extra()
+            require_extra()  # Now, and not at each request.
         changes: Changes = {
             "credentials": credentials,
             "bundles": BundleSet() if bundles is None else bundles,
@@ -122,7 +121,8 @@ class Mesh(Deciding):
                 clock=clock,
                 leaf_grace=leaf_grace,
                 requires_tokens=tokens == "required",
-            )
+            ),
+            keep_encoded,
         )
         self._refresher: Refresher | None = None
 
@@ -135,11 +135,12 @@ class Mesh(Deciding):
         service: str | None = None,
         audit: Sink | None = None,
         on_revoked: OnRevoked | None = None,
-        timeout: float = _START_SECONDS,
+        timeout: float = 10.0,
         state_file: str | Path | None = None,
         clock: Callable[[], float] = time.time,
         leaf_grace: float = 0.0,
         tokens: Literal["optional", "required"] = "optional",
+        keep_encoded: Collection[str] = (),
     ) -> Self:
         """Return a mesh that follows sources, such as those in `meshid.sources`.
 
@@ -152,11 +153,12 @@ class Mesh(Deciding):
             service: As for `Mesh`.
             audit: As for `Mesh`.
             on_revoked: As for `Mesh`.
-            timeout: How many seconds to wait for a first state that can be put in force; 10 by default.
+            timeout: How many seconds to wait for a first state: a sidecar may start beside us. 10 by default.
             state_file: The file that `meshid status` reads; it is replaced as the mesh changes.
             clock: As for `Mesh`.
             leaf_grace: As for `Mesh`.
             tokens: As for `Mesh`.
+            keep_encoded: As for `Mesh`.
 
         Raises:
             SourceUnavailable: With everything that was wrong at the end of that time.
@@ -171,6 +173,7 @@ class Mesh(Deciding):
             clock=clock,
             leaf_grace=leaf_grace,
             tokens=tokens,
+            keep_encoded=keep_encoded,
         )
         file = None if state_file is None else Path(state_file)
         mesh._refresher = mesh._admission.keeper = Refresher(mesh._admission, sources, clock, file)
@@ -200,6 +203,7 @@ class Mesh(Deciding):
             state_file=settings.state_file,
             leaf_grace=settings.leaf_grace,
             tokens=settings.tokens,
+            keep_encoded=settings.keep_encoded,
         )
 
     @classmethod

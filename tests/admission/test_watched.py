@@ -24,6 +24,7 @@ from meshid import (
 from meshid.admission.open_connections import Connection, OpenConnections
 from meshid.certificates.leaf import Role
 from meshid.testing import CA
+from tests.helpers.ending_rule import ENDING, EndingRule
 from tests.helpers.lines import sweep
 from tests.helpers.processes import ends_well
 from tests.helpers.tls_peers import (
@@ -118,6 +119,20 @@ class TestItEnds:
         sweep(mesh)
         assert watched.peer is None
         assert ends.next().reason is Reason.EXPIRED
+
+    @pytest.mark.parametrize("request_", [None, "GET /stream"], ids=["a connection", "a stream"])
+    def test_when_the_rule_ends_that_has_let_it_in(self, ends: Ends, request_: str | None) -> None:
+        ending = EndingRule()
+        mesh = ending.mesh()
+        peer = mesh.admit(ending.issue(ENDING).chain, request=request_)
+        watched = mesh.watch(peer, ends, request=request_)
+        ending.before_the_end()
+        sweep(mesh)
+        assert watched.peer is not None
+        ending.at_the_end()
+        sweep(mesh)
+        assert watched.peer is None
+        assert ends.next().reason is Reason.NO_RULE
 
     def test_when_its_peer_is_a_server(self, mesh: Mesh, prod_ca: CA, ends: Ends) -> None:
         server = mesh.admit(prod_ca.issue(LEDGER).chain, expect=LEDGER)

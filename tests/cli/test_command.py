@@ -78,7 +78,13 @@ class TestCalling:
         assert ended.stderr == ""
         loaded = set(ended.stdout.rpartition("loaded: ")[2].split())
         assert "meshid.cli.commands" in loaded
-        unused = ["meshid.audit.replay", "meshid.cli.demo", "meshid.istio", "meshid.policy.report"]
+        unused = [
+            "meshid.audit.replay",
+            "meshid.cli.demo",
+            "meshid.envoy",
+            "meshid.istio",
+            "meshid.policy.report",
+        ]
         assert not loaded & {*unused, "meshid.testing"}
 
     @pytest.mark.parametrize("first", ["--", "--loud"])
@@ -130,6 +136,16 @@ class TestUsage:
         assert err.count("\n") == 1
         assert named in err
         assert "--help" in err
+
+    def test_an_unknown_option_points_to_the_help_of_its_command(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert (
+            main(["policy", "import", "istio", "a", "--environment", "e", "--trust-domain", "t", "--stricer"])
+            == 2
+        )
+        said = "meshid: unrecognized arguments: --stricer; see: meshid policy import istio --help\n"
+        assert capsys.readouterr().err == said
 
 
 class TestEnding:

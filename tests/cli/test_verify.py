@@ -220,7 +220,7 @@ class TestPolicy:
         asked = ask(*ROOTS, *POLICY_FOR_PROD, "refunds", "chain.pem")
         assert (asked.status, asked.verdict) == (1, "refused: no_rule")
         assert asked.told["detail"].startswith(
-            'allow rule "checkout-reads-refunds" would match, except for the request'
+            "allow rule \"checkout-reads-refunds\" is about requests only, 'GET /v1/**', and none is promised"
         )
         assert asked.told["near misses"].startswith(
             'allow rule "checkout-charges-cards" would match, except for the target'

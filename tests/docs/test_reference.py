@@ -28,7 +28,10 @@ import meshid
 ROOT = Path(__file__).parents[2]
 MODULES = (
     "meshid",
-    *(f"meshid.{name}" for name in ("grpc", "http", "istio", "metrics", "sources", "testing", "tokens")),
+    *(
+        f"meshid.{name}"
+        for name in ("envoy", "grpc", "http", "istio", "metrics", "sources", "testing", "tokens")
+    ),
 )
 
 with_types_of_fields = runpy.run_path(str(ROOT / "docs" / "conf.py"))["with_types_of_fields"]

@@ -12,7 +12,9 @@ from meshid import Mesh, PeerRejected, Reason
 from meshid.certificates.reading import to_pem
 from meshid.grpc import PeerInterceptor
 from meshid.grpc.call_judge import LONGEST_METHOD, LONGEST_PEM, CallJudge, _authorization_in, address_in
+from meshid.testing import CA
 from tests.helpers.grpc_servers import GET, Scene
+from tests.helpers.tls_peers import Heard, mesh_of, policy
 
 
 class Told:
@@ -117,3 +119,26 @@ def test_whatever_is_in_the_metadata_it_is_a_text_or_nothing(metadata: list[tupl
     found = _authorization_in(metadata)
     assert (found is None) is ("authorization" not in dict(metadata))
     assert _authorization_in(None) is None
+
+
+def test_what_stays_encoded_is_a_character_of_a_method() -> None:
+    rules = policy(
+        """
+version = 1
+[environments.prod]
+trust_domains = ["prod.example.org"]
+[[allow]]
+id = "calls"
+from = ["/**"]
+to = ["payments"]
+http = ["POST /a.B/C%3B*"]
+"""
+    )
+    ca, heard = CA("prod.example.org"), Heard()
+    chain = ca.issue("/ns/shop/sa/web").chain
+    judge = CallJudge(mesh_of(ca, policy=rules, audit=heard, keep_encoded=["%3B", "%25"]), None)
+    judge.watch("/a.B/C;%2F", None, told(chain), no_op).done()
+    assert heard.next().decision.request == "POST /a.B/C%3B%252F"
+    with pytest.raises(PeerRejected) as rejected:
+        judge.watch("/a.B/C;#", None, told(chain), no_op)
+    assert rejected.value.reason is Reason.UNSAFE_REQUEST

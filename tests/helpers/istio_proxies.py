@@ -7,10 +7,14 @@ A sidecar gets regular expressions, from `pilot/pkg/security/authz/model/generat
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
+import attrs
+
 Source: TypeAlias = dict[str, list[str]]
+Has: TypeAlias = Callable[[str, str], bool]
 Policies: TypeAlias = Sequence[dict[str, Any]]
 
 _ACCOUNT = re.compile(r"spiffe://[^/]+/ns/([^/]+)/sa/([^/]+)")
@@ -52,25 +56,21 @@ def _is_principal(principal: str, name: str, own: Sequence[str]) -> bool:
     return False
 
 
-def sidecar_sees(source: Source, name: str, namespace: str, own: Sequence[str]) -> bool:
-    if "principals" in source:
-        return any(_is_principal(each, name, own) for each in source["principals"])
-    if "namespaces" in source:
-        return any(re.fullmatch(f".*/ns/{each.replace('*', '.*')}/.*", name) for each in source["namespaces"])
-    return any(
-        re.fullmatch(f"spiffe://.+/ns/{ns}/(.+/|)sa/{sa}(/.+)?", name)
-        for ns, sa in (_account(each, namespace) for each in source["serviceAccounts"])
-    )
+def _sidecar_is(name: str, namespace: str, own: Sequence[str], kind: str, text: str) -> bool:
+    if kind == "principals":
+        return _is_principal(text, name, own)
+    if kind == "namespaces":
+        return bool(re.fullmatch(f".*/ns/{text.replace('*', '.*')}/.*", name))
+    ns, sa = _account(text, namespace)
+    return bool(re.fullmatch(f"spiffe://.+/ns/{ns}/(.+/|)sa/{sa}(/.+)?", name))
 
 
-def ztunnel_sees(source: Source, name: str, namespace: str, own: Sequence[str]) -> bool:
-    if "principals" in source:
-        return any(_is_principal(each, name, own) for each in source["principals"])
+def _ztunnel_is(name: str, namespace: str, own: Sequence[str], kind: str, text: str) -> bool:
+    if kind == "principals":
+        return _is_principal(text, name, own)
     if (account := _ACCOUNT.fullmatch(name)) is None:
         return False
-    if "namespaces" in source:
-        return any(agrees(each, account[1]) for each in source["namespaces"])
-    return account.groups() in [_account(each, namespace) for each in source["serviceAccounts"]]
+    return agrees(text, account[1]) if kind == "namespaces" else account.groups() == _account(text, namespace)
 
 
 def _account(text: str, namespace: str) -> tuple[str, str]:
@@ -78,37 +78,86 @@ def _account(text: str, namespace: str) -> tuple[str, str]:
     return (where, name) if slash else (namespace, where)
 
 
-PROXIES = {"sidecar": sidecar_sees, "ztunnel": ztunnel_sees}
+PROXIES = (_sidecar_is, _ztunnel_is)
+KINDS = ("principals", "namespaces", "serviceAccounts")
+CONDITIONS = dict(zip(("source.principal", "source.namespace", "source.serviceAccount"), KINDS, strict=True))
 
 
-def _is_for(operations: list[dict[str, Any]], method: str, path: str) -> bool:
-    return any(
-        any(agrees(pattern, method) for pattern in each["operation"].get("methods", ["*"]))
-        and any(agrees(pattern, path) for pattern in each["operation"].get("paths", ["*"]))
-        for each in operations
+@attrs.frozen
+class Workload:
+    """A workload, as Istio knows it."""
+
+    namespace: str
+    labels: dict[str, str]
+    port: str
+
+    def is_selected(self, policy: dict[str, Any]) -> bool:
+        wanted = policy["spec"].get("selector", {}).get("matchLabels", {})
+        is_near = policy["metadata"]["namespace"] in {"istio-system", self.namespace}
+        return is_near and wanted.items() <= self.labels.items()
+
+
+def _holds(has: Callable[[str], bool], fields: dict[str, list[str]], name: str, negated: str) -> bool:
+    is_named = name not in fields or any(map(has, fields[name]))
+    return is_named and not any(map(has, fields.get(negated, [])))
+
+
+def _negated(name: str) -> str:
+    return f"not{name[0].upper()}{name[1:]}"
+
+
+def _sees(has: Has, source: Source) -> bool:
+    """Tell whether a peer is one of a source: all its fields hold."""
+    return all(_holds(partial(has, kind), source, kind, _negated(kind)) for kind in KINDS)
+
+
+def _is_for(operation: dict[str, list[str]], method: str, path: str, port: str) -> bool:
+    values = {"methods": method, "paths": path, "ports": port}
+    return all(
+        _holds(partial(_is_agreed, value), operation, field, _negated(field))
+        for field, value in values.items()
     )
 
 
-def verdicts(
-    policies: Policies, name: str, app: str, request: str, own: Sequence[str]
-) -> dict[str, set[str]]:
-    """Return the actions whose policies match, for each kind of proxy."""
-    matched: dict[str, set[str]] = {proxy: set() for proxy in PROXIES}
+def _is_agreed(value: str, pattern: str) -> bool:
+    return agrees(pattern, value)
+
+
+def _hold(has: Has, conditions: Sequence[dict[str, Any]], port: str) -> bool:
+    return all(
+        _holds(
+            port.__eq__ if each["key"] == "destination.port" else partial(has, CONDITIONS[each["key"]]),
+            each,
+            "values",
+            "notValues",
+        )
+        for each in conditions
+    )
+
+
+def actions(policies: Policies, name: str, workload: Workload, request: str, own: Sequence[str]) -> set[str]:
+    """Return the actions that an import has to take.
+
+    An ALLOW, if all kinds of proxies find it in one entry of one rule; any other, if one of them does.
+    """
+    taken = set()
     method, _, path = request.partition(" ")
-    for policy in policies:
-        namespace, spec = policy["metadata"]["namespace"], policy["spec"]
-        selected = spec.get("selector", {}).get("matchLabels", {}).get("app", app.partition("/")[2])
-        if namespace != "istio-system" and f"{namespace}/{selected}" != app:
-            continue
+    for policy in filter(workload.is_selected, policies):
+        spec = policy["spec"]
         action = spec.get("action", "ALLOW")
         if policy["metadata"].get("annotations", {}).get("istio.io/dry-run") == "true":
             action = "AUDIT"
+        proxies = [partial(is_, name, policy["metadata"]["namespace"], own) for is_ in PROXIES]
         for rule in spec.get("rules", []):
-            if "to" in rule and not _is_for(rule["to"], method, path):
+            if "to" in rule and not any(
+                _is_for(each["operation"], method, path, workload.port) for each in rule["to"]
+            ):
                 continue
-            for proxy, sees in PROXIES.items():
-                if "from" not in rule or any(
-                    sees(each["source"], name, namespace, own) for each in rule["from"]
-                ):
-                    matched[proxy].add(action)
-    return matched
+            for entry in rule.get("from", [{"source": {}}]):
+                found = [
+                    _sees(has, entry["source"]) and _hold(has, rule.get("when", []), workload.port)
+                    for has in proxies
+                ]
+                if all(found) or (any(found) and action != "ALLOW"):
+                    taken.add(action)
+    return taken

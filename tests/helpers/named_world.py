@@ -6,7 +6,8 @@ The second reading knows only the file and the words of the documentation, none 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from functools import cache
 from itertools import product
 from typing import Any
@@ -72,23 +73,32 @@ WHO = ["/a", "/b", "/b/x", "/*", "/**", "/z", f"spiffe://{PARTNER}/b", f"spiffe:
 
 
 @st.composite
-def documents(draw: st.DrawFn) -> dict[str, Any]:
-    """Draw a policy file with peers by name."""
+def documents(draw: st.DrawFn, days: Sequence[str] = ()) -> dict[str, Any]:
+    """Draw a policy file with peers by name; an allow rule may end with one of *days*."""
     peers = draw(PEERS)
     who = st.sampled_from(
         [*WHO, *(f"@{each['name']}" for each in peers), *(f"@{each['name']}" for each in peers)]
     )
+    proven = [f"@{each['name']}" for each in peers if "spiffe" in each]
+    not_who = st.sampled_from([*WHO, *proven])
     rule = st.fixed_dictionaries(
         {
             "effect": st.sampled_from(["allow", "allow", "deny"]),
             "from": st.lists(who, min_size=1, max_size=2, unique=True),
             "to": st.lists(st.sampled_from(["pay", "ship", "*", "**"]), min_size=1, max_size=2, unique=True),
             "http": st.lists(st.sampled_from(["GET /r", "* /r", "GET /**"]), max_size=1),
+            "not_from": st.lists(not_who, max_size=2, unique=True),
+            "not_http": st.lists(st.sampled_from(["GET /r", "* /s", "PUT /**", "* /**"]), max_size=1),
             "observe": st.sampled_from([False, False, False, True]),
             "needs_token": st.booleans(),
+            "until": st.sampled_from([None, *days]),
         }
     )
-    return document_of(draw(st.lists(rule, max_size=4)), peers, draw(NAMED_ISSUERS))
+    rules: list[dict[str, Any]] = draw(st.lists(rule, max_size=4))
+    for each in rules:
+        # Whoever a token can prove must not stand in both lists by name.
+        each["not_from"] = [who for who in each["not_from"] if who not in each["from"] or who[0] != "@"]
+    return document_of(rules, peers, draw(NAMED_ISSUERS))
 
 
 def document_of(
@@ -113,6 +123,8 @@ def document_of(
     document["environments"]["dev"] = {"trust_domains": [DEV], "issuers": {"cluster": spare}}
     for number, rule in enumerate(rules):
         values = {key: value for key, value in rule.items() if key not in {"effect", "needs_token"} and value}
+        if rule["effect"] == "deny":
+            values.pop("until", None)
         if rule.get("needs_token") and rule["effect"] == "allow":
             values["evidence"] = ["x509", "token"]
         document[rule["effect"]].append({"id": f"r{number}", **values})
@@ -132,9 +144,10 @@ peers_of = cache(PeerPattern.parse)
 
 @attrs.frozen
 class Reading:
-    """A policy file, read rule by rule."""
+    """A policy file, read rule by rule, at an instant that counts only if rules end."""
 
     document: dict[str, Any]
+    now: datetime = datetime(1970, 1, 1, tzinfo=UTC)
 
     @property
     def issuers(self) -> dict[str, Any]:
@@ -178,13 +191,21 @@ class Reading:
         return self.by_certificate(spiffe_id) or (None if token is None else self.by_token(token))
 
     def rules(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        today = self.now.date().isoformat()
         for effect in ("allow", "deny"):
-            yield from ((effect, rule) for rule in self.document[effect])
+            yield from ((effect, rule) for rule in self.document[effect] if today <= rule.get("until", today))
 
     def is_about(
         self, rule: dict[str, Any], spiffe_id: SpiffeId, token: TokenName | None, target: str
     ) -> bool:
         """Tell whether a rule is about a peer and a target, whatever the request."""
+        if any(
+            each == f"@{self.by_certificate(spiffe_id)}"
+            if each.startswith("@")
+            else peers_of(each).matches(spiffe_id, OWN)
+            for each in rule.get("not_from", ())
+        ):
+            return False
         name = self.name(spiffe_id, token)
         who = any(
             each == f"@{name}" if each.startswith("@") else peers_of(each).matches(spiffe_id, OWN)
@@ -226,15 +247,19 @@ class Reading:
 
 
 def _is_for(effect: str, rule: dict[str, Any], request: RequestLike) -> bool:
-    conditions = rule.get("http")
-    if not conditions:
+    wanted, excepted = rule.get("http"), rule.get("not_http")
+    if not wanted and not excepted:
         return True
     if request is REQUEST_FOLLOWS:
         return False
     if request is None:
         return effect == "deny"
     asked = Request.parse(request) if isinstance(request, str) else request
-    return any(
-        method in {"*", asked.method} and pattern_of(path).matches(asked.path)
-        for method, path in (each.split(" ", 1) for each in conditions)
+    return any(_meets(asked, each) for each in wanted or ["* /**"]) and not any(
+        _meets(asked, each) for each in excepted or []
     )
+
+
+def _meets(asked: Request, condition: str) -> bool:
+    method, path = condition.split(" ", 1)
+    return method in {"*", asked.method} and pattern_of(path).matches(asked.path)

@@ -477,10 +477,10 @@ class Line2:
 
     is_negotiated: bool = True
 
-    def __init__(self, port: int, context: ssl.SSLContext) -> None:
+    def __init__(self, port: int, context: ssl.SSLContext, host: str = "localhost") -> None:
         if self.is_negotiated:
             context.set_alpn_protocols(["h2"])
-        self._line = Line(port, context)
+        self._line = Line(port, context, host=host)
         assert self._line.tls.selected_alpn_protocol() == ("h2" if self.is_negotiated else None)
         configuration = h2.config.H2Configuration(
             validate_outbound_headers=False, normalize_outbound_headers=False, header_encoding="latin-1"

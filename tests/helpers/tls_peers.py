@@ -8,7 +8,7 @@ import queue
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Literal, Protocol, Unpack
 
@@ -78,9 +78,10 @@ def policy_that(act: Callable[[], None]) -> Policy:
             request: RequestLike = None,
             *,
             token: NamedByToken | None = None,
+            now: float | None = None,
         ) -> Decision:
             act()
-            return super().decide(peer, target, request, token=token)
+            return super().decide(peer, target, request, token=token, now=now)
 
     return Acting.from_toml(POLICY, environment="prod")
 
@@ -102,6 +103,7 @@ class Parts(Changes, total=False):
     clock: Callable[[], float]
     leaf_grace: float
     tokens: Literal["optional", "required"]
+    keep_encoded: Collection[str]
 
 
 def admission_of(mesh: Mesh) -> Admission:

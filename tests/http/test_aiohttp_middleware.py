@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import pytest
 from aiohttp import web
@@ -42,9 +42,9 @@ UPGRADE = (
 class Shop:
     """Servers of one application: with our context, with another one, and without TLS."""
 
-    def __init__(self) -> None:
+    def __init__(self, keep_encoded: Collection[str] = ()) -> None:
         self.ca, self.heard = CA("prod.example.org"), Heard()
-        self.mesh = mesh_of(self.ca, policy=policy(RULES), audit=self.heard)
+        self.mesh = mesh_of(self.ca, policy=policy(RULES), audit=self.heard, keep_encoded=keep_encoded)
         self.seen: list[str] = []
         self.ports: dict[str, int] = {}
 
@@ -174,3 +174,14 @@ def test_no_peer_is_a_reason_on_record_and_in_the_log(shop: Shop, caplog: pytest
     caplog.clear()
     shop.ask("/refunds/1")
     assert "over no connection of ours" not in caplog.text
+
+
+def test_what_stays_encoded_is_one_segment_as_it_is_routed() -> None:
+    shop = Shop(keep_encoded=["%2F", "%3B"])
+    with running(lambda service, started: asyncio.run(shop.serve(service, started))):
+        assert shop.ask("/charges/caf%C3%A9%2fb") == 200
+        assert shop.seen == [f"GET /charges/caf\u00e9/b spiffe://prod.example.org{WEB}"]
+        assert shop.ask("/charges/a%3Bb") == 200
+        assert shop.ask("/charges/a;b") == 403
+        assert shop.ask("/charges/a%2F..") == 403
+        assert shop.ask("/charges/a%252Fb") == 403

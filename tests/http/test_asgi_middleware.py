@@ -523,3 +523,22 @@ class TestWhatTheApplicationStarts:
             scope = {**scope_of("/charges/7"), "meshid.connection": other}
             sent = Context().run(call, ASGIMiddleware(Recording(), mesh), scope)
             assert sent.status == 403
+
+
+def test_what_stays_encoded_is_one_segment_only_where_it_is_routed_so(authority: CA) -> None:
+    mesh, app = mesh_of(authority, keep_encoded=["%2F", "%3B"]), Recording()
+    wrapped = ASGIMiddleware(app, mesh)
+    with (
+        SERVERS["uvicorn, h11"](wrapped, mesh.server_context(http=True)) as port,
+        Talk(port, authority.issue(DESK)) as desk,
+    ):
+        assert desk.ask(b"/charges/a%3Bb")[0] == 200
+        assert app.scopes[-1]["path"] == "/charges/a;b"
+        assert desk.ask(b"/charges/a;b")[0] == 403
+        # Its path has two segments, whatever the judged one has.
+        assert desk.ask(b"/charges/a%2Fb")[0] == 403
+    scope = app.scopes[-1]
+    peer = scope["meshid.peer"]
+    # A server that does not say how a path was sent has lost what was encoded in it.
+    assert wrapped._decide(peer, "GET", "/charges/a%3Bb", scope)[0]  # noqa: SLF001
+    assert not wrapped._decide(peer, "GET", "/charges/a%3Bb", {**scope, "raw_path": None})[0]  # noqa: SLF001

@@ -352,3 +352,13 @@ def requests_of(app: App) -> set[Asked]:
 def chains_of(app: App) -> int:
     assert isinstance(app, AuthorizerApp)
     return len(app._judge._chains)  # type: ignore[attr-defined]  # noqa: SLF001 - as above
+
+
+@pytest.mark.parametrize("proxy", ["nginx", "envoy"])
+def test_what_stays_encoded_in_a_mesh_does_so_for_its_authorizer(proxy: str, prod_ca: CA) -> None:
+    scene = Scene(proxy, mesh_of(prod_ca, keep_encoded=["%2F"]), prod_ca)
+    for _ in range(2):
+        assert scene.ask(scene.support, target="/charges/a%2fb?c").status == 200
+        assert scene.ask(scene.support, target="/charges/a%3Bb").meshid == {"reason": "unsafe_request"}
+    plain = Scene(proxy, mesh_of(prod_ca), prod_ca)
+    assert plain.ask(plain.support, target="/charges/a%2fb").meshid == {"reason": "unsafe_request"}

@@ -16,6 +16,7 @@ from meshid.http import judging
 from meshid.http.judging import RequestJudge
 from meshid.policy.requests import Request
 from meshid.testing import CA
+from tests.helpers.ending_rule import ENDING, EndingRule
 from tests.helpers.tls_peers import POLICY, Heard, mesh_of
 from tests.helpers.world import Clock
 
@@ -47,6 +48,18 @@ def test_a_request_of_a_peer_is_checked_on_record(mesh: Mesh, desk: Peer, heard:
         assert (event := heard.next()).decision == decision
         assert event.call == "check"
     assert RequestJudge(mesh, target="other").judge(desk, "GET", "/charges/7")[0].target == "other"
+
+
+def test_a_request_that_is_remembered_is_refused_once_its_rule_has_ended() -> None:
+    ending = EndingRule()
+    mesh = ending.mesh()
+    judge, peer = RequestJudge(mesh, public=["GET /healthz"]), mesh.admit(ending.issue(ENDING).chain)
+    for path in ("/x", "/x", "/healthz"):
+        assert judge.judge(peer, "GET", path)[0]
+    assert mesh.health().ready
+    ending.at_the_end()
+    for path in ("/x", "/healthz"):
+        assert judge.judge(peer, "GET", path)[0].reason is Reason.NO_RULE
 
 
 def test_without_a_peer_a_request_is_refused_on_record(mesh: Mesh, heard: Heard) -> None:
@@ -183,9 +196,9 @@ def test_only_what_was_allowed_and_is_short_is_remembered(
 ) -> None:
     judge, made = RequestJudge(mesh), list[str]()
 
-    def make(method: str, target: str) -> Request:
+    def make(method: str, target: str, keep: tuple[str, ...]) -> Request:
         made.append(target)
-        return Request(method, target)
+        return Request(method, target, keep)
 
     monkeypatch.setattr(judging, "Request", make)
     long = f"/charges/{'7' * judging.LONGEST_REMEMBERED}"

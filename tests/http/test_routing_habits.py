@@ -219,4 +219,4 @@ def test_other_applications_route_what_they_are_given() -> None:
     for app in (FastAPI(), around_itself, print, WrapsItself(), Mock(), flask(), Blueprint("x", "x")):
         habits = RoutingHabits(app)
         assert not habits.drops_last_slash("/charges/")
-    assert not RoutingHabits(Litestar([])).drops_last_slash("/")
+    assert not RoutingHabits(Litestar([], logging_config=None)).drops_last_slash("/")

@@ -339,3 +339,15 @@ def test_a_mistake_is_said_when_it_is_made(
 ) -> None:
     with pytest.raises(error, match=said):
         WSGIMiddleware(**{"app": served, "mesh": mesh, **options})
+
+
+def test_what_was_decoded_keeps_nothing_encoded() -> None:
+    ca, app = CA("prod.example.org"), Recording()
+    mesh = mesh_of(ca, policy=policy(POLICY), keep_encoded=["%25", "%3B"])
+    with (
+        waitress(WSGIMiddleware(app, mesh), mesh.server_context(http=True)) as port,
+        Line(port, stranger(ca.issue(WEB))) as line,
+    ):
+        assert line.ask("GET", "/public/a").status == 200
+        # In PATH_INFO, this is the same as a percent sign that was sent alone.
+        assert line.ask("GET", "/public/a%25b").status == 403

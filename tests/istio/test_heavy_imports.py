@@ -12,9 +12,11 @@ import yaml
 
 from meshid import InvalidInput
 from meshid.istio import import_istio
-from meshid.istio.importing import MAX_PATTERNS, RuleReader
+from meshid.istio.fields import MAX_PATTERNS, FieldReader
 from meshid.istio.policies import IstioPolicy
 from meshid.istio.problems import Problems
+from meshid.istio.rule_reader import RuleReader
+from meshid.istio.targets import TargetReader
 from meshid.istio.yaml_documents import MAX_EVENTS
 from tests.helpers.cost import calls_of
 from tests.istio.test_istio import OWN, document
@@ -61,6 +63,57 @@ def test_so_are_rules_for_everybody_in_many_trust_domains() -> None:
 
 
 @pytest.mark.parametrize(
+    "rule",
+    [
+        pytest.param(
+            {
+                "from": [{"source": {"notNamespaces": [f"n{n}"]}} for n in range(80)],
+                "to": [{"operation": {"ports": [str(n)]}} for n in range(1, 81)],
+            },
+            id="sources times operations",
+        ),
+        pytest.param(
+            {
+                "to": [{"operation": {"paths": [f"/{n}"]}} for n in range(80)],
+                "when": [{"key": "destination.port", "values": [str(n) for n in range(1, 81)]}],
+            },
+            id="operations times ports",
+        ),
+        pytest.param(
+            {
+                "from": [{"source": {"namespaces": [f"n{n}"]}} for n in range(80)],
+                "when": [{"key": "source.namespace", "values": [f"n{n}" for n in range(80)]}],
+            },
+            id="sources times conditions",
+        ),
+        pytest.param(
+            {
+                "from": [
+                    {
+                        "source": {
+                            "namespaces": [f"n{n}" for n in range(80)],
+                            "serviceAccounts": [f"n/{n}" for n in range(80)],
+                        }
+                    }
+                ]
+            },
+            id="namespaces times accounts",
+        ),
+    ],
+)
+def test_what_is_multiplied_is_counted_before(rule: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("meshid.istio.fields.MAX_PATTERNS", 3000)
+    data = yaml.safe_dump(document(rules=[rule])).encode()
+    tracemalloc.start()
+    try:
+        assert refused(data) == "the policy file would have more than 3000 patterns"
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 2 * 1024 * 1024
+
+
+@pytest.mark.parametrize(
     "policies",
     [
         pytest.param(lambda n: [document(rules=[{} for _ in range(n)])], id="rules"),
@@ -79,14 +132,27 @@ def test_a_file_twice_as_long_costs_about_twice_as_much(policies: Callable[[int]
     assert twice <= 2.3 * once  # the square would be 4
 
 
+def test_a_target_has_a_few_parts_at_most() -> None:
+    policies = [
+        document(name=f"p{n}", action="DENY", selector={"matchLabels": {f"label{n}": "x"}}, rules=[{}])
+        for n in range(9)
+    ]
+    assert imported(*policies[:8]).count("[[deny]]") == 8
+    assert refused(yaml.safe_dump_all(policies).encode()) == (
+        "shop: selectors name 9 labels, and a target has 8 of them at most"
+    )
+
+
 def test_ids_of_long_names_take_linear_time() -> None:
-    reader = RuleReader(Problems(), [OWN], [])
     spec = document(rules=[{}])["spec"]
     policies = [
         IstioPolicy("mesh.yaml", "shop", f"{'n' * 60}{each}", spec, is_dry_run=False)
         for each in range(20_000)
     ]
     began = time.process_time()
+    problems = Problems()
+    fields = FieldReader(problems, stricter=False)
+    reader = RuleReader(fields, TargetReader(problems, policies), [OWN], [])
     ids = {rule["id"] for policy in policies for rule in reader.rules(policy)}
     assert len(ids) == len(policies)
     assert time.process_time() - began < 5  # the square would be half a minute

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from itertools import product
 from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from meshid import InvalidInput, Policy, SpiffeId
+from meshid import InvalidInput, Policy
 from meshid.istio import Imported, InvalidIstioPolicy, import_istio
-from meshid.istio.importing import NOTES
 from meshid.istio.yaml_documents import documents
-from tests.helpers.istio_proxies import verdicts
 
 OWN = "prod.example.org"
 OLD = "old"
@@ -44,143 +41,6 @@ def problems(*policies: object) -> list[str]:
     return [str(problem) for problem in caught.value.problems]
 
 
-# -- The same semantics --------------------------------------------------------
-
-PRINCIPALS = st.sampled_from(
-    [
-        "*",
-        "cluster.local/ns/a/sa/x",
-        f"{OWN}/ns/a/sa/x",
-        f"{PARTNER}/ns/a/sa/x",
-        "cluster.local/ns/a/*",
-        "cluster.local/ns/a*",
-        f"{PARTNER}/ns*",
-        "cluster.local/*",
-        "*/sa/x",
-        "*x",
-        "*a/sa/x",
-        "*org/ns/a/sa/x",
-        "*d/ns/a/sa/x",
-        "*e/ns/a/sa/x",
-        "*l/ns/a/sa/x",
-        "*/ns/a/sa/x",
-        "*local/sa/x",
-        "cluster.local/ns/a/sa/*",
-        f"{OLD}/ns/a/sa/x",
-        f"{OLD}/ns/a/*",
-        f"{OWN}/ns/a/sa/x/*",
-        "cluster.local/ns/a",
-    ]
-)
-NAMES = st.sampled_from(["*", "a", "a*", "*a", "ab"])
-SOURCES = st.one_of(
-    st.fixed_dictionaries({"principals": st.lists(PRINCIPALS, min_size=1, max_size=2)}),
-    st.fixed_dictionaries({"namespaces": st.lists(NAMES, min_size=1, max_size=2)}),
-    st.fixed_dictionaries({"serviceAccounts": st.lists(st.sampled_from(["x", "a/x", "ab/xy"]), min_size=1)}),
-)
-OPERATIONS = st.fixed_dictionaries(
-    {},
-    optional={
-        "methods": st.lists(st.sampled_from(["GET", "PUT", "*"]), min_size=1, max_size=2),
-        "paths": st.lists(
-            st.sampled_from(["*", "/", "/v", "/v/", "/v*", "/v/*", "/*", "*/v", "*v", "/v/w", "/v/w*"]),
-            min_size=1,
-            max_size=2,
-        ),
-    },
-).filter(bool)
-ISTIO_RULES = st.fixed_dictionaries(
-    {},
-    optional={
-        "from": st.lists(SOURCES.map(lambda each: {"source": each}), min_size=1, max_size=2),
-        "to": st.lists(OPERATIONS.map(lambda each: {"operation": each}), min_size=1, max_size=2),
-    },
-)
-
-
-def istio_policy(
-    namespace: str, app: str | None, action: str | None, rules: list[Any], *, dry_run: bool
-) -> dict[str, Any]:
-    spec: dict[str, Any] = {"rules": rules}
-    if app and namespace != "istio-system":
-        spec["selector"] = {"matchLabels": {"app": app}}
-    if action:
-        spec["action"] = action
-    policy = {**document(namespace=namespace), "spec": spec}
-    if dry_run:
-        policy["metadata"]["annotations"] = {"istio.io/dry-run": "true"}
-    return policy
-
-
-def named(policies: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    for number, policy in enumerate(policies):
-        policy["metadata"]["name"] = f"p{number}"
-    return policies
-
-
-POLICIES = st.lists(
-    st.builds(
-        istio_policy,
-        st.sampled_from(["shop", "a", "istio-system"]),
-        st.sampled_from(["pay", "ship", None]),
-        st.sampled_from(["ALLOW", "DENY", "AUDIT", None]),
-        st.lists(ISTIO_RULES, max_size=2),
-        dry_run=st.sampled_from([False, False, False, True]),
-    ),
-    min_size=1,
-    max_size=3,
-).map(named)
-PATHS = [
-    "/ns/a/sa/x",
-    "/ns/ab/sa/x",
-    "/ns/ab/sa/xy",
-    "/ns/a",
-    "/ns/shop/sa/x",
-    "/ns/b/sa/y",
-    "/q/ns/a/sa/x",
-    "/sa/x",
-    "/ns/a/sa/x/y",
-    "/ns/a/r/1/sa/x",
-    "/ns/a/b/c",
-    "/ns/b/ns/a/sa/x",
-]
-DOMAINS = [OWN, OLD, PARTNER, "cluster.local"]
-PEERS = [SpiffeId.parse(f"spiffe://{domain}{path}") for domain, path in product(DOMAINS, PATHS)]
-# It makes these known, as they are to a mesh that federates with them, and says nothing else.
-FEDERATED = document(
-    name="f",
-    namespace="other",
-    rules=[{"from": [{"source": {"principals": [f"{PARTNER}/none", "cluster.local/none"]}}]}],
-)
-REQUESTS = [
-    f"{m} {p}" for m, p in product(["GET", "PUT"], ["/", "/v", "/v/", "/v/w", "/v/w/z", "/vv", "/w/v"])
-]
-
-
-def answers_differ(policies: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
-    """Return the questions to which the imported policy and Istio's proxies have different answers.
-
-    Where the proxies differ from each other, an ALLOW means what both let in, and a DENY what
-    either refuses.
-    """
-    policies = [*policies, FEDERATED]
-    policy = Policy.from_toml(imported(*policies, aliases=[OLD]).toml, environment="prod")
-    differ = []
-    for peer, app, request in product(PEERS, ["shop/pay", "a/ship"], REQUESTS):
-        matched = verdicts(policies, str(peer), app, request, [OWN, OLD]).values()
-        allowed = all("ALLOW" in each for each in matched) and not any("DENY" in each for each in matched)
-        if policy.decide(peer, app, request).allowed != allowed:
-            differ.append((str(peer), app, request))
-    return differ
-
-
-@pytest.mark.slow
-@settings(max_examples=150)
-@given(POLICIES)
-def test_everybody_gets_the_same_answer_as_from_istio(policies: list[dict[str, Any]]) -> None:
-    assert answers_differ(policies) == []
-
-
 def of(action: str, **source: list[str]) -> list[dict[str, Any]]:
     rules = [{"from": [{"source": source}]}]
     if action == "ALLOW":
@@ -188,29 +48,7 @@ def of(action: str, **source: list[str]) -> list[dict[str, Any]]:
     return [document(name="p", action=action, rules=rules), document(name="all", rules=[{}])]
 
 
-@pytest.mark.parametrize("action", ["ALLOW", "DENY"])
-@pytest.mark.parametrize(
-    "source",
-    [
-        {"principals": ["cluster.local/ns/a/*"]},
-        {"principals": ["cluster.local/ns/a/sa/*"]},
-        {"principals": ["cluster.local/ns/a/sa/x/y"]},
-        {"principals": [f"{OWN}/ns/a/*"]},
-        {"principals": [f"{OLD}/ns/a/sa/x"]},
-        {"principals": ["*d/ns/a/sa/x"]},
-        {"principals": ["*d/sa/x"]},
-        {"principals": ["*org/ns/a/sa/x"]},
-        {"namespaces": ["a"]},
-        {"namespaces": ["a*"]},
-        {"namespaces": ["*b"]},
-        {"namespaces": ["*"]},
-        {"serviceAccounts": ["a/x"]},
-        {"serviceAccounts": ["x"]},
-    ],
-    ids=str,
-)
-def test_each_source_means_what_it_means_to_istio(action: str, source: dict[str, list[str]]) -> None:
-    assert answers_differ(of(action, **source)) == []
+# -- Forms -------------------------------------------------------------------
 
 
 def test_a_principal_of_other_than_five_parts_names_its_trust_domain_literally() -> None:
@@ -228,7 +66,10 @@ def test_a_mesh_may_be_called_as_istio_calls_every_mesh() -> None:
     result = import_istio([("a", data)], environment="prod", trust_domains=["cluster.local", OLD])
     (source,) = Policy.from_toml(result.toml, "prod").rules[0].sources
     assert str(source) == "spiffe://cluster.local/ns/a/*/**"
-    assert result.notes == NOTES
+    assert result.notes == (
+        "targets are called namespace/app: name each service like that, as in Mesh(service='shop/payments')",
+        "Istio lets everybody reach a workload that no ALLOW policy selects; here, nobody may",
+    )
 
 
 @pytest.mark.parametrize(
@@ -243,7 +84,7 @@ def test_a_mesh_may_be_called_as_istio_calls_every_mesh() -> None:
 )
 def test_a_dot_that_istio_reads_as_any_character_is_refused_in_a_deny(source: dict[str, list[str]]) -> None:
     (problem,) = problems(*of("DENY", **source))
-    assert "has a '.', which Istio's sidecars read as any character; deny the principals" in problem
+    assert "has a '.', which Istio's sidecars read as any character; write the principals out" in problem
     assert "[[allow]]" in imported(*of("ALLOW", **source)).toml
 
 
@@ -316,6 +157,7 @@ def test_long_lists_get_a_line_each() -> None:
 # -- Refused -------------------------------------------------------------------
 
 NO_EQUAL = "has no exact equivalent in a policy file; write the rule in another way, or by hand"
+OR_LESS = f"it {NO_EQUAL} ('stricter' imports it so that less is allowed)"
 
 
 def from_source(**source: object) -> dict[str, Any]:
@@ -366,57 +208,134 @@ def test_each_form_of_a_path_has_its_pattern() -> None:
         *(
             pytest.param(
                 from_source(**{field: ["x"]}),
-                f"spec.rules[0].from[0].source.{field}: {NO_EQUAL}",
+                f"spec.rules[0].from[0].source.{field}: {why}; {OR_LESS}",
                 id=field,
             )
-            for field in (
-                "notPrincipals",
-                "requestPrincipals",
-                "notRequestPrincipals",
-                "notNamespaces",
-                "notServiceAccounts",
-                "ipBlocks",
-                "notIpBlocks",
-                "remoteIpBlocks",
-                "notRemoteIpBlocks",
+            for field, why in (
+                ("requestPrincipals", "is about the token of an end user"),
+                ("notRequestPrincipals", "is about the token of an end user"),
+                ("ipBlocks", "is about an address, which anybody can have"),
+                ("notIpBlocks", "is about an address, which anybody can have"),
+                ("remoteIpBlocks", "is about an address, which anybody can have"),
+                ("notRemoteIpBlocks", "is about an address, which anybody can have"),
             )
         ),
         *(
             pytest.param(
                 to_operation(**{field: ["x"]}),
-                f"spec.rules[0].to[0].operation.{field}: {NO_EQUAL}",
+                f"spec.rules[0].to[0].operation.{field}: {why}; {OR_LESS}",
                 id=field,
             )
-            for field in ("hosts", "notHosts", "ports", "notPorts", "notMethods", "notPaths")
+            for field, why in (
+                ("hosts", "is about the header Host, which is not judged"),
+                ("notHosts", "is about the header Host, which is not judged"),
+                ("notPorts", "is about all ports but some, and a target has no exceptions"),
+            )
         ),
         pytest.param(
-            from_source(principals=["a.b/c"], namespaces=["x"]),
-            f"spec.rules[0].from[0].source: principals and namespaces together {NO_EQUAL}",
-            id="two of a source",
-        ),
-        pytest.param(document(rules=[{"when": []}]), f"spec.rules[0].when: {NO_EQUAL}", id="when"),
-        pytest.param(document(action="CUSTOM"), f"spec.action: 'CUSTOM' {NO_EQUAL}", id="custom"),
-        pytest.param(document(targetRefs=[]), f"spec.targetRefs: {NO_EQUAL}", id="targetRefs"),
-        pytest.param(
-            document(selector={"matchLabels": {"version": "1"}}),
-            "spec.selector: must be matchLabels with one label, app or app.kubernetes.io/name;"
-            f" any other {NO_EQUAL}",
-            id="another label",
+            from_source(principals=["*/sa/api"], namespaces=["x"]),
+            "spec.rules[0].from[0].source: '/**/sa/api' and '/ns/x/sa/*' overlap in part,"
+            f" which together {NO_EQUAL}",
+            id="two of a source that overlap",
         ),
         pytest.param(
-            document(namespace="istio-system", selector={"matchLabels": {"app": "x"}}),
-            f"spec.selector: in istio-system it selects in every namespace, and {NO_EQUAL}",
-            id="selector in the root namespace",
+            from_source(trustDomains=["a"]),
+            f"spec.rules[0].from[0].source.trustDomains: {NO_EQUAL}",
+            id="new",
+        ),
+        pytest.param(document(rules=[{"when": "x"}]), "spec.rules[0].when: must be a list", id="when"),
+        *(
+            pytest.param(
+                document(rules=[{"when": [each]}]),
+                "spec.rules[0].when[0]: must be a mapping with 'key', and 'values' or 'notValues'",
+                id=f"a condition: {each}",
+            )
+            for each in (
+                "x",
+                {},
+                {"key": 7, "values": ["x"]},
+                {"key": "source.namespace"},
+                {"key": "a", "x": []},
+            )
         ),
         pytest.param(
-            document(selector={"matchLabels": {"app": "a*"}}),
-            "spec.selector: 'a*' is not the name of a workload",
-            id="a star",
+            document(rules=[{"when": [{"key": "source.namespce", "values": ["x"]}]}]),
+            f"spec.rules[0].when[0].key: 'source.namespce' is unknown; it {NO_EQUAL}",
+            id="an unknown condition",
+        ),
+        *(
+            pytest.param(
+                document(rules=[{"when": [{"key": key, "values": ["x"]}]}]),
+                f"spec.rules[0].when[0]: {why}; {OR_LESS}",
+                id=key,
+            )
+            for key, why in (
+                ("request.auth.claims[iss]", "is about the token of an end user"),
+                ("request.headers[x-user]", "is about a header, which is not judged"),
+                ("source.ip", "is about an address, which anybody can have"),
+            )
         ),
         pytest.param(
-            document(selector={"matchLabels": {"app": 7}}),
-            "spec.selector: '7' is not the name of a workload",
-            id="a number",
+            document(rules=[{"when": [{"key": "destination.port", "notValues": ["80"]}]}]),
+            "spec.rules[0].when[0].notValues: is about all ports but some, and a target has no exceptions;"
+            f" {OR_LESS}",
+            id="a condition on all ports but some",
+        ),
+        *(
+            pytest.param(
+                to_operation(ports=[each]),
+                f"spec.rules[0].to[0].operation.ports[0]: {each!r} must be a port, from 1 to 65535",
+                id=f"the port {each}",
+            )
+            for each in ("0", "080", "65536", "http")
+        ),
+        pytest.param(
+            document(action="CUSTOM"),
+            "spec.action: 'CUSTOM' lets an extension provider decide, which has no equivalent in a policy"
+            " file ('without-custom' leaves it out, so that nobody asks the provider)",
+            id="custom",
+        ),
+        pytest.param(document(action="LOG"), f"spec.action: 'LOG' {NO_EQUAL}", id="an unknown action"),
+        pytest.param(
+            document(action="ALOW"),
+            "spec.action: 'ALOW' is unknown; did you mean 'ALLOW'?",
+            id="a mistyped action",
+        ),
+        pytest.param(
+            from_source(principal=["*"]),
+            "spec.rules[0].from[0].source.principal: is unknown; did you mean 'principals'?",
+            id="a mistyped field of a source",
+        ),
+        pytest.param(
+            document(rule=[{}]),
+            "spec.rule: is unknown; did you mean 'rules'?",
+            id="a mistyped field of a spec",
+        ),
+        pytest.param(
+            document(targetRefs=[], rules=[{}]),
+            "spec.targetRefs: is obeyed by waypoints and gateways only, beside what other proxies obey, and"
+            f" all must allow; {OR_LESS}",
+            id="targetRefs",
+        ),
+        pytest.param(
+            document(selector={"matchExpressions": []}),
+            f"spec.selector: must be matchLabels; anything else {NO_EQUAL}",
+            id="another selector",
+        ),
+        *(
+            pytest.param(
+                document(selector={"matchLabels": {key: value}}),
+                f"spec.selector: '{key}: {value}' is not the label of a workload",
+                id=f"the label {key}: {value!r}",
+            )
+            for key, value in (
+                ("app", "a*"),
+                ("app", 7),
+                ("app", "a/b"),
+                ("app", "-"),
+                ("app", ""),
+                ("a b", "c"),
+            )
         ),
         pytest.param(document(rules={}), None, id="empty rules are no rules"),
         pytest.param(document(rules="x"), "spec.rules: must be a list", id="rules"),
@@ -431,7 +350,11 @@ def test_each_form_of_a_path_has_its_pattern() -> None:
             "spec.rules[0].from[0]: must be a mapping with 'source', and nothing else",
             id="a source",
         ),
-        pytest.param(from_source(), "spec.rules[0].from[0].source: names no peer", id="an empty source"),
+        pytest.param(
+            from_source(),
+            "spec.rules[0].from[0].source: names no peer; write whom it means, or leave 'from' out",
+            id="an empty source",
+        ),
         pytest.param(
             to_operation(), "spec.rules[0].to[0].operation: names no request", id="an empty operation"
         ),
@@ -446,16 +369,22 @@ def test_each_form_of_a_path_has_its_pattern() -> None:
             id="a string is not taken apart",
         ),
         pytest.param(
-            from_source(principals=["cluster*"]),
-            "spec.rules[0].from[0].source.principals[0]: 'cluster*' must be TRUST-DOMAIN/PATH;"
-            " a wildcard in the trust domain has no equivalent",
-            id="a prefix that ends in the trust domain",
+            from_source(principals=["*/sa/x*"]),
+            "spec.rules[0].from[0].source.principals[0]: '*/sa/x*' has a '*' in the middle,"
+            " which Istio's proxies read differently",
+            id="a star in the suffix of a principal",
         ),
         pytest.param(
-            from_source(principals=["a.b/*/sa/x"]),
-            "spec.rules[0].from[0].source.principals[0]: 'a.b/*/sa/x' has a '*' in the middle,"
-            " where Istio takes it literally: nothing matches it",
-            id="a star in the middle",
+            from_source(namespaces=["a*b"]),
+            "spec.rules[0].from[0].source.namespaces[0]: 'a*b' has a '*' in the middle,"
+            " which Istio's proxies read differently",
+            id="a star in a namespace",
+        ),
+        pytest.param(
+            to_operation(paths=["/a/*/b"]),
+            "spec.rules[0].to[0].operation.paths[0]: '/a/*/b' has a '*' in the middle, where Istio takes it"
+            f" literally; {OR_LESS}",
+            id="a star in a path",
         ),
         pytest.param(
             from_source(namespaces=["a/b"]),
@@ -470,9 +399,18 @@ def test_each_form_of_a_path_has_its_pattern() -> None:
         ),
         pytest.param(
             to_operation(paths=["/v1/{*}"]),
-            "spec.rules[0].to[0].operation.paths[0]: '/v1/{*}' is a template, which has no exact equivalent;"
-            " write the paths out",
+            "spec.rules[0].to[0].operation.paths[0]: '/v1/{*}' is a template, which takes some characters"
+            f" only; {OR_LESS}",
             id="a template",
+        ),
+        *(
+            pytest.param(
+                to_operation(paths=[each]),
+                f"spec.rules[0].to[0].operation.paths[0]: {each!r} is a template that is not known here;"
+                " write the paths out",
+                id=f"the template {each}",
+            )
+            for each in ("/v1/{name}", "/v1/a{**}b")
         ),
         pytest.param(
             to_operation(paths=["/caf\u00e9"]),
@@ -501,7 +439,8 @@ def test_all_errors_are_reported_at_once() -> None:
     found = problems(
         document(name="a", action="CUSTOM"),
         document(
-            name="b", rules=[{"when": [], "to": [{"operation": {"ports": ["80"], "methods": ["GET|PUT"]}}]}]
+            name="b",
+            rules=[{"when": "", "x": 1, "to": [{"operation": {"ports": [80], "methods": ["GET|PUT"]}}]}],
         ),
         {**document(name="c"), "apiVersion": "v2"},
         {**document(name="d"), "spec": []},
@@ -515,6 +454,7 @@ def test_all_errors_are_reported_at_once() -> None:
         "'E!'",
         "'None'",
         "shop/a",
+        "shop/b",
         "shop/b",
         "shop/b",
         "shop/b",

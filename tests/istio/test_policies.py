@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import textwrap
 from typing import Any
 
@@ -97,11 +98,21 @@ LEFT_OUT = "is not an AuthorizationPolicy, and is not imported; leave it out"
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        pytest.param({"kind": "Service"}, f"'Service': {LEFT_OUT}", id="another kind"),
+        pytest.param({"kind": "Service"}, f"'Service': {LEFT_OUT}", id="no object of Kubernetes"),
+        pytest.param({"apiVersion": "v1", "kind": 7}, f"'7': {LEFT_OUT}", id="a number as kind"),
         pytest.param(
-            {"kind": "PeerAuthentication", "metadata": {"name": "m", "namespace": "shop"}},
-            f"'PeerAuthentication shop/m': {LEFT_OUT}",
-            id="another kind, with its name",
+            {
+                "apiVersion": "rbac.istio.io/v1alpha1",
+                "kind": "ServiceRole",
+                "metadata": {"name": "m", "namespace": "shop"},
+            },
+            f"'ServiceRole shop/m': {LEFT_OUT}",
+            id="what Istio had before, with its name",
+        ),
+        pytest.param(
+            {"apiVersion": "v1", "kind": "AuthorisationPolicy"},
+            f"'AuthorisationPolicy': {LEFT_OUT}",
+            id="a kind that looks alike",
         ),
         pytest.param({"kind": ["List"]}, f"\"['List']\": {LEFT_OUT}", id="no kind at all"),
         pytest.param({"items": []}, f"\"{{'items': []}}\": {LEFT_OUT}", id="a list without its kind"),
@@ -157,6 +168,53 @@ def test_what_is_not_imported_is_named(content: object, expected: str | None) ->
     assert found == [f"'mesh.yaml': {expected}"] if expected else LEFT_OUT in found[0]
 
 
+def other(kind: str, version: str = "v1") -> dict[str, Any]:
+    return {"apiVersion": version, "kind": kind, "metadata": {"name": "x", "namespace": "shop"}}
+
+
+def test_what_is_no_rule_is_passed_over_and_named() -> None:
+    text = yaml.safe_dump_all(
+        [
+            other("Service"),
+            deny(),
+            items(other("Service"), other("Gateway", "networking.istio.io/v1")),
+            other("EnvoyFilter", "networking.istio.io/v1alpha3"),
+            other("PeerAuthentication", "security.istio.io/v1"),
+            other("RequestAuthentication", "security.istio.io/v1"),
+        ]
+    )
+    assert imported(text).notes[:5] == (
+        "'0.yaml': 'Service' (2 of them) is not an AuthorizationPolicy, and is left out",
+        "'0.yaml': 'Gateway' is not an AuthorizationPolicy, and is left out",
+        "'0.yaml': 'EnvoyFilter' can change what Istio's proxies decide; it is not imported",
+        "'0.yaml': 'PeerAuthentication' says who needs a certificate; here, every peer does",
+        (
+            "'0.yaml': 'RequestAuthentication' refuses requests whose token is not valid; that is not"
+            " imported: verify tokens"
+        ),
+    )
+
+
+def test_a_policy_without_a_namespace_has_the_one_that_is_given() -> None:
+    bare = {**deny(), "metadata": {"name": "no-bots"}}
+    data = [("a.yaml", yaml.safe_dump_all([bare, document(rules=[{}])]).encode())]
+    result = import_istio(data, environment="prod", trust_domains=[OWN], namespace="pay")
+    assert [rule.id for rule in Policy.from_toml(result.toml, "prod").rules] == ["pay.no-bots.0", "shop.p.0"]
+    with pytest.raises(InvalidIstioPolicy) as caught:
+        import_istio(data, environment="prod", trust_domains=[OWN])
+    assert str(caught.value) == (
+        "'a.yaml': 'no-bots': metadata: has no namespace, which decides what is selected; add it, or"
+        " give the one of all policies without: --namespace NAME"
+    )
+    with pytest.raises(InvalidIstioPolicy, match="--namespace: 'Pay' is not a namespace"):
+        import_istio([], environment="prod", trust_domains=[OWN], namespace="Pay")
+
+
+def test_what_kubectl_prints_as_json_is_read_as_well() -> None:
+    text = json.dumps(yaml.safe_load(KUBECTL), indent=4)
+    assert imported(text).toml == imported(KUBECTL).toml
+
+
 def test_a_file_without_policies_is_told() -> None:
     notes = imported("# nothing\n", "---\n---\n", yaml.safe_dump(items()), KUBECTL).notes
     assert notes[:3] == tuple(f"'{number}.yaml': holds no AuthorizationPolicy" for number in range(3))
@@ -175,38 +233,11 @@ def test_of_two_policies_with_one_name_only_one_can_be_in_force() -> None:
     )
 
 
-def test_two_labels_with_one_value_can_be_two_workloads() -> None:
-    def selecting(label: str, name: str, app: str) -> dict[str, Any]:
-        return document(name=name, selector={"matchLabels": {label: app}}, rules=[{}])
-
-    found = problems(selecting("app", "a", "pay"), selecting("app.kubernetes.io/name", "b", "pay"))
-    assert found == [
-        (
-            "'mesh.yaml': shop/b: spec.selector: selects 'pay' by the label app.kubernetes.io/name,"
-            " and another policy by app; use one"
-        )
-    ]
-    assert (
-        imported(
-            "---\n".join(
-                map(
-                    yaml.safe_dump,
-                    [
-                        selecting("app", "a", "pay"),
-                        selecting("app", "b", "pay"),
-                        selecting("app.kubernetes.io/name", "c", "ship"),
-                    ],
-                )
-            )
-        ).toml.count('to = ["shop/pay"]')
-        == 2
-    )
-
-
 def test_the_root_namespace_is_told() -> None:
     text = yaml.safe_dump(document(name="all", namespace="istio-system", rules=[{}]))
     assert imported(text).notes[0] == (
-        "'0.yaml': istio-system/all: is for all targets, if meshConfig has no other rootNamespace"
+        "'0.yaml': istio-system/all: is for all namespaces, if meshConfig has no other rootNamespace"
+        " than istio-system"
     )
 
 

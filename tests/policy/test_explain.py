@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
+import attrs
 import pytest
 
-from meshid import REQUEST_FOLLOWS, Policy, Reason, SpiffeId
+from meshid import REQUEST_FOLLOWS, Policy, Reason, SpiffeId, TrustDomain
+from meshid.names.pattern import Pattern
+from meshid.names.peer_pattern import PeerPattern
 from meshid.policy import RequestLike
 from meshid.policy.explain import MAX_LOOKED_AT
+from meshid.policy.file.strings import condition
+from meshid.policy.rules import Effect, Environment, Rule, RuleSet
 
 TOML = """
 version = 1
@@ -77,8 +83,8 @@ def nearest(peer: str, target: str = "payments", request: RequestLike = None) ->
             "prod.example.org/ns/support/x",
             "payments",
             None,
-            'allow rule "support-reads" would match, except for the request:'
-            " there is none (at a handshake, http=True promises one), the rule wants 'GET /v1/charges/*'",
+            "allow rule \"support-reads\" is about requests only, 'GET /v1/charges/*', and none is promised:"
+            " pass http=True to server_context(), and check() each request",
             id="no request",
         ),
         pytest.param(
@@ -118,10 +124,10 @@ def nearest(peer: str, target: str = "payments", request: RequestLike = None) ->
             "dev.example.org/ns/nobody/x",
             "payments",
             REQUEST_FOLLOWS,
-            'allow rule "checkout-charges-cards" would match, except for the trust domain:'
+            'allow rule "support-reads" would match, except for the trust domain:'
             " the peer is in dev.example.org, the rule wants prod.example.org"
             " (environment 'prod' neither has nor federates with dev.example.org),"
-            " and for the peer: it is '/ns/nobody/x', the rule wants '/ns/checkout/sa/api'",
+            " and for the peer: it is '/ns/nobody/x', the rule wants '/ns/support/**'",
             id="trust domain and path",
         ),
         pytest.param(
@@ -138,6 +144,112 @@ def test_a_refusal_names_the_nearest_miss(
     peer: str, target: str, request_: RequestLike, sentence: str
 ) -> None:
     assert nearest(peer, target, request_) == sentence
+
+
+PLAIN = Rule(
+    id="all-but-some",
+    effect=Effect.ALLOW,
+    sources=(PeerPattern.parse("/ns/**"),),
+    targets=(Pattern.parse("payments"),),
+)
+BUT = (PeerPattern.parse("/ns/x/**"), PeerPattern.parse("/ns/*/old"))
+GET_ONLY = (condition("GET /v1/**"),)
+NOT_INTERNAL = (condition("* /v1/internal/**"),)
+
+
+@pytest.mark.parametrize(
+    ("change", "peer", "target", "request_", "sentence"),
+    [
+        pytest.param(
+            {"not_sources": BUT},
+            "/ns/x/a",
+            "payments",
+            None,
+            "would match, but the rule leaves out '/ns/x/**' (not_from)",
+            id="a peer",
+        ),
+        pytest.param(
+            {"not_sources": BUT},
+            "/ns/x/old",
+            "payment",
+            None,
+            "would match, except for the target: it is 'payment', the rule wants 'payments'; and the rule"
+            " leaves out '/ns/x/**', '/ns/*/old' (not_from)",
+            id="a peer, at another target",
+        ),
+        pytest.param(
+            {"not_http": NOT_INTERNAL},
+            "/ns/a",
+            "payments",
+            "PUT /v1/internal/x",
+            "would match, but the rule leaves out '* /v1/internal/**' (not_http)",
+            id="a request",
+        ),
+        pytest.param(
+            {"not_http": NOT_INTERNAL},
+            "/ns/a",
+            "payments",
+            None,
+            "is about requests only, any but '* /v1/internal/**', and none is promised: pass http=True to"
+            " server_context(), and check() each request",
+            id="no request, where all but some count",
+        ),
+        pytest.param(
+            {"http": GET_ONLY, "not_http": NOT_INTERNAL},
+            "/ns/a",
+            "payments",
+            "PUT /v1/internal/x",
+            "would match, except for the request: it is 'PUT /v1/internal/x', the rule wants 'GET /v1/**'",
+            id="a request that it does not want either",
+        ),
+        pytest.param(
+            {"http": GET_ONLY, "not_http": NOT_INTERNAL},
+            "/ns/a",
+            "payments",
+            None,
+            "is about requests only, 'GET /v1/**' but '* /v1/internal/**', and none is promised: pass"
+            " http=True to server_context(), and check() each request",
+            id="no request, where some but some count",
+        ),
+    ],
+)
+def test_what_a_rule_leaves_out_is_said(
+    change: dict[str, Any], peer: str, target: str, request_: RequestLike, sentence: str
+) -> None:
+    policy = policy_of(attrs.evolve(PLAIN, **change))
+    asked = SpiffeId.parse(f"spiffe://prod.example.org{peer}")
+    detail = f'allow rule "all-but-some" {sentence}'
+    assert policy.decide(asked, target, request_).detail == detail
+    assert [str(each) for each in policy.explain(asked, target, request_).nearest] == [detail]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        pytest.param({"not_http": NOT_INTERNAL}, "unless it is '* /v1/internal/**'", id="all but some"),
+        pytest.param(
+            {"http": GET_ONLY, "not_http": NOT_INTERNAL},
+            "if the request is 'GET /v1/**', unless it is '* /v1/internal/**'",
+            id="some but some",
+        ),
+    ],
+)
+@pytest.mark.parametrize("effect", [Effect.ALLOW, Effect.DENY])
+def test_requests_to_come_are_awaited_by_a_rule_that_leaves_some_out(
+    effect: Effect, change: dict[str, Any], words: str
+) -> None:
+    policy = policy_of(attrs.evolve(PLAIN, effect=effect, **change))
+    asked = SpiffeId.parse("spiffe://prod.example.org/ns/a")
+    explanation = policy.explain(asked, "payments", REQUEST_FOLLOWS)
+    assert str(explanation.rules[0]) == f'{effect} rule "all-but-some" matches {words}'
+    assert explanation.decision.reason is (
+        Reason.REQUEST_AWAITED if effect is Effect.ALLOW else Reason.NO_RULE
+    )
+
+
+def policy_of(*rules: Rule) -> Policy:
+    environment = Environment("prod", (TrustDomain("prod.example.org"),))
+    return Policy(RuleSet(environment, rules, observe=False))
 
 
 def test_a_rule_that_only_observes_is_near_no_door() -> None:
@@ -160,7 +272,7 @@ def test_an_explanation_reads_from_top_to_bottom() -> None:
             " (environment 'prod' neither has nor federates with dev.example.org),"
             " and for the peer: it is '/ns/checkout/sa/api',"
             " the rule wants '/ns/support/**', and for the request: there is none"
-            " (at a handshake, http=True promises one), the rule wants 'GET /v1/charges/*'"
+            ", and none is promised (http=True), the rule wants 'GET /v1/charges/*'"
         ),
         f"  policy {POLICY.hash}",
     ]
@@ -215,6 +327,36 @@ def test_a_rule_that_waits_for_a_request_is_shown_and_nothing_is_near() -> None:
     assert explanation.nearest == ()
 
 
+def test_without_a_request_some_requests_may_be_allowed() -> None:
+    peer = SpiffeId.parse("spiffe://prod.example.org/ns/support/x")
+    explanation = POLICY.explain(peer, "payments")
+    waits = "allow rule \"support-reads\" matches if the request is 'GET /v1/charges/*'"
+    assert str(explanation).splitlines() == [
+        "some requests: spiffe://prod.example.org/ns/support/x at 'payments'",
+        "  without requests: No allow rule matches.",
+        f"  with requests (http=True): {waits}",
+        f"  near: {explanation.decision.detail}",
+        "  near: " + str(explanation.nearest[1]),
+        f"  policy {POLICY.hash}",
+    ]
+    assert explanation.as_dict()["some_requests"] == [waits]
+    for asked in (REQUEST_FOLLOWS, "GET /v1/charges/1", "POST /v1/charges/1"):
+        assert POLICY.explain(peer, "payments", asked).some_requests == ()
+    for refused in ("/ns/nobody/x", "/ns/watched/x"):
+        asked_for = SpiffeId.parse(f"spiffe://prod.example.org{refused}")
+        assert POLICY.explain(asked_for, "payments").some_requests == ()
+
+
+def test_what_is_denied_without_requests_only_may_be_allowed_with_some() -> None:
+    deny = attrs.evolve(PLAIN, id="no-deletes", effect=Effect.DENY, http=(condition("DELETE /**"),))
+    explanation = policy_of(PLAIN, deny).explain(SpiffeId.parse("spiffe://prod.example.org/ns/a"), "payments")
+    assert explanation.decision.reason is Reason.DENIED
+    assert [str(look) for look in explanation.some_requests] == [
+        'allow rule "all-but-some" matches',
+        "deny rule \"no-deletes\" matches if the request is 'DELETE /**'",
+    ]
+
+
 def test_a_denied_peer_is_near_nothing() -> None:
     peer = SpiffeId.parse("spiffe://prod.example.org/ns/ci/sa/api")
     explanation = POLICY.explain(peer, "payments")
@@ -257,7 +399,7 @@ def test_an_unsafe_request_is_explained_by_itself() -> None:
 
 def test_what_a_request_says_cannot_forge_a_line() -> None:
     peer = SpiffeId.parse("spiffe://prod.example.org/ns/support/x")
-    explanation = POLICY.explain(peer, "payments\nallowed", "GET /%E2%80%AE%E2%80%A8allowed")
+    explanation = POLICY.explain(peer, "payments\u2028allowed", "GET /%E2%80%AE%E2%80%A8allowed")
     assert str(explanation).isascii()
     assert str(explanation).splitlines()[0].startswith("refused: ")
     assert len(str(explanation).splitlines()) == 2 + len(explanation.nearest) + 1

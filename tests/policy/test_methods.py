@@ -83,7 +83,8 @@ class TestAnalysis:
         diff = before.diff(after)
         (gain,) = diff.gains
         assert str(gain.example.request) == "PURGE /"
-        assert gain.rule == "any"
+        assert (gain.rule, gain.allowed_by) == ("naming", ("any",))
+        assert "+ PURGE /**: this rule names the method, so that it is judged from now on" in str(diff)
         assert diff.losses == ()
         (loss,) = after.diff(before).losses
         assert loss.example == gain.example
@@ -91,7 +92,8 @@ class TestAnalysis:
 
     def test_a_rule_that_is_alike_on_both_sides_can_change(self) -> None:
         elsewhere = rule("allow", "elsewhere", "PURGE /x").replace('"pay"', '"cache"')
-        (gain,) = (each for each in policy(ANY).diff(policy(ANY, elsewhere)).gains if each.rule == "any")
+        gains = policy(ANY).diff(policy(ANY, elsewhere)).gains
+        (gain,) = (each for each in gains if each.allowed_by == ("any",))
         assert str(gain.example) == "spiffe://prod.example.org/ns at 'pay' with 'PURGE /'"
 
     def test_a_named_method_is_a_change_within_a_deny_rule_as_well(self) -> None:

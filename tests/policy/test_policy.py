@@ -424,7 +424,7 @@ def test_an_argument_of_a_wrong_type_is_a_mistake_of_the_caller(ask: Any) -> Non
     peer = name(f"{PROD}/ns/checkout/sa/api")
     with pytest.raises(TypeError, match=r"^a peer must be a Peer or a SpiffeId, not str$"):
         ask(policy(), str(peer), "payments")
-    with pytest.raises(TypeError, match=r"^a target must be a str, not NoneType$"):
+    with pytest.raises(TypeError, match=r"^target must be a str, not NoneType$"):
         ask(policy(), peer, None)
     with pytest.raises(TypeError, match=r"^a request must be a str, not bytes$"):
         ask(policy(), peer, "payments", b"GET /")

@@ -37,7 +37,8 @@ from tests.helpers.ports import (
     tcp_upstream,
 )
 from tests.helpers.proxy_protocol import read_header
-from tests.helpers.tls_peers import HELLO, HOST, PATH, TIMEOUT, mesh_of, policy, stranger
+from tests.helpers.tls_peers import HELLO, HOST, PATH, TIMEOUT, Memory, mesh_of, policy, stranger
+from tests.http.test_authorizer import asked, question
 
 EACH_LOOP = pytest.mark.parametrize("loop", MAKERS)
 
@@ -554,3 +555,14 @@ def test_the_limit_of_open_files_is_enough_for_all(
 def test_who_does_not_use_it_does_not_load_it() -> None:
     program = "import sys, meshid; sys.exit('meshid.port' in sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_what_stays_encoded_in_a_mesh_does_so_for_the_authorizer_of_a_port(prod_ca: CA) -> None:
+    mesh = mesh_of(prod_ca, keep_encoded=["%2F"])
+    port = MeshPort(mesh, "127.0.0.1:80", proxy_protocol=True)
+    both = Memory(mesh.server_context(http=True), stranger(prod_ca.issue("/ns/support/sa/desk")))
+    both.shake_hands()
+    handle = port._plan.handles.add(both.server).encode()  # type: ignore[arg-type]  # noqa: SLF001
+    for target, status in (("/charges/a%2fb", 200), ("/charges/a%3Bb", 403)):
+        pairs = [(b"x-meshid-connection", handle)]
+        assert asked(port.authorizer(), question("nginx", "GET", target, pairs)).status == status

@@ -127,6 +127,16 @@ class TestValues:
         said = f"{text!r} is neither: write optional or required"
         assert problem == f"tokens, from variable MESHID_TOKENS: {said}"
 
+    def test_what_stays_encoded(self) -> None:
+        assert read().keep_encoded == ()
+        assert read(MESHID_KEEP_ENCODED="%25 %2F,%2F").keep_encoded == ("%2F", "%25")
+
+    @pytest.mark.parametrize("text", ["%2f", "/", "%3F", "2F"])
+    def test_what_never_stays_encoded(self, text: str) -> None:
+        (problem,) = problems({"MESHID_TRUST": TRUST, "MESHID_KEEP_ENCODED": text})
+        said = f"{text!r} cannot stay encoded; write some of %2F, %3B, %23, %25"
+        assert problem == f"keep_encoded, from variable MESHID_KEEP_ENCODED: {said}"
+
     @pytest.mark.parametrize("text", ["0", "80", "65535"])
     def test_ports(self, text: str) -> None:
         assert read(MESHID_PORT=text).port == int(text)
@@ -179,7 +189,7 @@ class TestValues:
 
     @pytest.mark.parametrize("key", [key for key in KEYS if key.parser not in {"port", "seconds"}])
     def test_what_is_more_than_a_line(self, key: Key) -> None:
-        value = ["a\0b"] if key.parser in {"paths", "peers", "protocols", "trusts"} else "a\0b"
+        value = ["a\0b"] if key.parser in {"kept", "paths", "peers", "protocols", "trusts"} else "a\0b"
         problem, *_ = problems({}, **{"trust": [TRUST], key.name: value})
         assert problem == f"{key.name}, from argument: must be one line, without NUL"
 

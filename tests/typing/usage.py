@@ -64,6 +64,7 @@ from meshid import (
     peer_of,
     refusal_of,
 )
+from meshid.envoy import Exported, export_rbac
 from meshid.http import ASGIMiddleware, Forwarded, authorizer, bundle_app
 from meshid.http.starlette_require import require
 from meshid.istio import Imported, import_istio
@@ -324,6 +325,10 @@ def chains_are_verified_without_a_mesh(bundles: BundleSet, ca: CA) -> None:
 def istio_is_imported(text: bytes) -> None:
     imported = import_istio([("a.yaml", text)], environment="prod", trust_domains=["prod.example.org"])
     assert_type(imported, Imported)
+
+
+def envoy_is_exported_to(policy: Policy) -> None:
+    assert_type(export_rbac(policy, "payments", now=0.0), Exported)
 
 
 def watching(mesh: Mesh, peer: Peer, transport: asyncio.Transport) -> None:

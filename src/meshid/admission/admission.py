@@ -17,6 +17,7 @@ The rules of this module:
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -149,7 +150,7 @@ class Admission:
         return snapshot, Ended() if is_same else self._review(self.connections.now(), now)
 
     def sweep(self, now: float) -> Ended:
-        """End the connections whose peers or tokens have expired, and those that a review has not reached.
+        """End connections whose peers, tokens or rules have ended; review those that no review has reached.
 
         Args:
             now: The POSIX time in seconds.
@@ -192,14 +193,16 @@ class Admission:
             chain: The certificates that its peer has presented.
             question: What is asked about the peer.
             settled: The answer, if it is known. A refusal counts; any other one, as long as its
-                snapshot is in force.
+                snapshot is in force, and unless rules of its policy end.
 
         Raises:
             PeerRejected: If the peer may not be there.
         """
-        generation = self._snapshot.generation
+        snapshot = self._snapshot
+        generation = snapshot.generation
         peer = self.admit(chain, question, connection, settled)
-        entry = self.connections.add(connection, question, generation)
+        # If any rule has ended by the next sweep, it reviews this connection: one may have ended in between.
+        entry = self.connections.add(connection, question, generation, snapshot.next_end(-math.inf))
         # Last: a signal handler may raise anywhere, and a peer that no review knows would stay for good.
         connection.peer = peer
         # A publication since then did not see this connection.
@@ -213,7 +216,8 @@ class Admission:
         self._watched.hold(watched)
         try:
             # Behind every generation: whatever happens to this review, the next sweep repeats it.
-            self.tell(self._review([self.connections.add(watched, question, generation=-1)], None))
+            entry = self.connections.add(watched, question, generation=-1, until=-math.inf)
+            self.tell(self._review([entry], None))
         except BaseException:
             watched.done()
             raise
@@ -295,7 +299,7 @@ class Admission:
         connection: Described | None = None,
         settled: Settled | None = None,
     ) -> tuple[Peer | None, Decision]:
-        if settled is None or (settled.admits and settled.snapshot is not self._snapshot):
+        if settled is None or (settled.admits and not self._still_counts(settled)):
             settled = self._settle(judging)
         recorded: Decision | None = None
         # A sink that took its time has been told the same before.
@@ -308,6 +312,10 @@ class Admission:
                 return settled.peer, recorded
             settled = self._settle(judging)
         return settled.peer, settled.decision
+
+    def _still_counts(self, settled: Settled) -> bool:
+        # A handshake takes its time. Where rules end, it is cheaper to ask again than to ask the clock.
+        return settled.snapshot is self._snapshot and settled.snapshot.next_end(-math.inf) == math.inf
 
     def _review(self, entries: Iterable[OpenConnection], now: float | None) -> Ended:
         ended: list[EndedConnection] = []
@@ -335,6 +343,7 @@ class Admission:
             return
         if settled.admits:
             connection.peer, each.generation = settled.peer, settled.snapshot.generation
+            each.until = settled.snapshot.next_end(settled.time)
             return
         each.is_ending = True
         # Asked now: a connection that has ended knows no address.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from meshid.admission.admission import Admission
 from meshid.admission.question import Expected, Question, checked_chain
@@ -10,7 +10,7 @@ from meshid.admission.snapshot import Snapshot
 from meshid.admission.watched import End, WatchedConnection
 from meshid.audit.connection_info import ConnectionInfo, address_of
 from meshid.decisions import Decision
-from meshid.policy.requests import REQUEST_FOLLOWS, RequestLike
+from meshid.policy.requests import REQUEST_FOLLOWS, RequestLike, checked_keep, read_request
 from meshid.support.types import check_type
 from meshid.tokens.bearer_token import BearerToken
 from meshid.verification.verifier import Peer
@@ -21,10 +21,17 @@ class Deciding:
 
     Args:
         admission: What decides.
+        keep_encoded: What stays percent-encoded in the path of a request; as for `Request`.
     """
 
-    def __init__(self, admission: Admission) -> None:
+    def __init__(self, admission: Admission, keep_encoded: Collection[str] = ()) -> None:
         self._admission = admission
+        self._keep_encoded = checked_keep(keep_encoded)
+
+    @property
+    def keep_encoded(self) -> tuple[str, ...]:
+        """What stays percent-encoded in the paths of requests."""
+        return self._keep_encoded
 
     @property
     def service(self) -> str | None:
@@ -193,4 +200,6 @@ class Deciding:
         return self._admission.watch(peer, question, end, ConnectionInfo(address=host, port=port))
 
     def _question(self, target: str | None, request: RequestLike, expect: Expected | None) -> Question:
+        if self._keep_encoded and isinstance(request, str):
+            request = read_request(request, self._keep_encoded)
         return Question(target=self.service if target is None else target, request=request, expect=expect)

@@ -66,7 +66,8 @@ def judge(  # noqa: PLR0913, PLR0917  # all there is to a decision
     if snapshot.policy is None:
         decision = Decision(allowed=False, reason=Reason.NO_POLICY, name=str(peer.spiffe_id))
         return peer, _about(decision, question, snapshot), None
-    return peer, snapshot.policy.decide(peer, question.required_target, question.request), None
+    decision = snapshot.policy.decide(peer, question.required_target, question.request, now=now)
+    return peer, decision, None
 
 
 def judge_token(

@@ -50,16 +50,18 @@ class OpenConnection:
         connection: The connection, as long as somebody holds it.
         question: What was asked when its peer was admitted.
         generation: The number of the snapshot under which its peer was last let in.
+        until: When the next rule ends after that, in POSIX seconds: what was decided counts until then.
         is_ending: Whether a review is ending it at this moment.
     """
 
     connection: weakref.ref[Connection]
     question: Question
     generation: int
+    until: float
     is_ending: bool = False
 
     def is_behind(self, generation: int, now: float, overdue: Container[str] = ()) -> bool:
-        """Tell whether its peer was let in under another generation, or only until before *now*.
+        """Tell whether its peer was let in under another generation or other rules, or until before *now*.
 
         Args:
             generation: The number of the snapshot in force.
@@ -68,12 +70,16 @@ class OpenConnection:
         """
         connection = self.connection()
         peer = None if connection is None else connection.peer
-        if self.generation != generation or peer is None:
-            return self.generation != generation
-        token = peer.token
-        return peer.not_after.timestamp() <= now or (
-            token is not None and (token.expires_at <= now or token.issuer in overdue)
-        )
+        if self.generation != generation or self.until <= now:
+            return True
+        return peer is not None and _has_expired(peer, now, overdue)
+
+
+def _has_expired(peer: Peer, now: float, overdue: Container[str]) -> bool:
+    token = peer.token
+    return peer.not_after.timestamp() <= now or (
+        token is not None and (token.expires_at <= now or token.issuer in overdue)
+    )
 
 
 class OpenConnections:
@@ -82,11 +88,20 @@ class OpenConnections:
     def __init__(self) -> None:
         self._entries: dict[int, OpenConnection] = {}
 
-    def add(self, connection: Connection, question: Question, generation: int) -> OpenConnection:
-        """Remember a connection, whose peer was let in under this *generation*, until it is gone."""
+    def add(
+        self, connection: Connection, question: Question, generation: int, until: float
+    ) -> OpenConnection:
+        """Remember a connection until it is gone.
+
+        Args:
+            connection: The connection.
+            question: What was asked when its peer was admitted.
+            generation: The number of the snapshot under which it was.
+            until: When the next rule ends, in POSIX seconds.
+        """
         key = id(connection)
         reference = weakref.ref(connection, lambda _: self._entries.pop(key, None))
-        entry = self._entries[key] = OpenConnection(reference, question, generation)
+        entry = self._entries[key] = OpenConnection(reference, question, generation, until)
         return entry
 
     def now(self) -> list[OpenConnection]:

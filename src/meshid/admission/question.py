@@ -16,6 +16,7 @@ from meshid.certificates.leaf import Role
 from meshid.names.peer_pattern import PeerPattern
 from meshid.names.spiffe_id import SpiffeId
 from meshid.policy.requests import Follows, Request, RequestLike
+from meshid.policy.target_form import check_target
 from meshid.support.quoting import quote
 from meshid.verification.verifier import Peer
 
@@ -68,9 +69,8 @@ class Question:
 
     def __attrs_post_init__(self) -> None:
         # Not validators of the fields: those would cost a warm `Mesh.admit` a fifth more.
-        if self.target is not None and not isinstance(self.target, str):
-            msg = f"target must be a str, not {_kind(self.target)}"
-            raise TypeError(msg)
+        if self.target is not None:
+            check_target(self.target)
         if self.request is not None and not isinstance(self.request, (Request, str, Follows)):
             msg = (
                 "request must be a Request, a str such as 'GET /path', REQUEST_FOLLOWS or None,"

@@ -8,6 +8,7 @@ ours must not stop a revocation from taking effect.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TypedDict, cast
@@ -82,6 +83,10 @@ class Snapshot:
     def takes_tokens(self) -> bool:
         """Whether there are issuers whose tokens count, or tokens are required."""
         return self.requires_tokens or (self.policy is not None and bool(self.policy.issuers))
+
+    def next_end(self, now: float) -> float:
+        """Return when the next rule ends after *now*, both in POSIX seconds; infinity if none does."""
+        return math.inf if self.policy is None else self.policy.next_end(now)
 
     @property
     def name(self) -> SpiffeId | None:

@@ -13,7 +13,6 @@ The exit statuses are a contract with scripts:
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import io
 import os
 import sys
@@ -25,6 +24,7 @@ from typing_extensions import override
 from meshid.cli.no_answer import NoAnswer
 from meshid.cli.parsers import Command, Group, Parser, add_commands
 from meshid.cli.terminal import clean
+from meshid.cli.version import installed_version
 from meshid.errors import MeshidError
 from meshid.support.quoting import quote
 
@@ -54,6 +54,15 @@ POLICY_COMMANDS: dict[str, Command | Group] = {
             "istio": Command(
                 "convert Istio's AuthorizationPolicy into a policy file, faithfully or not at all",
                 "meshid.cli.policy.import_istio",
+            )
+        },
+    ),
+    "export": Group(
+        "convert a policy file into what others enforce",
+        {
+            "envoy": Command(
+                "write RBAC filters for Envoy that decide as the policy does, or say what they cannot",
+                "meshid.cli.policy.export_envoy",
             )
         },
     ),
@@ -101,7 +110,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     try:
         _check_streams()
-        arguments = _parser(argv).parse_args(argv)
+        arguments, unknown = _parser(argv).parse_known_args(argv)
+        if unknown:
+            # Argparse would point to the help of `meshid`, which knows no option of the command.
+            msg = f"unrecognized arguments: {' '.join(unknown)}; see: {arguments.prog} --help"
+            raise NoAnswer(msg)
         status: int = arguments.run(arguments)
         # Flushed now, so that a closed pipe is noticed here and not when the interpreter exits.
         sys.stdout.flush()
@@ -136,11 +149,7 @@ class _Version(argparse.Action):
 
     @override
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
-        try:
-            version = importlib.metadata.version("meshid")
-        except importlib.metadata.PackageNotFoundError:
-            version = "(not installed: a source tree)"
-        print(f"meshid {version}")
+        print(f"meshid {installed_version()}")
         parser.exit()
 
 

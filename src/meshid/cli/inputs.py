@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import sys
+from argparse import ArgumentTypeError
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,6 +18,7 @@ from meshid.cli.no_answer import STDIN, NoAnswer, errors_named, file_name
 from meshid.errors import InvalidInput, InvalidPolicy, Problem
 from meshid.names.spiffe_id import TrustDomain
 from meshid.policy import Policy
+from meshid.policy.target_form import check_target
 from meshid.support.documents import any_document, decoded, is_json
 from meshid.support.quoting import quote
 from meshid.trust.bundles import TrustBundle
@@ -240,3 +242,16 @@ def _each_once(problems: list[Problem]) -> tuple[Problem, ...]:
     for problem in problems:
         places.setdefault(problem.where, len(places))
     return tuple(sorted(dict.fromkeys(problems), key=lambda problem: places[problem.where]))
+
+
+def target_named(text: str) -> str:
+    """Return a target, for `ArgumentParser.add_argument`.
+
+    Raises:
+        ArgumentTypeError: If it is none.
+    """
+    try:
+        check_target(text)
+    except ValueError as error:
+        raise ArgumentTypeError(str(error)) from error
+    return text

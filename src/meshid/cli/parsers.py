@@ -69,4 +69,4 @@ def add_commands(
         else:
             module = importlib.import_module(command.module)
             module.add_arguments(each)
-            each.set_defaults(run=module.run)
+            each.set_defaults(run=module.run, prog=each.prog)

@@ -7,7 +7,7 @@ import json
 import sys
 
 from meshid.certificates.leaf import Profile, Role
-from meshid.cli.inputs import read_bundle, read_chain, read_policy, read_revocations
+from meshid.cli.inputs import read_bundle, read_chain, read_policy, read_revocations, target_named
 from meshid.cli.no_answer import NoAnswer
 from meshid.cli.terminal import clean, paint_for_stdout
 from meshid.cli.verdict import Verdict, judged_peer, lines_of, refused_chain, verified_peer
@@ -56,7 +56,7 @@ def _add_policy_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("policy", "without one, the chain is only verified")
     group.add_argument("--policy", metavar="FILE", help="a policy file, TOML or JSON")
     group.add_argument("--environment", metavar="NAME", help="the environment to load it for")
-    group.add_argument("--target", metavar="NAME", help="what the peer wants to reach")
+    group.add_argument("--target", metavar="NAME", type=target_named, help="what the peer wants to reach")
     group.add_argument("--request", metavar="'METHOD /PATH'", help="the request; without it, a handshake")
 
 

@@ -9,9 +9,8 @@ from urllib.parse import quote, unquote
 from meshid.admission.question import Question
 from meshid.admission.watched import End, WatchedConnection
 from meshid.certificates.pem import decoded, pem_blocks
-from meshid.errors import InvalidRequest
 from meshid.mesh import Mesh
-from meshid.policy.requests import Request
+from meshid.policy.requests import Request, read_request
 from meshid.support.sieve import Sieve
 from meshid.support.types import check_type
 from meshid.tokens.authorization import token_in
@@ -79,7 +78,9 @@ class CallJudge:
         presented = _presented(context)
         known_chain, known_request = self._chains.get(presented), self._requests.get(method)
         chain = known_chain or _chain_of(presented)
-        request = known_request or _request_for(method)
+        # Encoded, as gRPC decodes nothing: '/a.B/%43' and '/a.B/C?' are other methods than '/a.B/C'.
+        text = f"POST {quote(method, safe='/')}"
+        request = known_request or read_request(text, self._mesh.keep_encoded)
         token = token_in(_authorization_in(metadata))
         peer = self._mesh.admit(chain, target=self._target, request=request, token=token)
         # Only after a yes: whoever is refused chooses what is asked, and would push out what is asked again.
@@ -124,13 +125,3 @@ def _chain_of(presented: tuple[bytes, bytes]) -> tuple[bytes, ...]:
     except ValueError:
         # gRPC has made the text, and this cannot be; as a chain it is refused, and so on record.
         return presented
-
-
-def _request_for(method: str) -> Request | str:
-    """Return the request whose path is exactly the method, or a text that will be refused."""
-    # Encoded, as gRPC decodes nothing: '/a.B/%43' and '/a.B/C?' are other methods than '/a.B/C'.
-    text = f"POST {quote(method, safe='/')}"
-    try:
-        return Request.parse(text)
-    except InvalidRequest:
-        return text

@@ -6,10 +6,12 @@ what only its own chain can tell. What a policy says of a target is worked out o
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from datetime import datetime
+from collections.abc import Collection, Iterable, Iterator
+from datetime import date, datetime
 from functools import lru_cache
+from itertools import product
 
+import attrs
 from cryptography import x509
 
 from meshid.admission.question import Question
@@ -66,29 +68,40 @@ def _refusal(
     return None
 
 
-def why_nobody(policy: Policy, question: Question, vouching: Collection[TrustDomain] | None) -> str | None:
+def why_nobody(
+    policy: Policy, question: Question, vouching: Collection[TrustDomain] | None, now: float
+) -> str | None:
     """Return why no client may reach a target; None if one may.
 
     Args:
         policy: The policy.
         question: What is asked about each client.
         vouching: The trust domains of which somebody can be admitted; None to go by the policy alone.
+        now: The POSIX time in seconds.
     """
     if policy.observe:
         return None
-    domains = _domains_let_in(policy, question)
+    until = policy.next_end(now)
+    domains = _domains_let_in(policy, question, until)
     if not domains:
-        return _why_no_rule(policy, question)
+        return _why_no_rule(policy, question, until)
     if vouching is not None and domains.isdisjoint(vouching):
         names = ", ".join(sorted(map(str, domains)))
         return f"the policy lets in peers of {names} only, whose bundle is not there or vouches for nobody"
     return None
 
 
-def _why_no_rule(policy: Policy, question: Question) -> str:
+def _why_no_rule(policy: Policy, question: Question, until: float) -> str:
     target = question.required_target
-    allowing = [rule for rule in policy.rules if rule.could_allow]
+    could_allow = [rule for rule in policy.rules if rule.could_allow]
+    allowing = [rule for rule in could_allow if rule.counts_until(until)]
     about_it = [rule for rule in allowing if _is_about(rule, target)]
+    if not about_it and (ended := [rule for rule in could_allow if _is_about(rule, target)]):
+        last = max(ended, key=lambda rule: rule.until or date.min)
+        return (
+            f"each allow rule about it has ended, so no client is let in: the last, {quote(last.id)}, with"
+            f" {last.until} (until); give it a later day, or add another rule"
+        )
     if not about_it:
         targets = sorted({pattern.text for rule in allowing for pattern in rule.targets})
         return (
@@ -104,8 +117,8 @@ def _why_no_rule(policy: Policy, question: Question) -> str:
 
 
 @lru_cache(_REMEMBERED)
-def _domains_let_in(policy: Policy, question: Question) -> frozenset[TrustDomain]:
-    """Return the trust domains of which somebody may reach the target.
+def _domains_let_in(policy: Policy, question: Question, until: float) -> frozenset[TrustDomain]:
+    """Return the trust domains of which somebody may reach the target, by the rules that end no earlier.
 
     Deny rules that keep everybody out only together are not found; `Policy.prove` would find them, and
     takes longer than a probe may.
@@ -114,29 +127,67 @@ def _domains_let_in(policy: Policy, question: Question) -> frozenset[TrustDomain
     rules = [
         rule
         for rule in policy.rules
-        if not rule.observe and _is_about(rule, question.required_target) and _counts(rule, question)
+        if not rule.observe
+        and rule.counts_until(until)
+        and _is_about(rule, question.required_target)
+        and _counts(rule, question)
     ]
     denied = _by_domain((rule for rule in rules if rule.effect is Effect.DENY), own)
-    allowed = _by_domain((rule for rule in rules if rule.effect is Effect.ALLOW), own)
-    if question.request is REQUEST_FOLLOWS and policy.issuers and any(rule.peers for rule in rules):
+    allows = [rule for rule in rules if rule.effect is Effect.ALLOW]
+    allowed = _by_domain(allows, own)
+    if question.request is REQUEST_FOLLOWS and policy.issuers:
         # A token that comes with a request may give a name to any certificate.
-        for domain in (*own, *policy.environment.federates_with):
-            allowed.setdefault(domain, []).append(_ANY)
+        for rule, domain in product(allows, (*own, *policy.environment.federates_with)):
+            if rule.peers:
+                allowed.setdefault(domain, []).extend(_parts(rule, [_ANY], domain, own))
     return frozenset(
         domain
-        for domain, patterns in allowed.items()
-        if not all(any(deny.contains(path) for deny in denied.get(domain, ())) for path in patterns)
+        for domain, parts in allowed.items()
+        if not all(
+            part.is_empty or any(deny.covers(part) for deny in denied.get(domain, ())) for part in parts
+        )
     )
 
 
-def _by_domain(rules: Iterable[Rule], own: tuple[TrustDomain, ...]) -> dict[TrustDomain, list[Pattern]]:
-    """Return the patterns of paths that rules have for each trust domain."""
-    found: dict[TrustDomain, list[Pattern]] = {}
+@attrs.frozen
+class _Part:
+    """Peers of one trust domain: those of a path, without some."""
+
+    path: Pattern
+    without: tuple[Pattern, ...]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether one pattern leaves all of them out."""
+        return any(each.contains(self.path) for each in self.without)
+
+    def covers(self, other: _Part) -> bool:
+        """Tell whether it has all of another one."""
+        return self.path.contains(other.path) and all(
+            any(left_out.contains(each) for left_out in other.without)
+            for each in self.without
+            if each.intersects(other.path)
+        )
+
+
+def _by_domain(rules: Iterable[Rule], own: tuple[TrustDomain, ...]) -> dict[TrustDomain, list[_Part]]:
+    """Return the peers of each trust domain that rules are about."""
+    found: dict[TrustDomain, list[_Part]] = {}
     for rule in rules:
+        paths: dict[TrustDomain, list[Pattern]] = {}
         for source in rule.known_by:
             for domain in source.domains(own):
-                found.setdefault(domain, []).append(source.path)
+                paths.setdefault(domain, []).append(source.path)
+        for domain, of_domain in paths.items():
+            found.setdefault(domain, []).extend(_parts(rule, of_domain, domain, own))
     return found
+
+
+def _parts(
+    rule: Rule, paths: Iterable[Pattern], domain: TrustDomain, own: tuple[TrustDomain, ...]
+) -> Iterator[_Part]:
+    without = tuple(each.path for each in rule.not_sources if domain in each.domains(own))
+    return (_Part(path, without) for path in paths)
 
 
 def _is_about(rule: Rule, target: str) -> bool:
@@ -148,4 +199,4 @@ def _counts(rule: Rule, question: Question) -> bool:
     is_undecided = question.request is REQUEST_FOLLOWS
     if rule.needs_token and not is_undecided:
         return False
-    return not rule.http or is_undecided is (rule.effect is Effect.ALLOW)
+    return not rule.needs_request or is_undecided is (rule.effect is Effect.ALLOW)

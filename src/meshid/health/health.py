@@ -108,7 +108,7 @@ def _alarms(admission: Admission, snapshot: Snapshot, now: datetime) -> Iterator
     }
     yield from _about_bundles(snapshot, peers, closed, now)
     if Role.CLIENT in peers:
-        yield from _about_policy(admission, snapshot, frozenset(snapshot.bundles) - closed.keys())
+        yield from _about_policy(admission, snapshot, frozenset(snapshot.bundles) - closed.keys(), now)
         yield from _about_promise(admission)
     yield from about_revocations(snapshot.revocations, snapshot.bundles, now)
     yield from about_keys(snapshot, now)
@@ -189,7 +189,7 @@ def _about_last_authority(about: str, bundle: TrustBundle, now: datetime) -> Ite
 
 
 def _about_policy(
-    admission: Admission, snapshot: Snapshot, vouching: frozenset[TrustDomain]
+    admission: Admission, snapshot: Snapshot, vouching: frozenset[TrustDomain], now: datetime
 ) -> Iterator[Alarm]:
     """Return alarms about targets that nobody reaches: an outage only if that is all of them."""
     if snapshot.policy is None:
@@ -202,7 +202,8 @@ def _about_policy(
     # That nobody of our own trust domains gets in is told by their bundles.
     is_told = vouching.isdisjoint(snapshot.policy.environment.trust_domains)
     whose = None if is_told else vouching
-    nobody = {each: why for each in questions if (why := why_nobody(snapshot.policy, each, whose))}
+    at = now.timestamp()
+    nobody = {each: why for each in questions if (why := why_nobody(snapshot.policy, each, whose, at))}
     for target, why in {each.target: why for each, why in nobody.items()}.items():
         yield Alarm(
             level=AlarmLevel.ERROR,

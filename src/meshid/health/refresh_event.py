@@ -143,7 +143,8 @@ def _policy(before: Policy | None, now: Policy | None) -> dict[str, object]:
 
 def _rules(policy: Policy | None) -> dict[str, Rule]:
     """Return the rules by their ids, without what decides nothing."""
-    return {rule.id: attrs.evolve(rule, why="", place="") for rule in policy.rules} if policy else {}
+    rules = policy.rules if policy else ()
+    return {rule.id: attrs.evolve(rule, why="", owner="", reviewer="", place="") for rule in rules}
 
 
 def _own(snapshot: Snapshot) -> tuple[x509.Certificate, ...]:

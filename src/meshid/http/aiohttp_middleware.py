@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,9 @@ from meshid.verification.verifier import Peer
 if TYPE_CHECKING:
     from aiohttp import web
     from aiohttp.typedefs import Handler, Middleware
+
+
+_ENCODED_SLASH = re.compile("%2f", re.IGNORECASE)
 
 
 def aiohttp_middleware(mesh: Mesh, *, target: str | None = None, public: Iterable[str] = ()) -> Middleware:
@@ -56,7 +60,7 @@ def aiohttp_middleware(mesh: Mesh, *, target: str | None = None, public: Iterabl
         # Of an absolute URL, aiohttp routes the path alone. It decodes a little less than others do.
         path = request.rel_url.raw_path
         decision, peer = judge.judge(
-            peer, request.method, path, routed=request.rel_url.path, authorization=_authorization(request)
+            peer, request.method, path, routed=_routed(path), authorization=_authorization(request)
         )
         if not decision:
             if connection_of(request) is None:
@@ -82,6 +86,14 @@ _NOT_OURS = (
 
 def _authorization(request: web.Request) -> str | None:
     return ", ".join(request.headers.getall("Authorization", ())) or None
+
+
+def _routed(path: str) -> str:
+    """Return what a path is to aiohttp: decoded, but for each "/" in a segment."""
+    from yarl import URL  # noqa: PLC0415 - aiohttp has it
+
+    parts = _ENCODED_SLASH.split(path)
+    return "%2F".join(URL.build(path=part, encoded=True).path for part in parts)
 
 
 def _peer(request: web.Request) -> Peer | None:

@@ -122,7 +122,7 @@ class ASGIMiddleware:
                 is_about(None)
 
         told = self._told(scope, connection, peer)
-        told[JUDGE] = partial(self._judge.judge_at, peer, method, target)
+        told[JUDGE] = partial(self._judge.judge_at, peer, method, target, is_sent=_is_sent(scope))
         # What the application starts goes on, and hands on what it was started in: a server without TLS, say,
         # whose requests would all be those of this peer.
         is_about(None)
@@ -140,7 +140,9 @@ class ASGIMiddleware:
             return self._judge.refuse(why), peer
         routed = path.rstrip("/") if self._habits.drops_last_slash(path) else path
         authorization = authorization_in(scope.get("headers", ()))
-        return self._judge.judge(peer, method, target, routed=routed, authorization=authorization)
+        return self._judge.judge(
+            peer, method, target, routed=routed, authorization=authorization, is_sent=_is_sent(scope)
+        )
 
     def _told(self, scope: Scope, connection: ServersEnd | None, peer: Peer | None) -> dict[str, Any]:
         told = dict(scope)
@@ -164,6 +166,11 @@ def _handed_on(scope: Scope) -> ServersEnd | None:
     reference: Call = getattr(connection, "call", None)
     # Only the server's end of a connection of ours is about itself.
     return connection if reference is not None and reference() is connection else None
+
+
+def _is_sent(scope: Scope) -> bool:
+    """Tell whether the server says how the path was sent."""
+    return scope.get("raw_path") is not None
 
 
 def _target(scope: Scope) -> str:

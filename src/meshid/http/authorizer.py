@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from http import HTTPStatus
 from typing import TypeAlias
 
@@ -15,7 +15,7 @@ from meshid.http.asgi import App, Pairs, Receive, Scope, Send, is_http
 from meshid.http.forwarded import Forwarded
 from meshid.http.requested import Asked, Requested, requested_by, text_of
 from meshid.mesh import Mesh
-from meshid.policy.requests import Request
+from meshid.policy.requests import Request, read_request
 from meshid.reasons import Reason
 from meshid.support.logs import ERROR, WARNING, log
 from meshid.support.quoting import described
@@ -54,11 +54,13 @@ class AuthorizerApp:
     Args:
         requested: Finds the request that is asked about.
         judge: Decides about it.
+        keep_encoded: As for `Mesh`.
     """
 
-    def __init__(self, requested: Requested, judge: Judge) -> None:
+    def __init__(self, requested: Requested, judge: Judge, keep_encoded: Collection[str] = ()) -> None:
         self._requested = requested
         self._judge = judge
+        self._keep = keep_encoded
         self._requests: Sieve[Asked, Request] = Sieve(MOST_REMEMBERED)
         self._limit = RateLimit()
 
@@ -96,8 +98,7 @@ class AuthorizerApp:
             if asked is None:
                 return None
             known = self._requests.get(asked)
-            # As text, a request that cannot be judged is refused where it is decided, and so on record.
-            request = known or " ".join(text_of(asked))
+            request = known or read_request(" ".join(text_of(asked)), self._keep)
         except InvalidForwarded as error:
             return self._unread(Reason.UNSAFE_REQUEST, str(error))
         try:
@@ -105,8 +106,9 @@ class AuthorizerApp:
         except InvalidForwarded as error:
             return self._unread(Reason.MALFORMED, str(error))
         # Only after a yes: whoever is refused chooses what is asked, and would push out what is asked again.
-        if decision.allowed and known is None and sum(map(len, asked)) <= LONGEST_REQUEST:
-            self._requests.put(asked, Request(*text_of(asked)))
+        is_new = known is None and sum(map(len, asked)) <= LONGEST_REQUEST
+        if decision.allowed and is_new and isinstance(request, Request):
+            self._requests.put(asked, request)
         return decision
 
     def _unread(self, reason: Reason, text: str, error: Exception | None = None) -> Decision:
@@ -174,7 +176,7 @@ def authorizer(
     requested = requested_by(forwarded.proxy)
     # A target of the wrong type, or none, is a mistake to hear of now.
     Question(target=mesh.service if target is None else target)
-    return AuthorizerApp(requested, _ForwardedJudge(mesh, forwarded, target))
+    return AuthorizerApp(requested, _ForwardedJudge(mesh, forwarded, target), mesh.keep_encoded)
 
 
 def _about(decision: Decision) -> Pairs:

@@ -7,6 +7,7 @@ the path.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterable
 from typing import TypeAlias
 
@@ -19,7 +20,7 @@ from meshid.mesh import Mesh
 from meshid.names.pattern import Pattern
 from meshid.policy.file.strings import condition
 from meshid.policy.methods import REGISTERED
-from meshid.policy.requests import REQUEST_FOLLOWS, Request
+from meshid.policy.requests import REQUEST_FOLLOWS, Request, read_request
 from meshid.policy.rules import ANY_METHOD, HttpCondition
 from meshid.reasons import Reason
 from meshid.support.logs import INFO, WARNING, log
@@ -39,6 +40,8 @@ MOST_REMEMBERED = 1024
 
 LONGEST_REMEMBERED = 512
 """The most characters of the method and the target of one: 2 MB in all."""
+
+_DECODED_LATER = re.compile("%3B|%23|%25")
 
 _EVERY_PATH = Pattern.parse("/*/**")
 
@@ -85,18 +88,18 @@ class RequestJudge:
 
     def __init__(self, mesh: Mesh, *, target: str | None = None, public: Iterable[str] = ()) -> None:
         check_type(type(mesh), Mesh, "mesh", "a Mesh")
-        self._mesh = mesh
+        self._keep = mesh.keep_encoded
         # Not asked by the mesh, which would make the question anew for each request.
         self._admission = mesh._admission  # noqa: SLF001
         self._target = Question(target=mesh.service if target is None else target).required_target
         self._public = _conditions(public)
         self._methods = REGISTERED | ({each.method for each in self._public} - {ANY_METHOD})
-        self._questions: Sieve[tuple[str, str, str | None], Question] = Sieve(MOST_REMEMBERED)
+        self._questions: Sieve[tuple[str, str, str | None, bool], Question] = Sieve(MOST_REMEMBERED)
         self._limit = RateLimit()
         if self._public:
             log(LOGGER, INFO, "requests that need no peer: %s", ", ".join(map(str, self._public)))
 
-    def judge(
+    def judge(  # noqa: PLR0913  # what there is to say about a request, all named
         self,
         peer: Peer | None,
         method: str,
@@ -104,6 +107,7 @@ class RequestJudge:
         *,
         routed: str | None = None,
         authorization: str | None = None,
+        is_sent: bool = True,
     ) -> Judged:
         """Decide about a request, on record.
 
@@ -115,8 +119,10 @@ class RequestJudge:
             method: The method, as it was sent.
             target: The path as it was sent, percent-encoded; a query is cut off.
             routed: The path that the application routes, if something else than we decodes it: it must be
-                what *target* decodes to.
+                what *target* decodes to, with each "/" that stays encoded as ``%2F``.
             authorization: The value of ``Authorization``, several as one; None if there is none.
+            is_sent: Whether *target* is as it was sent. In one that was decoded, and is encoded anew, nobody
+                sees any more what was encoded, and nothing stays so.
 
         Returns:
             The decision; `Reason.NO_CERTIFICATE` without a peer, where one is needed.
@@ -124,16 +130,16 @@ class RequestJudge:
         Raises:
             TypeError: If an argument has the wrong type.
         """
-        asked = (method, target, routed)
+        asked = (method, target, routed, is_sent)
         known = self._questions.get(asked)
         if known is not None:
             return judged(self._admission, peer, known, authorization)
         try:
-            request = Request(method, target)
+            request = Request(method, target, self._keep if is_sent else ())
         except InvalidRequest:
             # It is refused where it is decided, and so on record.
             return self._decide(peer, self._target, f"{method} {target}"), peer
-        if routed is not None and routed != request.path:
+        if routed is not None and routed != (_as_routed(request.path) if self._keep else request.path):
             why = f"{request} is not the path {quote(routed)}, which the application routes"
             return self.refuse(why), peer
         if self._public and self._is_public(request):
@@ -146,11 +152,12 @@ class RequestJudge:
         return decision, bound
 
     def _decide(self, peer: Peer | None, target: str, asked: Request | str) -> Decision:
-        if peer is None:
-            return self._mesh.decide((), target=target, request=asked)
-        return self._mesh.check(peer, target=target, request=asked)
+        question = Question(target=target, request=asked)
+        return judged(self._admission, peer, question, None)[0]
 
-    def judge_at(self, peer: Peer | None, method: str, path: str, target: str) -> Decision:
+    def judge_at(
+        self, peer: Peer | None, method: str, path: str, target: str, *, is_sent: bool = True
+    ) -> Decision:
         """Decide about a request at another target, where nothing is public.
 
         Args:
@@ -158,11 +165,12 @@ class RequestJudge:
             method: As for `judge`.
             path: The path, as *target* for `judge`.
             target: What the peer reaches.
+            is_sent: As for `judge`.
 
         Raises:
             TypeError: As for `judge`.
         """
-        return self._decide(peer, target, f"{method} {path}")
+        return self._decide(peer, target, read_request(f"{method} {path}", self._keep if is_sent else ()))
 
     def refuse(self, detail: str) -> Decision:
         """Refuse a request for how it arrived: it cannot be judged, and so is no decision on record."""
@@ -182,7 +190,7 @@ class RequestJudge:
 
     def _decide_public(self, peer: Peer | None, request: Request) -> Decision:
         if peer is not None:
-            decision = self._mesh.check(peer, target=self._target, request=REQUEST_FOLLOWS)
+            decision = self._admission.check(peer, Question(target=self._target, request=REQUEST_FOLLOWS))
             if not decision:
                 return decision
         return Decision(
@@ -192,6 +200,11 @@ class RequestJudge:
             target=self._target,
             request=str(request),
         )
+
+
+def _as_routed(path: str) -> str:
+    """Return what a judged path decodes to, but for each "/" in a segment: that would be another path."""
+    return _DECODED_LATER.sub(lambda escape: chr(int(escape[0][1:], 16)), path)
 
 
 def _conditions(public: Iterable[str]) -> tuple[HttpCondition, ...]:

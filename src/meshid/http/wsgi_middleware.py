@@ -96,7 +96,9 @@ class WSGIMiddleware:
         # What SCRIPT_NAME leaves is routed, and a slash alone is nothing that could be dropped.
         routed = path.rstrip("/") if self._habits.drops_last_slash(environ["PATH_INFO"]) else None
         authorization = environ.get("HTTP_AUTHORIZATION")
-        decision, peer = self._judge.judge(peer, method, path, routed=routed, authorization=authorization)
+        decision, peer = self._judge.judge(
+            peer, method, path, routed=routed, authorization=authorization, is_sent=False
+        )
         if not decision:
             if connection is None:
                 self._judge.warn(Reason.NO_CERTIFICATE, _why_not_found(environ))
@@ -106,7 +108,7 @@ class WSGIMiddleware:
         if peer is not None:
             # Servers whose listener was wrapped as a whole know of no TLS.
             environ |= {JUDGED_PEER: peer, JUDGED_CONNECTION: connection, "wsgi.url_scheme": "https"}
-        environ[JUDGE] = partial(self._judge.judge_at, peer, method, path)
+        environ[JUDGE] = partial(self._judge.judge_at, peer, method, path, is_sent=False)
         return self._app(environ, start_response)
 
 

@@ -1,14 +1,13 @@
-"""Istio's matches of strings, as patterns.
+"""Istio's matches of peers, as patterns.
 
 Istio has four: exact, ``prefix*``, ``*suffix`` and ``*`` for anything. Its ``*`` runs
 across "/" and ours does not, so each form becomes patterns that match exactly the same
-SPIFFE IDs or paths, or is refused. What Istio's sidecars and its ztunnel read differently
-is read narrowly in an ALLOW and widely in a DENY.
+SPIFFE IDs, or is refused. What Istio's sidecars and its ztunnel read differently
+has two readings: the ztunnel's is the narrow one, and the sidecars' is the wide one.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 import attrs
@@ -21,8 +20,6 @@ MESH = "cluster.local"
 
 _PARTS = 5
 """Of a principal whose trust domain Istio replaces by each of the mesh's own: td/ns/NAMESPACE/sa/ACCOUNT."""
-
-_VISIBLE = re.compile(r"[!-~]+")
 
 
 def trust_domain_of(text: str, own: Sequence[str]) -> str | None:
@@ -38,21 +35,29 @@ def is_mistaken_for_ours(text: str, own: Sequence[str]) -> bool:
     return trust_domain_of(text, own) == MESH
 
 
+def is_nobody(text: str) -> bool:
+    """Tell whether a principal matches no SPIFFE ID: it has a literal ``*``, no trust domain, or no path."""
+    if text.startswith("*"):
+        return False
+    domain, _, path = text.removesuffix("*").partition("/")
+    return "*" in domain + path or not domain or not (path or text.endswith("*"))
+
+
 @attrs.frozen
 class Sources:
-    """What the sources of one policy mean.
+    """What the sources of one policy mean, to one kind of proxy.
 
     Attributes:
         own: The mesh's trust domains.
         federated: The other trust domains that are known.
         namespace: The namespace of the policy.
-        is_deny: Whether it denies.
+        is_wide: Whether as sidecars read them, and not as the ztunnel does.
     """
 
     own: Sequence[str]
     federated: Sequence[str]
     namespace: str
-    is_deny: bool = attrs.field(kw_only=True)
+    is_wide: bool = attrs.field(kw_only=True)
 
     @property
     def domains(self) -> int:
@@ -69,12 +74,13 @@ class Sources:
             return self._everywhere("/**")
         if text.startswith("*"):
             return self._with_suffix(text, text[1:])
+        if is_nobody(text):
+            return []
         domain, slash, path = text.removesuffix("*").partition("/")
-        if not slash or not domain or (not path and not text.endswith("*")):
-            msg = f"{quote(text)} must be TRUST-DOMAIN/PATH; a wildcard in the trust domain has no equivalent"
-            raise InvalidInput(msg)
-        _refuse_star(text, domain + path)
-        pattern = "/" + path if not text.endswith("*") else _prefix("/" + path)
+        if not slash:
+            known = (*self.own, *self.federated)
+            return [f"spiffe://{each}/**" for each in known if each.startswith(domain)]
+        pattern = "/" + path if not text.endswith("*") else f"/{path}*/**"
         return [pattern if _means_ours(text, domain, self.own) else f"spiffe://{domain}{pattern}"]
 
     def of_namespace(self, text: str) -> list[str]:
@@ -87,7 +93,7 @@ class Sources:
         if not text or "/" in text:
             msg = f"{quote(text)} is not a namespace"
             raise InvalidInput(msg)
-        if not self.is_deny:
+        if not self.is_wide:
             return self._everywhere(f"/ns/{text}/sa/*")
         self._refuse_dot(text)
         # A sidecar looks for "/ns/NAMESPACE/" anywhere, and its `*` runs across "/".
@@ -105,7 +111,7 @@ class Sources:
             msg = f"{quote(text)} must be NAMESPACE/NAME or NAME, without wildcards"
             raise InvalidInput(msg)
         where = where or self.namespace
-        if not self.is_deny:
+        if not self.is_wide:
             return self._everywhere(f"/ns/{where}/sa/{name}")
         self._refuse_dot(text)
         # A sidecar takes more segments before, between and after these.
@@ -134,36 +140,12 @@ class Sources:
         return [path, *(f"spiffe://{domain}{path}" for domain in self.federated)]
 
     def _refuse_dot(self, text: str) -> None:
-        if self.is_deny and "." in text:
+        if self.is_wide and "." in text:
             msg = (
-                f"{quote(text)} has a '.', which Istio's sidecars read as any character; deny the principals"
+                f"{quote(text)} has a '.', which Istio's sidecars read as any character;"
+                " write the principals out"
             )
             raise InvalidInput(msg)
-
-
-def path_pattern(text: str) -> str:
-    """Return the pattern of the paths that *text* means.
-
-    Raises:
-        InvalidInput: If it has no exact equivalent.
-    """
-    if text == "*":
-        return "/**"
-    if "{" in text:
-        msg = f"{quote(text)} is a template, which has no exact equivalent; write the paths out"
-        raise InvalidInput(msg)
-    if not _VISIBLE.fullmatch(text):
-        msg = f"{quote(text)} has a character that no path has as Istio compares it, percent-encoded"
-        raise InvalidInput(msg)
-    if text.startswith("*"):
-        suffix = text[1:]
-        _refuse_star(text, suffix)
-        return f"/**{suffix}" if suffix.startswith("/") else f"/**/*{suffix}"
-    _refuse_star(text, text.removesuffix("*"))
-    if not text.startswith("/"):
-        msg = f"{quote(text)} does not begin with '/', and would match no path"
-        raise InvalidInput(msg)
-    return _prefix(text.removesuffix("*")) if text.endswith("*") else text
 
 
 def _means_ours(text: str, domain: str, own: Sequence[str]) -> bool:
@@ -174,12 +156,7 @@ def _has_five_parts(text: str) -> bool:
     return text.count("/") == _PARTS - 1
 
 
-def _prefix(text: str) -> str:
-    """Return the pattern of every text that begins with *text*; its last segment may go on."""
-    return f"{text}*/**"
-
-
 def _refuse_star(text: str, rest: str) -> None:
     if "*" in rest:
-        msg = f"{quote(text)} has a '*' in the middle, where Istio takes it literally: nothing matches it"
+        msg = f"{quote(text)} has a '*' in the middle, which Istio's proxies read differently"
         raise InvalidInput(msg)

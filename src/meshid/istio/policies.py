@@ -1,4 +1,4 @@
-"""Documents to Istio's policies: everything that is not one of them is a problem, because it could be a DENY.
+"""Documents to Istio's policies: what could be a DENY is never passed over.
 
 `kubectl get -o yaml` prints one document of the kind ``List``, with the policies inside.
 """
@@ -6,17 +6,16 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any, TypeGuard
 
 import attrs
 
-from meshid.istio.problems import Problems
+from meshid.istio.kinds import KIND, passed_over
+from meshid.istio.problems import NO_EQUIVALENT, Problems
 from meshid.istio.yaml_documents import documents
 from meshid.support.quoting import escaped, quote
-
-KIND = "AuthorizationPolicy"
-NO_EQUIVALENT = "has no exact equivalent in a policy file; write the rule in another way, or by hand"
 
 _VERSIONS = ("security.istio.io/v1", "security.istio.io/v1beta1")
 _LISTS = {"List": ("v1",), f"{KIND}List": _VERSIONS}
@@ -57,9 +56,13 @@ class PolicyReader:
         notes: What to know, one sentence each.
     """
 
-    def __init__(self, problems: Problems) -> None:
+    def __init__(self, problems: Problems, namespace: str | None) -> None:
         self.notes: list[str] = []
         self._problems = problems
+        if namespace is not None and not _is_name(namespace):
+            problems.add("--namespace", f"{quote(namespace)} is not a namespace")
+        self._namespace = namespace
+        self._passed_over: Counter[tuple[str, str, str]] = Counter()
         self._seen: dict[tuple[str, str], IstioPolicy] = {}
 
     def policies(self, sources: Iterable[tuple[str, bytes]]) -> list[IstioPolicy]:
@@ -70,6 +73,9 @@ class PolicyReader:
                 self._document(file, document)
             if before == (len(self._seen), self._problems.count):
                 self.notes.append(f"{quote(file)}: holds no {KIND}")
+        for (file, kind, what), count in self._passed_over.items():
+            many = f" ({count} of them)" if count > 1 else ""
+            self.notes.append(f"{quote(file)}: {quote(kind)}{many} {what}")
         return list(self._seen.values())
 
     def _document(self, file: str, document: object) -> None:
@@ -83,6 +89,8 @@ class PolicyReader:
                 self._document(file, item)
         elif kind == KIND:
             self._policy(file, fields)
+        elif (other := passed_over(fields)) is not None:
+            self._passed_over[(file, other[0][:_SHOWN], other[1])] += 1
         else:
             self._problems.add(
                 f"{quote(file)}: {_called(fields) or quote(str(document)[:_SHOWN])}",
@@ -103,15 +111,21 @@ class PolicyReader:
 
     def _policy(self, file: str, fields: dict[str, Any]) -> None:
         metadata = _mapping(fields, "metadata")
-        name, namespace = metadata.get("name"), metadata.get("namespace")
+        name, namespace = metadata.get("name"), metadata.get("namespace", self._namespace)
         where = f"{quote(file)}: {quote(str(name))}"
         self._known(where, fields, ("apiVersion", "kind", "metadata", "spec", "status"))
         if fields.get("apiVersion") not in _VERSIONS:
             self._problems.add(f"{where}: apiVersion", f"must be one of: {', '.join(_VERSIONS)}")
-        if not (_is_name(name) and _is_name(namespace)):
+        if _is_name(name) and namespace is None:
             self._problems.add(
                 f"{where}: metadata",
-                "must have a name, and a namespace, which decides what is selected",
+                "has no namespace, which decides what is selected; add it, or give the one of all policies"
+                " without: --namespace NAME",
+            )
+            return
+        if not (_is_name(name) and _is_name(namespace)):
+            self._problems.add(
+                f"{where}: metadata", "must have a name and a namespace, as Kubernetes has them"
             )
             return
         spec = fields.get("spec")

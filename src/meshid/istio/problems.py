@@ -7,6 +7,8 @@ from typing import ParamSpec, TypeVar
 
 from meshid.errors import InvalidInput, InvalidIstioPolicy, Problem
 
+NO_EQUIVALENT = "has no exact equivalent in a policy file; write the rule in another way, or by hand"
+
 MAX_PROBLEMS = 1000
 """Problems that are kept; whoever imports a mesh needs a long list, and nobody a longer one."""
 

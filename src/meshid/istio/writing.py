@@ -18,7 +18,7 @@ def policy_file(
         lines += ["", f"[[{rule['effect']}]]"]
         lines += [
             f"{key} = {_value(rule[key])}"
-            for key in ("id", "why", "from", "to", "http", "observe")
+            for key in ("id", "why", "from", "not_from", "to", "http", "not_http", "observe")
             if rule[key]
         ]
     return "\n".join(lines) + "\n"

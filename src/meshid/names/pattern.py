@@ -75,7 +75,7 @@ _Block = tuple[Glob, ...]
 _Item = TypeVar("_Item")
 
 
-@attrs.frozen
+@attrs.frozen(cache_hash=True)
 class Pattern:
     """A set of values, written with wildcards: ``*`` in a segment, ``**`` as a segment.
 

@@ -10,7 +10,7 @@ import attrs
 from meshid.errors import InvalidPattern, InvalidSpiffeId
 from meshid.names.pattern import MAX_PATTERN_LENGTH, Pattern
 from meshid.names.spiffe_id import SpiffeId, TrustDomain
-from meshid.support.quoting import quote
+from meshid.support.quoting import MAX_QUOTED, quote
 from meshid.support.types import check_type
 
 _SCHEME = "spiffe://"
@@ -122,4 +122,18 @@ def _meant(text: str) -> list[str]:
     # The principals of Istio begin with a trust domain, without a scheme.
     if not scheme and not text.startswith("/") and "." in segments[0]:
         guesses.append(f"{_SCHEME}{rest}")
-    return [each for each in guesses if PEER.fullmatch(each)]
+    return [each for each in guesses if _is_right(each)]
+
+
+def _is_right(text: str) -> bool:
+    """Tell whether *text* is a pattern of peers, and one that a message shows whole."""
+    if not PEER.fullmatch(text) or len(text) > MAX_QUOTED:
+        return False
+    domain, slash, path = text.removeprefix(_SCHEME).partition("/")
+    try:
+        if domain:
+            TrustDomain(domain)
+        Pattern.parse(slash + path)
+    except (InvalidPattern, InvalidSpiffeId):
+        return False
+    return True

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
+from copy import copy
 from typing import NamedTuple
 
 from meshid.decisions import Decision
 from meshid.errors import InvalidRequest, Refused
 from meshid.names.spiffe_id import SpiffeId
 from meshid.policy.agreement import Agreement, Standing
+from meshid.policy.candidates import Candidates, NearMiss
 from meshid.policy.evidence import NamedByToken
 from meshid.policy.explain import near_miss
-from meshid.policy.matcher import Candidates, Matcher
-from meshid.policy.methods import judged
+from meshid.policy.matcher import Matcher
+from meshid.policy.methods import REGISTERED, judged
 from meshid.policy.requests import REQUEST_FOLLOWS, Request, RequestLike, without_query
 from meshid.policy.rules import Effect, Rule, RuleSet
 from meshid.reasons import Reason
@@ -32,12 +35,13 @@ class _Verdict(NamedTuple):
 class Prospects:
     """The rules for one peer at one target, and the decisions that depend on no request, made once."""
 
-    __slots__ = ("candidates", "request_follows", "standing", "target", "without_request")
+    __slots__ = ("candidates", "near", "request_follows", "standing", "target", "without_request")
 
     def __init__(self, standing: Standing, target: str, candidates: Candidates) -> None:
         self.standing = standing
         self.target = target
         self.candidates = candidates
+        self.near: NearMiss | None = None
         self.without_request: Decision | None = None
         self.request_follows: Decision | None = None
 
@@ -49,7 +53,12 @@ class Decider:
         rules: The rules.
         policy_hash: Their hash.
         capacity: How many pairs of a certificate's name and a token's are remembered that agree.
+
+    Attributes:
+        until: Only rules count that end no earlier, in POSIX seconds.
     """
+
+    until = -math.inf
 
     def __init__(self, rules: RuleSet, policy_hash: str, capacity: int) -> None:
         self._environment = rules.environment
@@ -64,6 +73,17 @@ class Decider:
             provable=self._agreement.provable,
         )
         self._agreed: Sieve[tuple[SpiffeId, str, str, bool], Standing] = Sieve(capacity)
+        ending = any(rule.until for rule in rules.rules)
+        # Those that decide which methods can be judged, where that changes.
+        self._of_methods = [rule for rule in rules.rules if ending and judged([rule]) != REGISTERED]
+
+    def at(self, until: float) -> Decider:
+        """Return one by the rules that end no earlier, in POSIX seconds; it shares what was indexed."""
+        decider: Decider = copy(self)
+        decider.until = until
+        decider._matcher = self._matcher.at(until)
+        decider._methods = judged(each for each in self._of_methods if each.counts_until(until))
+        return decider
 
     def standing(self, spiffe_id: SpiffeId, token: NamedByToken | None) -> Standing:
         """Return who a peer is, by its certificate and its token.
@@ -107,14 +127,14 @@ class Decider:
         """Decide where there is no request, and none follows."""
         rules = prospects.candidates.rules
         return self._answer(
-            prospects, None, [rule for rule in rules if not rule.http or rule.effect is Effect.DENY]
+            prospects, None, [rule for rule in rules if not rule.needs_request or rule.effect is Effect.DENY]
         )
 
     def before_requests(self, prospects: Prospects) -> Decision:
         """Decide where each request will be asked about."""
         rules = prospects.candidates.rules
-        matching = [rule for rule in rules if not rule.http or rule.effect is Effect.ALLOW]
-        certain = [rule for rule in matching if not rule.http]
+        matching = [rule for rule in rules if not rule.needs_request or rule.effect is Effect.ALLOW]
+        certain = [rule for rule in matching if not rule.needs_request]
         if awaiting := self._matcher.awaiting_token(prospects.standing, prospects.target):
             matching = sorted((*matching, *awaiting), key=lambda rule: rule.id)
         return self._answer(prospects, REQUEST_FOLLOWS, matching, certain)
@@ -149,8 +169,12 @@ class Decider:
         observed = sorted([str(each) for each in matching if each.observe])
         detail = ""
         if reason is Reason.NO_RULE:
-            rule_missed = self._matcher.near_miss(prospects.standing, prospects.target, request)
-            detail = near_miss(rule_missed, prospects.standing, prospects.target, request, self._environment)
+            if prospects.near is None:
+                prospects.near = self._matcher.near(prospects.standing, prospects.target)
+            rule_missed = prospects.near.to(request)
+            detail = near_miss(
+                rule_missed, prospects.standing, prospects.target, request, self._environment, self.until
+            )
         shown = str(request) if isinstance(request, Request) else None
         return self._decision(_Verdict(reason, rule, tuple(observed), detail), prospects, shown)
 

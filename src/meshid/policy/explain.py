@@ -1,18 +1,30 @@
 """Why: what every rule says of a peer, and which allow rules nearly let it in.
 
-Which rule is the nearest depends on the peer and the target, and the request only adds to the words;
-but a rule that lacks nothing but a token is nearer than one for other requests.
+Which rule is the nearest depends on the peer and the target first: on segments that differ, and on letters in
+them. Of rules about this peer and this target, one that lacks nothing but a token is nearer than one that has
+ended, and that one nearer than one for other requests; the last is one that leaves the peer out.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import attrs
 
 from meshid.decisions import Decision
-from meshid.names.spiffe_id import TrustDomain
+from meshid.names.peer_pattern import PeerPattern
+from meshid.names.spiffe_id import SpiffeId, TrustDomain
 from meshid.policy.agreement import Standing
+from meshid.policy.nearness import (
+    MISSED_BY,
+    NO_PATH,
+    OTHER_DOMAIN,
+    distance,
+    near_ones,
+    nearest_condition,
+)
 from meshid.policy.requests import REQUEST_FOLLOWS, Request, RequestLike
 from meshid.policy.rules import Effect, Environment, Rule
 from meshid.support.quoting import quote, quote_all
@@ -23,11 +35,9 @@ MAX_NEAR_MISSES = 3
 MAX_LOOKED_AT = 250
 """Patterns of one rule that are looked at to find words for a refusal; `Policy.explain` looks at all."""
 
-# How far off a rule is that misses by these: the same path in another trust domain is nearer than
-# another path. Each weighs more than the lighter ones together. What a peer only has to send, a request
-# or a token, weighs nothing.
-_WEIGHTS = {"trust domain": 1, "target": 2, "peer": 4}
-_NOT_NEAR = _WEIGHTS["peer"] + _WEIGHTS["target"]
+_EXCEPTION, _END, _PROMISE = "exception", "end", "promise"
+_OF_THE_RULE = frozenset({_EXCEPTION, _END})
+_FAR = 1_000_000
 _FEW = 3
 _QUOTES = ("'", '"')
 
@@ -37,7 +47,10 @@ class Miss:
     """One thing that keeps a rule from matching.
 
     Attributes:
-        by: What does not match: ``trust domain``, ``peer``, ``target``, ``evidence`` or ``request``.
+        by: What does not match: ``trust domain``, ``peer``, ``target``, ``evidence`` or ``request``;
+            ``promise``, if there is no request, and no promise that any is asked about;
+            ``exception``, for what ``not_from`` or ``not_http`` leaves out; ``end``, for a last day that is
+            over.
         words: What was found, and what the rule wants.
     """
 
@@ -45,6 +58,12 @@ class Miss:
     words: str
 
     def __str__(self) -> str:
+        if self.by == _EXCEPTION:
+            return f"the rule leaves out {self.words}"
+        if self.by == _PROMISE:
+            return f"the request: {self.words}"
+        if self.by == _END:
+            return f"its last day was {self.words}"
         return f"the {self.by}: {self.words}"
 
 
@@ -57,12 +76,14 @@ class RuleLook:
         misses: What keeps it from matching; may be empty.
         awaits: Whether it depends on a request or a token that is still to come.
         token: The token that it depends on, in words; empty for none.
+        distance: How far it is from matching: of two, the nearer one has the lesser.
     """
 
     rule: Rule
     misses: tuple[Miss, ...] = ()
     awaits: bool = False
     token: str = ""
+    distance: tuple[int, ...] = attrs.field(default=(), eq=False, repr=False)
 
     @property
     def matches(self) -> bool:
@@ -70,18 +91,27 @@ class RuleLook:
         return not self.misses and not self.awaits
 
     @property
-    def lacks_token(self) -> bool:
-        """Whether nothing but a token is missing."""
-        return [miss.by for miss in self.misses] == ["evidence"]
+    def is_near(self) -> bool:
+        """Whether the path of the peer or the target is right."""
+        return not {"peer", "target"} <= {miss.by for miss in self.misses}
 
     def __str__(self) -> str:
         observes = " (observe only)" if self.rule.observe else ""
         rule = f'{self.rule.effect} rule "{self.rule.id}"{observes}'
+        if [miss.by for miss in self.misses] == [_PROMISE]:
+            # What an engineer has forgotten who has written the right rule.
+            promise = "pass http=True to server_context(), and check() each request"
+            return f"{rule} is about requests only, {_wanted(self.rule)}, and none is promised: {promise}"
         if self.misses:
-            return f"{rule} would match, except for {', and for '.join(map(str, self.misses))}"
+            others = [str(miss) for miss in self.misses if miss.by not in _OF_THE_RULE]
+            limits = " and ".join(str(miss) for miss in self.misses if miss.by in _OF_THE_RULE)
+            but = f"{'; and' if others else ', but'} {limits}" if limits else ""
+            besides = f", except for {', and for '.join(others)}" if others else ""
+            return f"{rule} would match{besides}{but}"
         if self.awaits:
             conditions = [f"with {self.token}"] if self.token else []
             conditions += [f"if the request is {_shown(self.rule.http)}"] if self.rule.http else []
+            conditions += [f"unless it is {_shown(self.rule.not_http)}"] if self.rule.not_http else []
             return f"{rule} matches {', '.join(conditions)}"
         return f"{rule} matches"
 
@@ -95,12 +125,15 @@ class Explanation:
         rules: A look at every rule, sorted by id; empty if the request was unsafe, or the token disagrees.
         environment: The environment of the policy.
         has_token: Whether the peer has a token, and it agrees with the certificate.
+        some_requests: Of a peer that is refused without a request: the rules that decide about its requests,
+            if it may be there for some of them.
     """
 
     decision: Decision
     rules: tuple[RuleLook, ...]
     environment: Environment
     has_token: bool = False
+    some_requests: tuple[RuleLook, ...] = ()
 
     @property
     def nearest(self) -> tuple[RuleLook, ...]:
@@ -111,21 +144,19 @@ class Explanation:
         """
         if any(_has_a_say(look) for look in self.rules):
             return ()
-        near = [
-            (_distance(look), not look.lacks_token, look.rule.id, look)
-            for look in self.rules
-            if look.rule.could_allow
-        ]
-        return tuple(look for distance, *_, look in sorted(near)[:MAX_NEAR_MISSES] if distance < _NOT_NEAR)
+        near = [look for look in self.rules if look.rule.could_allow and look.is_near]
+        return tuple(sorted(near, key=lambda look: (look.distance, look.rule.id))[:MAX_NEAR_MISSES])
 
     def __str__(self) -> str:
         decision = self.decision
-        verdict = "allowed" if decision.allowed else "refused"
+        verdict = "allowed" if decision.allowed else "some requests" if self.some_requests else "refused"
         # One that is not safe is in quotes already.
         asked = decision.request or ""
         request = f" for {asked if asked[:1] in _QUOTES else quote(asked)}" if asked else ""
         lines = [f"{verdict}: {decision.name} at {quote(decision.target or '')}{request}"]
-        lines.append(f"  {decision.reason.meaning}")
+        without = "without requests: " if self.some_requests else ""
+        lines.append(f"  {without}{decision.reason.meaning}")
+        lines += [f"  with requests (http=True): {look}" for look in self.some_requests]
         lines += (
             [f"  it is @{decision.peer_name}{' by a token' * self.has_token}"] if decision.peer_name else []
         )
@@ -145,37 +176,41 @@ class Explanation:
             "matching_rules": [str(look) for look in self.rules if look.matches],
             # The nearest one of all may be the detail of the decision already.
             "near_misses": [each for each in near if each != self.decision.detail],
+            "some_requests": [str(look) for look in self.some_requests],
             "environment": self.environment.name,
             "policy_hash": self.decision.policy_hash or "",
         }
         return self.decision.as_dict() | {name: fact for name, fact in facts.items() if fact}
 
 
-def look_at_all(
+def look_at_all(  # noqa: PLR0913, PLR0917  # all there is to a decision
     rules: Iterable[Rule],
     standing: Standing,
     target: str,
     request: RequestLike,
     environment: Environment,
+    until: float = -math.inf,
 ) -> tuple[RuleLook, ...]:
-    """Return what every rule says of a peer at a target."""
-    return tuple(_look(rule, standing, target, request, environment) for rule in rules)
+    """Return what every rule says of a peer at a target; one that has ended before *until* does not count."""
+    return tuple(_look(rule, standing, target, request, environment, until) for rule in rules)
 
 
-def near_miss(
+def near_miss(  # noqa: PLR0913, PLR0917  # the same
     nearest: Rule | None,
     standing: Standing,
     target: str,
     request: RequestLike,
     environment: Environment,
+    until: float,
 ) -> str:
     """Return in words what keeps the nearest rule from matching, or that no rule comes near."""
     if nearest is not None:
-        patterns = len(nearest.known_by) + len(nearest.peers) + len(nearest.targets) + len(nearest.http)
+        parts = (nearest.known_by, nearest.peers, nearest.not_sources, nearest.targets)
+        patterns = sum(map(len, (*parts, nearest.http, nearest.not_http)))
         if patterns > MAX_LOOKED_AT:
             many = f"it has {patterns} patterns, too many to look at for each peer"
             return f'{nearest.effect} rule "{nearest.id}" comes near; {many}'
-        return str(_look(nearest, standing, target, request, environment))
+        return str(_look(nearest, standing, target, request, environment, until))
     foreign = _foreign(standing.spiffe_id.trust_domain, environment)
     return f"no allow rule comes near {standing.spiffe_id} at {quote(target)}{foreign}"
 
@@ -185,27 +220,36 @@ def _has_a_say(look: RuleLook) -> bool:
     return not (look.misses or look.rule.observe or undecided)
 
 
-def _distance(look: RuleLook) -> int:
-    return sum(_WEIGHTS.get(miss.by, 0) for miss in look.misses)
-
-
-def _look(
-    rule: Rule, standing: Standing, target: str, request: RequestLike, environment: Environment
+def _look(  # noqa: PLR0913, PLR0917  # the same
+    rule: Rule, standing: Standing, target: str, request: RequestLike, environment: Environment, until: float
 ) -> RuleLook:
-    missed = list(_missed(rule, standing, target, environment))
+    away = _away(rule, standing, target, environment)
+    left_out = rule.excepts(standing.spiffe_id, environment.trust_domains)
+    ended = not rule.counts_until(until)
+    lacks_token = rule.needs_token and not standing.has_token
+    others = {_EXCEPTION: left_out, "evidence": lacks_token, _END: ended}
+    missed = [*away.by, *(by for by, is_missed in others.items() if is_missed)]
     token = _token_awaited(rule, standing, missed) if request is REQUEST_FOLLOWS else ""
     if token:
         return RuleLook(rule, (), awaits=True, token=token)
-    misses = [Miss(by, _words(by, rule, standing, target, environment)) for by in missed]
-    if words := _request_missed(rule, request):
-        misses.append(Miss("request", words))
-    awaits = request is REQUEST_FOLLOWS and bool(rule.http) and not misses
-    return RuleLook(rule, tuple(misses), awaits)
+    misses = [Miss(by, _words(by, rule, away, standing, target, environment)) for by in missed]
+    about_request = list(_request_missed(rule, request))
+    awaits = request is REQUEST_FOLLOWS and rule.needs_request and not misses
+    distance = (*away.distance, left_out, bool(about_request), ended, 0)
+    if away.by:
+        # What a peer only has to send weighs nothing.
+        distance = (*away.distance, False, False, ended, 0)
+    elif about_request and isinstance(request, Request):
+        distance = (*distance[:-1], nearest_condition(rule, request)[0])
+    return RuleLook(rule, (*misses, *about_request), awaits, distance=distance)
 
 
 def _token_awaited(rule: Rule, standing: Standing, missed: list[str]) -> str:
     """Return in words which token would make the rule match; nothing if none would, or none can come."""
-    if not missed or "target" in missed or rule.effect is Effect.DENY or not standing.may_bring_token:
+    if not missed or rule.effect is Effect.DENY or not standing.may_bring_token:
+        return ""
+    # What a rule leaves out is by the certificate alone.
+    if "target" in missed or not _OF_THE_RULE.isdisjoint(missed):
         return ""
     if missed == ["evidence"]:
         return "a token"
@@ -213,23 +257,68 @@ def _token_awaited(rule: Rule, standing: Standing, missed: list[str]) -> str:
     return f"a token that names {_shown(could_be)}" if could_be else ""
 
 
-def _missed(rule: Rule, standing: Standing, target: str, environment: Environment) -> Iterator[str]:
-    """Yield what does not match, apart from the request."""
-    if not _is_about(rule, standing, environment):
-        own, spiffe_id = environment.trust_domains, standing.spiffe_id
-        # If the rule has several patterns, the nearest one counts.
-        by_path = any(each.path.matches(spiffe_id.path) for each in rule.known_by)
-        domains = {domain for each in rule.known_by for domain in each.domains(own)}
-        if rule.peers:
-            domains |= {*own, *environment.federates_with}
-        if by_path or spiffe_id.trust_domain not in domains:
-            yield "trust domain"
-        if not by_path:
-            yield "peer"
-    if not any(each.matches(target) for each in rule.targets):
-        yield "target"
-    if rule.needs_token and not standing.has_token:
-        yield "evidence"
+class _Away(NamedTuple):
+    """What a rule misses by in the peer and in the target.
+
+    Attributes:
+        by: What does not match.
+        nearest: The nearest of the peers that it is about, and of its targets, as they are written.
+        distance: How far both are, together; and what they miss by, the lighter ones first.
+    """
+
+    by: tuple[str, ...]
+    nearest: tuple[str, str]
+    distance: tuple[int, int]
+
+
+def _away(rule: Rule, standing: Standing, target: str, environment: Environment) -> _Away:
+    spiffe_id = standing.spiffe_id
+    by: tuple[str, ...] = ()
+    is_about = _is_about(rule, standing, environment)
+    is_at_target = any(each.matches(target) for each in rule.targets)
+    if not (is_about or is_at_target or any(each.path.matches(spiffe_id.path) for each in rule.known_by)):
+        # It is not near, so nobody asks how far it is.
+        sources = (*rule.known_by, None) if rule.peers or not rule.known_by else rule.known_by
+        domains = {domain for each in sources for domain in _domains(each, environment)}
+        by = ("trust domain",) if spiffe_id.trust_domain not in domains else ()
+        return _Away((*by, "peer", "target"), ("", ""), (_FAR, 0))
+    far, nearest, nearest_target = 0, "", ""
+    if not is_about:
+        far, source = _nearest_source(rule, spiffe_id, environment)
+        by += ("trust domain",) if spiffe_id.trust_domain not in _domains(source, environment) else ()
+        by += ("peer",) if source is None or not source.path.matches(spiffe_id.path) else ()
+        nearest = str(source or "")
+    if not is_at_target:
+        by += ("target",)
+        candidates = near_ones(rule.targets, target)
+        to_target = [distance(each, target) for each in candidates]
+        far += min(to_target)
+        nearest_target = str(candidates[to_target.index(min(to_target))])
+    return _Away(by, (nearest, nearest_target), (far, sum(MISSED_BY[each] for each in by)))
+
+
+def _nearest_source(
+    rule: Rule, spiffe_id: SpiffeId, environment: Environment
+) -> tuple[int, PeerPattern | None]:
+    """Return the nearest of the peers that a rule is about, None for one by name; after how far it is."""
+    is_other = spiffe_id.trust_domain not in _domains(None, environment)
+    found: list[tuple[int, int, PeerPattern | None]]
+    found = [(NO_PATH + OTHER_DOMAIN * is_other, -1, None)] if rule.peers or not rule.known_by else []
+    paths = set(near_ones([each.path for each in rule.known_by], spiffe_id.path))
+    for number, each in enumerate(rule.known_by):
+        if each.path in paths:
+            is_other = spiffe_id.trust_domain not in _domains(each, environment)
+            far = distance(each.path, spiffe_id.path) + OTHER_DOMAIN * is_other
+            found.append((far, number, each))
+    far, _, source = min(found)
+    return far, source
+
+
+def _domains(source: PeerPattern | None, environment: Environment) -> tuple[TrustDomain, ...]:
+    """Return the trust domains of peers that are meant; a token can name one of any that is known."""
+    if source is None:
+        return (*environment.trust_domains, *environment.federates_with)
+    return source.domains(environment.trust_domains)
 
 
 def _is_about(rule: Rule, standing: Standing, environment: Environment) -> bool:
@@ -238,15 +327,24 @@ def _is_about(rule: Rule, standing: Standing, environment: Environment) -> bool:
     return by_name or any(each.matches(spiffe_id, own) for each in rule.known_by)
 
 
-def _words(by: str, rule: Rule, standing: Standing, target: str, environment: Environment) -> str:
+def _words(  # noqa: PLR0913, PLR0917  # the same
+    by: str, rule: Rule, away: _Away, standing: Standing, target: str, environment: Environment
+) -> str:
     spiffe_id = standing.spiffe_id
+    nearest, nearest_target = away.nearest
     if by == "target":
-        return f"it is {quote(target)}, the rule wants {_shown(rule.targets)}"
+        return f"it is {quote(target)}, the rule wants {_shown(rule.targets, nearest_target)}"
+    if by == _END:
+        return f"{rule.until} (until)"
+    if by == _EXCEPTION:
+        own = environment.trust_domains
+        excepting = (each for each in rule.not_sources if each.matches(spiffe_id, own))
+        return f"{_shown(excepting)} (not_from)"
     if by == "evidence":
         return "a token is needed, and there is none"
     if by == "peer":
         name = f" (@{standing.name})" if standing.name else ""
-        return f"it is {quote(spiffe_id.path)}{name}, the rule wants {_shown(rule.who)}"
+        return f"it is {quote(spiffe_id.path)}{name}, the rule wants {_shown(rule.listed_from, nearest)}"
     own = environment.trust_domains
     by_path = [each for each in rule.known_by if each.path.matches(spiffe_id.path)]
     wanted = sorted({str(each.domains(own)[0]) for each in by_path or rule.known_by}) or [str(own[0])]
@@ -261,18 +359,27 @@ def _foreign(domain: TrustDomain, environment: Environment) -> str:
     return f" (environment {quote(environment.name)} neither has nor federates with {domain})"
 
 
-def _request_missed(rule: Rule, request: RequestLike) -> str | None:
-    if not rule.http or request is REQUEST_FOLLOWS:
-        return None
+def _request_missed(rule: Rule, request: RequestLike) -> Iterator[Miss]:
+    if not rule.needs_request or request is REQUEST_FOLLOWS:
+        return
     if isinstance(request, Request):
-        if rule.is_for(request):
-            return None
-        return f"it is {quote(str(request))}, the rule wants {_shown(rule.http)}"
+        if rule.http and not any(each.matches(request) for each in rule.http):
+            wanted = _shown(rule.http, str(nearest_condition(rule, request)[1]))
+            yield Miss("request", f"it is {quote(str(request))}, the rule wants {wanted}")
+        elif excepting := [each for each in rule.not_http if each.matches(request)]:
+            yield Miss(_EXCEPTION, f"{_shown(excepting)} (not_http)")
     # At a handshake without requests to come, a deny rule for some of them denies all.
-    if rule.effect is Effect.DENY:
-        return None
-    return f"there is none (at a handshake, http=True promises one), the rule wants {_shown(rule.http)}"
+    elif rule.effect is not Effect.DENY:
+        yield Miss(
+            _PROMISE, f"there is none, and none is promised (http=True), the rule wants {_wanted(rule)}"
+        )
 
 
-def _shown(patterns: Iterable[object]) -> str:
-    return quote_all([str(each) for each in patterns], limit=_FEW)
+def _wanted(rule: Rule) -> str:
+    but = f" but {_shown(rule.not_http)}" if rule.not_http else ""
+    return f"{_shown(rule.http) if rule.http else 'any'}{but}"
+
+
+def _shown(patterns: Iterable[object], first: str = "") -> str:
+    """Return the first few patterns as text; *first* before the others, if it is one of them."""
+    return quote_all(sorted(map(str, patterns), key=lambda each: each != first), limit=_FEW)

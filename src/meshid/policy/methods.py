@@ -25,5 +25,5 @@ REGISTERED: Final = frozenset({
 
 def judged(rules: Iterable[Rule]) -> frozenset[str]:
     """Return the methods that rules can judge: those that are registered, and those that a rule names."""
-    named = {condition.method for rule in rules for condition in rule.http}
+    named = {condition.method for rule in rules for condition in (*rule.http, *rule.not_http)}
     return REGISTERED | (named - {ANY_METHOD})

@@ -47,6 +47,26 @@ class NamedPeer:
     place: str = attrs.field(default="", eq=False)
 
 
+@attrs.frozen(kw_only=True)
+class PeerSet:
+    """Peers that rules mean together, as ``@name``; a rule has them as if each were written out.
+
+    Attributes:
+        name: The name, unique among those of peers and sets.
+        sources: The patterns of peers in it that can be of this environment.
+        peers: The peers by name in it.
+        idle: Its members that count for nothing in this environment: the place of each in the file, and
+            why; for people, decide nothing.
+        place: Where it is in its file; for people, decides nothing.
+    """
+
+    name: str
+    sources: tuple[PeerPattern, ...] = ()
+    peers: tuple[NamedPeer, ...] = ()
+    idle: tuple[tuple[str, str], ...] = attrs.field(default=(), eq=False)
+    place: str = attrs.field(default="", eq=False)
+
+
 class PeerNames:
     """Which peer is meant by a SPIFFE ID, or by a principal: one at most, as loading a file has proven.
 

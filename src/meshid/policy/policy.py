@@ -11,44 +11,40 @@ The rules of this module:
 - A rule that needs a token is undecided like one with http conditions, until the token has come.
 - A token that disagrees with the certificate is refused whatever the rules say, and even if the policy
   only observes: it is no question of the rules who a peer is.
-- What holds for a peer at a target is worked out once and remembered: a policy never changes. What a token
-  changes is remembered beside it, by the name that it gives: never the token.
+- A policy never changes, so what it decides is remembered.
+- A rule whose last day is over is no rule. What is remembered belongs to the time from the end of one rule to
+  the end of the next.
 """
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Collection
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, Self, TypeAlias
+from typing import Any, Protocol, Self, cast
 
 import attrs
 
 from meshid.decisions import Decision
-from meshid.errors import Refused
 from meshid.names.pattern import Pattern
 from meshid.names.peer_pattern import PeerPattern
 from meshid.names.spiffe_id import SpiffeId
-from meshid.policy.agreement import Standing
-from meshid.policy.analysis.answers import Counterexample, PolicyDiff, Proof
+from meshid.policy.analysis.answers import Counterexample, Proof
 from meshid.policy.analysis.finding import Finding, FindingKind
-from meshid.policy.decider import Decider, Prospects
+from meshid.policy.analysis.policy_diff import PolicyDiff
+from meshid.policy.decider import Decider
 from meshid.policy.evidence import NamedByToken
-from meshid.policy.explain import Explanation, look_at_all
+from meshid.policy.explain import Explanation, RuleLook, look_at_all
 from meshid.policy.isolation import Isolation
 from meshid.policy.issuers import Issuer
-from meshid.policy.named_peers import NamedPeer
-from meshid.policy.requests import REQUEST_FOLLOWS, Request, RequestLike
+from meshid.policy.memory import REMEMBERED, Memory
+from meshid.policy.named_peers import NamedPeer, PeerSet
+from meshid.policy.requests import KEEPABLE, REQUEST_FOLLOWS, Request, RequestLike
 from meshid.policy.rules import Environment, Rule, RuleSet
+from meshid.policy.stages import Stages
 from meshid.reasons import Reason
-from meshid.support.sieve import Sieve
-from meshid.support.types import check_type
-
-REMEMBERED = 8192
-"""Pairs of a peer and a target whose rules are remembered, requests of theirs that are allowed, and pairs of
-a certificate's name and a token's that agree: each."""
-
-_LONGEST_REMEMBERED = 512
-"""The most characters of the path of a request that is remembered: 16 MB in all, with the decisions."""
 
 
 class Named(Protocol):
@@ -57,10 +53,6 @@ class Named(Protocol):
     @property
     def spiffe_id(self) -> SpiffeId:
         """The name."""
-
-
-_Who: TypeAlias = SpiffeId | tuple[SpiffeId, str | None]
-"""A peer, as it is remembered: without a token, or with one and the name that it gives."""
 
 
 @attrs.frozen(init=False, repr=False)
@@ -75,6 +67,7 @@ class Policy:
         issuers: The issuers of the environment, sorted by name.
         isolation: What is proven of all environments of its file; None for a file without peers by name
             and issuers.
+        sets: The sets of peers, sorted by name; the rules have their members.
         hash: SHA-256, in hex, over the canonical form that `RuleSet.hash` describes.
 
     Args:
@@ -87,17 +80,16 @@ class Policy:
     peers: tuple[NamedPeer, ...] = attrs.field(eq=False)
     issuers: tuple[Issuer, ...] = attrs.field(eq=False)
     isolation: Isolation | None = attrs.field(eq=False)
+    sets: tuple[PeerSet, ...] = attrs.field(eq=False)
     hash: str
-    _decider: Decider = attrs.field(eq=False)
-    _prospects: Sieve[tuple[_Who, str], Prospects] = attrs.field(
-        init=False, eq=False, factory=lambda: Sieve(REMEMBERED)
-    )
-    _allowed: Sieve[tuple[_Who, str, Request], Decision] = attrs.field(
-        init=False, eq=False, factory=lambda: Sieve(REMEMBERED)
-    )
+    _memory: Memory | None = attrs.field(eq=False)
+    _stages: Stages[Memory] | None = attrs.field(eq=False)
+    """One of both: what is remembered for ever, if no rule ends, or in each stage."""
 
     def __init__(self, rules: RuleSet) -> None:
         policy_hash = rules.hash()
+        decider = Decider(rules, policy_hash, REMEMBERED)
+        ends = {end for rule in rules.rules if (end := rule.ends_at) is not None}
         self.__attrs_init__(
             environment=rules.environment,
             rules=rules.rules,
@@ -105,8 +97,10 @@ class Policy:
             peers=rules.peers,
             issuers=rules.issuers,
             isolation=rules.isolation,
+            sets=rules.sets,
             hash=policy_hash,
-            decider=Decider(rules, policy_hash, REMEMBERED),
+            memory=Memory(decider) if not ends else None,
+            stages=Stages(ends, lambda until: Memory(decider.at(until))) if ends else None,
         )
 
     @classmethod
@@ -161,6 +155,7 @@ class Policy:
         request: RequestLike = None,
         *,
         token: NamedByToken | None = None,
+        now: float | None = None,
     ) -> Decision:
         """Decide whether *peer* may reach *target*.
 
@@ -172,10 +167,13 @@ class Policy:
                 normalised safely is refused, and so is a method that is neither registered
                 nor named by a rule in exactly that spelling.
             token: Whom a token names, to try it; a peer that `Mesh.bind` has bound to one brings its own.
+            now: The POSIX time in seconds; this instant if None. It counts only if a rule has a last day.
 
         Raises:
             TypeError: If an argument is of another type.
+            ValueError: If *target* is none, such as an empty one.
         """
+        memory = self._memory or self._at(now)
         if isinstance(peer, SpiffeId):
             spiffe_id = peer
         else:
@@ -183,19 +181,19 @@ class Policy:
             spiffe_id = _attribute(peer, "spiffe_id", None)
             token = _attribute(peer, "token", None) if token is None else token
         if token is not None:
-            return self._decide_with_token(_name_of(peer), token, target, request)
+            return memory.decide_with_token(_name_of(peer), token, target, request)
         # First: most requests are asked again.
         if isinstance(request, Request):
-            known = self._allowed.get((spiffe_id, target, request))
+            known = memory.allowed.get((spiffe_id, target, request))
             if known is not None:
                 return known
-        prospects = self._prospects.get((spiffe_id, target))
+        prospects = memory.prospects.get((spiffe_id, target))
         if prospects is None:
             spiffe_id = _name_of(peer)
-            prospects = self._new_prospects(spiffe_id, self._decider.standing(spiffe_id, None), target)
+            prospects = memory.look_up(spiffe_id, memory.decider.standing(spiffe_id, None), target)
         elif request is None and prospects.without_request is not None:
             return prospects.without_request
-        return self._decide(prospects, spiffe_id, request)
+        return memory.decide(prospects, spiffe_id, request)
 
     def explain(
         self,
@@ -204,27 +202,44 @@ class Policy:
         request: RequestLike = None,
         *,
         token: NamedByToken | None = None,
+        now: float | None = None,
     ) -> Explanation:
         """Decide as `decide` does, and say of every rule why it matches or does not.
+
+        Of a peer that is refused without a request, it says which requests it may make all the same.
 
         Args:
             peer: As for `decide`.
             target: As for `decide`.
             request: As for `decide`.
             token: As for `decide`.
+            now: As for `decide`.
 
         Raises:
             TypeError: If an argument is of another type.
+            ValueError: If *target* is none, such as an empty one.
         """
         spiffe_id = _name_of(peer)
         token = getattr(peer, "token", None) if token is None else token
-        decision = self.decide(spiffe_id, target, request, token=token)
+        # One instant for all of it.
+        now = self._instant(now)
+        decision = self.decide(spiffe_id, target, request, token=token, now=now)
         if not _BEFORE_RULES.isdisjoint((decision.reason, *decision.observed)):
             return Explanation(decision, (), self.environment)
         asked = Request.parse(request) if isinstance(request, str) else request
-        standing = self._decider.standing(spiffe_id, token)
-        looks = look_at_all(self.rules, standing, target, asked, self.environment)
-        return Explanation(decision, looks, self.environment, standing.has_token)
+        decider = (self._memory or self._at(now)).decider
+        standing = decider.standing(spiffe_id, token)
+        look = partial(
+            look_at_all, self.rules, standing, target, environment=self.environment, until=decider.until
+        )
+        some: tuple[RuleLook, ...] = ()
+        follow = partial(self.decide, spiffe_id, target, REQUEST_FOLLOWS, token=token, now=now)
+        if request is None and not decision and follow():
+            looks = look(request=REQUEST_FOLLOWS)
+            some = tuple(each for each in looks if not (each.misses or each.rule.observe))
+            # Where only a token is missing, that is what is said.
+            some = some if any(each.rule.needs_request for each in some) else ()
+        return Explanation(decision, look(request=asked), self.environment, standing.has_token, some)
 
     def agree(self, spiffe_id: SpiffeId, token: NamedByToken) -> NamedPeer | None:
         """Return the peer by name that a certificate and a token name together.
@@ -240,22 +255,40 @@ class Policy:
             Refused: If they disagree (`TOKEN_DISAGREES`), or the environment has no such issuer
                 (`TOKEN_ISSUER_UNKNOWN`).
         """
-        return self._decider.standing(spiffe_id, token).peer
+        return (self._memory or self._at(0.0)).decider.standing(spiffe_id, token).peer
 
-    def lint(self, *, ignore: Collection[FindingKind] = ()) -> list[Finding]:
+    def next_end(self, now: float) -> float:
+        """Return when the next rule ends after *now*, both in POSIX seconds; infinity if none does.
+
+        Until then, what is decided about the same peer, target and request stays the same.
+
+        Args:
+            now: The POSIX time in seconds.
+        """
+        return math.inf if self._stages is None else self._stages.next_end(now)
+
+    def lint(
+        self,
+        *,
+        ignore: Collection[FindingKind] = (),
+        now: float | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> list[Finding]:
         """Return what is in the policy and probably not meant, in the order of the file.
 
         Args:
             ignore: The kinds of findings to leave out.
+            now: As for `decide`.
+            progress: Called before each rule with the number of rules that are done, and of all of them.
 
         Raises:
             PolicyTooComplex: If the rules are too entangled for an exact answer.
         """
         from meshid.policy.analysis.lint import lint
 
-        return lint(self._rule_set, ignore)
+        return lint(self._rule_set, ignore, self._instant(now), progress=progress)
 
-    def diff(self, other: Policy) -> PolicyDiff:
+    def diff(self, other: Policy, *, now: float | None = None) -> PolicyDiff:
         """Return what changes, and for which peers, from this policy to another.
 
         Two policies for one environment are compared name by name. For two environments, the
@@ -263,87 +296,73 @@ class Policy:
 
         Args:
             other: The policy to compare with.
+            now: As for `decide`; for both.
 
         Raises:
             PolicyTooComplex: If the rules are too entangled for an exact answer.
         """
         from meshid.policy.analysis.diff import compare
 
-        return compare(self._rule_set, other._rule_set)
+        # One instant for both.
+        return compare(self._rule_set, other._rule_set, other._instant(self._instant(now)))
 
-    def prove(self, never: PeerPattern | str, reach: Pattern | str = "**") -> Proof:
+    def prove(
+        self, never: PeerPattern | str, reach: Pattern | str = "**", *, now: float | None = None
+    ) -> Proof:
         """Prove that no peer of *never* reaches any target of *reach*, or find the shortest counterexample.
 
         Args:
             never: A pattern of peers; without a trust domain, the environment's own peers.
             reach: A pattern of targets; all of them by default.
+            now: As for `decide`.
 
         Raises:
-            InvalidPattern: If *never* or *reach* is not a valid pattern.
+            InvalidPattern: If *never* or *reach* is not a valid pattern, or the file of the policy does not
+                know the trust domain of *never*.
             PolicyTooComplex: If the rules are too entangled for an exact answer.
         """
+        from meshid.policy.analysis.doubts import check_trust_domain, doubts_of
         from meshid.policy.analysis.prove import find_access
 
         peers = PeerPattern.parse(never) if isinstance(never, str) else never
         targets = Pattern.parse(reach) if isinstance(reach, str) else reach
-        access = find_access(self._rule_set, peers, targets)
+        check_trust_domain(peers, self.environment)
+        now = self._instant(now)
+        rules = self._rules_at(now)
+        access = find_access(rules, peers, targets)
         example = None
         if access is not None:
-            decision = self.decide(access.spiffe_id, access.target, access.request, token=access.token)
+            asked = None if access.request is None else Request.parse(access.request, KEEPABLE)
+            decision = self.decide(access.spiffe_id, access.target, asked, token=access.token, now=now)
             example = Counterexample(access, decision)
-        return Proof(peers, targets, self.environment, self.hash, example)
+        doubts = () if example else tuple(doubts_of(rules, peers, targets))
+        return Proof(peers, targets, self.environment, self.hash, example, doubts)
 
     @property
     def _rule_set(self) -> RuleSet:
-        return RuleSet(self.environment, self.rules, self.observe, self.peers, self.issuers, self.isolation)
+        return RuleSet(
+            self.environment,
+            self.rules,
+            self.observe,
+            peers=self.peers,
+            issuers=self.issuers,
+            isolation=self.isolation,
+            sets=self.sets,
+        )
+
+    def _instant(self, now: float | None) -> float | None:
+        """Return *now*; this instant if it is None, and a rule has a last day."""
+        return time.time() if now is None and self._stages is not None else now
+
+    def _rules_at(self, now: float | None) -> RuleSet:
+        return self._rule_set if now is None else self._rule_set.at(now)
+
+    def _at(self, now: float | None) -> Memory:
+        """Return what is remembered where rules end."""
+        return cast("Stages[Memory]", self._stages).at(now)
 
     def __repr__(self) -> str:
         return f"<Policy {self.hash[:12]} for {self.environment.name}, {len(self.rules)} rules>"
-
-    def _decide_with_token(
-        self, spiffe_id: SpiffeId, token: NamedByToken, target: str, request: RequestLike
-    ) -> Decision:
-        try:
-            standing = self._decider.standing(spiffe_id, token)
-        except Refused as error:
-            return self._decider.refused(error, spiffe_id, target, request)
-        who = (spiffe_id, standing.name)
-        if isinstance(request, Request):
-            known = self._allowed.get((who, target, request))
-            if known is not None:
-                return known
-        prospects = self._prospects.get((who, target)) or self._new_prospects(who, standing, target)
-        return self._decide(prospects, who, request)
-
-    def _new_prospects(self, who: _Who, standing: Standing, target: str) -> Prospects:
-        check_type(type(target), str, "a target", "a str")
-        prospects = self._decider.prospects(standing, target)
-        self._prospects.put((who, target), prospects)
-        return prospects
-
-    def _decide(self, prospects: Prospects, who: _Who, request: RequestLike) -> Decision:
-        if request is None:
-            if prospects.without_request is None:
-                prospects.without_request = self._decider.without_request(prospects)
-            return prospects.without_request
-        if request is REQUEST_FOLLOWS:
-            if prospects.request_follows is None:
-                prospects.request_follows = self._decider.before_requests(prospects)
-            return prospects.request_follows
-        return self._decide_request(prospects, who, request)
-
-    def _decide_request(self, prospects: Prospects, who: _Who, request: Request | str) -> Decision:
-        asked = self._decider.asked(prospects, request)
-        if isinstance(asked, Decision):
-            return asked
-        known = self._allowed.get((who, prospects.target, asked))
-        if known is not None:
-            return known
-        decision = self._decider.about_request(prospects, asked)
-        # Only after a yes: whoever is refused chooses what is asked.
-        if decision.allowed and len(asked.path) <= _LONGEST_REMEMBERED:
-            self._allowed.put((who, prospects.target, asked), decision)
-        return decision
 
 
 _attribute: Callable[[object, str, None], Any] = getattr

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+from datetime import UTC, date, datetime
 from enum import StrEnum
 
 import attrs
 
 from meshid.names.pattern import Pattern
 from meshid.names.peer_pattern import PeerPattern
-from meshid.names.spiffe_id import TrustDomain
+from meshid.names.spiffe_id import SpiffeId, TrustDomain
 from meshid.policy.isolation import Isolation
 from meshid.policy.issuers import Issuer
-from meshid.policy.named_peers import NamedPeer
+from meshid.policy.named_peers import NamedPeer, PeerSet
 from meshid.policy.requests import Request
 
 ANY_METHOD = "*"
+
+_DAY = 86400.0
+"""Seconds; POSIX time has no leap seconds."""
 
 
 class Effect(StrEnum):
@@ -36,11 +40,13 @@ class Environment:
         name: Its name in the file.
         trust_domains: Its own trust domains: the current one first, then aliases for a migration.
         federates_with: Trust domains of others, which rules may name.
+        elsewhere: Trust domains that only other environments of its file know; they decide nothing.
     """
 
     name: str
     trust_domains: tuple[TrustDomain, ...]
     federates_with: tuple[TrustDomain, ...] = ()
+    elsewhere: tuple[TrustDomain, ...] = attrs.field(default=(), eq=False)
 
 
 @attrs.frozen
@@ -71,11 +77,20 @@ class Rule:
         id: Its name, unique in the policy.
         effect: Allow or deny.
         why: What it is for; for people, decides nothing.
-        sources: Patterns of the peers that it is about (``from``).
-        peers: The peers by name that it is about (``@name`` in ``from``).
+        owner: Who answers for it; for people, decides nothing.
+        reviewer: Who looked at it last; for people, decides nothing.
+        until: The last day on which it counts, in UTC; None for ever. Only an allow rule has one.
+        sources: Patterns of the peers that it is about (``from``), with those of the sets that it names.
+        peers: The peers by name that it is about (``@name`` in ``from``), with those of the sets.
+        sets: The names of the sets of peers in ``from``, whose members are in *sources* and *peers*, and of
+            those in ``not_from``; for people, decide nothing.
+        listed_from: The entries of ``from`` as they are written; for people, decide nothing.
+        not_sources: Patterns of the peers that it is not about, by their certificates (``not_from``).
+        listed_not_from: The entries of ``not_from`` as they are written; for people, decide nothing.
         needs_token: Whether a peer must prove itself with a token, too (``evidence``).
         targets: Patterns of what they want to reach (``to``).
         http: The requests that it is about; empty for all.
+        not_http: The requests that it is not about.
         observe: Whether it decides nothing and only records what it would have decided.
         place: Where it is in its file, such as ``allow[3]``; for people, decides nothing.
     """
@@ -83,18 +98,48 @@ class Rule:
     id: str
     effect: Effect
     why: str = ""
+    owner: str = ""
+    reviewer: str = ""
+    until: date | None = None
     sources: tuple[PeerPattern, ...]
     peers: tuple[NamedPeer, ...] = ()
+    sets: tuple[str, ...] = attrs.field(default=(), eq=False)
+    listed_from: tuple[str, ...] = attrs.field(eq=False)
+    not_sources: tuple[PeerPattern, ...] = ()
+    listed_not_from: tuple[str, ...] = attrs.field(eq=False)
     needs_token: bool = False
     targets: tuple[Pattern, ...]
     http: tuple[HttpCondition, ...] = ()
+    not_http: tuple[HttpCondition, ...] = ()
     observe: bool = False
     place: str = ""
+
+    @listed_from.default
+    def _what_is_listed(self) -> tuple[str, ...]:
+        return self.who
+
+    @listed_not_from.default
+    def _what_is_excepted(self) -> tuple[str, ...]:
+        return tuple(map(str, self.not_sources))
 
     @property
     def could_allow(self) -> bool:
         """Whether it can let a peer in."""
         return self.effect is Effect.ALLOW and not self.observe
+
+    @property
+    def needs_request(self) -> bool:
+        """Whether it is about some requests only, so that nothing is known of it at a handshake."""
+        return bool(self.http or self.not_http)
+
+    @property
+    def ends_at(self) -> float | None:
+        """When it stops to count, in POSIX seconds: the end of its last day; None for never."""
+        return None if self.until is None else _end_of(self.until)
+
+    def counts_until(self, instant: float) -> bool:
+        """Tell whether it counts up to an instant, in POSIX seconds: whether it ends no earlier."""
+        return self.until is None or _end_of(self.until) >= instant
 
     @property
     def known_by(self) -> tuple[PeerPattern, ...]:
@@ -105,12 +150,23 @@ class Rule:
 
     @property
     def who(self) -> tuple[str, ...]:
-        """What its ``from`` says: the patterns, then the peers by name."""
+        """What its ``from`` means, with each set as its members: the patterns, then the peers by name."""
         return (*map(str, self.sources), *(f"@{peer.name}" for peer in self.peers))
 
     def is_for(self, request: Request) -> bool:
         """Tell whether it is about this request."""
-        return not self.http or any(each.matches(request) for each in self.http)
+        if self.http and not any(each.matches(request) for each in self.http):
+            return False
+        return not any(each.matches(request) for each in self.not_http)
+
+    def excepts(self, spiffe_id: SpiffeId, own: tuple[TrustDomain, ...]) -> bool:
+        """Tell whether ``not_from`` leaves a certificate's name out.
+
+        Args:
+            spiffe_id: The name.
+            own: The trust domains that a pattern without one means.
+        """
+        return any(each.matches(spiffe_id, own) for each in self.not_sources)
 
     def __str__(self) -> str:
         return f"{self.effect}: {self.id}"
@@ -128,6 +184,7 @@ class RuleSet:
         issuers: The issuers of the environment, sorted by name.
         isolation: What is proven of all environments of the file; None for a file without peers by name
             and issuers.
+        sets: The sets of peers, sorted by name; for people, decide nothing: the rules have their members.
     """
 
     environment: Environment
@@ -136,6 +193,12 @@ class RuleSet:
     peers: tuple[NamedPeer, ...] = ()
     issuers: tuple[Issuer, ...] = ()
     isolation: Isolation | None = attrs.field(default=None, eq=False)
+    sets: tuple[PeerSet, ...] = attrs.field(default=(), eq=False)
+
+    def at(self, now: float) -> RuleSet:
+        """Return it without the rules whose last day is over at *now*, in POSIX seconds."""
+        left = tuple(rule for rule in self.rules if rule.ends_at is None or now < rule.ends_at)
+        return self if len(left) == len(self.rules) else attrs.evolve(self, rules=left)
 
     def hash(self) -> str:
         """Return SHA-256, in hex, over the canonical form.
@@ -143,9 +206,10 @@ class RuleSet:
         That is JSON without white space and with sorted keys: the environment with its
         trust domains (the first one first, the others sorted), whether the policy
         observes, and for each rule, sorted by id, its effect, its patterns (each list
-        sorted, without repetitions) and whether it observes. ``why`` decides nothing and
-        does not count. Peers by name, issuers and the evidence that a rule wants are members
-        only where there are any: a file without them has the hash that it always had.
+        sorted, without repetitions) and whether it observes. ``why``, ``owner`` and ``reviewer``
+        decide nothing and do not count; a set of peers counts as what is in it. Peers by name, issuers,
+        the evidence that a rule wants, its exceptions and its last day are members only where there
+        are any: a file without them has the hash that it always had.
         """
         first, *aliases = map(str, self.environment.trust_domains)
         form: dict[str, object] = {
@@ -164,6 +228,12 @@ class RuleSet:
         return hashlib.sha256(json.dumps(form, separators=(",", ":"), sort_keys=True).encode()).hexdigest()
 
 
+def _end_of(day: date) -> float:
+    midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
+    # Not the next day's midnight: the last day of the calendar has no next one.
+    return midnight.timestamp() + _DAY
+
+
 def _canonical(rule: Rule) -> dict[str, object]:
     form: dict[str, object] = {
         "id": rule.id,
@@ -177,6 +247,12 @@ def _canonical(rule: Rule) -> dict[str, object]:
         form["peers"] = sorted({peer.name for peer in rule.peers})
     if rule.needs_token:
         form["evidence"] = ["token", "x509"]
+    if rule.not_sources:
+        form["not_from"] = sorted({str(each) for each in rule.not_sources})
+    if rule.not_http:
+        form["not_http"] = sorted({str(each) for each in rule.not_http})
+    if rule.until is not None:
+        form["until"] = rule.until.isoformat()
     return form
 
 

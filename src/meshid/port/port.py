@@ -195,7 +195,7 @@ class MeshPort:
                 msg = "authorizer() needs proxy_protocol=True: it tells the upstream which connection it has"
                 raise ValueError(msg)
             judge = HandleJudge(self._mesh, self._plan.handles, self._target)
-            self._authorizer = AuthorizerApp(in_original, judge)
+            self._authorizer = AuthorizerApp(in_original, judge, self._mesh.keep_encoded)
         return self._authorizer
 
     # -- From start to end --------------------------------------------------------

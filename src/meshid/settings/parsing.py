@@ -10,6 +10,7 @@ from pathlib import Path
 from meshid.errors import InvalidInput
 from meshid.names.peer_pattern import PeerPattern
 from meshid.names.spiffe_id import SpiffeId
+from meshid.policy.requests import checked_keep
 from meshid.settings.host_port import MAX_PORT, Address
 from meshid.settings.keys import FILE, Found
 from meshid.settings.trust_setting import Trust
@@ -324,6 +325,18 @@ def tokens(found: Found) -> str:
         msg = f"{quote(name)} is neither: write optional or required"
         raise InvalidInput(msg)
     return name
+
+
+def kept(found: Found) -> tuple[str, ...]:
+    """Return what stays encoded in paths.
+
+    Raises:
+        InvalidInput: If one of them cannot.
+    """
+    try:
+        return checked_keep(list(map(text, _items(found))))
+    except ValueError as error:
+        raise InvalidInput(str(error)) from error
 
 
 def _number(value: object) -> float:

@@ -82,6 +82,12 @@ class Settings:
         "whether each request of a peer needs a token of an issuer of this environment: `optional` or"
         " `required`",
     )
+    keep_encoded: tuple[str, ...] = _key(
+        "kept",
+        (),
+        "what stays encoded in the path of a request that is judged, as part of its segment: some of `%2F`,"
+        " `%3B`, `%23` and `%25`; only if the server is known to read it so",
+    )
     start_timeout: float = _key(
         "seconds",
         10.0,

@@ -257,15 +257,14 @@ class Refresher:
 
     def _start_waiting(self) -> None:
         """Start the threads of issuers that have none yet."""
-        while waiting := self._issuers.waiting:
-            reader = waiting[0]
+        while (reader := self._issuers.take_waiting()) is not None:
             try:
                 self._start_thread(_keep_reading, reader)
             # There can be no more threads now.
             except RuntimeError as error:
+                self._issuers.waiting.append(reader)
                 self._alarms.failed(("read", reader), Failure(about=reader.name, text=described(error)))
                 return
-            del waiting[0]
             # Who closes it meanwhile may not have seen this one.
             if not self.is_open:
                 reader.close()

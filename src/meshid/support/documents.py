@@ -48,21 +48,25 @@ def is_json(data: str | bytes) -> bool:
     return data.lstrip().startswith("{")
 
 
-def file_document(path: Path) -> object:
-    """Read a file, TOML or JSON.
+def reads_as_json(data: str | bytes) -> bool:
+    """Tell whether it is to be read as JSON; what is too large for both is: its limit is told."""
+    return is_json(data) or len(data) > MAX_JSON_MIB * _MIB
+
+
+def file_data(path: Path) -> bytes:
+    """Read a file, and no more of it than is too much.
 
     Raises:
-        InvalidPolicy: If it cannot be read, or is neither.
+        InvalidPolicy: If it cannot be read.
     """
     try:
         with path.open("rb") as file:
-            data = file.read(MAX_JSON_MIB * _MIB + 1)
+            return file.read(MAX_JSON_MIB * _MIB + 1)
     # A NUL in the path is a ValueError.
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else quote(str(error))
         msg = f"{quote(str(path))} cannot be read: {why}"
         raise _invalid(msg) from error
-    return any_document(data)
 
 
 def any_document(data: str | bytes) -> object:
@@ -71,8 +75,7 @@ def any_document(data: str | bytes) -> object:
     Raises:
         InvalidPolicy: If it is neither.
     """
-    # The message about a file that is too large for both gives the larger limit.
-    return _document(_JSON if is_json(data) or len(data) > MAX_JSON_MIB * _MIB else _TOML, data)
+    return _document(_JSON if reads_as_json(data) else _TOML, data)
 
 
 def toml_document(text: str | bytes) -> object:

@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import tracemalloc
+from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 import pytest
@@ -37,8 +38,9 @@ from meshid.audit.replay.result import (
     Replayed,
     Requests,
 )
-from meshid.policy import RequestLike
+from meshid.policy import Request, RequestLike
 from meshid.policy.evidence import TokenName
+from meshid.policy.requests import KEEPABLE
 from meshid.testing import CA
 from tests.helpers.named_world import ALIASES, document_of
 from tests.helpers.named_world import policy_of as named_policy_of
@@ -139,6 +141,12 @@ class TestFlips:
         assert flip.now == NOBODY.decide(SpiffeId.parse(SHOP), "pay", request_)
         assert replay([line], EVERYBODY).flips == ()
 
+    def test_a_request_in_which_something_stayed_encoded_is_replayed(self) -> None:
+        line = asked(EVERYBODY, Request("GET", "/a%2Fb%3B%23%252F", KEEPABLE))
+        (flip,) = replay([line], NOBODY).flips
+        assert flip.now.request == "GET /a%2Fb%3B%23%252F"
+        assert flip.now.reason is Reason.NO_RULE
+
     def test_a_request_that_is_recorded_decoded_is_replayed(self) -> None:
         line = edited(asked(EVERYBODY, "GET /a"), "meshid.request", "GET /a b")
         (flip,) = replay([line], NOBODY).flips
@@ -228,6 +236,29 @@ class TestHandshakes:
         assert (replayed.replayed, replayed.flipped) == (1, 0)
 
 
+class TestRulesThatEnd:
+    """All of it is decided again as of one instant, whenever it was decided first."""
+
+    DURING, AFTER = (datetime(2027, month, 1, tzinfo=UTC).timestamp() for month in (1, 2))
+
+    @pytest.mark.parametrize(
+        ("now", "flipped"), [(DURING, 0), (AFTER, 1), (None, 1)], ids=["during", "after", "now"]
+    )
+    def test_it_is_the_instant_of_the_replay_that_counts(self, now: float | None, flipped: int) -> None:
+        until = "2027-01-31" if now else "2020-01-01"
+        ending = policy_of(rule(1, "/**", "**") | {"until": until})
+        assert replay([asked(EVERYBODY, "GET /a")], ending, now).flipped == flipped
+
+    @pytest.mark.parametrize("request_", [None, REQUEST_FOLLOWS], ids=["none", "to follow"])
+    def test_the_policy_that_decided_knew_only_what_counted_then(self, request_: RequestLike) -> None:
+        """Then, it let in all; now, it lets in those that are asked about."""
+        ending = policy_of(rule(1, "/**", "**") | {"until": "2027-01-31"}, rule(2, "/**", "**", "GET /v1/**"))
+        decided = ending.decide(SpiffeId.parse(SHOP), "pay", request_, now=self.DURING)
+        replayed = replay([line_of(decided, time=self.DURING)], ending, self.AFTER)
+        assert causes(replayed) == {Cause.REQUESTS_UNKNOWN: 1}
+        assert replay([line_of(decided, time=self.DURING)], ending, self.DURING).replayed == 1
+
+
 GOOD = asked(EVERYBODY, "GET /a")
 REFUSED = line_of(Decision(allowed=False, reason=Reason.EXPIRED, name=SHOP))
 LONG = "x" * 300
@@ -282,7 +313,12 @@ SKIPPED = [
     pytest.param(asked(EVERYBODY, peer=f"{SHOP}{LONG}"), Cause.CUT, "spiffe_id", id="a long name"),
     pytest.param(asked(EVERYBODY, target=LONG), Cause.CUT, "meshid.target", id="a long target"),
     pytest.param(asked(EVERYBODY, f"GET /{LONG}"), Cause.CUT, "meshid.request", id="a long request"),
-    pytest.param(asked(EVERYBODY, target=""), Cause.WRONG_EVENT, "meshid.target is missing", id="no target"),
+    pytest.param(
+        edited(GOOD, "meshid.target", None), Cause.WRONG_EVENT, "meshid.target is missing", id="no target"
+    ),
+    pytest.param(
+        edited(GOOD, "meshid.target", "/pay"), Cause.WRONG_EVENT, "not '/pay'", id="a target that is none"
+    ),
     pytest.param(
         edited(GOOD, "time", 3), Cause.WRONG_EVENT, "time is not a string", id="a time that is a number"
     ),
@@ -532,6 +568,7 @@ def test_a_replay_as_plain_data() -> None:
     replayed = replay(lines, NOBODY)
     (flip,) = replayed.flips
     assert json.loads(json.dumps(replayed.as_dict())) == {
+        "enough": True,
         "lines": 3,
         "replayed": 2,
         "flipped": 2,

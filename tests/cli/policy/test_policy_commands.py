@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any, cast
 
 import attrs
 import pytest
@@ -23,10 +24,12 @@ from meshid.__main__ import main
 from meshid.cli import inputs
 from meshid.cli.commands import POLICY_COMMANDS
 from meshid.cli.policy import replay as replay_command
+from meshid.cli.policy.progress import progress_of
+from meshid.envoy import export_rbac
 from meshid.names.spiffe_id import SpiffeId
 from meshid.policy import FindingKind, Policy
 from meshid.policy.file.schema import schema
-from tests.audit.replay.test_replay import asked, line_of
+from tests.audit.replay.test_replay import asked, edited, line_of
 from tests.helpers.processes import UNMEASURED
 from tests.istio.test_policies import KUBECTL
 
@@ -230,6 +233,18 @@ class TestCheck:
 
 
 class TestExplain:
+    def test_what_stays_encoded_is_said_as_the_setting_says_it(self, ask: Ask) -> None:
+        asked = ("explain", "policy.toml", *PROD, "--target", "payments", "--request", "GET /a%2fb")
+        assert "encoded '/'" in ask(*asked, "--peer", CHECKOUT).out
+        assert "encoded '/'" not in ask(*asked, "--peer", CHECKOUT, "--keep-encoded", "%2F").out
+        assert "'GET /a%2Fb'" in ask(*asked, "--keep-encoded", "%2F", "--keep-encoded", "%25").out
+        assert "invalid choice: '%3F'" in ask(*asked, "--keep-encoded", "%3F").err
+
+    def test_what_is_no_target_is_said(self, ask: Ask) -> None:
+        told = ask("explain", "policy.toml", *PROD, "--peer", CHECKOUT, "--target", "/payments")
+        assert (told.status, told.out) == (2, "")
+        assert "target must be a name such as 'payments', or several with '/' between them" in told.err
+
     def test_a_peer_that_is_let_in(self, ask: Ask) -> None:
         told = ask("explain", "policy.toml", *PROD, "--peer", CHECKOUT, "--target", "payments")
         assert (told.status, told.err) == (0, "")
@@ -331,6 +346,92 @@ class TestExplain:
         assert "write the whole SPIFFE ID of the peer, such as spiffe://" in told.err
 
 
+class TestExplainOfRulesThatEnd:
+    """And of what they leave out."""
+
+    QUESTION = ("explain", "ending.toml", *PROD, "--target", "payments")
+
+    @pytest.fixture(autouse=True)
+    def ending(self) -> None:
+        Path("ending.toml").write_text(
+            'version = 1\n[environments.prod]\ntrust_domains = ["prod.example.org"]\n'
+            '[[allow]]\nid = "batch"\nwhy = "Nightly."\nfrom = ["/ns/**"]\nnot_from = ["/ns/old/**"]\n'
+            'to = ["payments"]\nhttp = ["GET /v1/**"]\nnot_http = ["* /v1/internal/**"]\nuntil = 2027-01-31\n'
+        )
+
+    @pytest.mark.parametrize(
+        ("now", "status"),
+        [
+            ("2027-01-31", 0),
+            ("2027-01-31T23:59:59Z", 0),
+            ("2027-02-01", 1),
+            ("2027-02-01T01:00+02:00", 0),
+            ("2027-02-01T00:00:00Z", 1),
+        ],
+    )
+    def test_as_of_another_day(self, ask: Ask, now: str, status: int) -> None:
+        told = ask(*self.QUESTION, "--peer", CHECKOUT, "--request", "GET /v1/a", "--now", now)
+        assert told.status == status
+        assert ("its last day was 2027-01-31 (until)" in told.out) is bool(status)
+        listed = ask(*self.QUESTION, "--now", now)
+        assert listed.status == status
+        over = ", which is over" if status else ""
+        assert f'  allow rule "batch"{over}' in listed.lines
+        assert listed.lines[0].startswith(
+            "no peer may reach 'payments': no allow rule is about it any more" if over else "who"
+        )
+
+    def test_a_listing_has_all_that_a_rule_says(self, ask: Ask) -> None:
+        told = ask(*self.QUESTION, "--now", "2027-01-31")
+        assert told.lines[1:-1] == [
+            '  allow rule "batch"',
+            "    from  spiffe://prod.example.org/ns/**",
+            "    but   spiffe://prod.example.org/ns/old/**",
+            "    for   GET /v1/**",
+            "    not   * /v1/internal/**",
+            "    till  2027-01-31",
+            "    why   Nightly.",
+        ]
+        (rule,) = json.loads(ask(*self.QUESTION, "--json", "--now", "2027-02-01").out)["rules"]
+        assert (
+            rule
+            | {
+                "not_from": ["spiffe://prod.example.org/ns/old/**"],
+                "not_http": ["* /v1/internal/**"],
+                "until": "2027-01-31",
+                "over": True,
+            }
+            == rule
+        )
+
+    def test_requests_to_follow(self, ask: Ask) -> None:
+        question = (*self.QUESTION, "--peer", CHECKOUT, "--now", "2027-01-31")
+        alone, following = ask(*question), ask(*question, "--requests-follow")
+        waits = (
+            "allow rule \"batch\" matches if the request is 'GET /v1/**', unless it is '* /v1/internal/**'"
+        )
+        assert (alone.status, following.status) == (1, 0)
+        assert alone.lines[0] == f"some requests: {CHECKOUT} at 'payments'"
+        assert f"  with requests (http=True): {waits}" in alone.lines
+        assert following.lines[0] == f"allowed: {CHECKOUT} at 'payments'"
+        assert f"  {waits}" in following.lines
+
+    @pytest.mark.parametrize(
+        ("arguments", "why"),
+        [
+            (["--now", "tomorrow"], "'tomorrow' is no day; write it as 2027-01-31"),
+            (["--now", "2027-01-31T18:00"], "names no time zone; add Z for UTC"),
+            (["--requests-follow"], "add --peer SPIFFE_ID"),
+            (["--requests-follow", "--request", "GET /"], "not allowed with argument"),
+        ],
+        ids=["no day", "no zone", "nobody", "both"],
+    )
+    def test_what_is_no_question(self, ask: Ask, arguments: list[str], why: str) -> None:
+        told = ask(*self.QUESTION, *arguments)
+        assert (told.status, told.out) == (2, "")
+        assert why in told.err
+
+
 class TestLint:
     def test_nothing_is_found(self, ask: Ask) -> None:
         assert ask("lint", "policy.toml") == Told(0, "nothing found\n", "")
@@ -393,8 +494,8 @@ class TestDiff:
         told = ask("diff", "policy.toml", "wider.toml", *PROD)
         assert (told.status, told.err) == (1, "")
         assert told.lines[0] == "changes in 'prod'"
-        assert told.lines[1].startswith("  + may reach:        /ns/checkout/** -> payments")
-        assert ask("diff", "wider.toml", "policy.toml", *PROD).lines[1].startswith("  - no longer reach:  ")
+        assert told.lines[2].startswith("    + /ns/checkout/** -> payments")
+        assert ask("diff", "wider.toml", "policy.toml", *PROD).lines[2].startswith("    - ")
 
     def test_the_same(self, ask: Ask) -> None:
         assert ask("diff", "policy.toml", "policy.toml", *PROD).status == 0
@@ -453,10 +554,25 @@ class TestProve:
 
     def test_a_target_that_nobody_may_reach_makes_a_warning(self, ask: Ask) -> None:
         told = ask("prove", "policy.toml", *PROD, "--never", "/**", "--reach", "paymetns")
-        assert (told.status, told.lines[0]) == (0, "holds in 'prod': /** never reaches paymetns")
+        assert (told.status, told.err) == (0, "")
+        assert told.lines[:2] == [
+            "holds in 'prod': /** never reaches paymetns, but",
+            "  no allow rule is about 'paymetns', so this holds for every peer; did you mean 'payments'?",
+        ]
+
+    def test_a_name_of_nothing_that_is_loaded(self, ask: Ask) -> None:
+        told = ask("prove", "policy.toml", *PROD, "--never", "/ns/chekout/**")
+        assert (told.status, told.lines[1]) == (
+            0,
+            "  nothing that is loaded can be called '/ns/chekout/**'; did you mean '/ns/checkout/**'?",
+        )
+
+    def test_a_trust_domain_that_the_file_does_not_know_is_no_answer(self, ask: Ask) -> None:
+        told = ask("prove", "policy.toml", *PROD, "--never", "spiffe://prod.exmaple.org/**")
+        assert (told.status, told.out) == (2, "")
         assert told.err == (
-            "meshid: warning: no allow rule is about 'paymetns', so this holds for every peer;"
-            " did you mean 'payments'?\n"
+            "meshid: 'spiffe://prod.exmaple.org/**': environment 'prod' neither has nor federates with"
+            " prod.exmaple.org, nor does another environment of its file; did you mean prod.example.org?\n"
         )
 
     @pytest.mark.parametrize(
@@ -525,6 +641,15 @@ class TestReplay:
         told = ask(*self.QUESTION)
         assert (told.status, told.lines[0]) == (0, "none of 1 decision would flip")
 
+    def test_as_of_another_day(self, ask: Ask) -> None:
+        Path("new.toml").write_text(
+            FILE.replace('to   = ["payments"]', 'to = ["payments"]\nuntil = 2027-01-31', 1)
+        )
+        log(asked(OLD, peer=CHECKOUT, target="payments"))
+        assert ask(*self.QUESTION, "--now", "2027-01-31").status == 0
+        told = ask(*self.QUESTION, "--now", "2027-02-01")
+        assert (told.status, told.lines[0]) == (1, "1 of 1 decision would flip")
+
     def test_many_requests_of_one_flip_are_summed_up(self, ask: Ask) -> None:
         log(*(asked(OLD, f"GET /{number}", peer=CHECKOUT, target="payments") for number in range(8)))
         assert ask(*self.QUESTION).lines[6].endswith("'GET /3', 'GET /4', and 3 more")
@@ -540,8 +665,26 @@ class TestReplay:
         assert "  3 more would flip; they are only counted, as there are too many kinds" in told.lines
 
     def test_many_skipped_lines_are_summed_up(self, ask: Ask) -> None:
-        log(asked(OLD, peer=BOT, target="x"), *[b"junk\n"] * 5)
-        assert "    5 lines: Not a JSON object. At line 2, 3, 4, ..." in ask(*self.QUESTION).lines
+        log(*[asked(OLD, peer=BOT, target="x")] * 5, *[b"junk\n"] * 5)
+        told = ask(*self.QUESTION)
+        assert told.status == 0
+        assert "    5 lines: Not a JSON object. At line 6, 7, 8, ..." in told.lines
+
+    def test_too_little_to_say_that_nothing_flips_is_no_answer(self, ask: Ask) -> None:
+        log(*[asked(OLD, peer=BOT, target="x")] * 5, *[b"junk\n"] * 6)
+        assert ask(*self.QUESTION) == Told(
+            2,
+            "",
+            "meshid: 'audit.jsonl': only 5 of 11 decisions can be replayed:"
+            " too few to say that none would flip\n"
+            "meshid: 'audit.jsonl': 6 lines: Not a JSON object. At line 6, 7, 8, ...\n",
+        )
+        # What flips, flips; and what no policy of this environment decides is not missing.
+        log(asked(OLD, peer=CHECKOUT, target="payments"), *[b"junk\n"] * 6)
+        told = ask(*self.QUESTION, "--json")
+        assert (told.status, told.json["flipped"], told.json["enough"]) == (1, 1, False)
+        log(asked(OLD, peer=BOT, target="x"), *[b"{}\n"] * 6)
+        assert ask(*self.QUESTION).status == 0
 
     def test_json(self, ask: Ask) -> None:
         log(asked(OLD, "GET /v1/a", peer=CHECKOUT, target="payments"), b"{}\n")
@@ -595,7 +738,7 @@ class TestReplay:
     def test_what_a_stranger_wrote_is_escaped(self, ask: Ask) -> None:
         log(
             asked(OLD, f"GET /{HOSTILE}", peer=CHECKOUT, target="payments"),
-            asked(OLD, peer=BOT, target=HOSTILE),
+            edited(asked(OLD, peer=BOT), "meshid.target", HOSTILE),
         )
         told = ask(*self.QUESTION)
         assert told.status in {0, 1}
@@ -616,20 +759,22 @@ class TestProgress:
         """Replay a log with standard error on a terminal, and return what is shown there."""
         Path("new.toml").write_text(NEW)
         log(*[asked(OLD, peer=CHECKOUT, target="payments")] * lines)
+        return self.run(["replay", log_file, "--policy", "new.toml", *PROD], Path("audit.jsonl").read_bytes())
+
+    def run(self, arguments: list[str], given: bytes = b"", seconds: float = 0.02) -> str:
         script = (
             "import sys\n"
             "from meshid.__main__ import main\n"
             "from meshid.cli.policy import progress\n"
-            "progress._SECONDS = 0.02\n"
+            f"progress._SECONDS = {seconds}\n"
             "sys.exit(main(sys.argv[1:]))\n"
         )
-        command = [sys.executable, "-c", script, "policy", "replay", log_file, "--policy", "new.toml", *PROD]
+        command = [sys.executable, "-c", script, "policy", *arguments]
         control, terminal = pty.openpty()
-        log_bytes = Path("audit.jsonl").read_bytes()
         # Read while it runs: a terminal holds a few kilobytes, and then whoever writes to it waits.
         with os.fdopen(control, "rb", buffering=0) as reading, ThreadPoolExecutor(1) as pool:
             shown = pool.submit(read_to_the_end, reading)
-            subprocess.run(command, input=log_bytes, stdout=subprocess.PIPE, stderr=terminal, check=False)
+            subprocess.run(command, input=given, stdout=subprocess.PIPE, stderr=terminal, check=False)
             os.close(terminal)
             return shown.result(timeout=60).decode()
 
@@ -641,10 +786,30 @@ class TestProgress:
     def test_a_short_log_needs_none(self) -> None:
         assert self.shown("audit.jsonl", 1) == ""
 
+    def test_rules_are_counted_now_and_then_only(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        terminal = io.StringIO()
+        monkeypatch.setattr(terminal, "isatty", lambda: True)
+        monkeypatch.setattr(sys, "stderr", terminal)
+        with progress_of("linting") as tell:
+            assert tell is not None
+            tell(1, 1000)
+        assert terminal.getvalue() == ""
+
     def test_of_a_pipe_the_lines_are_counted(self) -> None:
         shown = self.shown("-")
         assert re.search(r"\r\d+ lines", shown)
         assert "%" not in shown
+
+    def test_lint_counts_the_rules(self) -> None:
+        rules = "".join(
+            f'[[allow]]\nid = "r{each}"\nwhy = "w"\nfrom = ["/a{each}"]\nto = ["t"]\n' for each in range(1001)
+        )
+        Path("many.toml").write_text(
+            'version = 1\n[environments.prod]\ntrust_domains = ["prod.example.org"]\n' + rules
+        )
+        shown = self.run(["lint", "many.toml", *PROD], seconds=0)
+        assert "\rlinting: 0 of 1 001 rules\rlinting: 1 of 1 001 rules" in shown
+        assert re.search(r"\rlinting: 1 000 of 1 001 rules\r +\r$", shown)
 
     def test_it_is_for_terminals_only(self, ask: Ask) -> None:
         Path("new.toml").write_text(NEW)
@@ -678,6 +843,18 @@ class TestImport:
         assert told.status == 0
         assert Policy.from_toml(told.out, "prod").rules[0].id == "shop.p.0"
 
+    def test_what_has_no_equivalent_is_left_out_by_asking(self, ask: Ask) -> None:
+        Path("istio.yaml").write_text(
+            ISTIO.replace(", namespace: shop", "").replace("source: {", "source: {ipBlocks: [192.0.2.1], ")
+            + "---\n"
+            + ISTIO.replace("name: p", "name: q").replace("spec: {", "spec: {action: CUSTOM, ")
+        )
+        assert ask(*self.IMPORT, "--namespace", "shop", "--stricter").status == 2
+        told = ask(*self.IMPORT, "--namespace", "shop", "--stricter", "--without-custom")
+        assert (told.status, Policy.from_toml(told.out, "prod").rules) == (0, ())
+        assert "shop/p: spec.rules[0].from[0].source.ipBlocks: is about an address" in told.err
+        assert "shop/q: is left out, so everything that its extension provider would refuse" in told.err
+
     def test_it_is_written(self, ask: Ask) -> None:
         told = ask(*self.IMPORT, "-o", "mesh.toml")
         assert (told.status, told.out) == (0, "")
@@ -696,7 +873,7 @@ class TestImport:
         assert "meshid: note: 'istio.yaml': shop/q: has no rules, so it allows nothing\n" in told.err
 
     def test_what_is_not_imported_is_named_and_there_is_no_policy_file(self, ask: Ask) -> None:
-        Path("istio.yaml").write_text(f"{ISTIO}---\napiVersion: v1\nkind: Service\n")
+        Path("istio.yaml").write_text(f"{ISTIO}---\nkind: Service\n")
         told = ask(*self.IMPORT, "-o", "mesh.toml")
         assert (told.status, told.out) == (2, "")
         assert "'istio.yaml': 'Service': is not an AuthorizationPolicy, and is not imported" in told.err
@@ -713,11 +890,40 @@ class TestImport:
         assert policy.decide(bot, "shop/pay").rule == "shop.no-bots.0"
 
     def test_what_has_no_equal_is_refused(self, ask: Ask) -> None:
-        Path("istio.yaml").write_text(ISTIO.replace("principals", "notPrincipals"))
+        Path("istio.yaml").write_text(ISTIO.replace("principals", "ipBlocks"))
         told = ask(*self.IMPORT, "-o", "mesh.toml")
         assert (told.status, told.out) == (2, "")
-        assert "'istio.yaml': shop/p: spec.rules[0].from[0].source.notPrincipals" in told.err
+        assert "'istio.yaml': shop/p: spec.rules[0].from[0].source.ipBlocks" in told.err
         assert not Path("mesh.toml").exists()
+
+
+class TestExport:
+    EXPORT = ("export", "envoy", "policy.toml", *PROD, "--target", "payments")
+
+    def test_filters_are_printed_and_notes_told_beside_them(self, ask: Ask) -> None:
+        told = ask(*self.EXPORT)
+        policy = Policy.from_toml(FILE, "prod")
+        exported = export_rbac(policy, "payments")
+        assert (told.status, told.out) == (0, exported.yaml)
+        assert told.err.splitlines() == [f"meshid: note: {note}" for note in exported.notes]
+
+    def test_they_are_written(self, ask: Ask) -> None:
+        told = ask(*self.EXPORT, "-o", "rbac.yaml")
+        assert (told.status, told.out) == (0, "")
+        assert Path("rbac.yaml").read_text() == ask(*self.EXPORT).out
+
+    def test_the_policy_is_not_written_over(self, ask: Ask) -> None:
+        assert ask(*self.EXPORT, "-o", "policy.toml").status == 2
+        assert Path("policy.toml").read_text() == FILE
+
+    def test_what_envoy_cannot_say_is_named_and_nothing_is_written(self, ask: Ask) -> None:
+        Path("policy.toml").write_text(OBSERVING)
+        told = ask(*self.EXPORT, "-o", "rbac.yaml")
+        assert (told.status, told.out) == (2, "")
+        first, instead = told.err.splitlines()
+        assert first == "meshid: 'policy.toml': observe: the policy only observes, and Envoy would enforce it"
+        assert instead.startswith("meshid: nothing is exported; let Envoy ask meshid")
+        assert not Path("rbac.yaml").exists()
 
 
 class TestReport:
@@ -735,7 +941,12 @@ class TestReport:
 
     @pytest.mark.parametrize(
         ("form", "begins"),
-        [("html", "<!doctype html>"), ("table", "prod: "), ("json", "{"), ("mermaid", "flowchart LR")],
+        [
+            ("html", "<!doctype html>"),
+            ("table", "policy.toml, 20"),
+            ("json", "{"),
+            ("mermaid", "flowchart LR"),
+        ],
     )
     def test_each_format(self, form: str, begins: str, ask: Ask) -> None:
         assert ask("report", "policy.toml", "--format", form).out.startswith(begins)
@@ -746,6 +957,27 @@ class TestReport:
 
     def test_one_environment(self, ask: Ask) -> None:
         assert "dev:" not in ask("report", "policy.toml", *PROD).out
+
+    def test_what_it_is_called(self, ask: Ask) -> None:
+        assert ask("report", "policy.toml", "--revision", "v7\x1b[2J").out.startswith("v7\\x1b[2J, 20")
+        told = ask("report", "policy.toml", "--json")
+        assert (told.json["revision"], "changes" in told.json) == ("policy.toml", False)
+
+    def test_what_changed_since_the_version_signed_last(self, ask: Ask) -> None:
+        Path("signed.toml").write_text(FILE.replace("/ns/checkout/sa/api", "/ns/checkout/sa/old"))
+        told = ask("report", "policy.toml", "--since", "signed.toml", *PROD)
+        assert "since signed.toml" in told.lines
+        assert "changes in 'prod'" in told.out
+        assert "'dev'" not in told.out
+        told = ask("report", "policy.toml", "--since", "signed.toml", "--json")
+        assert sorted(cast("dict[str, Any]", told.json["changes"])) == ["dev", "prod"]
+        told = ask("report", "policy.toml", "--since", "signed.toml", "-o", "./signed.toml")
+        assert told == Told(2, "", "meshid: './signed.toml' is an input file; write to another file\n")
+
+    def test_standard_input_is_read_once(self, ask: Ask) -> None:
+        told = ask("report", "-", "--since", "-")
+        assert told.status == 2
+        assert "standard input can be read only once; name another file for --since" in told.err
 
 
 class TestWriting:

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from meshid.errors import PolicyTooComplex
 from meshid.names.pattern import Pattern
 from meshid.policy import Policy
-from meshid.policy.analysis import diff
 from meshid.policy.analysis.boxes import Box
+from meshid.policy.analysis.budget import Budget
 from meshid.policy.report.matrix import Matrix
+from meshid.policy.rules import RuleSet
 from tests.helpers.named_world import document_of, policy_of
 
 MANY = 300
@@ -67,19 +67,18 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 @pytest.mark.parametrize("needs_token", [False, True], ids=["certificate", "token"])
 def test_the_steps_grow_as_the_peers_do(*, needs_token: bool, steps: list[object]) -> None:
     before, after = crowd(moved=0, needs_token=needs_token), crowd(needs_token=needs_token)
+    rules = RuleSet(after.environment, after.rules, after.observe, after.peers, after.issuers)
     for analyse in (
         after.lint,
         lambda: before.diff(after),
         lambda: after.prove("/z"),
-        lambda: Matrix.of(after),
+        lambda: Matrix.of(after, rules, Budget(rules), 0.0),
     ):
         steps.clear()
         analyse()
         assert 0 < len(steps) < STEPS_EACH * MANY
 
 
-def test_too_many_names_for_an_exact_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(diff, "MAX_STEPS", 500)
-    assert not crowd(moved=0, size=3).diff(crowd(size=3)).is_empty
-    with pytest.raises(PolicyTooComplex, match="too many peers by name differ for an exact answer"):
-        crowd(moved=0, size=20).diff(crowd(moved=20, size=20))
+def test_many_names_that_differ_have_an_answer() -> None:
+    diff = crowd(moved=0, needs_token=True, size=60).diff(crowd(moved=50, needs_token=True, size=60))
+    assert len(diff.names) == 50

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from meshid.policy import Policy
+from meshid.support.quoting import quote
 from tests.helpers.named_world import ALIASES, OLD, PARTNER, PROD, document_of, policy_of
 
 BOTH, MANY, TOKEN, CERT = ALIASES
@@ -35,7 +36,7 @@ class TestLint:
     def test_a_name_and_its_certificate_in_one_list(self) -> None:
         assert said(world(rule("/a", "@both"))) == [
             (
-                "pointless: allow[0].from (rule \"r0\"): '/a' is pointless, and can go:"
+                "pointless: allow[0].from[0] (rule \"r0\"): '/a' is pointless, and can go:"
                 ' allow rule "r0" covers it'
             )
         ]
@@ -98,15 +99,18 @@ class TestLint:
         partner = rule("/z", f"spiffe://{PARTNER}/z", needs_token=True)
         assert said(world(partner, peers=[], issuers=("spire",))) == [
             (
-                'not_here: allow[0].from[1] (rule "r0"): it matches nobody here: it needs a token, and no'
-                " issuer here gives one to such peers"
+                "not_here: allow[0].from[1] (rule \"r0\"): 'spiffe://partner.example/z' matches nobody here:"
+                " it needs a token, and no issuer here gives one to such peers"
             )
         ]
 
     def test_a_pattern_that_no_spiffe_id_can_match_beside_others(self) -> None:
         long = "/" + "/".join(["x" * 31] * 63 + ["x" * 12])
         assert said(world(rule("/z", long))) == [
-            'never_matches: allow[0].from[1] (rule "r0"): it can never match: no SPIFFE ID is that long',
+            (
+                f'never_matches: allow[0].from[1] (rule "r0"): {quote(long)} can never match:'
+                " no SPIFFE ID is that long"
+            ),
             *_unused("cluster", names=ALIASES),
         ]
 
@@ -116,7 +120,7 @@ class TestLint:
         everybody = "it allows every workload of this environment that has a token; name the ones you mean"
         assert found == [f'wide: peers[0].spiffe[0] (rule "r0"): {everybody}']
         found = said(world(rule("/**", "@all", needs_token=True), peers=[all_of_us]))
-        assert f'wide: allow[0].from (rule "r0"): {everybody}' in found
+        assert f'wide: allow[0].from[0] (rule "r0"): {everybody}' in found
 
     def test_peers_and_issuers_that_nothing_uses(self) -> None:
         policy = world(rule("@both"), peers=[BOTH, CERT], issuers=("cluster", "spire"))
@@ -186,12 +190,19 @@ class TestProve:
 class TestDiff:
     def test_who_gains_with_a_token(self) -> None:
         diff = world(rule("@both")).diff(world(rule("@both"), rule("@token")))
+        assert "    + @token -> pay\n        such as" in str(diff)
         (gain,) = diff.gains
-        assert str(gain) == (
-            '@token -> pay (rule "r1")\n      such as'
-            " spiffe://partner.example/a at 'pay' with a bound token of 'cluster' that names 'ns/c'"
+        assert str(gain.example) == (
+            "spiffe://old.example.org/b at 'pay' with a bound token of 'cluster' that names 'ns/c'"
         )
         assert diff.losses == ()
+
+    def test_who_gains_nothing_by_a_token_is_excepted(self) -> None:
+        one, two = world(rule("/z")), world(rule("/z"), rule("@token"))
+        excepted = "    + @token -> pay\n        except for peers that already reached it without a token\n"
+        assert excepted in str(one.diff(two))
+        assert one.diff(two).gains[0].as_dict()["reached_without_token"]
+        assert "        except for peers that still reach it without a token\n" in str(two.diff(one))
 
     def test_a_token_that_is_needed_from_now_on(self) -> None:
         diff = world(rule("@both")).diff(world(rule("@both", needs_token=True)))
@@ -203,6 +214,25 @@ class TestDiff:
         (loss,) = before.diff(after).losses
         assert str(loss.example.token) == "a token of 'cluster' that names 'ns/a'"
 
+    def test_svids_that_count_no_longer_are_told_apart_from_tokens_that_still_do(self) -> None:
+        needs = rule("/z", needs_token=True)
+        before = world(needs, peers=[BOTH], issuers=("cluster", "spire"))
+        after = world(needs, peers=[BOTH])
+        (loss,) = before.diff(after).losses
+        assert loss.area.peers == tuple(
+            f"spiffe://{each}/z with a token that names none of @both" for each in (OLD, PROD)
+        )
+        assert str(loss.example.token) == f"a token of 'spire' that names 'spiffe://{OLD}/z'"
+        assert before.diff(after).gains == ()
+        (gain,) = after.diff(before).gains
+        assert (gain.area, gain.example) == (loss.area, loss.example)
+
+    def test_a_name_is_told_in_parts_if_some_need_no_token(self) -> None:
+        partner = rule(f"spiffe://{PARTNER}/**")
+        (loss,) = world(partner, rule("@token")).diff(world(partner)).losses
+        assert loss.area.peers == tuple(f"@token by token beside spiffe://{each}/**" for each in (OLD, PROD))
+        assert (loss.unchanged, loss.reached_without_token) == ((), False)
+
     def test_an_alias_that_goes_to_another_peer(self) -> None:
         other = [
             {"name": "both", "kubernetes": ["ns/a"]},
@@ -211,7 +241,13 @@ class TestDiff:
         diff = world(rule("@both", needs_token=True), peers=[BOTH, MANY]).diff(
             world(rule("@both", needs_token=True), peers=other)
         )
-        assert [str(each.example.spiffe_id.path) for each in diff.losses] == ["/a"]
+        # A certificate and the token of another name do not agree: that is told of the names.
+        assert (diff.gains, diff.losses) == ((), ())
+        assert "certificates that are '@both': no longer '/a'" in diff.names
+        assert (
+            "certificates that are '@many': no longer '/b/*', 'spiffe://partner.example/b', now '/a'"
+            in diff.names
+        )
 
     def test_whom_tokens_name_is_told_apart(self) -> None:
         moved = [{**BOTH, "kubernetes": ["ns/a2"]}, {**MANY, "kubernetes": ["ns/b"]}, TOKEN, CERT]
@@ -238,10 +274,13 @@ class TestDiff:
 
     def test_a_deny_rule_that_only_a_token_makes_match(self) -> None:
         (loss,) = world(rule("/z")).diff(world(rule("/z"), rule("@token", effect="deny"))).losses
-        assert loss.within == "deny: r1"
+        assert (loss.rule, loss.effect, loss.allowed_by) == ("r1", "deny", ("r0",))
         assert str(loss.example.token) == "a bound token of 'cluster' that names 'ns/c'"
 
-    def test_a_peer_that_is_gone_is_in_the_losses_only(self) -> None:
+    def test_a_peer_that_is_gone_leaves_certificates_without_a_name(self) -> None:
         diff = world(rule("@both"), rule("@token")).diff(world(rule("@both"), peers=[BOTH]))
-        assert diff.names == ()
+        assert diff.names == (
+            "certificates that are '@cert': no longer '/c', '/a/b/**'",
+            "certificates that are '@many': no longer '/b/*', 'spiffe://partner.example/b'",
+        )
         assert {each.rule for each in diff.losses} == {"r1"}

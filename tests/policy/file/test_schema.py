@@ -48,6 +48,11 @@ def loads(document: object) -> bool:
     return True
 
 
+def as_json(document: object) -> object:
+    """Return a TOML document as JSON has it: with strings in place of dates."""
+    return json.loads(json.dumps(document, default=str))
+
+
 # -- The file -----------------------------------------------------------------
 
 
@@ -97,12 +102,12 @@ def toml_blocks() -> Iterator[tuple[str, str]]:
 
 @pytest.mark.parametrize(("where", "block"), list(toml_blocks()))
 def test_a_policy_in_the_docs_validates_if_it_loads(where: str, block: str) -> None:
-    document = tomllib.loads(block)
+    document = as_json(tomllib.loads(block))
     assert VALIDATOR.is_valid(document) == loads(document), where
 
 
 def test_the_docs_have_policies() -> None:
-    loading = [block for _, block in toml_blocks() if loads(tomllib.loads(block))]
+    loading = [block for _, block in toml_blocks() if loads(as_json(tomllib.loads(block)))]
     assert len(loading) >= 2
 
 
@@ -156,7 +161,9 @@ PEERS = st.sampled_from(
 )
 TARGETS = st.sampled_from(["payments", "**", "a/b*", "\u00e9", "a:b"])
 CONDITIONS = st.sampled_from(["GET /", "* /a/**", "M-SEARCH /a b", "POST /v1/\u00e9"])
-ALIASES = st.sampled_from(["@payments", "@a.b_c-1"])
+ALIASES = st.sampled_from(["@payments", "@a.b_c-1", "@set"])
+EXCEPTED = st.sampled_from(["@old", "@olds"])
+"""No others: whom a token can prove, a rule that names it cannot leave out."""
 RULES = st.fixed_dictionaries(
     {
         "id": NAMES,
@@ -164,13 +171,22 @@ RULES = st.fixed_dictionaries(
         "to": st.lists(TARGETS, min_size=1, max_size=2),
     },
     optional={
-        "why": st.text(st.characters(codec="utf-8"), max_size=20),
+        **{key: st.text(st.characters(codec="utf-8"), max_size=20) for key in ("why", "owner", "reviewer")},
+        "not_from": st.lists(PEERS | EXCEPTED, min_size=1, max_size=2),
         "http": st.lists(CONDITIONS, min_size=1, max_size=2),
+        "not_http": st.lists(CONDITIONS, min_size=1, max_size=2),
+        "until": st.dates().map(str),
         "evidence": st.sampled_from([["x509"], ["x509", "token"]]),
         "observe": st.booleans(),
     },
 )
-NAMED = [{**PEER, "name": "payments"}, {"name": "a.b_c-1", "spiffe": ["/b", "spiffe://partner.example/**"]}]
+NAMED = [
+    {**PEER, "name": "payments"},
+    {"name": "a.b_c-1", "spiffe": ["/b", "spiffe://partner.example/**"]},
+    {"name": "set", "members": ["@payments", "/c", "spiffe://partner.example/**"]},
+    {"name": "old", "spiffe": ["/old"]},
+    {"name": "olds", "members": ["@old", "/older/**"]},
+]
 ENVIRONMENTS = st.fixed_dictionaries(
     {
         "prod": st.just(
@@ -186,8 +202,8 @@ ENVIRONMENTS = st.fixed_dictionaries(
 
 
 def deny(rule: dict[str, Any]) -> dict[str, Any]:
-    """Return a rule as a deny rule, which wants no evidence."""
-    return {key: value for key, value in rule.items() if key != "evidence"}
+    """Return a rule as a deny rule, which wants no evidence and has no end."""
+    return {key: value for key, value in rule.items() if key not in {"evidence", "until"}}
 
 
 POLICIES = st.tuples(
@@ -207,7 +223,24 @@ POLICIES = st.tuples(
 
 BEYOND_FORM = (ISSUER, NAMED_PEER, ALIAS)
 JUNK: st.SearchStrategy[object] = st.sampled_from(
-    [None, True, 0, 1.5, "", "text-of-its-own", [], {}, [[]], [{}], [None], [0], {"a": 1}]
+    [
+        "2027-1-1",
+        "20270101",
+        "\u0662\u0660\u0662\u0667-01-01",
+        None,
+        True,
+        0,
+        1.5,
+        "",
+        "text-of-its-own",
+        [],
+        {},
+        [[]],
+        [{}],
+        [None],
+        [0],
+        {"a": 1},
+    ]
 )
 BAD_IDS = ["", "A", "a b", "-a", "a/b", "a" * 65, "\u00e9"]
 

@@ -114,6 +114,74 @@ WRONG = [
         version="is missing; write version = 1",
         environments="is missing; write tables [environments.NAME], each with trust_domains",
     ),
+    # -- What a rule leaves out, and until when it counts ---------------------
+    rule(
+        "exceptions that are wrong",
+        {
+            "not_from[0]": "must begin with '/' or 'spiffe://': write '/ns/a'",
+            "not_from[1]": "neither has nor federates with other.example",
+            "not_http[0]": "leave the query out",
+            "not_http[1]": "must be a string, not the number 1",
+        },
+        not_from='["ns/a", "spiffe://other.example/a"]',
+        not_http='["GET /a?b", 1]',
+    ),
+    rule(
+        "exceptions that are none",
+        {"not_from": "is empty; write at least one, or leave the key out", "not_http": "is empty"},
+        not_from="[]",
+        not_http="[]",
+    ),
+    rule("an owner that is a list", {"owner": "must be a string of at most 256"}, owner='["a"]'),
+    rule("a reviewer that never ends", {"reviewer": "(257 characters)"}, reviewer=f'"{"a" * 257}"'),
+    rule(
+        "a last day with a time",
+        {"until": "without a time, and all of that day counts, in UTC: write until = 2027-01-31"},
+        until="2027-01-31T12:00:00Z",
+    ),
+    rule(
+        "a last day as text",
+        {"until": "not a string: write it without quotes, until = 2027-01-31"},
+        until='"2027-01-31"',
+    ),
+    rule(
+        "a last day that is no day",
+        {"until": "must be a date, such as 2027-01-31, not the string 'soon'"},
+        until='"soon"',
+    ),
+    rule("a last time of day", {"until": "must be a date, such as 2027-01-31, not a date"}, until="12:00:00"),
+    rule(
+        "a day that does not exist, as text",
+        {"until": "must be a day of the calendar, and there is no 2027-02-30"},
+        until='"2027-02-30"',
+    ),
+    toml(
+        "a day that does not exist",
+        f'{ENVIRONMENTS}[[allow]]\nid = "r"\nuntil = 2027-02-30\nfrom = ["/a"]\nto = ["t"]',
+        file="Invalid date or datetime (at line 9",
+    ),
+    toml(
+        "a deny rule that ends",
+        f'{ENVIRONMENTS}[[deny]]\nid = "r"\nuntil = 1\nfrom = ["/a"]\nto = ["t"]',
+        **{"deny[0].until": "is for allow rules only: a deny rule that ends would let peers in"},
+    ),
+    *(
+        json_(
+            f"a last day that is {what} in JSON",
+            {**GOOD, "allow": [{**GOOD_RULE, "until": value}]},
+            {"allow[0].until": told},
+        )
+        for what, value, told in (
+            ("no day", "2027-02-29", "must be a day of the calendar, and there is no 2027-02-29"),
+            ("year 0", "0000-01-01", "must be a day of the calendar, and there is no 0000-01-01"),
+            ("without dashes", "20270131", 'must be a date, such as "2027-01-31", not the string'),
+            ("of a week", "2027-W04-7", 'must be a date, such as "2027-01-31", not the string'),
+            ("in other digits", "\u0662027-01-31", "must be a date"),
+            ("a number", 20270131, 'must be a date, such as "2027-01-31", not the number 20270131'),
+            ("null", None, "not null"),
+            ("a time", "2027-01-31T00:00:00Z", 'must be a date, such as "2027-01-31", not the string'),
+        )
+    ),
     # -- Environments ---------------------------------------------------------
     toml("no environments", "version = 1", environments="is missing; write tables [environments.NAME]"),
     toml("empty environments", "version = 1\n[environments]", environments="not an empty table"),
@@ -287,7 +355,10 @@ WRONG = [
     ),
     rule(
         "a far-off key in a rule",
-        {"principal": "is unknown; known: id, why, from, to, http, evidence, observe"},
+        {
+            "principal": "is unknown; known: id, why, owner, reviewer, from, not_from, to, http, not_http, "
+            "until, evidence, observe"
+        },
         principal='"a"',
     ),
     rule("no id", {"id": "is missing; write a name for the rule"}, id=""),
@@ -553,12 +624,12 @@ WRONG = [
     ),
     rule(
         "a backslash",
-        {"http[0]": "no judged path has '\\\\'; write '/'"},
+        {"http[0]": "no judged path has '\\\\'; put '/' in its place"},
         http="['GET /a\\b']",
     ),
     rule(
         "a decomposed path",
-        {"http[0]": "every judged path is in Unicode's normal form C; write '/caf\\xe9'"},
+        {"http[0]": "every judged path is in Unicode's normal form C; write 'GET /caf\\xe9'"},
         http='["GET /cafe\\u0301"]',
     ),
     rule(
@@ -786,6 +857,9 @@ LISTS = [
     ("allow[0].from", "/ns/pay/**"),
     ("allow[0].to", "payments"),
     ("allow[0].http", "GET /v1/**"),
+    ("allow[0].not_from", "/ns/pay/**"),
+    ("allow[0].not_http", "GET /v1/**"),
+    ("peers[0].members", "/ns/pay/**"),
 ]
 
 
@@ -796,11 +870,13 @@ def test_a_string_where_a_list_belongs_is_never_taken_apart(place: str, right: s
     domains = {"trust_domains": ["a"], "federates_with": ["b"]}
     entry: dict[str, object] = {"id": "r", "from": ["/a"], "to": ["t"], "http": ["GET /"]}
     key = place.rpartition(".")[2]
-    document = {
+    document: dict[str, object] = {
         "version": 1,
         "environments": {"prod": {**domains, key: value} if key in domains else domains},
-        "allow": [entry if key in domains else {**entry, key: value}],
+        "allow": [entry if key in {*domains, "members"} else {**entry, key: value}],
     }
+    if key == "members":
+        document["peers"] = [{"name": "s", key: value}]
     with pytest.raises(InvalidPolicy) as caught:
         Policy.from_json(json.dumps(document), environment="prod")
     (problem,) = caught.value.problems

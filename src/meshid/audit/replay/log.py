@@ -36,7 +36,8 @@ from meshid.errors import InvalidRequest, InvalidSpiffeId
 from meshid.names.spiffe_id import SpiffeId
 from meshid.policy import REQUEST_FOLLOWS, Request, RequestLike
 from meshid.policy.evidence import Binding, TokenName
-from meshid.policy.requests import as_sent
+from meshid.policy.requests import KEEPABLE, as_sent
+from meshid.policy.target_form import check_target
 from meshid.reasons import Reason
 from meshid.support.quoting import MAX_QUOTED, quote
 
@@ -127,6 +128,10 @@ def recorded(line: bytes, environment: str) -> Recorded:
         request=_whole(fields, REQUEST) if REQUEST in fields else None,
     )
     token = _token(fields) if JWT_ISSUER in fields else None
+    try:
+        check_target(target)
+    except ValueError as error:
+        raise SkipError(Cause.WRONG_EVENT, f"{TARGET}: {error}") from error
     return Recorded(_time(fields), _spiffe_id(name), target, _request(decision, fields), decision, token)
 
 
@@ -225,8 +230,8 @@ def _request(decision: Decision, fields: _Fields) -> RequestLike:
         return _UNSAFE
     method, _, path = decision.request.partition(" ")
     try:
-        # Older logs have the path decoded, and methods in lower case.
-        asked = Request(method.upper(), as_sent(path))
+        # Older logs have the path decoded, and methods in lower case. What is encoded has stayed so.
+        asked = Request(method.upper(), as_sent(path), KEEPABLE)
     except InvalidRequest as error:
         raise SkipError(Cause.WRONG_EVENT, f"{REQUEST}: {error}") from error
     return asked if asked.method == method else _UNSAFE

@@ -16,8 +16,10 @@ The rules of this module:
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterable
+from functools import partial
 from typing import TypeAlias
 
 from meshid.audit.replay.log import Recorded, SkipError, recorded
@@ -37,36 +39,40 @@ from meshid.policy import REQUEST_FOLLOWS, Policy
 from meshid.support.quoting import quote
 
 
-def replay(lines: Iterable[bytes], policy: Policy) -> Replayed:
+def replay(lines: Iterable[bytes], policy: Policy, now: float | None = None) -> Replayed:
     """Decide again, by *policy*, what an audit log says was decided.
 
     Args:
         lines: The lines of the log, such as `lines_of` yields; there may be any number.
         policy: The policy. Only decisions of its environment are replayed.
+        now: When all of it is decided again, in POSIX seconds; this instant if None. It counts for rules with
+            a last day: whoever reviews a change asks what it does from now on.
     """
     count, tally = 0, _Tally()
+    # One instant for all, however long it takes.
+    now = time.time() if now is None else now
     for line in lines:
         count += 1
         try:
             event = recorded(line, policy.environment.name)
-            tally.add(event, _decide(event, policy))
+            tally.add(event, _decide(event, policy, now))
         except SkipError as skip:
             tally.skip(count, skip)
     return tally.result(count, policy)
 
 
-def _decide(event: Recorded, policy: Policy) -> Decision:
-    peer, target, token = event.spiffe_id, event.target, event.token
+def _decide(event: Recorded, policy: Policy, now: float) -> Decision:
+    ask = partial(policy.decide, event.spiffe_id, event.target, token=event.token, now=now)
     if event.request is not None:
-        return policy.decide(peer, target, event.request, token=token)
-    alone = policy.decide(peer, target, token=token)
-    before_requests = policy.decide(peer, target, REQUEST_FOLLOWS, token=token)
+        return ask(event.request)
+    alone, before_requests = ask(), ask(REQUEST_FOLLOWS)
     if alone.allowed == before_requests.allowed:
         return alone
-    if event.decision.policy_hash == policy.hash:
+    is_same_stage = policy.next_end(event.time.timestamp()) == policy.next_end(now)
+    if event.decision.policy_hash == policy.hash and is_same_stage:
         # This very policy decided, and knew.
         return alone if alone.allowed == event.decision.allowed else before_requests
-    raise SkipError(Cause.REQUESTS_UNKNOWN, f"{event.decision.name} at {quote(target)}")
+    raise SkipError(Cause.REQUESTS_UNKNOWN, f"{event.decision.name} at {quote(event.target)}")
 
 
 class _Tally:

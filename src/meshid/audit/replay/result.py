@@ -55,6 +55,17 @@ class Cause(StrEnum):
     TOO_LONG = "too_long", f"Longer than {MAX_LINE_BYTES} bytes; no event is."
     EMPTY = "empty", "Empty."
 
+    @property
+    def is_undecided(self) -> bool:
+        """Whether such a line may be a decision that the policy would have to make."""
+        return self not in _NOT_ITS_OWN
+
+
+_NOT_ITS_OWN = frozenset(
+    {Cause.REFUSED_BEFORE, Cause.OF_A_SERVER, Cause.OTHER_ENVIRONMENT, Cause.OTHER_RECORD, Cause.EMPTY}
+)
+"""Lines that no policy of the environment has to decide, or that every one decides alike."""
+
 
 @attrs.frozen
 class Requests:
@@ -176,6 +187,16 @@ class Replayed:
     environment: str
     policy_hash: str
 
+    @property
+    def undecided(self) -> int:
+        """How many lines that are not replayed may be decisions that the policy would have to make."""
+        return sum(each.count for each in self.skipped if each.cause.is_undecided)
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether it speaks for the log: at least one line was replayed, and no more are undecided."""
+        return self.replayed >= max(1, self.undecided)
+
     def as_dict(self) -> dict[str, object]:
         """Return it as plain data."""
         return {
@@ -187,4 +208,5 @@ class Replayed:
             "skipped": [each.as_dict() for each in self.skipped],
             "environment": self.environment,
             "policy_hash": self.policy_hash,
+            "enough": self.is_enough,
         }

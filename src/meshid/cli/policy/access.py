@@ -21,11 +21,13 @@ class TargetAccess:
         policy: The policy.
         target: The target.
         request: The request; None for any, and for the handshake.
+        now: The POSIX time in seconds.
     """
 
     policy: Policy
     target: str
     request: Request | None
+    now: float
     rules: tuple[Rule, ...] = attrs.field(init=False)
 
     @rules.default
@@ -39,7 +41,13 @@ class TargetAccess:
     @property
     def possible(self) -> bool:
         """Whether any rule admits a peer, where no deny rule matches."""
-        return self.policy.observe or any(rule.could_allow for rule in self.rules)
+        return self.policy.observe or any(map(self._could_allow, self.rules))
+
+    def _could_allow(self, rule: Rule) -> bool:
+        return rule.could_allow and not self._is_over(rule)
+
+    def _is_over(self, rule: Rule) -> bool:
+        return rule.ends_at is not None and rule.ends_at <= self.now
 
     def as_dict(self) -> dict[str, object]:
         """Return it as plain data."""
@@ -61,10 +69,13 @@ class TargetAccess:
             yield paint(clean(f"who may reach {what}, where no deny rule matches:"), Colour.GOOD)
         else:
             hint = did_you_mean(self.policy, self.target)
-            yield paint(clean(f"no peer may reach {what}: no allow rule is about it{hint}"), Colour.BAD)
+            any_more = " any more" if any(map(self._is_over, self.rules)) else ""
+            yield paint(
+                clean(f"no peer may reach {what}: no allow rule is about it{any_more}{hint}"), Colour.BAD
+            )
         if self.policy.observe:
             yield "  every peer: the policy only observes, and lets EVERY verified peer in"
-        for rule in sorted(self.rules, key=lambda rule: not rule.could_allow):
+        for rule in sorted(self.rules, key=lambda rule: not self._could_allow(rule)):
             yield from self._rule_lines(rule, paint)
         yield f"  policy {self.policy.hash}"
 
@@ -76,17 +87,24 @@ class TargetAccess:
             "why": rule.why,
             "where": rule.place,
             "from": list(self._peers(rule)),
+            **({"not_from": list(self._spiffe_ids(rule.not_sources))} if rule.not_sources else {}),
             "http": list(map(str, rule.http)),
+            **({"not_http": list(map(str, rule.not_http))} if rule.not_http else {}),
             **({"evidence": ["x509", "token"]} if rule.needs_token else {}),
+            **({"until": str(rule.until), "over": self._is_over(rule)} if rule.until else {}),
         }
 
     def _rule_lines(self, rule: Rule, paint: Paint) -> Iterator[str]:
         observing = ", which only observes" if rule.observe else ""
-        yield f'  {rule.effect} rule "{rule.id}"{observing}'
+        over = ", which is over" if self._is_over(rule) else ""
+        yield f'  {rule.effect} rule "{rule.id}"{observing}{over}'
         for name, words in (
             ("from", list(self._peers(rule))),
+            ("but", list(self._spiffe_ids(rule.not_sources))),
             ("with", ["a token"] if rule.needs_token else []),
             ("for", list(map(str, rule.http))),
+            ("not", list(map(str, rule.not_http))),
+            ("till", [str(rule.until)] if rule.until else []),
             ("why", [rule.why] if rule.why else []),
         ):
             for number, each in enumerate(words):

@@ -12,7 +12,7 @@ from meshid.cli.policy.output import NO, YES, answer
 from meshid.cli.terminal import Colour, Paint, clean, paint_for_stdout
 from meshid.policy import PolicyDiff
 
-_COLOURS = {"  +": Colour.GOOD, "  -": Colour.BAD}
+_COLOURS = {"    +": Colour.GOOD, "    -": Colour.BAD}
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -56,5 +56,5 @@ def _lines(diff: PolicyDiff, paint: Paint) -> Iterator[str]:
     answer, *rest = map(clean, str(diff).splitlines())
     yield paint(answer, Colour.GOOD if diff.is_empty else Colour.BAD)
     for line in rest:
-        colour = _COLOURS.get(line[:3])
+        colour = _COLOURS.get(line[:5])
         yield paint(line, colour) if colour else line

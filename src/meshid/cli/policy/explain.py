@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 
 import attrs
 
-from meshid.cli.inputs import read_policy
+from meshid.cli.inputs import read_policy, target_named
 from meshid.cli.no_answer import NoAnswer
 from meshid.cli.policy.access import TargetAccess
-from meshid.cli.policy.options import add_environment, add_file, add_json
+from meshid.cli.policy.options import add_environment, add_file, add_json, add_now
 from meshid.cli.policy.output import NO, YES, answer, painted
 from meshid.cli.terminal import Colour, paint_for_stdout
 from meshid.errors import InvalidSpiffeId
 from meshid.names.spiffe_id import SpiffeId
-from meshid.policy import Policy, Request
+from meshid.policy import REQUEST_FOLLOWS, Policy, Request
 from meshid.policy.evidence import TokenName
+from meshid.policy.requests import KEEPABLE, read_request
 from meshid.support.quoting import quote
 
 
@@ -30,8 +32,22 @@ def add_arguments(parser: ArgumentParser) -> None:
         type=_spiffe_id,
         help="the peer; without it, the rules about the target are shown",
     )
-    add("--target", metavar="NAME", required=True, help="what the peer wants to reach")
-    add("--request", metavar="'METHOD /PATH'", help="the request; without it, a handshake")
+    add("--target", metavar="NAME", type=target_named, required=True, help="what the peer wants to reach")
+    asked = parser.add_mutually_exclusive_group()
+    asked.add_argument("--request", metavar="'METHOD /PATH'", help="the request; without it, a handshake")
+    asked.add_argument(
+        "--requests-follow",
+        action="store_true",
+        help="the handshake of a listener that asks about each request (http=True)",
+    )
+    add(
+        "--keep-encoded",
+        metavar="ESCAPE",
+        action="append",
+        choices=KEEPABLE,
+        default=[],
+        help="what stays encoded in the path, as the setting says: %%2F, %%3B, %%23 or %%25; may be repeated",
+    )
     add(
         "--token",
         metavar="ISSUER=PRINCIPAL",
@@ -39,6 +55,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="a token that the peer shows: an issuer by its name in the policy, and whom it names",
     )
     add("--bound", action="store_true", help="the token is bound to the peer's certificate")
+    add_now(parser)
     add_json(parser)
 
 
@@ -46,7 +63,7 @@ def run(arguments: Namespace) -> int:
     """Ask the policy, and print its answer.
 
     Raises:
-        NoAnswer: If the policy cannot be loaded, or there is a token and no peer, or no token to be bound.
+        NoAnswer: If the policy cannot be loaded; or what is said of a peer, or of a token, has none.
         InvalidRequest: If there is a request but no peer, and every policy would refuse it.
     """
     if arguments.bound and arguments.token is None:
@@ -55,13 +72,18 @@ def run(arguments: Namespace) -> int:
     if arguments.token is not None and arguments.peer is None:
         msg = "a token never stands alone; add --peer SPIFFE_ID, the name in the certificate"
         raise NoAnswer(msg)
+    if arguments.requests_follow and arguments.peer is None:
+        msg = "--requests-follow says something of a peer's handshake; add --peer SPIFFE_ID"
+        raise NoAnswer(msg)
     policy = read_policy(arguments.file, arguments.environment)
     return _access(policy, arguments) if arguments.peer is None else _explanation(policy, arguments)
 
 
 def _explanation(policy: Policy, arguments: Namespace) -> int:
     token = arguments.token and attrs.evolve(arguments.token, is_bound=arguments.bound)
-    explanation = policy.explain(arguments.peer, arguments.target, arguments.request, token=token)
+    asked = arguments.request and read_request(arguments.request, arguments.keep_encoded)
+    request = REQUEST_FOLLOWS if arguments.requests_follow else asked
+    explanation = policy.explain(arguments.peer, arguments.target, request, token=token, now=arguments.now)
     allowed = explanation.decision.allowed
     colour = Colour.GOOD if allowed else Colour.BAD
     answer(arguments, explanation.as_dict(), painted(str(explanation), colour, paint_for_stdout()))
@@ -69,8 +91,9 @@ def _explanation(policy: Policy, arguments: Namespace) -> int:
 
 
 def _access(policy: Policy, arguments: Namespace) -> int:
-    request = None if arguments.request is None else Request.parse(arguments.request)
-    access = TargetAccess(policy, arguments.target, request)
+    request = arguments.request and Request.parse(arguments.request, arguments.keep_encoded)
+    now = time.time() if arguments.now is None else arguments.now
+    access = TargetAccess(policy, arguments.target, request, now)
     answer(arguments, access.as_dict(), access.lines(paint_for_stdout()))
     return YES if access.possible else NO
 

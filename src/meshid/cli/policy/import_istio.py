@@ -29,6 +29,17 @@ def add_arguments(parser: ArgumentParser) -> None:
         dest="trust_domains",
         help="the mesh's trust domain; may be repeated, for its aliases",
     )
+    add("--namespace", metavar="NAME", help="the namespace of policies that name none, as for kubectl -n")
+    add(
+        "--stricter",
+        action="store_true",
+        help="leave what has no equivalent out of an ALLOW, and let a DENY deny without it; each is said",
+    )
+    add(
+        "--without-custom",
+        action="store_true",
+        help="leave out policies with the action CUSTOM, so that their provider is not asked; each is said",
+    )
     add_output(parser)
     add("--json", action="store_true", help="write JSON instead of TOML")
 
@@ -49,7 +60,14 @@ def run(arguments: Namespace) -> int:
 def _imported(arguments: Namespace) -> Imported:
     sources = [(path, read_some(path)) for path in arguments.files]
     try:
-        return import_istio(sources, environment=arguments.environment, trust_domains=arguments.trust_domains)
+        return import_istio(
+            sources,
+            environment=arguments.environment,
+            trust_domains=arguments.trust_domains,
+            namespace=arguments.namespace,
+            stricter=arguments.stricter,
+            without_custom=arguments.without_custom,
+        )
     except InvalidInput as error:
         raise NoAnswer(*str(error).splitlines()) from error
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from meshid.cli.inputs import read_policies
 from meshid.cli.policy.options import add_environments, add_file, add_json
 from meshid.cli.policy.output import NO, YES, answer
+from meshid.cli.policy.progress import progress_of
 from meshid.cli.terminal import Colour, Paint, clean, paint_for_stdout
 from meshid.policy import Finding, FindingKind, Policy
 from meshid.policy.analysis.finding import by_environment
@@ -38,7 +39,10 @@ def run(arguments: Namespace) -> int:
     """
     policies = read_policies(arguments.file, arguments.environments)
     ignore = [FindingKind(kind) for kind in arguments.ignore]
-    found = by_environment((each.environment.name, each.lint(ignore=ignore)) for each in policies)
+    with progress_of("linting") as progress:
+        found = by_environment(
+            (each.environment.name, each.lint(ignore=ignore, progress=progress)) for each in policies
+        )
     answer(arguments, _as_dict(policies, found), _lines(policies, found, paint_for_stdout()))
     return NO if any(not each.kind.is_warning for each in found) else YES
 

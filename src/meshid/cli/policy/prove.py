@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable
 from typing import TypeVar
 
 from meshid.cli.inputs import read_policy
-from meshid.cli.policy.access import did_you_mean
 from meshid.cli.policy.options import add_environment, add_file, add_json
 from meshid.cli.policy.output import NO, YES, answer, painted
-from meshid.cli.terminal import Colour, clean, paint_for_stdout
+from meshid.cli.terminal import Colour, paint_for_stdout
 from meshid.errors import InvalidInput
-from meshid.names.pattern import Pattern
-from meshid.policy import Policy
 from meshid.policy.file.strings import source, target
-from meshid.support.quoting import quote
 
 _Value = TypeVar("_Value")
 
@@ -38,24 +33,14 @@ def run(arguments: Namespace) -> int:
 
     Raises:
         NoAnswer: If the policy cannot be loaded.
+        InvalidPattern: If its file does not know the trust domain.
         PolicyTooComplex: If its rules are too entangled to decide.
     """
     policy = read_policy(arguments.file, arguments.environment)
     proof = policy.prove(arguments.never, arguments.reach)
-    _warn_of_unknown(policy, arguments.reach)
-    colour = Colour.GOOD if proof.holds else Colour.BAD
+    colour = Colour.BAD if not proof.holds else Colour.STAR if proof.doubts else Colour.GOOD
     answer(arguments, proof.as_dict(), painted(str(proof), colour, paint_for_stdout()))
     return YES if proof.holds else NO
-
-
-def _warn_of_unknown(policy: Policy, reach: Pattern) -> None:
-    """Warn if the proof holds for all peers, as it does for a mistyped target."""
-    if not any(rule.could_allow and any(map(reach.intersects, rule.targets)) for rule in policy.rules):
-        hint = did_you_mean(policy, str(reach))
-        msg = (
-            f"meshid: warning: no allow rule is about {quote(str(reach))}, so this holds for every peer{hint}"
-        )
-        print(clean(msg), file=sys.stderr)
 
 
 def _argument(read: Callable[[str], _Value]) -> Callable[[str], _Value]:

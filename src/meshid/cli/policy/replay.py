@@ -10,7 +10,7 @@ from meshid.audit.replay.replay import replay
 from meshid.audit.replay.result import Flip, Replayed, Skipped
 from meshid.cli.inputs import opened, read_policy
 from meshid.cli.no_answer import NoAnswer, errors_named, file_name
-from meshid.cli.policy.options import add_environment, add_json
+from meshid.cli.policy.options import add_environment, add_json, add_now
 from meshid.cli.policy.output import NO, YES, answer
 from meshid.cli.policy.progress import with_progress
 from meshid.cli.terminal import Colour, Paint, clean, paint_for_stdout
@@ -26,6 +26,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     add("log", metavar="LOG", help="an audit log, as meshid.JsonFormatter writes it; - is standard input")
     add("--policy", metavar="FILE", required=True, help="the policy that decides now, TOML or JSON")
     add_environment(parser)
+    add_now(parser)
     add_json(parser)
 
 
@@ -33,22 +34,28 @@ def run(arguments: Namespace) -> int:
     """Replay the log, and print what would flip.
 
     Raises:
-        NoAnswer: If the policy cannot be loaded, or nothing in the log can be replayed.
+        NoAnswer: If the policy cannot be loaded, or less than half of the decisions in the log can be
+            replayed, and none of these would flip.
     """
     policy = read_policy(arguments.policy, arguments.environment)
     with errors_named(arguments.log), opened(arguments.log) as file:
-        replayed = replay(with_progress(lines_of(file), file), policy)
-    if not replayed.replayed:
-        raise NoAnswer(*_nothing(arguments.log, replayed))
+        replayed = replay(with_progress(lines_of(file), file), policy, arguments.now)
+    if not replayed.is_enough and not replayed.flipped:
+        raise NoAnswer(*_too_little(arguments.log, replayed))
     answer(arguments, replayed.as_dict(), _lines(replayed, paint_for_stdout()))
     return NO if replayed.flipped else YES
 
 
-def _nothing(log: str, replayed: Replayed) -> Iterator[str]:
+def _too_little(log: str, replayed: Replayed) -> Iterator[str]:
     if not replayed.lines:
         yield f"{file_name(log)} is empty"
         return
-    yield f"{file_name(log)}: none of its {plural(replayed.lines, 'line')} can be replayed"
+    if replayed.replayed:
+        of = plural(replayed.replayed + replayed.undecided, "decision")
+        few = f"only {replayed.replayed} of {of} can be replayed: too few to say that none would flip"
+        yield f"{file_name(log)}: {few}"
+    else:
+        yield f"{file_name(log)}: none of its {plural(replayed.lines, 'line')} can be replayed"
     yield from (f"{file_name(log)}: {line}" for line in map(_skipped_words, replayed.skipped))
 
 

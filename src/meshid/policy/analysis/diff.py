@@ -1,267 +1,305 @@
-"""What changes between two policies, and for which peers, exactly.
+"""What changes between two policies, and for whom.
 
-Two policies for one environment are compared name by name. For two environments, the own
-peers of one are compared with the own peers of the other: their names differ by intent.
+An access is gained in one of three ways: an allow rule allows it that none allowed before; a deny
+rule is gone that refused it, where an allow rule had let it in; or its method is one that the old policy
+did not know. What is lost is what would be gained in the other direction. Each is told of
+one rule, as products of its entries, with what of them does not change.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator
+from itertools import chain
 
 import attrs
 
-from meshid.errors import PolicyTooComplex
-from meshid.names.pattern import Pattern
-from meshid.names.spiffe_id import TrustDomain
-from meshid.policy.analysis.answers import Access, Change, PolicyDiff
-from meshid.policy.analysis.boxes import HANDSHAKE, Box, BoxesByName, BoxIndex, Patterns, boxes_of
+from meshid.policy.analysis.boxes import HANDSHAKE, Box
+from meshid.policy.analysis.budget import Budget
+from meshid.policy.analysis.change_lines import Hole, Piece, Who, lines_of_pieces
 from meshid.policy.analysis.changed_names import changed_names
-from meshid.policy.analysis.prove import Slice, cells_of, methods_told
-from meshid.policy.analysis.regions import Region, shortest_access
-from meshid.policy.analysis.token_states import ANYTHING, NO_TOKEN, Elsewhere, Naming, TokenState
-from meshid.policy.methods import judged
-from meshid.policy.rules import Effect, RuleSet
-
-MAX_STEPS = 750_000
-"""Steps for peers with tokens, in each direction; for 500 peers by name, one of them new, some 20 000."""
-
-_REGION = 10
-"""Steps for a region, beside one for each of its boxes."""
+from meshid.policy.analysis.changed_rules import changed_ends, changed_notes
+from meshid.policy.analysis.diff_sides import COMPARED, Concerns, DiffCell, DiffSide, Pair, needs_tokens
+from meshid.policy.analysis.diff_telling import LineTelling, change_of_methods
+from meshid.policy.analysis.extent import Extent
+from meshid.policy.analysis.policy_diff import Change, PolicyDiff
+from meshid.policy.analysis.prove import methods_told
+from meshid.policy.analysis.regions import shortest_access
+from meshid.policy.analysis.token_states import NO_TOKEN
+from meshid.policy.rules import ANY_METHOD, Effect, Rule, RuleSet
 
 
-def compare(before: RuleSet, after: RuleSet) -> PolicyDiff:
+def compare(
+    before: RuleSet, after: RuleSet, now: float | None = None, *, budget: Budget | None = None
+) -> PolicyDiff:
     """Compare what the rules of two policies allow.
+
+    Args:
+        before: The one policy.
+        after: The other.
+        now: When, in POSIX seconds, for rules that have a last day; None to compare as if all were in force.
+        budget: What it is paid from; None for one of its own.
 
     Raises:
         PolicyTooComplex: If the rules are too entangled for an exact answer.
     """
-    old, new = _Side(before), _Side(after)
+    budget = budget or Budget(before, after)
+    old, new = (DiffSide(each if now is None else each.at(now), budget) for each in (before, after))
+    concerns = Concerns(Pair(old, new, is_gain=False), budget)
+    old.take_apart(concerns)
+    new.take_apart(concerns)
+    names = tuple(changed_names(before, after))
+    # A rule that both files have is neither new nor gone: its last day is over, or was.
+    kept, found = ({(rule.id, rule.effect) for rule in each.rules} for each in (before, after))
+    gains, losses = (
+        tuple(_by_time(each, kept & found) for each in _changes(pair, budget))
+        for pair in (Pair(new, old, is_gain=True), Pair(old, new, is_gain=False))
+    )
+    told = {change.rule for change in (*gains, *losses)}
     return PolicyDiff(
-        gains=tuple(dict.fromkeys(_changes(new, old))),
-        losses=tuple(dict.fromkeys(_changes(old, new))),
+        gains=gains,
+        losses=losses,
         observes=(before.observe, after.observe),
-        names=tuple(changed_names(before, after)),
+        names=names,
+        ends=tuple(changed_ends(before, after)),
+        notes=tuple(each for each in changed_notes(before, after, told) if each not in names),
         environments=(before.environment.name, after.environment.name),
         hashes=(before.hash(), after.hash()),
     )
 
 
-class _Side:
-    """One of the two policies."""
-
-    def __init__(self, rules: RuleSet) -> None:
-        self.environment = rules.environment
-        self.own = rules.environment.trust_domains
-        self.naming = Naming(rules)
-        self.methods = judged(rules.rules)
-        boxes = [box for rule in rules.rules if not rule.observe for box in boxes_of(rule)]
-        self.allowing = [box for box in boxes if box.rule.effect is Effect.ALLOW]
-        self.denying = {box.key for box in boxes if box.rule.effect is Effect.DENY}
-        self.known = {box.key for box in self.allowing}
-        self.allows = BoxIndex(self.allowing)
-        self.denies_names = any(box.by_token for box in boxes if box.rule.effect is Effect.DENY)
-        self.denies = BoxIndex(box for box in boxes if box.rule.effect is Effect.DENY)
-
-    def judges(self, method: str) -> bool:
-        """Tell whether it judges requests of a method, or refuses them as unsafe."""
-        return method == HANDSHAKE or method in self.methods
-
-    def names_as(self, other: _Side) -> bool:
-        """Tell whether each trust domain, and each name, means the same to the rules of both sides."""
-        return self.naming.is_like(other.naming) and self.has_domains_of(other)
-
-    def has_domains_of(self, other: _Side) -> bool:
-        """Tell whether each trust domain means the same to the rules of both sides."""
-        if self.environment.name == other.environment.name:
-            return set(self.own) == set(other.own)
-        return not (
-            set(self.environment.federates_with) & set(other.own)
-            or set(other.environment.federates_with) & set(self.own)
-        )
-
-    def as_named_by(self, other: _Side, domain: TrustDomain) -> TrustDomain:
-        """Return what a trust domain of the *other* side is called on this one."""
-        same = self.environment.name == other.environment.name
-        return domain if same or domain not in other.own else self.own[0]
+def _by_time(change: Change, both: Collection[tuple[str, Effect]]) -> Change:
+    by_time = {"gone": "ended", "new": "in force again"}
+    if (change.rule, change.effect) in both and change.status in by_time:
+        return attrs.evolve(change, status=by_time[change.status])
+    return change
 
 
-def _changes(side: _Side, other: _Side) -> Iterator[Change]:
-    """Yield what *side* allows and *other* does not."""
-    alike = side.names_as(other)
-    moves = _Moves(side, other)
-    denied_alike = side.denying == other.denying and side.has_domains_of(other)
-    by_names = side.denies_names or other.denies_names
-    for box in side.allowing:
-        # Most rules of most changes are the same on both sides.
-        if denied_alike and box.key in other.known and side.methods <= other.methods:
-            # Names make no difference to a rule about certificates, unless a token can be denied.
-            about_names = by_names or box.by_token is not None or box.rule.needs_token
-            if alike or not about_names:
-                continue
-        comparison = _Comparison(side, other, moves, box, list(side.denies.meeting(box)))
-        allowed_there = list(other.allows.meeting(box, moves.names))
-        yield from comparison.change(None, allowed_there)
-        for deny in other.denies.meeting(box, moves.names):
-            if allowed_there and not (alike and deny.key in side.denying):
-                yield from comparison.change(deny, [])
-
-
-class _Moves:
-    """Which certificates have another name on the other side, for the trust domains that tokens count for.
-
-    Attributes:
-        names: The names whose certificates or tokens are not the same on both sides.
-    """
-
-    def __init__(self, side: _Side, other: _Side) -> None:
-        self._aliases: dict[TrustDomain, list[tuple[str, Pattern]]] = {}
-        here, there = side.naming, other.naming
-        names = set(here.provable ^ there.provable)
-        for domain in here.known:
-            at = here.aliases_at(domain), there.aliases_at(other.as_named_by(side, domain))
-            names |= {
-                name for one, two in (at, at[::-1]) for alias, name in one.items() if two.get(alias) != name
-            }
-            self._aliases[domain] = [(name, alias) for alias, name in at[1].items() if name in names]
-        self.names = frozenset(names)
-        self._left = MAX_STEPS
-
-    def spend(self, steps: int) -> None:
-        """Count steps; who has another name on the other side is compared with each token, one by one.
-
-        Raises:
-            PolicyTooComplex: If there are more than `MAX_STEPS`.
-        """
-        self._left -= steps
-        if self._left < 0:
-            msg = (
-                f"too many peers by name differ for an exact answer: none after {MAX_STEPS} steps; compare"
-                " smaller changes, one after the other"
-            )
-            raise PolicyTooComplex(msg)
-
-    def aliases(self, domain: TrustDomain) -> list[tuple[str, Pattern]]:
-        """Return the aliases of such names on the other side, for a trust domain of this one."""
-        return self._aliases[domain]
+def _changes(pair: Pair, budget: Budget) -> Iterator[Change]:
+    """Yield what one side allows and the other does not."""
+    search = _Search(pair, budget)
+    for rule in pair.side.enforced(Effect.ALLOW):
+        yield from search.of_allow(rule)
+    for rule in pair.other.enforced(Effect.DENY):
+        yield from search.of_deny(rule)
+    yield from search.of_methods()
 
 
 @attrs.frozen
-class _Comparison:
-    """One box of what one side allows, and what the same side denies of it."""
+class _Search:
+    pair: Pair
+    budget: Budget
 
-    side: _Side
-    other: _Side
-    moves: _Moves
-    box: Box
-    denied: list[Box]
+    # -- What an allow rule allows that none allows on the other side ----------
 
-    def change(self, within: Box | None, allowed_there: list[Box]) -> Iterator[Change]:
-        """Yield what is in the box, *within* a deny of the other side if given, and not allowed there."""
-        involved = [*self.denied, *allowed_there, *([within] if within else [])]
-        regions: list[Region] = []
-        unless: set[str] = set()
-        domains = self.side.naming.domains(self.box)
-        named = BoxesByName(self.denied), BoxesByName(allowed_there)
-        for cell in self._cells(involved, domains):
-            if not self.side.judges(cell.method):
+    def of_allow(self, rule: Rule) -> Iterator[Change]:
+        side, other = self.pair.side, self.pair.other
+        boxes = side.boxes[rule.id]
+        # Most rules of most changes are the same on both sides.
+        if all(self._is_known(other, box) for box in boxes):
+            return
+        self.budget.turn_to(rule)
+        names = self.pair.names_told(rule)
+        telling = LineTelling(self.pair, self.budget, rule, side)
+        pieces: list[Piece] = []
+        for box in boxes:
+            is_known = self._is_known(other, box)
+            for cell in self.pair.cells(box, names):
+                self.budget.spend()
+                who = Who(box.at[0], box.peers, box.by_token, cell.domain, cell.state)
+                telling.looked_at(who)
+                if not is_known:
+                    pieces += self._allowed(box, cell, who)
+        for line in lines_of_pieces(pieces):
+            yield telling.change(line)
+
+    def _is_known(self, side: DiffSide, box: Box) -> bool:
+        return side.has(box) and self.pair.is_alike(box)
+
+    def _allowed(self, box: Box, cell: DiffCell, who: Who) -> Iterator[Piece]:
+        side, other = self.pair.side, self.pair.other
+        pair, is_any = self.pair, box.method in {None, ANY_METHOD}
+        denied, allowed = side.meeting(box, Effect.DENY), other.meeting(box, Effect.ALLOW)
+        involved = [*denied, *allowed, *other.meeting(box, Effect.DENY)]
+        self.budget.spend(COMPARED * len(involved))
+        told = [each for each in methods_told(box, involved, side.methods) if side.judges(each)]
+        self.budget.spend(COMPARED * len(told) * (len(denied) + len(allowed)))
+        for is_request in (False, True):
+            methods = [each for each in told if (each != HANDSHAKE) is is_request and box.is_for(each)]
+            if not methods:
                 continue
-            for region, rules in self._regions(cell, within, *named):
-                if cell.state.has_token:
-                    self.moves.spend(_REGION + len(region.outside))
-                if not region.is_plainly_empty:
-                    regions.append(region)
-                    unless |= rules
-        if (example := shortest_access(regions)) is not None:
-            yield self._told(within, tuple(sorted(unless)), example)
+            outside = {
+                method: [
+                    *pair.extents(side, denied, cell, method),
+                    *(pair.extents(other, allowed, cell, method) if other.judges(method) or is_any else []),
+                ]
+                for method in methods
+            }
+            # A method that this side alone judges was never allowed, whatever the rules of the other say.
+            compares = is_any or other.judges(methods[0])
+            for hole in self._lifted(box, allowed if compares else (), other, cell, methods[0]):
+                piece = Piece(
+                    box, who, cell, is_request, hole, None, tuple(methods), compares_allowed=compares
+                )
+                if (found := self._first(piece, outside)) is not None:
+                    yield found
 
-    def _regions(
-        self, cell: Slice, within: Box | None, denied: BoxesByName, allowed_there: BoxesByName
-    ) -> Iterator[tuple[Region, set[str]]]:
-        """Yield what may change of a cell, with the rules by which parts of it do not."""
-        side, other, method = self.side, self.other, cell.method
-        there = other.as_named_by(side, cell.domain)
-        still = denied.of(cell.domain, side.own, method, cell.state)
-        for state, holder, inside_there, elsewhere_there in self._states_there(cell, there):
-            if within is not None and not within.is_of(there, other.own, method, state):
+    def _first(self, piece: Piece, outside: dict[str, list[Extent]], also: Box | None = None) -> Piece | None:
+        """Return a piece with its shortest access that lies *outside*; None if there is none.
+
+        Args:
+            piece: The piece.
+            outside: What it must not lie in, for each method.
+            also: A box of the other side that it must lie in.
+        """
+        pair, cell = self.pair, piece.cell
+        regions = []
+        for method, out in outside.items():
+            held = piece.extents(pair, method)
+            if held is None:
                 continue
-            already = (
-                allowed_there.of(there, other.own, method, state, holder) if other.judges(method) else []
+            if also is not None:
+                extent = pair.extent(pair.other, also, cell, method)
+                if extent is None:
+                    continue
+                held.append(extent)
+            regions.append(pair.region(cell, method, held, out))
+        example = shortest_access(regions, self.budget)
+        return None if example is None else attrs.evolve(piece, example=example)
+
+    def _lifted(
+        self, box: Box, others: Iterable[Box], side: DiffSide, cell: DiffCell, method: str
+    ) -> Iterator[Hole | None]:
+        """Yield the exceptions that another box has beyond those of this one, if that is all it lacks.
+
+        If there is no such box, None: then it is to be compared as a whole.
+        """
+        found = [
+            _holes_beyond(box.rule, twin.rule, side, is_request=method != HANDSHAKE)
+            for twin in others
+            if _is_twin(twin, box) and self.pair.extent(side, twin, cell, method)
+        ]
+        yield from min(found, key=len) if found else [None]
+
+    # -- What a deny rule of the other side refuses, and is not denied on this one ----
+
+    def of_deny(self, rule: Rule) -> Iterator[Change]:
+        side, other = self.pair.side, self.pair.other
+        boxes = other.boxes[rule.id]
+        if all(self._is_known(side, box) for box in boxes):
+            return
+        self.budget.turn_to(rule)
+        telling = LineTelling(self.pair, self.budget, rule, other)
+        pieces: list[Piece] = []
+        for box in boxes:
+            is_known = self._is_known(side, box)
+            for allowing in side.meeting(box, Effect.ALLOW):
+                names = self.pair.names_told(allowing.rule)
+                if box.by_token is not None and allowing.rule.needs_token:
+                    names |= {box.by_token}
+                for cell in self.pair.cells(allowing, names, box):
+                    self.budget.spend()
+                    if not box.is_in(cell.there, other.own) or not box.is_with(cell.state_there):
+                        continue
+                    who = Who(
+                        box.at[0],
+                        box.peers,
+                        box.by_token,
+                        cell.there,
+                        cell.state if needs_tokens(box) else NO_TOKEN,
+                    )
+                    telling.looked_at(who)
+                    if not is_known:
+                        pieces += self._denied(box, allowing, cell, who)
+        for line in lines_of_pieces(each for each in pieces if each.example is not None):
+            yield telling.change(line, pieces)
+
+    def _denied(self, box: Box, allowing: Box, cell: DiffCell, who: Who) -> Iterator[Piece]:
+        side, other = self.pair.side, self.pair.other
+        denied = side.meeting(allowing, Effect.DENY)
+        allowed = self._allowed_by(allowing)
+        involved = [allowing, *denied, *(each for each in allowed if each is not None)]
+        self.budget.spend(COMPARED * len(involved))
+        told = methods_told(box, involved, side.methods & other.methods)
+        self.budget.spend(COMPARED * len(told) * len(denied))
+        told = [each for each in told if side.judges(each) and box.is_for(each) and allowing.is_for(each)]
+        for is_request in (False, True):
+            methods = [each for each in told if (each != HANDSHAKE) is is_request]
+            # With other methods, nothing was allowed; what denies them is an exception nevertheless.
+            outside = {
+                method: self.pair.extents(side, denied, cell, method)
+                for method in methods
+                if other.judges(method)
+            }
+            if not outside:
+                continue
+            for hole in self._lifted(box, denied, side, cell, methods[0]):
+                piece = Piece(box, who, cell, is_request, hole, allowing, tuple(methods))
+                tries = (self._first(piece, outside, each) for each in allowed)
+                yield next((each for each in tries if each is not None), piece)
+
+    def _allowed_by(self, box: Box) -> list[Box | None]:
+        """Return boxes of the other side, of one of which must be what is told; None if all of a box is."""
+        other = self.pair.other
+        if self._is_known(other, box):
+            return [None]
+        met = other.meeting(box, Effect.ALLOW)
+        return [*sorted(met, key=lambda each: each.rule.id != box.rule.id)]
+
+    # -- Methods that only this side judges ------------------------------------
+
+    def of_methods(self) -> Iterator[Change]:
+        """Yield what is allowed with methods that are unsafe on the other side, by rules for any method."""
+        side, other = self.pair.side, self.pair.other
+        found: defaultdict[frozenset[str], list[tuple[str, list[Piece]]]] = defaultdict(list)
+        for method in sorted(side.methods - other.methods):
+            pieces: list[Piece] = []
+            for rule in side.enforced(Effect.ALLOW):
+                self.budget.turn_to(rule)
+                of_rule = [
+                    piece
+                    for box in side.boxes[rule.id]
+                    if box.is_for(method)
+                    for piece in self._with(method, box)
+                ]
+                # A rule that is named is named with all that it is about.
+                pieces += of_rule if any(each.example is not None for each in of_rule) else []
+            if pieces:
+                found[frozenset(each.box.rule.id for each in pieces)].append((method, pieces))
+        for same in found.values():
+            methods, pieces_of = zip(*same, strict=True)
+            yield change_of_methods(self.pair, self.budget, list(chain(*pieces_of)), methods)
+
+    def _with(self, method: str, box: Box) -> Iterator[Piece]:
+        side = self.pair.side
+        denied = side.meeting(box, Effect.DENY)
+        also: list[Box | None] = []
+        if box.method in {None, ANY_METHOD}:
+            also = self._allowed_by(box)
+        for cell in self.pair.cells(box, self.pair.names_told(box.rule)):
+            self.budget.spend(1 + len(also))
+            who = Who(box.at[0], box.peers, box.by_token, cell.domain, cell.state)
+            outside = {method: self.pair.extents(side, denied, cell, method)}
+            piece = Piece(
+                box,
+                who,
+                cell,
+                is_request=True,
+                hole=None,
+                allowing=None,
+                methods=(method,),
+                compares_allowed=False,
             )
-            inside = [each.seen_with(method) for each in (self.box, within) if each is not None]
-            outside = [each.seen_with(method) for each in (*still, *already)]
-            region = cell.region((*inside, *inside_there), tuple(outside), elsewhere_there)
-            yield region, {str(each.rule) for each in (*still, *already)}
+            tries = (self._first(piece, outside, each) for each in also)
+            yield next((each for each in tries if each is not None), piece)
 
-    def _states_there(
-        self, cell: Slice, there: TrustDomain
-    ) -> Iterator[tuple[TokenState, str | None, list[Patterns], tuple[Elsewhere, ...]]]:
-        """Yield what the token of a cell is on the other side: of all of it, or by alias, with its name.
 
-        A token that does not count there changes nothing there: it is as if there were none. One that
-        counts only there is not gone through: whoever has it can leave it out.
-        """
-        state, naming = cell.state, self.other.naming
-        if not state.has_token:
-            yield state, None, [], ()
-            return
-        if not naming.is_possible(there, state):
-            yield NO_TOKEN, None, [], ()
-            return
-        yield state, None, [], (Elsewhere(naming, there, state),)
-        path, _, _ = self.box.patterns
-        here = cell.naming.aliases_at(cell.domain)
-        # A JWT-SVID of the certificate's own SPIFFE ID agrees on both sides, whatever its name is there.
-        own = state.name is None and cell.naming.has_own_svid(cell.domain) and naming.has_own_svid(there)
-        for name, alias in self.moves.aliases(cell.domain):
-            is_here = alias not in here or cell.naming.may_be(here[alias], state)
-            if is_here and not naming.may_be(name, state) and alias.intersects(path):
-                state_there = TokenState(has_token=True, name=name) if own else NO_TOKEN
-                yield state_there, name, [(alias, ANYTHING, ANYTHING)], ()
+def _is_twin(one: Box, box: Box) -> bool:
+    return one.patterns == box.patterns and one.method in {None, ANY_METHOD, box.method}
 
-    def _cells(self, involved: list[Box], domains: tuple[TrustDomain, ...]) -> Iterator[Slice]:
-        """Yield each trust domain, method and state in which the two sides may differ."""
-        side = self.side
-        states = list(self._states(involved))
-        told = methods_told(self.box, involved, side.methods & self.other.methods)
-        yield from cells_of(self.box, domains, side.naming, told, states)
-        # A method that only this side names is refused as unsafe on the other.
-        named = {each.method for each in (self.box, *involved)}
-        alone = sorted(side.methods - self.other.methods - named)
-        yield from cells_of(self.box, domains, side.naming, alone, states)
 
-    def _states(self, involved: list[Box]) -> Iterator[TokenState]:
-        naming, there = self.side.naming, self.other.naming
-        names = frozenset(each.by_token for each in involved if each.by_token is not None)
-        if self.box.by_token is not None:
-            yield from naming.states(self.box, involved)
-        elif not self.box.rule.needs_token:
-            yield NO_TOKEN
-            # With a token, only more is allowed on the other side, unless a deny rule matches by it.
-            denied = {each.by_token for each in involved if each.rule.effect is Effect.DENY}
-            yield from (TokenState(has_token=True, name=name) for name in sorted(names & denied))
-        else:
-            yield from naming.with_token(names if naming.is_like(there) else names | self._named_otherwise())
-
-    def _named_otherwise(self) -> frozenset[str]:
-        """Return the names in which the two sides may differ, of all that a token can give to these peers.
-
-        For a certificate without a name, one name that only this side knows stands for all of them.
-        """
-        here, there = self.side.naming, self.other.naming
-        path, _, _ = self.box.patterns
-        only_one = (here.provable - there.provable, there.provable - here.provable)
-        told_apart = (here.names_at(path) | there.names_at(path)) & self.moves.names
-        return told_apart | {min(each) for each in only_one if each}
-
-    def _told(self, within: Box | None, unless: tuple[str, ...], example: Access) -> Change:
-        i, j, k = self.box.at
-        rule = self.box.rule
-        return Change(
-            rule=rule.id,
-            peers=rule.who[i],
-            targets=str(rule.targets[j]),
-            requests=str(rule.http[k]) if rule.http else None,
-            within=str(within.rule) if within else None,
-            unless=unless,
-            example=example,
-        )
+def _holes_beyond(rule: Rule, other: Rule, side: DiffSide, *, is_request: bool) -> list[Hole]:
+    found = [Hole(side, peers=each) for each in other.not_sources if each not in rule.not_sources]
+    if is_request:
+        found += [Hole(side, request=each) for each in other.not_http if each not in rule.not_http]
+    return found

@@ -16,13 +16,15 @@ class FindingKind(StrEnum):
     SWALLOWED = "swallowed"
     """Deny rules leave nothing of an allow rule."""
     POINTLESS = "pointless"
-    """Other rules or entries already say the same."""
+    """Other rules or entries already say the same, or an exception excepts nothing."""
     WIDE = "wide"
     """An allow rule for everybody, for a whole federated trust domain, or to every target."""
     UNUSED_FEDERATION = "unused_federation"
     """No rule names a federated trust domain."""
     UNUSED_PEER = "unused_peer"
     """No rule names a peer by name."""
+    UNUSED_SET = "unused_set"
+    """No rule names a set of peers."""
     UNUSED_ISSUER = "unused_issuer"
     """The tokens of an issuer name nobody."""
     AVOIDABLE = "avoidable"
@@ -31,6 +33,8 @@ class FindingKind(StrEnum):
     """A name is one slip away from another; a guess."""
     NO_WHY = "no_why"
     """A rule does not say what it is for; a warning."""
+    EXPIRED = "expired"
+    """The last day of a rule is over, so that it decides nothing; a warning."""
     NOT_HERE = "not_here"
     """A rule or a peer by name counts for nothing in this environment, whose issuers and trust domains are
     others; a warning."""
@@ -38,7 +42,7 @@ class FindingKind(StrEnum):
     @property
     def is_warning(self) -> bool:
         """Whether the policy means what it says, and people only miss something."""
-        return self in {FindingKind.NO_WHY, FindingKind.NOT_HERE}
+        return self in {FindingKind.NO_WHY, FindingKind.NOT_HERE, FindingKind.EXPIRED}
 
 
 @attrs.frozen

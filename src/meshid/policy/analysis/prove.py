@@ -14,11 +14,14 @@ from meshid.names.pattern import Pattern
 from meshid.names.peer_pattern import PeerPattern
 from meshid.names.spiffe_id import TrustDomain
 from meshid.policy.analysis.answers import Access
-from meshid.policy.analysis.boxes import HANDSHAKE, Box, BoxesByName, BoxIndex, Patterns, boxes_of
+from meshid.policy.analysis.box_index import BoxIndex
+from meshid.policy.analysis.boxes import HANDSHAKE, Box, BoxesByName, boxes_of
+from meshid.policy.analysis.budget import Budget
+from meshid.policy.analysis.extent import Extent
 from meshid.policy.analysis.regions import Region, shortest_access
 from meshid.policy.analysis.token_states import ANYTHING, Elsewhere, Naming, TokenState
 from meshid.policy.methods import judged
-from meshid.policy.rules import ANY_METHOD, Effect, RuleSet
+from meshid.policy.rules import ANY_METHOD, Effect, Rule, RuleSet
 
 _COMMON = ("GET", "PUT", "POST", "HEAD", "PATCH", "DELETE")
 
@@ -29,28 +32,36 @@ def find_access(rules: RuleSet, peers: PeerPattern, targets: Pattern) -> Access 
     Raises:
         PolicyTooComplex: If the rules are too entangled for an exact answer.
     """
-    asked = (peers.path, targets, ANYTHING)
+    asked = Extent((peers.path, targets, ANYTHING))
+    budget = Budget(rules)
     own = rules.environment.trust_domains
     naming = Naming(rules)
     if rules.observe:
-        return shortest_access(Region(domain, HANDSHAKE, (asked,), ()) for domain in peers.domains(own))
+        everybody = (Region(domain, HANDSHAKE, (asked,), ()) for domain in peers.domains(own))
+        return shortest_access(everybody, budget)
     enforced = [rule for rule in rules.rules if not rule.observe]
-    allows = BoxIndex(box for rule in enforced if rule.effect is Effect.ALLOW for box in boxes_of(rule))
-    denies = BoxIndex(box for rule in enforced if rule.effect is Effect.DENY for box in boxes_of(rule))
+    allows = _index(Effect.ALLOW, enforced, budget)
+    denies = _index(Effect.DENY, enforced, budget)
     methods = judged(rules.rules)
 
     def regions() -> Iterator[Region]:
         for box in allows.intersecting(peers.path, targets):
+            budget.turn_to(box.rule)
             against = list(denies.meeting(box))
             denying = BoxesByName(against)
             for cell in cells(box, against, peers.domains(own), naming, methods):
                 outside = tuple(
-                    deny.seen_with(cell.method)
+                    deny.extent(cell.domain, own, cell.method)
                     for deny in denying.of(cell.domain, own, cell.method, cell.state)
                 )
-                yield cell.region((asked, box.seen_with(cell.method)), outside)
+                yield cell.region((asked, box.extent(cell.domain, own, cell.method)), outside)
 
-    return shortest_access(regions())
+    return shortest_access(regions(), budget)
+
+
+def _index(effect: Effect, rules: list[Rule], budget: Budget) -> BoxIndex:
+    boxes = (box for rule in rules if rule.effect is effect for box in boxes_of(rule, budget))
+    return BoxIndex(boxes, budget)
 
 
 @attrs.frozen
@@ -71,8 +82,8 @@ class Slice:
 
     def region(
         self,
-        inside: tuple[Patterns, ...],
-        outside: tuple[Patterns, ...],
+        inside: tuple[Extent, ...],
+        outside: tuple[Extent, ...],
         elsewhere: tuple[Elsewhere, ...] = (),
     ) -> Region:
         """Return what is in all of *inside*, in none of *outside* nor *elsewhere*, and in the state."""
@@ -90,7 +101,7 @@ def cells(
 
 def methods_told(box: Box, others: list[Box], methods: Collection[str]) -> list[str]:
     """Return the methods in which boxes may differ: one stands for all of *methods* that none names."""
-    named = {each.method for each in (box, *others)} - {None, ANY_METHOD}
+    named = {method for each in (box, *others) for method in each.methods} - {None, ANY_METHOD}
     other = next((each for each in (*_COMMON, *sorted(methods)) if each not in named), None)
     return [HANDSHAKE, *(str(each) for each in (*sorted(named, key=str), other) if each is not None)]
 

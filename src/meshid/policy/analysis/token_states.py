@@ -64,11 +64,6 @@ class Elsewhere:
         """Return such an alias that a path matches, if there is one."""
         return next(self._matching(path), None)
 
-    def holds(self, path: Pattern) -> bool:
-        """Tell whether such an alias holds all of a pattern of paths."""
-        word = shortest(Words.PEER_PATHS, (path,))
-        return word is not None and any(alias.contains(path) for alias in self._matching(word))
-
     def _matching(self, path: str) -> Iterator[Pattern]:
         for name, alias in self.naming.aliases_of(self.domain, path):
             if not self.naming.may_be(name, self.state):
@@ -93,16 +88,15 @@ class Naming:
         self.known = tuple(dict.fromkeys((*self.own, *environment.federates_with)))
         self._agreement = Agreement(rules)
         self.provable = self._agreement.provable
-        self._has_svids = bool(self._agreement.svid_issuers)
+        self.has_svids = bool(self._agreement.svid_issuers)
         self._peers = {peer.name: peer for peer in rules.peers}
-        self._at: dict[TrustDomain, dict[Pattern, str]] = {}
+        self._words: dict[Pattern, str] = {}
         self._aliases: PatternIndex[list[tuple[TrustDomain, str, Pattern]]] = PatternIndex()
         for peer in rules.peers:
             for each in peer.spiffe:
                 aliases = self._aliases.setdefault(each.path, list[tuple[TrustDomain, str, Pattern]])
                 for domain in each.domains(self.own):
                     aliases.append((domain, peer.name, each.path))
-                    self._at.setdefault(domain, {})[each.path] = peer.name
 
     def is_like(self, other: Naming) -> bool:
         """Tell whether the same peers have the same SPIFFE IDs, and tokens give the same names."""
@@ -111,15 +105,11 @@ class Naming:
     @property
     def _like(self) -> tuple[object, ...]:
         spiffe = {name: set(peer.spiffe) for name, peer in self._peers.items()}
-        return spiffe, self.provable, self._has_svids
+        return spiffe, self.provable, self.has_svids
 
     def has_own_svid(self, domain: TrustDomain) -> bool:
         """Tell whether a JWT-SVID of its own counts for each peer of a trust domain."""
-        return self._has_svids and domain in self.own
-
-    def names_at(self, path: Pattern) -> frozenset[str]:
-        """Return the names that certificates with a path of a pattern may have."""
-        return frozenset(name for aliases in self._aliases.intersecting(path) for _, name, _ in aliases)
+        return self.has_svids and domain in self.own
 
     def domains(self, box: Box) -> tuple[TrustDomain, ...]:
         """Return the trust domains of the peers of a box."""
@@ -171,10 +161,6 @@ class Naming:
             return state.name in self.provable
         return bool(self.provable - state.others) or self.has_own_svid(domain)
 
-    def aliases_at(self, domain: TrustDomain) -> dict[Pattern, str]:
-        """Return the aliases in a trust domain, with their names."""
-        return self._at.get(domain, {})
-
     def aliases_of(self, domain: TrustDomain, path: str) -> Iterator[tuple[str, Pattern]]:
         """Yield each alias of the peer with a SPIFFE ID, with its name."""
         for aliases in self._aliases.matching(path):
@@ -198,7 +184,7 @@ class Naming:
         svid_issuers = self._agreement.svid_issuers
         if peer.tokens:
             alias = peer.tokens[0]
-            return alias.issuer, (shortest(Words.TARGETS, (alias.principal,)) or "").removeprefix("/")
+            return alias.issuer, self._word(alias.principal)
         if (
             any(each.matches(spiffe_id, self.own) for each in peer.spiffe)
             and spiffe_id.trust_domain in self.own
@@ -207,6 +193,12 @@ class Naming:
         alias_of_own = next(each for each in peer.spiffe if set(each.domains(self.own)) & set(self.own))
         path = shortest(Words.PEER_PATHS, (alias_of_own.path,)) or ""
         return svid_issuers[0], str(SpiffeId(alias_of_own.domains(self.own)[0], path))
+
+    def _word(self, pattern: Pattern) -> str:
+        # An example may be asked for again and again; there are no more patterns than aliases.
+        if pattern not in self._words:
+            self._words[pattern] = (shortest(Words.TARGETS, (pattern,)) or "").removeprefix("/")
+        return self._words[pattern]
 
     def may_be(self, name: str, state: TokenState) -> bool:
         """Tell whether a peer with a certificate of a name can be in a state with a token."""

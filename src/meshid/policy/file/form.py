@@ -10,34 +10,33 @@ from __future__ import annotations
 import re
 
 from meshid.names.pattern import MAX_PATTERN_LENGTH
-from meshid.names.peer_pattern import PEER
 from meshid.names.spiffe_id import MAX_TRUST_DOMAIN_BYTES
 from meshid.policy.file.issuer_form import ISSUER
-from meshid.policy.file.peer_form import ALIAS, NAME, NAMED_PEER
-from meshid.policy.file.shapes import Flag, ListedTables, NamedTables, Number, Table, TableKey, Text, Texts
+from meshid.policy.file.peer_form import ALIAS, NAMED_PEER, PEERS_OF_RULE
+from meshid.policy.file.shapes import (
+    Day,
+    Flag,
+    ListedTables,
+    NamedTables,
+    Number,
+    Table,
+    TableKey,
+    Text,
+    Texts,
+)
 from meshid.policy.rules import Effect
 
 # -- What the strings are -----------------------------------------------------
 
-CONDITION_FORM = re.compile(r"(?:\*|[A-Z0-9_.-]{1,32}) /[^%?#;\\]*")
-"""No registered method has other characters (RFC 9110 section 16.1.1), and no judged path has these."""
+CONDITION_FORM = re.compile(r"(?:\*|[A-Z0-9_.-]{1,32}) /(?:[^%?#;\\]|%2F|%3B|%23|%25)*")
+"""No registered method has other characters (RFC 9110 section 16.1.1), and no judged path has these; what
+can stay encoded in one is written so."""
 
 _TRUST_DOMAIN = Text(
     wanted="a trust domain",
     longest=len("spiffe://") + MAX_TRUST_DOMAIN_BYTES,
     form=re.compile(r"(?:spiffe://)?[a-z0-9._-]+"),
     examples=("prod.example.org",),
-)
-_PEER = Text(
-    wanted="a pattern of peers",
-    longest=len("spiffe://") + MAX_TRUST_DOMAIN_BYTES + MAX_PATTERN_LENGTH,
-    form=re.compile(rf"\*\*|@{NAME.pattern}|{PEER.pattern}"),
-    examples=(
-        "/ns/checkout/sa/api",
-        "/ns/checkout/**",
-        "spiffe://partner.example/ns/accounting/**",
-        "@payments-api",
-    ),
 )
 _TARGET = Text(
     wanted="a pattern of targets",
@@ -57,6 +56,11 @@ _EVIDENCE = Text(
     longest=len("token"),
     form=re.compile("x509|token"),
     examples=("x509", "token"),
+)
+_PERSON = Text(
+    wanted="a string of at most 256 Unicode characters",
+    longest=256,
+    examples=("team-payments", "A. Auditor, 2026-11-02"),
 )
 
 # -- The tables ---------------------------------------------------------------
@@ -106,12 +110,23 @@ WHY = TableKey(
     ),
     meaning="What the rule is for; for people, decides nothing.",
 )
+OWNER = TableKey(
+    name="owner",
+    holds=_PERSON,
+    meaning="Who answers for the rule; for people, decides nothing.",
+)
+REVIEWER = TableKey(
+    name="reviewer",
+    holds=_PERSON,
+    meaning="Who looked at the rule last, and when; for people, decides nothing.",
+)
 FROM = TableKey(
     name="from",
-    holds=Texts(_PEER),
+    holds=Texts(PEERS_OF_RULE),
     meaning="Patterns of the peers that the rule is about: /path in the environment's own trust domains, or "
     "spiffe://trust-domain/path. '*' in a segment is any run of characters except '/'; '**' as a whole "
-    "segment is any number of segments. '@name' is the peer of that name under [[peers]].",
+    "segment is any number of segments. '@name' is the peer, or the set of peers, of that name under "
+    "[[peers]].",
     missing='a list of strings, such as ["/ns/checkout/**"]',
 )
 TO = TableKey(
@@ -121,11 +136,29 @@ TO = TableKey(
     "everything.",
     missing='a list of strings, such as ["payments"]',
 )
+NOT_FROM = TableKey(
+    name="not_from",
+    holds=Texts(PEERS_OF_RULE),
+    meaning="The peers that the rule is not about, although `from` has them; written like `from`, and always "
+    "by the SPIFFE ID of the certificate.",
+)
 HTTP = TableKey(
     name="http",
     holds=Texts(_CONDITION),
     meaning="The requests that the rule is about, each 'METHOD /path' with '*' for any method and wildcards "
-    "in the path as it is after decoding; every request, if the key is left out.",
+    "in the path as it is after decoding (%2F, %3B, %23 and %25 are those that stay encoded there); every "
+    "request, if the key is left out.",
+)
+NOT_HTTP = TableKey(
+    name="not_http",
+    holds=Texts(_CONDITION),
+    meaning="The requests that the rule is not about, although `http` has them or is left out; written like "
+    "`http`.",
+)
+UNTIL = TableKey(
+    name="until",
+    holds=Day(),
+    meaning="The last day, in UTC, on which an allow rule counts; after it, the rule is no rule.",
 )
 EVIDENCE = TableKey(
     name="evidence",
@@ -142,7 +175,7 @@ RULE = Table(
     name="rule",
     meaning="One rule. Deny beats allow, no matching allow is a refusal, order means nothing.",
     home="under [[allow]] or [[deny]]",
-    keys=(ID, WHY, FROM, TO, HTTP, EVIDENCE, OBSERVE),
+    keys=(ID, WHY, OWNER, REVIEWER, FROM, NOT_FROM, TO, HTTP, NOT_HTTP, UNTIL, EVIDENCE, OBSERVE),
 )
 
 VERSION = TableKey(
@@ -170,7 +203,8 @@ RULES = {
 PEERS = TableKey(
     name="peers",
     holds=ListedTables(NAMED_PEER),
-    meaning="Workloads by name, each with everything by which it may prove itself: [[peers]].",
+    meaning="Workloads by name, each with everything by which it may prove itself, and sets of them: "
+    "[[peers]].",
 )
 OBSERVE_ALL = TableKey(
     name="observe",

@@ -9,25 +9,28 @@ wrong is not checked.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import date
 from functools import cache
 from pathlib import Path
 
-from meshid.errors import InvalidPattern, InvalidPolicy, InvalidSpiffeId
-from meshid.names.peer_pattern import PeerPattern
+import attrs
+
+from meshid.errors import InvalidPolicy, InvalidSpiffeId
 from meshid.names.spiffe_id import TrustDomain
 from meshid.policy.file import form
 from meshid.policy.file.ambiguity import find_ambiguous
 from meshid.policy.file.isolating import isolate_issuers, isolate_trust_domains
 from meshid.policy.file.issuers_section import read_issuers
+from meshid.policy.file.peer_sets import Entry, Expansion
 from meshid.policy.file.peers_section import PeersSection, WrittenPeer, by_kind, check_aliases
 from meshid.policy.file.shapes import ListedTables, TableKey
 from meshid.policy.file.strings import Known, condition, source, target, trust_domain
 from meshid.policy.file.table_reader import ABSENT, Fields, TableReader, TooManyProblemsError, below, kind
 from meshid.policy.isolation import Isolation
-from meshid.policy.issuers import Issuer
-from meshid.policy.named_peers import NamedPeer
+from meshid.policy.issuers import Issuer, IssuerProfile
+from meshid.policy.named_peers import NamedPeer, PeerSet
 from meshid.policy.rules import Effect, Environment, Rule, RuleSet
-from meshid.support.documents import file_document, json_document, toml_document
+from meshid.support.documents import file_data, json_document, reads_as_json, toml_document
 from meshid.support.quoting import quote, quote_all
 
 MAX_ALIASES = 500_000
@@ -42,7 +45,8 @@ def read_file(path: Path, environment: str) -> RuleSet:
     Raises:
         InvalidPolicy: If it cannot be read, or with everything that is wrong in it.
     """
-    return _Reader(environment).rule_set(file_document(path))
+    data = file_data(path)
+    return (read_json if reads_as_json(data) else read_toml)(data, environment)
 
 
 def read_toml(text: str | bytes, environment: str) -> RuleSet:
@@ -60,14 +64,14 @@ def read_json(text: str | bytes, environment: str) -> RuleSet:
     Raises:
         InvalidPolicy: With everything that is wrong in it.
     """
-    return _Reader(environment).rule_set(json_document(text))
+    return _Reader(environment, has_dates=False).rule_set(json_document(text))
 
 
 class _Reader(TableReader):
     """Reads one document and collects its problems."""
 
-    def __init__(self, environment: str) -> None:
-        super().__init__()
+    def __init__(self, environment: str, *, has_dates: bool = True) -> None:
+        super().__init__(has_dates=has_dates)
         self.chosen = environment
         self.places: dict[str, str] = {}
         self.owners: dict[TrustDomain, str] = {}
@@ -75,6 +79,7 @@ class _Reader(TableReader):
         self.issuers: dict[str, dict[str, Issuer | None]] = {}
         self.section = PeersSection(self)
         self.named: dict[str, NamedPeer] = {}
+        self.expansion = Expansion(self)
         # Many rules repeat the same strings; they share the parsed values.
         self.source = cache(source)
         self.target = cache(target)
@@ -96,10 +101,19 @@ class _Reader(TableReader):
         self._version(top)
         environment = self._environments(top)
         peers = self.section.read(top, form.PEERS)
+        sets: list[PeerSet] = []
         issuers = self._isolated(peers)
         if environment:
-            self.source = cache(Known(environment, self.owners, self.suggestions).source)
+            known_here = {*environment.trust_domains, *environment.federates_with}
+            elsewhere = [each for each in {**self.owners, **self.federated} if each not in known_here]
+            environment = attrs.evolve(environment, elsewhere=tuple(elsewhere))
+            known = Known(environment, self.owners, self.suggestions)
+            self.source = cache(known.source)
             self.named = self._resolved(peers, environment, by_kind(issuers[environment.name]))
+            sets = [each.resolved(self, known, self.federated, self.named) for each in self.section.sets]
+            profiles = {each.profile for each in issuers[environment.name]}
+            by_svid = environment.trust_domains if IssuerProfile.JWT_SVID in profiles else ()
+            self.expansion = Expansion(self, environment.name, self.named.values(), sets, by_svid=by_svid)
         rules = [rule for effect, key in form.RULES.items() for rule in self._rules(top, key, effect)]
         observe = self.flag(top, "", form.OBSERVE_ALL)
         if environment is None:
@@ -111,6 +125,7 @@ class _Reader(TableReader):
             peers=tuple(self.named[name] for name in sorted(self.named)),
             issuers=issuers[environment.name],
             isolation=self._isolation(),
+            sets=tuple(sorted(sets, key=lambda each: each.name)),
         )
 
     def _version(self, top: Fields) -> None:
@@ -183,22 +198,8 @@ class _Reader(TableReader):
             return None
         return Isolation(tuple(self.issuers), issuers, len(self.named))
 
-    def _source(self, text: str) -> PeerPattern | str:
-        """Read one entry of ``from``: a pattern, or the name of a peer."""
-        if not text.startswith("@"):
-            # A path without its '/' is not what was meant.
-            if text in self.section.names:
-                msg = f"{quote(text)} is a peer by name: write {quote('@' + text)}"
-                raise InvalidPattern(msg)
-            return self.source(text)
-        name = text[1:]
-        # One mistake is one error: a peer that is wrong is told already.
-        if name in self.section.names or self.section.has_unnamed:
-            return name
-        near = self.suggestions.to(name, self.section.names)
-        hint = f"did you mean {quote('@' + near)}?" if near else "name it under [[peers]]"
-        msg = f"there is no peer {quote(name)}; {hint}"
-        raise InvalidPattern(msg)
+    def _entry(self, text: str) -> Entry:
+        return self.section.entry(text, self.source)
 
     # -- Rules ----------------------------------------------------------------
 
@@ -212,16 +213,27 @@ class _Reader(TableReader):
             return None
         name = self._id(table, where)
         why = self.text(table, where, form.WHY)
-        sources = self.texts(table, where, form.FROM, self._source)
-        peers = dict.fromkeys(each for each in sources if isinstance(each, str))
+        owner, reviewer = (self.text(table, where, key) for key in (form.OWNER, form.REVIEWER))
+        included, excluded = (
+            list(self.placed_texts(table, where, key, self._entry)) for key in (form.FROM, form.NOT_FROM)
+        )
+        listed = self.expansion.of(included, excluded)
         return Rule(
             id=name,
             effect=effect,
             why=why,
-            sources=tuple(each for each in sources if not isinstance(each, str)),
-            peers=tuple(self.named[name] for name in peers if name in self.named),
+            owner=owner,
+            reviewer=reviewer,
+            until=self._until(table, where, effect),
+            sources=listed.sources,
+            peers=listed.peers,
+            sets=listed.sets,
+            listed_from=listed.listed_from,
+            not_sources=listed.not_sources,
+            listed_not_from=listed.listed_not_from,
             targets=self.texts(table, where, form.TO, self.target),
             http=self.texts(table, where, form.HTTP, self.condition),
+            not_http=self.texts(table, where, form.NOT_HTTP, self.condition),
             needs_token=self._needs_token(table, where, effect),
             observe=self.flag(table, where, form.OBSERVE),
             place=where,
@@ -233,6 +245,13 @@ class _Reader(TableReader):
             what = f"{quote(value)} is already the id of {first}; give this rule another one"
             self.fail(below(where, form.ID.name), what)
         return value
+
+    def _until(self, table: Fields, where: str, effect: Effect) -> date | None:
+        if effect is Effect.ALLOW or form.UNTIL.name not in table:
+            return self.day(table, where, form.UNTIL)
+        what = "is for allow rules only: a deny rule that ends would let peers in; remove it on that day"
+        self.fail(below(where, form.UNTIL.name), what)
+        return None
 
     def _needs_token(self, table: Fields, where: str, effect: Effect) -> bool:
         # To be told to make it a list, and then that this list is wrong, would be two rounds for one mistake.

@@ -12,6 +12,17 @@ from meshid.policy.file.shapes import ListedTables, Table, TableKey, Text, Texts
 NAME = re.compile("[a-z0-9][a-z0-9._-]{0,63}")
 """The form of a name, of a peer and of an issuer."""
 
+PEERS_OF_RULE = Text(
+    wanted="a pattern of peers",
+    longest=len("spiffe://") + MAX_TRUST_DOMAIN_BYTES + MAX_PATTERN_LENGTH,
+    form=re.compile(rf"\*\*|@{NAME.pattern}|{PEER.pattern}"),
+    examples=(
+        "/ns/checkout/sa/api",
+        "/ns/checkout/**",
+        "spiffe://partner.example/ns/accounting/**",
+        "@payments-api",
+    ),
+)
 NAME_OF_ISSUER = Text(
     wanted="the name of an issuer: 1 to 64 of a-z, 0-9, '.', '_' and '-', the first a letter or a digit",
     longest=64,
@@ -51,7 +62,8 @@ PEER_NAME = TableKey(
         form=NAME,
         examples=("payments-api",),
     ),
-    meaning="The name of the workload, unique in the file; rules say '@name'. It has no environment in it.",
+    meaning="The name of the workload or the set, unique in the file; rules say '@name'. It has no "
+    "environment in it.",
     missing='a name for the peer, such as "payments-api"',
 )
 SPIFFE = TableKey(
@@ -111,11 +123,17 @@ TOKENS = TableKey(
     holds=ListedTables(ALIAS),
     meaning="The principals that tokens of any other issuer may name it by.",
 )
+MEMBERS = TableKey(
+    name="members",
+    holds=Texts(PEERS_OF_RULE),
+    meaning="Makes it a set of peers instead: patterns as in `from`, and '@name' for peers by name. A set "
+    "has no alias of its own, and holds no set.",
+)
 NAMED_PEER = Table(
     name="peer",
-    meaning="One workload with a name, and everything by which it may prove itself. Each alias belongs to "
-    "one peer.",
+    meaning="One workload with a name, and everything by which it may prove itself: each alias belongs to "
+    "one peer. Or, with `members`, a set of peers with a name.",
     home="under [[peers]]",
-    keys=(PEER_NAME, SPIFFE, KUBERNETES, AWS, OKTA, TOKENS),
+    keys=(PEER_NAME, SPIFFE, KUBERNETES, AWS, OKTA, TOKENS, MEMBERS),
 )
 ALIAS_KEYS = (SPIFFE, KUBERNETES, AWS, OKTA, TOKENS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import attrs
 
@@ -11,6 +11,7 @@ from meshid.errors import InvalidPattern
 from meshid.names.pattern import Pattern
 from meshid.names.peer_pattern import PeerPattern
 from meshid.policy.file import peer_form
+from meshid.policy.file.peer_sets import Entry, WrittenSet
 from meshid.policy.file.shapes import ListedTables, TableKey, Texts
 from meshid.policy.file.strings import source
 from meshid.policy.file.table_reader import Fields, TableReader, below, kind
@@ -122,20 +123,66 @@ class PeersSection:
     """Reads all peers of a file.
 
     Attributes:
-        names: The names of the peers, also of those that are wrong otherwise.
-        has_unnamed: Whether a peer has no name that can be read.
+        names: The names of the peers and the sets, also of those that are wrong otherwise.
+        has_unnamed: Whether a peer or a set has no name that can be read.
+        sets: The sets that have a name, in the order of the file, with their members that are right.
     """
 
     def __init__(self, reader: TableReader) -> None:
         self._reader = reader
         self.names: dict[str, str] = {}
         self.has_unnamed = False
+        self.sets: list[WrittenSet] = []
+        self._tables_of_sets: dict[str, tuple[str, Fields]] = {}
 
     def read(self, top: Fields, key: TableKey[ListedTables]) -> list[WrittenPeer]:
         """Read the peers that have a name, in the order of the file, with their aliases that are right."""
         read = [self._peer(value, where) for where, value in self._reader.listed_tables(top, "", key)]
         self.has_unnamed = self.has_unnamed or not isinstance(top.get(key.name, []), list)
+        # A set may name peers that come after it.
+        self.sets = [
+            WrittenSet(
+                name, where, tuple(self._reader.placed_texts(table, where, peer_form.MEMBERS, self._member))
+            )
+            for where, (name, table) in self._tables_of_sets.items()
+        ]
         return [peer for peer in read if peer is not None]
+
+    def entry(self, text: str, pattern: Callable[[str], PeerPattern]) -> Entry:
+        """Read one entry of a list of peers: a pattern, or the name of a peer or of a set.
+
+        Args:
+            text: The entry.
+            pattern: Reads a pattern.
+
+        Raises:
+            InvalidPattern: If it is neither.
+        """
+        if not text.startswith("@"):
+            # A path without its '/' is not what was meant.
+            if text in self.names:
+                what = "set of peers" if self._is_set(text) else "peer by name"
+                msg = f"{quote(text)} is a {what}: write {quote('@' + text)}"
+                raise InvalidPattern(msg)
+            return pattern(text)
+        name = text[1:]
+        # One mistake is one error: a peer that is wrong is told already.
+        if name in self.names or self.has_unnamed:
+            return name
+        near = self._reader.suggestions.to(name, self.names)
+        hint = f"did you mean {quote('@' + near)}?" if near else "name it under [[peers]]"
+        msg = f"there is no peer {quote(name)}; {hint}"
+        raise InvalidPattern(msg)
+
+    def _member(self, text: str) -> Entry:
+        read = self.entry(text, source)
+        if isinstance(read, str) and self._is_set(read):
+            msg = f"{quote(text)} is a set, and a set holds no set: write the members of {quote(text)} here"
+            raise InvalidPattern(msg)
+        return read
+
+    def _is_set(self, name: str) -> bool:
+        return self.names.get(name) in self._tables_of_sets
 
     def _peer(self, value: object, where: str) -> WrittenPeer | None:
         reader = self._reader
@@ -144,6 +191,9 @@ class PeersSection:
             self.has_unnamed = True
             return None
         name = self._name(table, where)
+        if peer_form.MEMBERS.name in table:
+            self._set(table, where, name)
+            return None
         spiffe = tuple(reader.placed_texts(table, where, peer_form.SPIFFE, source))
         aliases = [
             Alias(name, place, key.name, pattern)
@@ -161,8 +211,19 @@ class PeersSection:
         ]
         if not any(key.name in table for key in peer_form.ALIAS_KEYS):
             known = ", ".join(key.name for key in peer_form.ALIAS_KEYS)
-            reader.fail(where, f"has nothing to prove itself by; give it one of {known}")
+            what = f"has nothing to prove itself by; give it one of {known}; or members, to make it a set"
+            reader.fail(where, what)
         return WrittenPeer(name, where, spiffe, tuple(aliases)) if name else None
+
+    def _set(self, table: Fields, where: str, name: str) -> None:
+        for key in peer_form.ALIAS_KEYS:
+            if key.name in table:
+                what = (
+                    "is of a peer, and with members this is a set, which has no alias of its own; give the "
+                    "peer a table of its own, and name it in members"
+                )
+                self._reader.fail(below(where, key.name), what)
+        self._tables_of_sets[where] = name, table
 
     def _name(self, table: Fields, where: str) -> str:
         name = self._reader.text(table, where, peer_form.PEER_NAME)

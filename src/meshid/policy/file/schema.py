@@ -10,6 +10,8 @@ from typing import TypeAlias
 
 from meshid.policy.file.form import FILE, TABLES
 from meshid.policy.file.shapes import (
+    DAY_FORM,
+    Day,
     Flag,
     NamedTables,
     NamedTexts,
@@ -64,6 +66,9 @@ def _value(shape: Shape) -> Schema:
             value = {"type": "integer", "minimum": least, "maximum": most, "default": usual}
         case Flag():
             value = {"type": "boolean", "default": False}
+        case Day():
+            form = f"^(?:{DAY_FORM.pattern})$"
+            value = {"type": "string", "format": "date", "pattern": form, "examples": ["2027-01-31"]}
         case Text():
             value = _text(shape)
         case Texts(each):

@@ -10,6 +10,9 @@ import attrs
 # JSON can escape lone surrogates, which cannot be written to a file or a terminal.
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
+DAY_FORM = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
+"""RFC 3339 section 5.6, `full-date`."""
+
 
 @attrs.frozen
 class Number:
@@ -36,6 +39,11 @@ class Seconds:
 @attrs.frozen
 class Flag:
     """True or false; false without the key."""
+
+
+@attrs.frozen
+class Day:
+    """A day of the calendar: a local date in TOML, a string YYYY-MM-DD in JSON, which has no dates."""
 
 
 @attrs.frozen(kw_only=True)
@@ -90,7 +98,7 @@ class ListedTables:
     each: Table
 
 
-Shape: TypeAlias = Number | Seconds | Flag | Text | Texts | NamedTexts | NamedTables | ListedTables
+Shape: TypeAlias = Number | Seconds | Flag | Day | Text | Texts | NamedTexts | NamedTables | ListedTables
 _Holds_co = TypeVar("_Holds_co", bound=Shape, covariant=True)
 
 

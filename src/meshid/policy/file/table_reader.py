@@ -6,11 +6,14 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
+from datetime import date, datetime
 from typing import Final, TypeAlias, TypeVar
 
 from meshid.errors import InvalidPattern, InvalidSpiffeId, Problem
 from meshid.policy.file import form
 from meshid.policy.file.shapes import (
+    DAY_FORM,
+    Day,
     Flag,
     ListedTables,
     NamedTables,
@@ -44,9 +47,14 @@ class TooManyProblemsError(Exception):
 
 
 class TableReader:
-    """Reads values by their form, coerces none, and collects what is wrong."""
+    """Reads values by their form, coerces none, and collects what is wrong.
 
-    def __init__(self) -> None:
+    Args:
+        has_dates: Whether the document is of a language that has dates, as TOML does and JSON does not.
+    """
+
+    def __init__(self, *, has_dates: bool = True) -> None:
+        self._has_dates = has_dates
         self.problems: list[Problem] = []
         self.suggestions = Suggestions()
 
@@ -103,6 +111,20 @@ class TableReader:
         what = f"must be a whole number of seconds from {right.least} to {right.most}, not {kind(value)}"
         self.fail(below(where, key.name), what)
         return right.usual
+
+    def day(self, table: Fields, where: str, key: TableKey[Day]) -> date | None:
+        """Read a day; None without one."""
+        value = table.get(key.name, ABSENT)
+        if value is ABSENT:
+            return None
+        # A datetime is a date, too.
+        if type(value) is date:
+            return value
+        meant = _day_of(value)
+        if isinstance(value, str) and meant is not None and not self._has_dates:
+            return meant
+        self.fail(below(where, key.name), _no_day(value, meant, key.name, has_dates=self._has_dates))
+        return None
 
     def text(self, table: Fields, where: str, key: TableKey[Text]) -> str:
         """Read a string; an empty one without it."""
@@ -213,6 +235,29 @@ def _no_list(value: object, key: TableKey[Texts]) -> str:
     if value == []:
         return f"is empty; write {key.missing or 'at least one, or leave the key out'}"
     return f"must be {key.missing or 'a list of strings'}, not {kind(value)}"
+
+
+def _day_of(value: object) -> date | None:
+    """Return the day that a value says, in whatever form."""
+    if isinstance(value, datetime):
+        return value.date()
+    if not isinstance(value, str) or not DAY_FORM.fullmatch(value):
+        return None
+    try:
+        return date.fromisoformat(value)
+    except ValueError:
+        return None
+
+
+def _no_day(value: object, meant: date | None, key: str, *, has_dates: bool) -> str:
+    if isinstance(value, datetime) and meant is not None:
+        return f"must be a day without a time, and all of that day counts, in UTC: write {key} = {meant}"
+    if meant is not None:
+        return f"must be a date, not a string: write it without quotes, {key} = {meant}"
+    if isinstance(value, str) and DAY_FORM.fullmatch(value):
+        return f"must be a day of the calendar, and there is no {value}"
+    example = "2027-01-31" if has_dates else '"2027-01-31"'
+    return f"must be a date, such as {example}, not {kind(value)}"
 
 
 def _hint(value: object, right: Text) -> str:

@@ -75,7 +75,7 @@ class IssuerReaders:
         clock: Returns the POSIX time in seconds.
 
     Attributes:
-        waiting: Those that have no thread yet; whoever starts one removes it.
+        waiting: Those that have no thread yet.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -93,6 +93,14 @@ class IssuerReaders:
         for reader in self:
             reader.restart()
         self.waiting = list(self)
+
+    def take_waiting(self) -> IssuerReader | None:
+        """Take one that has no thread yet, to start one; None if there is none."""
+        try:
+            # Two threads may ask at once: after a fork, and while one reads.
+            return self.waiting.pop(0)
+        except IndexError:
+            return None
 
     def want(self, issuer: str) -> None:
         """Have the keys of an issuer read now; it returns at once.
