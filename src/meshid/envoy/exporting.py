@@ -99,16 +99,12 @@ def export_rbac(policy: Policy, target: str, *, now: float | None = None) -> Exp
     # Of another text, `**` would let everybody in there, and no such target is ever asked about.
     check_target(target)
     now = time.time() if now is None else now
-    rules = [rule for rule in policy.rules if not _has_ended(rule, now)]
+    rules = [rule for rule in policy.rules if not rule.has_ended(now)]
     about = [rule for rule in rules if _is_about(rule, target)]
     if problems := (*_policy_problems(policy), *(each for rule in about for each in _rule_problems(rule))):
         raise NotExportable(problems)
     text = yaml_of(_document(policy, target, about, judged(rules)))
     return Exported(text, tuple(_notes(policy, target, about, now)))
-
-
-def _has_ended(rule: Rule, now: float) -> bool:
-    return rule.ends_at is not None and rule.ends_at <= now
 
 
 def _is_about(rule: Rule, target: str) -> bool:
@@ -148,7 +144,7 @@ def _rule_problems(rule: Rule) -> Iterator[Problem]:
 
 def _notes(policy: Policy, target: str, about: Iterable[Rule], now: float) -> Iterator[str]:
     for rule in policy.rules:
-        if _has_ended(rule, now) and _is_about(rule, target):
+        if rule.has_ended(now) and _is_about(rule, target):
             yield f"the rule {quote(rule.id)} ended after {rule.until}, and is left out"
     if not any(rule.effect is Effect.ALLOW for rule in about):
         yield f"no rule lets anybody reach {quote(target)}, so the filters let nobody in: is that its name?"

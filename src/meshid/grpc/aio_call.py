@@ -130,7 +130,6 @@ async def _is_begun(context: Context) -> bool:
         await context.send_initial_metadata(())
     except aio.UsageError:
         return True
-    # Of grpcio, and private.
-    except Exception:  # noqa: BLE001
+    except Exception:  # noqa: BLE001 - of grpcio, and private
         return False
     return True

@@ -59,8 +59,9 @@ def aiohttp_middleware(mesh: Mesh, *, target: str | None = None, public: Iterabl
         peer = _peer(request)
         # Of an absolute URL, aiohttp routes the path alone. It decodes a little less than others do.
         path = request.rel_url.raw_path
+        routed = _routed(path) if _ENCODED_SLASH.search(path) else request.rel_url.path
         decision, peer = judge.judge(
-            peer, request.method, path, routed=_routed(path), authorization=_authorization(request)
+            peer, request.method, path, routed=routed, authorization=_authorization(request)
         )
         if not decision:
             if connection_of(request) is None:

@@ -66,6 +66,11 @@ class PeerSet:
     idle: tuple[tuple[str, str], ...] = attrs.field(default=(), eq=False)
     place: str = attrs.field(default="", eq=False)
 
+    @property
+    def members(self) -> tuple[str, ...]:
+        """Its members that count in this environment: the patterns, then the peers by name."""
+        return (*map(str, self.sources), *(f"@{peer.name}" for peer in self.peers))
+
 
 class PeerNames:
     """Which peer is meant by a SPIFFE ID, or by a principal: one at most, as loading a file has proven.

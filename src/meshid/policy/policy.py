@@ -286,7 +286,7 @@ class Policy:
         """
         from meshid.policy.analysis.lint import lint
 
-        return lint(self._rule_set, ignore, self._instant(now), progress=progress)
+        return lint(self.rule_set, ignore, self._instant(now), progress=progress)
 
     def diff(self, other: Policy, *, now: float | None = None) -> PolicyDiff:
         """Return what changes, and for which peers, from this policy to another.
@@ -304,7 +304,7 @@ class Policy:
         from meshid.policy.analysis.diff import compare
 
         # One instant for both.
-        return compare(self._rule_set, other._rule_set, other._instant(self._instant(now)))
+        return compare(self.rule_set, other.rule_set, other._instant(self._instant(now)))
 
     def prove(
         self, never: PeerPattern | str, reach: Pattern | str = "**", *, now: float | None = None
@@ -339,7 +339,8 @@ class Policy:
         return Proof(peers, targets, self.environment, self.hash, example, doubts)
 
     @property
-    def _rule_set(self) -> RuleSet:
+    def rule_set(self) -> RuleSet:
+        """Everything that its file says for the environment."""
         return RuleSet(
             self.environment,
             self.rules,
@@ -355,7 +356,7 @@ class Policy:
         return time.time() if now is None and self._stages is not None else now
 
     def _rules_at(self, now: float | None) -> RuleSet:
-        return self._rule_set if now is None else self._rule_set.at(now)
+        return self.rule_set if now is None else self.rule_set.at(now)
 
     def _at(self, now: float | None) -> Memory:
         """Return what is remembered where rules end."""

@@ -137,6 +137,10 @@ class Rule:
         """When it stops to count, in POSIX seconds: the end of its last day; None for never."""
         return None if self.until is None else _end_of(self.until)
 
+    def has_ended(self, now: float) -> bool:
+        """Tell whether its last day is over at *now*, in POSIX seconds: then it is no rule."""
+        return self.until is not None and _end_of(self.until) <= now
+
     def counts_until(self, instant: float) -> bool:
         """Tell whether it counts up to an instant, in POSIX seconds: whether it ends no earlier."""
         return self.until is None or _end_of(self.until) >= instant
@@ -197,7 +201,7 @@ class RuleSet:
 
     def at(self, now: float) -> RuleSet:
         """Return it without the rules whose last day is over at *now*, in POSIX seconds."""
-        left = tuple(rule for rule in self.rules if rule.ends_at is None or now < rule.ends_at)
+        left = tuple(rule for rule in self.rules if not rule.has_ended(now))
         return self if len(left) == len(self.rules) else attrs.evolve(self, rules=left)
 
     def hash(self) -> str:

@@ -105,8 +105,8 @@ class UpperPath:
             return None
         try:
             search(self._rules.time(instant), leaf, ())
-        # The backend raises exceptions of no common class; all mean: no path. The whole search comes next.
-        except Exception:  # noqa: BLE001
+        # All mean: no path. The whole search comes next.
+        except Exception:  # noqa: BLE001 - the backend's exceptions have no common base class
             return None
         return (leaf, *self.path)
 

@@ -54,13 +54,13 @@ REQUESTS = [
 
 def only(policy: Policy, effect: str) -> Policy:
     """Return a policy with the rules of one effect only."""
-    return Policy(attrs.evolve(policy._rule_set, rules=tuple(r for r in policy.rules if r.effect == effect)))  # noqa: SLF001 - the tests make no rules of their own
+    return Policy(attrs.evolve(policy.rule_set, rules=tuple(r for r in policy.rules if r.effect == effect)))
 
 
 def enforced(policy: Policy) -> Policy:
     """Return a policy whose observing rules decide."""
     rules = tuple(attrs.evolve(rule, observe=False) for rule in policy.rules)
-    return Policy(attrs.evolve(policy._rule_set, rules=rules))  # noqa: SLF001 - as above
+    return Policy(attrs.evolve(policy.rule_set, rules=rules))
 
 
 def verdict_of(answers: Collection[Collection[Reason]], could: Iterable[bool]) -> Verdict:

@@ -47,7 +47,7 @@ class TargetAccess:
         return rule.could_allow and not self._is_over(rule)
 
     def _is_over(self, rule: Rule) -> bool:
-        return rule.ends_at is not None and rule.ends_at <= self.now
+        return rule.has_ended(self.now)
 
     def as_dict(self) -> dict[str, object]:
         """Return it as plain data."""

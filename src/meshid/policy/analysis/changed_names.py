@@ -45,11 +45,16 @@ def changed_names(before: RuleSet, after: RuleSet) -> Iterator[str]:
 def changed_domains(before: RuleSet, after: RuleSet) -> Iterator[str]:
     """Yield a sentence for the trust domains that patterns without one mean from now on, or no longer."""
     if before.environment.name == after.environment.name:
-        old, new = (each.environment.trust_domains for each in (before, after))
-        words = [f"no longer {quote_all(gone)}"] if (gone := _less(old, new)) else []
-        words += [f"also {quote_all(more)}"] if (more := _less(new, old)) else []
+        words = come_and_gone(*(each.environment.trust_domains for each in (before, after)))
         if words:
-            yield f"this environment's own trust domains: {', '.join(words)}"
+            yield f"this environment's own trust domains: {words}"
+
+
+def come_and_gone(old: Iterable[object], new: Iterable[object]) -> str:
+    """Return in words what two lists differ in; nothing if they have the same."""
+    words = [f"no longer {quote_all(gone)}"] if (gone := _less(old, new)) else []
+    words += [f"also {quote_all(more)}"] if (more := _less(new, old)) else []
+    return ", ".join(words)
 
 
 def _about_certificates(name: str, old: NamedPeer | None, new: NamedPeer | None) -> Iterator[str]:

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from meshid.policy.analysis.changed_names import changed_domains
-from meshid.policy.named_peers import PeerSet
+from meshid.policy.analysis.changed_names import changed_domains, come_and_gone
 from meshid.policy.rules import Rule, RuleSet
-from meshid.support.quoting import quote, quote_all
+from meshid.support.quoting import quote
 
 
 def changed_ends(before: RuleSet, after: RuleSet) -> Iterator[str]:
@@ -45,22 +44,8 @@ def changed_notes(before: RuleSet, after: RuleSet, told: Collection[str]) -> Ite
 def _changed_sets(before: RuleSet, after: RuleSet) -> Iterator[str]:
     new = {each.name: each for each in after.sets}
     for old in before.sets:
-        if old.name in new:
-            was, now = _members(old), _members(new[old.name])
-            words = (
-                [f"no longer {quote_all(gone)}"]
-                if (gone := [each for each in was if each not in now])
-                else []
-            )
-            words += (
-                [f"also {quote_all(more)}"] if (more := [each for each in now if each not in was]) else []
-            )
-            if words:
-                yield f"'@{old.name}' is {', '.join(words)}"
-
-
-def _members(peers: PeerSet) -> list[str]:
-    return [*map(str, peers.sources), *(f"@{peer.name}" for peer in peers.peers)]
+        if old.name in new and (words := come_and_gone(old.members, new[old.name].members)):
+            yield f"'@{old.name}' is {words}"
 
 
 def _quiet(before: RuleSet, after: RuleSet, told: Collection[str]) -> Iterator[str]:

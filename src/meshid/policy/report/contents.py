@@ -12,10 +12,9 @@ from meshid.policy.analysis.budget import Budget
 from meshid.policy.analysis.diff import compare
 from meshid.policy.analysis.finding import Finding, by_environment
 from meshid.policy.analysis.policy_diff import PolicyDiff
-from meshid.policy.named_peers import PeerSet
 from meshid.policy.policy import Policy
 from meshid.policy.report.matrix import Matrix
-from meshid.policy.rules import Rule, RuleSet
+from meshid.policy.rules import Rule
 
 SOON = 30
 """Days before its last one at which a rule is marked as one that expires soon."""
@@ -83,8 +82,8 @@ class Report:
         """
         rules = {rule.id: rule for policy in policies for rule in policy.rules}
         # Twice: lint looks at them, too.
-        budget = Budget(*map(rule_set_of, (*policies, *policies, *(since or ()))))
-        matrices = tuple(Matrix.of(each, rule_set_of(each), budget, occasion.now) for each in policies)
+        budget = Budget(*(each.rule_set for each in (*policies, *policies, *(since or ()))))
+        matrices = tuple(Matrix.of(each, each.rule_set, budget, occasion.now) for each in policies)
         changes = None if since is None else _changes(since, policies, occasion.now, budget)
         return cls(matrices, tuple(rules[each] for each in sorted(rules)), occasion, changes)
 
@@ -126,23 +125,11 @@ class Report:
 
     def is_expired(self, rule: Rule) -> bool:
         """Tell whether the last day of a rule is over, so that it is no rule."""
-        return rule.ends_at is not None and rule.ends_at <= self.occasion.now
+        return rule.has_ended(self.occasion.now)
 
     def expires_soon(self, rule: Rule) -> bool:
         """Tell whether a rule counts, and its last day is within `SOON` days."""
         return rule.ends_at is not None and 0 < rule.ends_at - self.occasion.now <= (SOON + 1) * _DAY
-
-
-def rule_set_of(policy: Policy) -> RuleSet:
-    """Return everything that a file says for the environment of a policy."""
-    return RuleSet(
-        policy.environment,
-        policy.rules,
-        policy.observe,
-        peers=policy.peers,
-        issuers=policy.issuers,
-        sets=policy.sets,
-    )
 
 
 def _changes(
@@ -155,7 +142,7 @@ def _changes(
         old = before.pop(name, None)
         found[name] = "the environment is new: that version had none of this name"
         if old is not None:
-            found[name] = compare(rule_set_of(old), rule_set_of(policy), now, budget=budget)
+            found[name] = compare(old.rule_set, policy.rule_set, now, budget=budget)
     return found | dict.fromkeys(before, "the environment is gone: only that version had it")
 
 
@@ -173,12 +160,7 @@ def peers_of(policy: Policy) -> list[tuple[str, ...]]:
 
 def sets_of(policy: Policy) -> list[tuple[str, ...]]:
     """Return each set of peers, and then its members that count in the environment."""
-    return [(f"@{each.name}", *members_of(each)) for each in policy.sets]
-
-
-def members_of(peer_set: PeerSet) -> list[str]:
-    """Return the members of a set that count in its environment."""
-    return [*map(str, peer_set.sources), *(f"@{peer.name}" for peer in peer_set.peers)]
+    return [(f"@{each.name}", *each.members) for each in policy.sets]
 
 
 def issuers_of(policy: Policy) -> list[tuple[str, ...]]:

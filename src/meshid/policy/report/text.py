@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from meshid.policy.issuers import Issuer
 from meshid.policy.named_peers import NamedPeer
 from meshid.policy.report.attention import federated_entries, wide_entries
-from meshid.policy.report.contents import Report, changed_lines, members_of, peers_of, sets_of
+from meshid.policy.report.contents import Report, changed_lines, peers_of, sets_of
 from meshid.policy.report.matrix import Matrix
 from meshid.policy.report.verdicts import Cell, RuleBehind, Verdict
 from meshid.policy.rules import Effect, Rule
@@ -194,7 +194,7 @@ def _plain(matrix: Matrix) -> dict[str, object]:
             for domain, entries in federated_entries(policy.rules, domains).items()
         },
         **({"peers": [_peer(peer) for peer in policy.peers]} if policy.peers else {}),
-        **({"sets": {each.name: members_of(each) for each in policy.sets}} if policy.sets else {}),
+        **({"sets": {each.name: list(each.members) for each in policy.sets}} if policy.sets else {}),
         **({"issuers": [_issuer(issuer) for issuer in policy.issuers]} if policy.issuers else {}),
     }
 
